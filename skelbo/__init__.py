@@ -1,0 +1,40 @@
+"""Latent-variable models for scikit-learn users: maximum likelihood, EM, variational EM, VAE.
+
+One bound, one unit (nats per row, in the units of the data), one interface.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+# Public name -> module. Modules are imported when a name is first touched, so that `import skelbo`
+# costs nothing that is not used: torch, matplotlib and dask above all.
+_MODULES = {
+    "EMGaussianMixture": "skelbo.gaussian_mixture",
+    "ELBOMonitor": "skelbo.callbacks",
+    "ElboTerms": "skelbo.elbo",
+    "GaussianMLE": "skelbo.gaussian_mle",
+    "SingularCovarianceWarning": "skelbo.gaussian.regularization",
+}
+
+__all__ = ["__version__", *_MODULES]
+
+if TYPE_CHECKING:
+    from skelbo.callbacks import ELBOMonitor
+    from skelbo.elbo import ElboTerms
+    from skelbo.gaussian.regularization import SingularCovarianceWarning
+    from skelbo.gaussian_mixture import EMGaussianMixture
+    from skelbo.gaussian_mle import GaussianMLE
+
+
+def __getattr__(name: str):
+    if name not in _MODULES:
+        raise AttributeError(f"module 'skelbo' has no attribute {name!r}")
+    value = getattr(import_module(_MODULES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,78 @@
+"""Anderson acceleration of a fixed-point map, to be guarded by `skelbo.elbo.ascend`."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+class Anderson:
+    r"""Extrapolate from the last residuals of the map F: the EM step.
+
+    With residuals :math:`f_t = F(\theta_t) - \theta_t` the candidate is
+    :math:`F(\theta_t) - \sum_i \gamma_i\, \Delta F_i`, :math:`\gamma` minimising
+    :math:`\|f_t - \sum_i \gamma_i\, \Delta f_i\|^2` over the last `order` differences.
+
+    Parameters
+    ----------
+    to_vector, from_vector : callable
+        Between parameters and unconstrained coordinates; `from_vector` returns None for a vector
+        that stands for no valid parameters.
+    order : int
+        Number of differences used.
+
+    Notes
+    -----
+    Walker and Ni (2011); Henderson and Varadhan (2019) for EM, where unguarded use fails.
+    """
+
+    def __init__(
+        self,
+        to_vector: Callable[[Any], np.ndarray],
+        from_vector: Callable[[np.ndarray], Any],
+        order: int = 5,
+    ):
+        self.to_vector = to_vector
+        self.from_vector = from_vector
+        self.points: deque[np.ndarray] = deque(maxlen=order + 1)
+        self.images: deque[np.ndarray] = deque(maxlen=order + 1)
+        self.usable = 0  # pairs since the last refusal: older ones led astray
+
+    def refuse(self) -> None:
+        """Learn that the last candidate was refused: extrapolate from newer pairs only."""
+        self.usable = 0
+
+    def propose(self, theta: Any, image: Any) -> Any:
+        """Return the extrapolated parameters, or None while there is nothing to go by."""
+        self.points.append(self.to_vector(theta))
+        self.images.append(self.to_vector(image))
+        self.usable = min(self.usable + 1, len(self.points))
+        points = np.array(self.points)[-self.usable :]
+        images = np.array(self.images)[-self.usable :]
+        residuals = images - points
+        if self.usable < 2 or not np.all(np.isfinite(residuals)):
+            return None
+        residual_steps, image_steps = np.diff(residuals, axis=0).T, np.diff(images, axis=0).T
+        gamma = np.linalg.lstsq(residual_steps, residuals[-1], rcond=1e-10)[0]
+        candidate = images[-1] - image_steps @ gamma
+        return self.from_vector(candidate) if np.all(np.isfinite(candidate)) else None
+
+    def rate(self) -> float:
+        """Return the square of F's largest Ritz value over the last pairs, 0 if not known.
+
+        Near a mode each step shortens the way by the largest eigenvalue of F's Jacobian, and the
+        climb that is left, which is quadratic in the way, by its square.
+        """
+        steps = np.diff(np.array(self.points), axis=0).T
+        lengths = np.linalg.norm(steps, axis=0) if steps.size else np.zeros(0)
+        if steps.shape[-1] < 2 or not np.all(np.isfinite(lengths)) or not np.all(lengths > 0):
+            return 0.0
+        image_steps = np.diff(np.array(self.images), axis=0).T / lengths
+        left, size, right = np.linalg.svd(steps / lengths, full_matrices=False)
+        kept = size > 1e-5 * size[0]
+        jacobian = left[:, kept].T @ image_steps @ right[kept].T / size[kept]
+        largest = np.max(np.linalg.eigvals(jacobian).real)
+        return float(np.clip(largest, 0.0, 0.99999) ** 2)

@@ -1,0 +1,270 @@
+r"""The thread of the library: the evidence lower bound and the one loop that climbs it.
+
+.. math:: \log p(x; \theta) = \mathrm{ELBO}(\theta, q) + \mathrm{KL}(q \,\|\, p(z \mid x; \theta))
+
+Every iterative estimator alternates a step over q (:math:`E`) and a step over theta (:math:`M`);
+:func:`ascend` owns that alternation, its history, its stopping rule and its acceleration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+# `tol="auto"`: stop when the climb that is left, extrapolated geometrically, is below this many
+# nats per row. At n = 1000 this is 1e-4 nats in total, far below what AIC or BIC resolve.
+REMAINING_CLIMB = 1e-7
+# Plain steps before `acceleration="auto"` calls the ascent slow.
+PATIENCE = 10
+
+
+@dataclass(frozen=True)
+class ElboTerms:
+    r"""The two decompositions of the bound, row by row, in nats.
+
+    .. math::
+        \mathrm{ELBO} = \underbrace{E_q[\log p(x, z)]}_{energy} + \underbrace{H[q]}_{entropy}
+        = \underbrace{E_q[\log p(x \mid z)]}_{reconstruction}
+        - \underbrace{\mathrm{KL}(q \,\|\, p(z))}_{kl}
+
+    Attributes
+    ----------
+    reconstruction, kl, energy, entropy : ndarray of shape (n_samples,)
+        Ding (2020), eq. 4 (the first two) and eq. 3 (the last two).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skelbo import EMGaussianMixture
+    >>> X = np.array([[0.0], [0.2], [5.0], [5.3]])
+    >>> terms = EMGaussianMixture(2, random_state=0).fit(X).elbo_terms(X)
+    >>> np.allclose(terms.elbo, terms.reconstruction - terms.kl)
+    True
+    """
+
+    reconstruction: np.ndarray
+    kl: np.ndarray
+    energy: np.ndarray
+    entropy: np.ndarray
+
+    @property
+    def elbo(self) -> np.ndarray:
+        """The bound itself, ``energy + entropy``, shape (n_samples,)."""
+        return self.energy + self.entropy
+
+
+class AscentError(ValueError):
+    """A start, or a step of an ascent, that cannot go on (a collapsed component, say)."""
+
+
+class Accelerator(Protocol):
+    """Proposes points beyond the plain step; `ascend` takes one only if the bound rises."""
+
+    def propose(self, theta: Any, image: Any) -> Any:
+        """Return a candidate from theta and its image under the plain step, or None."""
+
+    def refuse(self) -> None:
+        """Learn that the last candidate was refused."""
+
+    def rate(self) -> float:
+        """Return the rate (of the bound) at which plain steps shrink here, 0 if not known."""
+
+
+@dataclass(frozen=True)
+class Ascent:
+    """What an ascent reached.
+
+    Attributes
+    ----------
+    theta : object
+        The parameters at the end.
+    start_bound : float
+        The bound at the start.
+    lower_bounds : tuple of float
+        The bound after each iteration, in nats per row.
+    converged : bool
+        Whether the stopping rule was met.
+    """
+
+    theta: Any
+    start_bound: float
+    lower_bounds: tuple[float, ...]
+    converged: bool
+
+    @property
+    def n_iter(self) -> int:
+        """Number of iterations."""
+        return len(self.lower_bounds)
+
+    @property
+    def lower_bound(self) -> float:
+        """The bound at `theta`, in nats per row."""
+        return self.lower_bounds[-1] if self.lower_bounds else self.start_bound
+
+
+@dataclass
+class StoppingRule:
+    r"""Decides from the climb of each iteration whether the ascent is over.
+
+    A number is the classical rule: stop when one iteration climbs less than `tol`. ``"auto"`` asks
+    for the mode itself: plain EM climbs geometrically, so that after a step of size
+    :math:`\Delta` at rate r what is left is :math:`\Delta\, r / (1 - r)` (Aitken); stop when
+    that is below `REMAINING_CLIMB`. Accelerated steps come in uneven sizes and decide nothing: a
+    small one asks for plain steps to confirm.
+
+    Attributes
+    ----------
+    tol : float or "auto"
+    steady : bool
+        Whether plain steps shrink geometrically; if not, two in a row must be small.
+    confirming : bool
+        Whether the next step should be a plain one.
+    """
+
+    tol: float | str
+    steady: bool = True
+    confirming: bool = False
+    previous: float | None = None
+
+    def met(self, climb: float, bound: float, plain: bool, rate: float) -> bool:
+        """Tell whether a step that climbed by `climb` to `bound` was the last."""
+        before, self.previous = self.previous, climb if plain else None
+        if plain and before is not None and before > 0:
+            rate = max(rate, min(max(climb / before, 0.0), 0.9999))
+        # A climb below the rounding of the bound itself is no climb.
+        nothing = climb <= 8 * np.finfo(float).eps * max(abs(bound), 1.0)
+        if self.tol == "auto":
+            small = nothing or climb * max(1.0, rate / (1 - rate)) < REMAINING_CLIMB
+            sure = nothing or before is not None
+        else:
+            small, sure = abs(climb) < float(self.tol), self.steady
+        if not self.steady:
+            sure = before is not None and self.confirming
+        self.confirming = small
+        return small and sure and plain
+
+
+def ascend(
+    theta: Any,
+    e_step: Callable[[Any], tuple[float, Any]],
+    m_step: Callable[[Any, Any], Any],
+    *,
+    tol: float | str,
+    max_iter: int,
+    accelerator: Accelerator | None = None,
+    patience: int = PATIENCE,
+    steady: bool = True,
+    on_iteration: Callable[[int, float, Any], bool] | None = None,
+) -> Ascent:
+    """Climb the bound by turns over q and theta: EM and all its relatives.
+
+    Parameters
+    ----------
+    theta : object
+        The start.
+    e_step : callable, theta -> (bound, statistics)
+        The step over q: the bound at theta with its best q, in nats per row, and the expected
+        statistics under that q.
+    m_step : callable, (statistics, theta) -> theta
+        The step over theta given the statistics; it may raise `AscentError`.
+    tol : float or "auto"
+        See `StoppingRule`.
+    max_iter : int
+        The largest number of iterations; 0 evaluates the start.
+    accelerator : Accelerator, optional
+        Extrapolates once `patience` plain steps did not suffice. Its candidate is kept only where
+        the bound does not fall; else the plain step is taken, so that the ascent stays monotone.
+    patience : int
+        Number of plain steps before the accelerator is asked.
+    steady : bool
+        See `StoppingRule`.
+    on_iteration : callable, (n_iter, bound, theta) -> bool, optional
+        Called after each iteration; True ends the ascent.
+
+    Returns
+    -------
+    Ascent
+        With `lower_bounds[-1]` the bound at `theta`, not at the point before it.
+
+    Notes
+    -----
+    Ding (2020), section 3; Neal and Hinton (1998) for EM as coordinate ascent on the ELBO.
+    """
+    rule = StoppingRule(tol, steady)
+    start_bound, statistics = e_step(theta)
+    bound, bounds = start_bound, []
+    converged, rate = False, 0.0
+    for n_iter in range(1, max_iter + 1):
+        image = m_step(statistics, theta)
+        candidate = None
+        if accelerator is not None and n_iter > patience:
+            candidate = accelerator.propose(theta, image)
+            rate = accelerator.rate()
+        if rule.confirming:
+            candidate = None
+        theta, new_bound, statistics = _step(image, candidate, bound, e_step, accelerator)
+        bounds.append(new_bound)
+        converged = rule.met(new_bound - bound, new_bound, theta is not candidate, rate)
+        bound = new_bound
+        stop = on_iteration is not None and on_iteration(n_iter, bound, theta)
+        if converged or stop:
+            break
+    return Ascent(theta, start_bound, tuple(bounds), converged)
+
+
+def _step(image, candidate, bound, e_step, accelerator):
+    """Take the candidate if it does not fall below `bound`, else the plain image."""
+    if candidate is not None:
+        new_bound, statistics = e_step(candidate)
+        if new_bound >= bound:
+            return candidate, new_bound, statistics
+        accelerator.refuse()
+    new_bound, statistics = e_step(image)
+    if not np.isfinite(new_bound):
+        raise AscentError(f"the bound became {new_bound} after an update of the parameters")
+    return image, new_bound, statistics
+
+
+@dataclass
+class Restarts:
+    """The ascents from several starts: the best one, and what became of the others.
+
+    Attributes
+    ----------
+    best : Ascent or None
+        Highest bound among the sound ascents, else among the degenerate ones.
+    failures : list of (int, str)
+        Number and cause of each start that failed.
+    """
+
+    best: Ascent | None = None
+    best_is_sound: bool = False
+    failures: list[tuple[int, str]] = field(default_factory=list)
+
+    def run(
+        self,
+        attempts: Iterable[Callable[[], Ascent]],
+        is_sound: Callable[[Any], bool] = lambda theta: True,
+    ) -> Ascent:
+        """Run each attempt; a failed one is recorded and skipped, all failing is an error."""
+        for number, attempt in enumerate(attempts):
+            try:
+                self._compare(attempt(), is_sound, number)
+            except AscentError as error:
+                self.failures.append((number, str(error)))
+        if self.best is None:
+            raise AscentError(self.failures[-1][1])
+        return self.best
+
+    def _compare(self, ascent: Ascent, is_sound, number: int) -> None:
+        sound = is_sound(ascent.theta)
+        if not sound:
+            self.failures.append((number, "a covariance collapsed to its floor"))
+        if self.best is None or (sound, ascent.lower_bound) > (
+            self.best_is_sound,
+            self.best.lower_bound,
+        ):
+            self.best, self.best_is_sound = ascent, sound

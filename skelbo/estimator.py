@@ -1,0 +1,391 @@
+"""The shell that every estimator of the library has: scores, bounds, criteria, callbacks."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from abc import ABCMeta, abstractmethod
+from typing import Any
+
+import numpy as np
+from sklearn.base import (
+    BaseEstimator,
+    ClassNamePrefixFeaturesOutMixin,
+    DensityMixin,
+    TransformerMixin,
+)
+from sklearn.callback import CallbackSupportMixin
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from skelbo.elbo import Ascent, ElboTerms
+
+NOT_CONVERGED = (
+    "Best performing initialization did not converge. Try different init parameters, or increase "
+    "max_iter, tol, or check for degenerate data. The bound still climbed by {change:.3g} nats "
+    "per row in iteration {n_iter} (max_iter={max_iter}, tol={tol})."
+)
+
+
+class LatentVariableEstimator(
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    DensityMixin,
+    CallbackSupportMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
+):
+    """A model p(x, z; theta) behind scikit-learn's interface.
+
+    A subclass supplies ``fit`` and the hooks ``_log_prob``, ``_elbo_terms``, ``_posterior_mean``,
+    ``_reconstruct`` and ``n_parameters_``; everything that users call is here, once. Scores are
+    in nats, in the units of the X that was passed, every constant included.
+    """
+
+    _min_samples = 2
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+    # ----------------------------------------------------------------- hooks
+
+    @abstractmethod
+    def _log_prob(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return log p(x) and its standard error for validated rows."""
+
+    @abstractmethod
+    def _elbo_terms(self, X: np.ndarray) -> ElboTerms:
+        """Return the terms of the bound for validated rows."""
+
+    @abstractmethod
+    def _posterior_mean(self, X: np.ndarray) -> np.ndarray:
+        """Return the mean of q(z | x) for validated rows."""
+
+    @abstractmethod
+    def _reconstruct(self, Z: np.ndarray) -> np.ndarray:
+        """Return E[x | z] for validated latents."""
+
+    @property
+    @abstractmethod
+    def n_parameters_(self) -> int:
+        """Number of free parameters."""
+
+    @property
+    @abstractmethod
+    def _n_features_out(self) -> int:
+        """Number of columns of `transform`."""
+
+    # ------------------------------------------------------------ validation
+
+    def _validate(self, X: Any) -> np.ndarray:
+        """Check X against what was fitted; return it as float32 or float64."""
+        check_is_fitted(self)
+        return validate_data(
+            self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan"
+        )
+
+    def _validate_fit(
+        self, X: Any, sample_weight: Any, *, reset: bool = True
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Check the arguments of a fit; weights of one throughout count as none."""
+        X = validate_data(
+            self,
+            X,
+            reset=reset,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite="allow-nan",
+            ensure_min_samples=self._min_samples,
+        )
+        if sample_weight is None:
+            return X, None
+        weights = _check_sample_weight(
+            sample_weight,
+            X,
+            dtype=np.float64,
+            ensure_non_negative=True,
+            allow_all_zero_weights=False,
+        )
+        return X, None if np.all(weights == 1) else weights
+
+    # ---------------------------------------------------------------- scores
+
+    def score_samples(self, X, return_std=False):
+        """Return log p(x) of each row: nats, in the units of X, all constants included.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Missing cells (NaN) are integrated out: the density of the observed cells.
+        return_std : bool, default=False
+            Also return the standard error of each estimate; zeros where it is exact.
+
+        Returns
+        -------
+        log_prob : ndarray of shape (n_samples,)
+            Log-density of each row, never its lower bound.
+        std : ndarray of shape (n_samples,)
+            Only if `return_std`.
+        """
+        log_prob, std = self._log_prob(self._validate(X))
+        return (log_prob, std) if return_std else log_prob
+
+    def score(self, X, y=None, sample_weight=None):
+        """Return the weighted mean of `score_samples`, in nats per row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+        y : Ignored
+            For the sake of pipelines.
+        sample_weight : array-like of shape (n_samples,), optional
+            Frequency weights.
+
+        Returns
+        -------
+        score : float
+            Mean log-density.
+        """
+        log_prob = np.asarray(self.score_samples(X), dtype=np.float64)
+        if sample_weight is not None:
+            sample_weight = _check_sample_weight(sample_weight, log_prob, dtype=np.float64)
+        return float(np.average(log_prob, weights=sample_weight))
+
+    def elbo_terms(self, X):
+        """Return reconstruction, KL, energy and entropy of each row, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+
+        Returns
+        -------
+        terms : ElboTerms
+            Ding (2020), eq. 3 and 4.
+        """
+        return self._elbo_terms(self._validate(X))
+
+    def elbo(self, X):
+        """Return the evidence lower bound of each row, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+
+        Returns
+        -------
+        elbo : ndarray of shape (n_samples,)
+            At most `score_samples(X)`; equal to it where q is exact. Ding (2020), eq. 3.
+        """
+        return self.elbo_terms(X).elbo
+
+    def gap(self, X):
+        """Return KL(q || p(z | x)) of each row: ``score_samples(X) - elbo(X)``, in nats.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+
+        Returns
+        -------
+        gap : ndarray of shape (n_samples,)
+            What q loses. Ding (2020), eq. 2.
+        """
+        X = self._validate(X)
+        return self._log_prob(X)[0] - self._elbo_terms(X).elbo
+
+    def aic(self, X, sample_weight=None):
+        """Return Akaike's information criterion, lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+        sample_weight : array-like of shape (n_samples,), optional
+            Frequency weights.
+
+        Returns
+        -------
+        aic : float
+            ``-2 log p(X) + 2 n_parameters_``.
+        """
+        return self._deviance(X, sample_weight)[0] + 2 * self.n_parameters_
+
+    def bic(self, X, sample_weight=None):
+        """Return the Bayesian information criterion, lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+        sample_weight : array-like of shape (n_samples,), optional
+            Frequency weights; the number of rows is their sum.
+
+        Returns
+        -------
+        bic : float
+            ``-2 log p(X) + log(n_samples) n_parameters_``.
+        """
+        deviance, n_samples = self._deviance(X, sample_weight)
+        return deviance + float(np.log(n_samples)) * self.n_parameters_
+
+    def _deviance(self, X, sample_weight) -> tuple[float, float]:
+        mean = self.score(X, sample_weight=sample_weight)
+        rows = self._validate(X).shape[0] if sample_weight is None else np.sum(sample_weight)
+        return -2 * mean * float(rows), float(rows)
+
+    # --------------------------------------------------------------- latents
+
+    def transform(self, X):
+        """Return the mean of q(z | x) of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_latents)
+            Deterministic: no draw is involved.
+        """
+        return self._posterior_mean(self._validate(X))
+
+    def inverse_transform(self, Z):
+        """Return E[x | z] of each row of latents.
+
+        Parameters
+        ----------
+        Z : array-like of shape (n_samples, n_latents)
+            Latents, as `transform` gives them.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            In the units of the data.
+        """
+        check_is_fitted(self)
+        Z = np.asarray(Z)
+        Z = Z if Z.dtype in (np.float32, np.float64) else Z.astype(np.float64)
+        if Z.ndim != 2 or Z.shape[1] != self._n_features_out:
+            raise ValueError(
+                f"Z has shape {Z.shape}, expected (n_samples, {self._n_features_out}); "
+                "pass latents as transform(X) returns them."
+            )
+        return self._reconstruct(Z)
+
+    def fit_transform(self, X, y=None, sample_weight=None):
+        """Fit to X and return ``transform(X)``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+        y : Ignored
+            For the sake of pipelines.
+        sample_weight : array-like of shape (n_samples,), optional
+            Frequency weights.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_latents)
+            Latents.
+        """
+        return self.fit(X, y, sample_weight=sample_weight).transform(X)
+
+    # ------------------------------------------------------------- the fit's
+
+    def _warn_if_not_converged(self, ascent: Ascent, max_iter: int, tol: Any) -> None:
+        if ascent.converged or max_iter == 0:
+            return
+        bounds = (ascent.start_bound, *ascent.lower_bounds)
+        message = NOT_CONVERGED.format(
+            change=bounds[-1] - bounds[-2], n_iter=ascent.n_iter, max_iter=max_iter, tol=tol
+        )
+        warnings.warn(message, ConvergenceWarning, stacklevel=3)
+
+    def _publish_ascent(self, ascent: Ascent) -> None:
+        self.lower_bound_ = ascent.lower_bound
+        self.lower_bounds_ = list(ascent.lower_bounds)
+        self.n_iter_ = ascent.n_iter
+        self.converged_ = ascent.converged
+
+
+class Progress:
+    """Reports a fit to scikit-learn's callbacks and, if `verbose`, to the terminal.
+
+    The task tree is fit > start > iteration. A callback whose ``on_fit_task_end`` returns True
+    ends the ascent (at an iteration) or the restarts (at a start).
+
+    Parameters
+    ----------
+    estimator : LatentVariableEstimator
+        The estimator that is being fitted; its ``fit`` runs inside scikit-learn's
+        callback management.
+    n_starts, max_iter : int
+        Number of starts, and of iterations of each at most.
+    """
+
+    def __init__(self, estimator, X, n_starts: int, max_iter: int):
+        self.estimator, self.X, self.max_iter = estimator, X, max_iter
+        self.verbose = getattr(estimator, "verbose", 0)
+        self.interval = getattr(estimator, "verbose_interval", 10)
+        self.root = estimator._init_callback_context(max_subtasks=n_starts)
+        self.root.call_on_fit_task_begin(estimator=estimator, X=X)
+        self.heard = bool(getattr(estimator, "_skl_callbacks", ()))
+        self.stopped = False
+
+    def begin_start(self, number: int) -> None:
+        """Announce the start with this number."""
+        self.start = self.root.subcontext("start", max_subtasks=self.max_iter)
+        self.start.call_on_fit_task_begin(estimator=self.estimator, X=self.X)
+        self.bound, self.clock = -np.inf, time.perf_counter()
+        if self.verbose:
+            print(f"Initialization {number}")
+
+    def iteration(self, n_iter: int, bound: float, theta: Any) -> bool:
+        """Report an iteration; return True if a callback asks to stop."""
+        if self.verbose and n_iter % self.interval == 0:
+            seconds = "" if self.verbose < 2 else f"\t time lapse {self._lap():.5f}s"
+            change = "" if self.verbose < 2 else f"\t ll change {bound - self.bound:.5f}"
+            print(f"  Iteration {n_iter}{seconds}{change}")
+        self.bound = bound
+        if not self.heard:
+            return False
+        leaf = self.start.subcontext("iteration")
+        leaf.call_on_fit_task_begin(estimator=self.estimator, X=self.X)
+        return leaf.call_on_fit_task_end(
+            estimator=self.estimator,
+            X=self.X,
+            metadata={"lower_bound": bound, "n_iter": n_iter},
+        )
+
+    def end_start(self) -> None:
+        """Announce the end of a start."""
+        if self.verbose:
+            print(f"Initialization ended.\t lower bound {self.bound:.5f}")
+        self.stopped = self.start.call_on_fit_task_end(
+            estimator=self.estimator, X=self.X, metadata={"lower_bound": self.bound}
+        )
+
+    def end(self) -> None:
+        """Announce the end of the fit."""
+        self.root.call_on_fit_task_end(estimator=self.estimator, X=self.X)
+
+    def _lap(self) -> float:
+        seconds, self.clock = time.perf_counter() - self.clock, time.perf_counter()
+        return seconds
+
+
+def random_stream(random_state: Any) -> np.random.RandomState:
+    """Return a generator that leaves NumPy's global one alone, also for None."""
+    if random_state is None:
+        return np.random.RandomState()
+    return check_random_state(random_state)

@@ -1,0 +1,1 @@
+"""What a Gaussian is: its moments, its covariance structures, its densities."""

@@ -1,0 +1,111 @@
+"""K Gaussians side by side: one for `GaussianMLE`, several for a mixture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skelbo.gaussian.covariance import Covariance
+from skelbo.gaussian.missing import complete
+from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.regularization import Regularization
+from skelbo.rows import Block
+
+
+@dataclass(frozen=True)
+class Components:
+    """Means and covariances of K Gaussians; immutable.
+
+    Attributes
+    ----------
+    means : ndarray of shape (n_components, n_features)
+        About the origin of the rows they are used with.
+    covariance : Covariance
+    """
+
+    means: np.ndarray
+    covariance: Covariance
+
+    @classmethod
+    def from_moments(
+        cls, structure: type[Covariance], moments: Moments, regularization: Regularization
+    ) -> Components:
+        """Maximise the expected log-density given the moments: closed-form maximum likelihood."""
+        return cls(moments.mean, structure.from_moments(moments, regularization))
+
+    def updated(self, moments: Moments, regularization: Regularization) -> Components:
+        """Return `from_moments`, except that a component without weight stays as it is."""
+        fitted = self.from_moments(type(self.covariance), moments, regularization)
+        empty = moments.weight <= 0
+        if not empty.any() or self.covariance.pooled:
+            return fitted
+        new, old = fitted.covariance, self.covariance
+        keep = empty.reshape(-1, *[1] * (old.covariances.ndim - 1))
+        covariance = replace(
+            new,
+            covariances=np.where(keep, old.covariances, new.covariances),
+            factors=np.where(keep, old.factors, new.factors),
+            floored=np.where(empty, old.floored, new.floored),
+        )
+        return Components(fitted.means, covariance)
+
+    def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Components:
+        """Return a step of `size` along the natural gradient, instead of the maximum."""
+        covariance = self.covariance.stepped(self._about_means(moments), regularization, size)
+        return Components(self.means + size * (moments.mean - self.means), covariance)
+
+    def expected_log_prob(
+        self, moments: Moments, regularization: Regularization | None = None
+    ) -> float:
+        """Return the expected log-density, in nats, of rows with the given moments."""
+        return self.covariance.expected_log_prob(self._about_means(moments), regularization)
+
+    def _about_means(self, moments: Moments) -> Moments:
+        """Return the moments with our means as centres, the scatter being about them."""
+        steps = moments.mean - self.means
+        scatter = moments.scatter + moments.kind.of_steps(moments.weight, steps)
+        return replace(moments, mean=self.means, scatter=scatter)
+
+    def view(self, block: Block) -> View:
+        """Return what the components say of a block: densities, expectations, moments."""
+        if block.observed is None:
+            log_prob = self.covariance.log_prob(block.values, self.means)
+            return View(self, log_prob, block.values)
+        completion = complete(self.covariance, self.means, block)
+        return View(self, completion.log_prob, completion.values, completion)
+
+    @property
+    def cells_per_row(self) -> int:
+        """Size of the temporaries that one row needs in `view`."""
+        n_components, p = self.means.shape
+        return n_components * p if self.covariance.scatter.dense else n_components + p
+
+
+@dataclass(frozen=True)
+class View:
+    """A block of rows as seen by K Gaussians.
+
+    Attributes
+    ----------
+    log_prob : ndarray of shape (n_components, n_rows)
+        Log-density of the observed cells of each row under each component, in nats.
+    values : ndarray of shape (n_features, n_rows) or (n_components, n_features, n_rows)
+        The rows, with missing cells at their expectation under each component.
+    """
+
+    components: Components
+    log_prob: np.ndarray
+    values: np.ndarray
+    completion: object = None
+
+    def moments(self, weights: np.ndarray) -> Moments:
+        """Return the expected moments of the rows, weighted (n_components, n_rows)."""
+        covariance = self.components.covariance
+        means = self.components.means
+        kind = covariance.scatter
+        moments = Moments.of_block(kind, self.values, weights, covariance.reference(means))
+        if self.completion is None:
+            return moments
+        scatter = moments.scatter + self.completion.scatter(kind, weights)
+        return replace(moments, scatter=scatter)

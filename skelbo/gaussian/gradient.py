@@ -1,0 +1,142 @@
+r"""Gradient ascent on log p(X; theta) itself, by automatic differentiation.
+
+The alternative to EM wherever the likelihood can be evaluated: no q, no bound, an optimiser for
+smooth functions (L-BFGS) in the unconstrained coordinates of `Mixture.to_vector`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from skelbo.elbo import AscentError
+from skelbo.gaussian.covariance import LOG_2PI, Covariance
+from skelbo.gaussian.mixture import Mixture
+from skelbo.gaussian.regularization import ILL_DEFINED
+from skelbo.rows import Rows
+
+
+class GradientAscent:
+    """One L-BFGS iteration at a time, so that `skelbo.elbo.ascend` can own the loop.
+
+    Parameters
+    ----------
+    theta : Mixture
+        Where to begin.
+    rows : Rows
+        All of them are held in memory, on the device.
+    units : ndarray of shape (n_features,)
+        Scale of the columns; the ascent runs in these units.
+    structure : type of Covariance
+    ridge : float
+        Added to every variance, in the units of the data.
+    device : str or None
+        Where torch computes; None is the CPU.
+    """
+
+    def __init__(self, theta, rows: Rows, units, structure: type[Covariance], ridge, device=None):
+        self.units, self.structure = units, structure
+        self.n_components = len(theta.weights)
+        self.device = torch.device(device or "cpu")
+        self.scaled_units = self._tensor(units)
+        self.ridge = ridge
+        self.patterns = [self._tensors(block) for block in rows.blocks()]
+        self.total_weight = rows.total_weight
+        self.vector = self._tensor(theta.to_vector(units)).requires_grad_()
+        self.optimizer = torch.optim.LBFGS(
+            [self.vector],
+            max_iter=1,
+            max_eval=30,
+            tolerance_grad=0.0,
+            tolerance_change=0.0,
+            history_size=20,
+            line_search_fn="strong_wolfe",
+        )
+
+    def _tensor(self, array) -> torch.Tensor:
+        return torch.tensor(array, dtype=torch.float64, device=self.device)
+
+    def _tensors(self, block) -> list[tuple]:
+        """Return rows, weights and observed columns, one entry per pattern of missing cells."""
+        if block.observed is None:
+            return [(self._tensor(block.values.T), self._tensor(block.weights), None)]
+        patterns, which = np.unique(block.observed, axis=1, return_inverse=True)
+        parts = []
+        for number, seen in enumerate(patterns.T):
+            chosen = np.flatnonzero(which.ravel() == number)
+            columns = np.flatnonzero(seen)
+            values = block.values[np.ix_(columns, chosen)].T
+            parts.append((self._tensor(values), self._tensor(block.weights[chosen]), columns))
+        return parts
+
+    def step(self, statistics, theta: Mixture) -> Mixture:
+        """Return theta after one more iteration (the signature of an M-step)."""
+
+        def loss() -> torch.Tensor:
+            self.optimizer.zero_grad()
+            value = -self.log_likelihood() / self.total_weight
+            value.backward()
+            return value
+
+        self.optimizer.step(loss)
+        vector = self.vector.detach().cpu().numpy()
+        moved = self._mixture(vector) if np.all(np.isfinite(vector)) else None
+        if moved is None:
+            raise AscentError(ILL_DEFINED)
+        return moved
+
+    def _mixture(self, vector: np.ndarray) -> Mixture | None:
+        theta = Mixture.from_vector(vector, self.n_components, self.units, self.structure)
+        if theta is None or self.ridge == 0:
+            return theta
+        return theta.ridged(self.ridge)
+
+    def log_likelihood(self) -> torch.Tensor:
+        """Return the weighted sum of log p(x; theta) over the rows, in nats."""
+        log_weights, means, covariances = self._unpack()
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for values, weights, columns in (part for block in self.patterns for part in block):
+            log_joint = log_weights[:, None] + _log_prob(values, means, covariances, columns)
+            total = total + weights @ torch.logsumexp(log_joint, dim=0)
+        return total
+
+    def _unpack(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return log-weights, means and covariances; (K, p, p) if dense, else variances (K, p)."""
+        n_components, p = self.n_components, len(self.units)
+        log_weights, means, rest = torch.split(
+            self.vector,
+            [n_components, n_components * p, len(self.vector) - n_components * (p + 1)],
+        )
+        means = means.reshape(n_components, p) * self.scaled_units
+        groups = 1 if self.structure.pooled else n_components
+        if self.structure.scatter.dense:
+            index = torch.tril_indices(p, p, device=self.device)
+            lower = torch.zeros(groups, p, p, dtype=torch.float64, device=self.device)
+            lower[:, index[0], index[1]] = rest.reshape(groups, -1)
+            diagonal = torch.diagonal(lower, dim1=1, dim2=2)
+            lower = lower - torch.diag_embed(diagonal) + torch.diag_embed(diagonal.exp())
+            lower = lower * self.scaled_units[:, None]
+            eye = torch.eye(p, dtype=torch.float64, device=self.device)
+            covariances = lower @ lower.mT + self.ridge * eye
+            covariances = covariances.expand(n_components, p, p)
+        else:
+            covariances = rest.reshape(groups, -1).exp().expand(n_components, p) + self.ridge
+        return torch.log_softmax(log_weights, 0), means, covariances
+
+
+def _log_prob(values, means, covariances, columns) -> torch.Tensor:
+    """Return log N(x_o; mu_o, Sigma_oo), (K, n), for rows with the same observed columns."""
+    if columns is not None:
+        means = means[:, columns]
+        covariances = covariances[:, columns]
+        covariances = covariances[:, :, columns] if covariances.ndim == 3 else covariances
+    steps = values - means[:, None, :]
+    constant = 0.5 * values.shape[1] * LOG_2PI
+    if covariances.ndim == 2:
+        half_log_det = 0.5 * covariances.log().sum(dim=1)
+        squares = (steps**2 / covariances[:, None, :]).sum(dim=2)
+    else:
+        lower = torch.linalg.cholesky(covariances)
+        half_log_det = torch.diagonal(lower, dim1=1, dim2=2).log().sum(dim=1)
+        squares = (torch.linalg.solve_triangular(lower, steps.mT, upper=False) ** 2).sum(dim=1)
+    return -0.5 * squares - half_log_det[:, None] - constant

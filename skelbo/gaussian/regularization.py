@@ -1,0 +1,209 @@
+r"""How a covariance that the data leave singular is made regular.
+
+``reg_covar`` as a number adds that number to every variance, as in scikit-learn. ``"auto"`` is a
+constraint instead, so that it costs nothing where it is not needed and the ascent stays monotone:
+maximise over covariances with :math:`\Sigma \succeq \lambda D`, D the columns' variances. The
+solution clips the eigenvalues of :math:`D^{-1/2} S D^{-1/2}` at :math:`\lambda`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from skelbo.elbo import AscentError
+from skelbo.gaussian.moments import Moments, Scatter
+from skelbo.rows import Block, Rows
+
+# Smallest variance, in units of the columns' own, that "auto" tells from zero. Far above rounding
+# (1e-16, or 1e-14 for data that were once float32), far below any correlation seen in practice.
+FLOOR = 1e-10
+# A Cholesky pivot above this share of its column's variance needs no closer look.
+SAFE_PIVOT = 1e-6
+
+ILL_DEFINED = (
+    "Fitting the mixture model failed because some components have ill-defined empirical "
+    "covariance (for instance caused by singleton or collapsed samples). Try to decrease the "
+    "number of components, increase reg_covar, or scale the input data."
+)
+
+
+SINGULAR = (
+    "The covariance of {what} is numerically singular (constant, duplicated or collinear columns, "
+    "or too few distinct rows). Its smallest variances were kept at 1e-10 of the columns' own, so "
+    "that densities depend on that number; remove such columns, use a simpler covariance_type or "
+    "pass reg_covar as a number."
+)
+
+
+class SingularCovarianceWarning(UserWarning):
+    """A covariance was singular and had to be made regular by ``reg_covar="auto"``."""
+
+
+class Regularization(ABC):
+    """Turns estimates of covariances into regular ones.
+
+    Both methods return the covariances, their precision factors and which of them were altered to
+    become regular.
+    """
+
+    @abstractmethod
+    def dense(self, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Regularize (K, p, p) matrices; factors U are upper triangular, precision = U U^T."""
+
+    @abstractmethod
+    def diagonal(self, variances: np.ndarray, mixed: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Regularize (K, p) variances; `mixed` where one variance serves all columns."""
+
+
+class Ridge(Regularization):
+    """Add a constant to every variance; a covariance that is still singular is an error."""
+
+    def __init__(self, amount: float):
+        self.amount = amount
+
+    def dense(self, covariances):
+        """Add the ridge to the diagonals and factorize."""
+        ridged = covariances + self.amount * np.eye(covariances.shape[-1])
+        try:
+            factors = precision_factors(np.linalg.cholesky(ridged))
+        except np.linalg.LinAlgError:
+            raise AscentError(ILL_DEFINED) from None
+        return ridged, factors, np.zeros(len(ridged), dtype=bool)
+
+    def diagonal(self, variances, mixed):
+        """Add the ridge to the variances."""
+        ridged = variances + self.amount
+        if not np.all(ridged > 0):
+            raise AscentError(ILL_DEFINED)
+        return ridged, np.zeros(len(ridged), dtype=bool)
+
+
+class Floor(Regularization):
+    """Keep every variance above `FLOOR` times that of the columns: maximum likelihood under it.
+
+    Parameters
+    ----------
+    scale : ndarray of shape (n_features,)
+        Variance of each column, positive; see `Columns.scale`.
+    """
+
+    def __init__(self, scale: np.ndarray):
+        self.scale = scale
+
+    def dense(self, covariances):
+        """Clip the eigenvalues, in units of the columns, of those matrices that need it."""
+        units = np.sqrt(self.scale)
+        scaled = covariances / (units[:, None] * units)
+        factors = np.empty_like(scaled)
+        floored = np.zeros(len(scaled), dtype=bool)
+        covariances = covariances.copy()
+        for k, matrix in enumerate(scaled):
+            factor = _safe_cholesky(matrix)
+            if factor is not None:
+                factors[k] = precision_factors(factor)
+                continue
+            values, vectors = np.linalg.eigh(matrix)
+            floored[k] = values[0] < FLOOR
+            values = np.maximum(values, FLOOR)
+            factors[k] = _upper_factor(vectors / np.sqrt(values))
+            covariances[k] = (vectors * values) @ vectors.T * (units[:, None] * units)
+        return covariances, factors / units[:, None], floored
+
+    def diagonal(self, variances, mixed):
+        """Clip the variances."""
+        floor = FLOOR * (self.scale.mean() if mixed else self.scale)
+        return np.maximum(variances, floor), np.any(variances < floor, axis=1)
+
+
+def regularization(reg_covar: float | str, scale: np.ndarray) -> Regularization:
+    """Return what `reg_covar` asks for: "auto" or an amount."""
+    return Floor(scale) if isinstance(reg_covar, str) else Ridge(float(reg_covar))
+
+
+def precision_factors(cholesky: np.ndarray) -> np.ndarray:
+    """Return U = L^-T of Cholesky factors L (..., p, p), so that the precision is U U^T."""
+    identity = np.eye(cholesky.shape[-1])
+    if cholesky.ndim == 2:
+        return linalg.solve_triangular(cholesky, identity, lower=True, check_finite=False).T
+    return np.array([precision_factors(factor) for factor in cholesky])
+
+
+def _safe_cholesky(matrix: np.ndarray) -> np.ndarray | None:
+    """Return the Cholesky factor of a matrix that is clearly regular, else None."""
+    try:
+        factor = np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        return None
+    return factor if np.min(np.diagonal(factor)) ** 2 > SAFE_PIVOT else None
+
+
+def _upper_factor(root: np.ndarray) -> np.ndarray:
+    """Return the upper triangular U with positive diagonal and U U^T = root root^T."""
+    upper = linalg.rq(root, mode="r")
+    return upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)
+
+
+def _column_moments(block: Block) -> Moments:
+    """Return mean and variance of every column by itself, over its observed cells."""
+    observed = np.ones_like(block.values) if block.observed is None else block.observed
+    weights = observed * block.weights
+    values = np.where(observed, block.values, 0.0)
+    weight = weights.sum(axis=1)
+    mean = (weights * values).sum(axis=1) / np.where(weight > 0, weight, 1.0)
+    squares = (weights * (values - mean[:, None]) ** 2).sum(axis=1)
+    # Each column is a "component" of one feature: columns differ in the weight that is observed.
+    return Moments(Scatter.DIAGONAL, weight, mean[:, None], squares[:, None])
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What the first pass over a table finds out about its columns.
+
+    Attributes
+    ----------
+    centre, variance : ndarray of shape (n_features,)
+        Over the observed cells.
+    complete : bool
+        Whether no cell is missing.
+    """
+
+    centre: np.ndarray
+    variance: np.ndarray
+    complete: bool
+
+    @classmethod
+    def of_rows(cls, rows: Rows) -> Columns:
+        """Read the table once; a column without cells or beyond float64's range is an error."""
+        moments = rows.total(_column_moments)
+        unseen = np.flatnonzero(moments.weight == 0)
+        if unseen.size:
+            raise ValueError(
+                f"column {unseen[0]} of X has no observed cell (in rows of positive weight); "
+                "remove the column or supply values."
+            )
+        variance = moments.scatter[:, 0] / moments.weight
+        if not np.all(np.isfinite(variance)):
+            raise ValueError(
+                f"column {np.flatnonzero(~np.isfinite(variance))[0]} of X has values whose "
+                "squares overflow float64; divide the column by a constant."
+            )
+        complete = bool(np.all(moments.weight >= rows.total_weight * (1 - 1e-12)))
+        return cls(moments.mean[:, 0] + rows.origin, variance, complete)
+
+    @property
+    def scale(self) -> np.ndarray:
+        """Variance of each column, positive also where the column is constant.
+
+        A constant column says nothing of its scale: it gets the mean variance of the others, or
+        a common square where all are constant.
+        """
+        constant = self.variance <= (4 * np.finfo(float).eps * np.abs(self.centre)) ** 2
+        if constant.all():
+            fallback = np.max(self.centre**2) or 1.0
+        else:
+            fallback = self.variance[~constant].mean()
+        return np.where(constant, fallback, self.variance)

@@ -1,0 +1,193 @@
+"""Where EM for mixtures begins: a sample of rows, a rough clustering, one M-step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.metrics import pairwise_distances_argmin
+
+from skelbo.elbo import AscentError
+from skelbo.gaussian.covariance import Covariance
+from skelbo.gaussian.mixture import Mixture
+from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.regularization import Regularization
+from skelbo.rows import Rows
+
+# Rows that a start looks at: enough for k-means to see every cluster worth starting from.
+SAMPLE_ROWS = 16384
+SAMPLE_ROWS_PER_COMPONENT = 64
+# One run of k-means misses the better partition too often; four together rarely do.
+KMEANS_RUNS = 4
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Distinct rows about the origin, with missing cells at the column means.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_rows, n_features)
+    weights : ndarray of shape (n_rows,)
+        How many rows of the table each one stands for.
+    """
+
+    values: np.ndarray
+    weights: np.ndarray
+
+    @property
+    def scaled(self) -> np.ndarray:
+        """The rows with columns of unit spread: a clustering should not depend on units."""
+        spread = np.sqrt(np.average(self.values**2, axis=0, weights=self.weights))
+        return self.values / np.where(spread > 0, spread, 1.0)
+
+
+def sample_rows(rows: Rows, n_components: int) -> Sample:
+    """Draw the rows for a start so that weights and repetitions mean the same.
+
+    Rows are chosen and ordered by a hash of their content: repeated rows are merged into weighted
+    ones, and neither the order of the rows nor the blocks matter. A table of distinct rows without
+    weights that needs no thinning stays in its own order, which makes k-means label the
+    clusters as it would outside.
+    """
+    size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
+    keys, weights, where = np.empty(0, np.uint64), np.empty(0), np.empty(0, np.intp)
+    for start in range(0, rows.n_samples, SAMPLE_ROWS):
+        part = slice(start, start + SAMPLE_ROWS)
+        here = np.arange(rows.n_samples)[part]
+        new = np.ones(len(here)) if rows.weights is None else rows.weights[part]
+        present = new > 0
+        keys = np.concatenate([keys, content_hash(rows.X[part])[present]])
+        weights = np.concatenate([weights, new[present]])
+        where = np.concatenate([where, here[present]])
+        keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
+        weights, where = np.bincount(copies, weights), where[first]
+        keys, weights, where = keys[:size], weights[:size], where[:size]
+    n_present = rows.n_samples if rows.weights is None else np.count_nonzero(rows.weights)
+    if len(where) == n_present and np.all(weights == 1):
+        order = np.argsort(where)
+        where, weights = where[order], weights[order]
+    values = np.asarray(rows.X[np.sort(where)], dtype=np.float64)[np.argsort(np.argsort(where))]
+    return Sample(np.nan_to_num(values - rows.origin, nan=0.0), weights)
+
+
+def content_hash(X: np.ndarray) -> np.ndarray:
+    """Return a 64-bit hash of the content of each row (the finalizer of SplitMix64, chained)."""
+    values = np.asarray(X, dtype=np.float64) + 0.0  # -0.0 becomes 0.0
+    values[np.isnan(values)] = np.nan
+    bits = np.ascontiguousarray(values.T).view(np.uint64)
+    key = np.zeros(values.shape[0], dtype=np.uint64)
+    for column in bits:
+        key = key * np.uint64(0x9E3779B97F4A7C15) + column
+        key ^= key >> np.uint64(30)
+        key *= np.uint64(0xBF58476D1CE4E5B9)
+        key ^= key >> np.uint64(27)
+        key *= np.uint64(0x94D049BB133111EB)
+        key ^= key >> np.uint64(31)
+    return key
+
+
+def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np.ndarray:
+    """Return one-hot responsibilities of the best of a few runs of k-means."""
+    clusters = KMeans(n_components, n_init=KMEANS_RUNS, random_state=rng)
+    return _one_hot(clusters.fit(sample.scaled, sample_weight=sample.weights).labels_, n_components)
+
+
+def _kmeans_plusplus(sample, n_components, rng):
+    """Return responsibilities of the nearest of spread-out rows (Arthur and Vassilvitskii 2007)."""
+    seeds, _ = kmeans_plusplus(
+        sample.scaled, n_components, sample_weight=sample.weights, random_state=rng
+    )
+    return _one_hot(pairwise_distances_argmin(sample.scaled, seeds), n_components)
+
+
+def _random_from_data(sample, n_components, rng):
+    """Return responsibilities of the nearest of rows drawn at random."""
+    share = sample.weights / sample.weights.sum()
+    index = rng.choice(len(share), n_components, replace=False, p=share)
+    rows = sample.scaled
+    return _one_hot(pairwise_distances_argmin(rows, rows[index]), n_components)
+
+
+def _random(sample, n_components, rng):
+    """Return random responsibilities."""
+    resp = rng.uniform(size=(len(sample.weights), n_components)).T
+    return resp / resp.sum(axis=0)
+
+
+# name -> (responsibilities of the sampled rows, whether each component keeps its own covariance)
+STARTS: dict[str, tuple[Callable[..., np.ndarray], bool]] = {
+    "kmeans": (_kmeans, True),
+    "k-means++": (_kmeans_plusplus, False),
+    "random": (_random, True),
+    "random_from_data": (_random_from_data, False),
+}
+
+
+def start_mixture(
+    name: str,
+    sample: Sample,
+    n_components: int,
+    structure: type[Covariance],
+    regularization: Regularization,
+    rng: np.random.RandomState,
+) -> Mixture:
+    """Return the parameters from which an ascent begins.
+
+    Where the clusters of the start are too small for covariances of their own, all components get
+    the pooled one, so that no start dies of a cluster that holds a single row.
+    """
+    responsibilities, own = STARTS[name]
+    if len(sample.weights) < n_components:
+        resp = _shared(len(sample.weights), n_components)
+    else:
+        resp = responsibilities(sample, n_components, rng)
+    weights = resp * sample.weights
+    safe = np.where(weights.sum(axis=1) > 0, weights.sum(axis=1), 1.0)
+    reference = (weights @ sample.values) / safe[:, None]
+    moments = Moments.of_block(structure.scatter, sample.values.T, weights, reference)
+    candidates = [moments] if own else []
+    candidates += [_pooled(moments), _total(moments)]
+    return _first_sound(candidates, structure, regularization)
+
+
+def _first_sound(candidates, structure, regularization) -> Mixture:
+    """Return the fit to the first moments that give regular covariances."""
+    for moments in candidates:
+        try:
+            mixture = Mixture.from_moments(structure, moments, regularization)
+        except AscentError as error:
+            failure = error
+            continue
+        if mixture.sound or moments is candidates[-1]:
+            return mixture
+    raise failure
+
+
+def _one_hot(labels: np.ndarray, n_components: int) -> np.ndarray:
+    return (np.arange(n_components)[:, None] == labels).astype(float)
+
+
+def _shared(n_rows: int, n_components: int) -> np.ndarray:
+    """Deal fewer rows than components out in turn; components on the same row share it."""
+    owner = np.arange(n_components) % n_rows
+    resp = _one_hot(np.arange(n_rows), n_rows)[owner]
+    return resp / resp.sum(axis=0)
+
+
+def _pooled(moments: Moments) -> Moments:
+    """Give every component the pooled scatter, in proportion to its weight."""
+    if moments.kind.pooled:
+        return moments
+    share = moments.weight / moments.weight.sum()
+    within = moments.scatter.sum(axis=0)
+    return replace(moments, scatter=share.reshape(-1, *[1] * within.ndim) * within)
+
+
+def _total(moments: Moments) -> Moments:
+    """Give every component the scatter of all rows about their common mean."""
+    steps = moments.mean - moments.weight @ moments.mean / moments.weight.sum()
+    between = moments.kind.of_steps(moments.weight, steps)
+    return _pooled(replace(moments, scatter=moments.scatter + between))

@@ -1,0 +1,599 @@
+"""The second chapter: a hidden label whose posterior is tractable, and EM climbs the ELBO."""
+
+from __future__ import annotations
+
+import warnings
+from functools import partial
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_array, check_is_fitted
+
+from skelbo.acceleration import Anderson
+from skelbo.elbo import PATIENCE, Ascent, ElboTerms, Restarts, ascend
+from skelbo.estimator import LatentVariableEstimator, Progress, random_stream
+from skelbo.gaussian.components import Components
+from skelbo.gaussian.covariance import STRUCTURES
+from skelbo.gaussian.mixture import Mixture
+from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.regularization import (
+    SINGULAR,
+    Columns,
+    Regularization,
+    SingularCovarianceWarning,
+    regularization,
+)
+from skelbo.gaussian.starts import STARTS, sample_rows, start_mixture
+from skelbo.rows import Block, Rows
+
+# Step sizes of stepwise EM, t^-0.6 (Cappe and Moulines 2009).
+FORGETTING = 0.6
+
+
+class EMGaussianMixture(LatentVariableEstimator):
+    r"""Fit a mixture of Gaussians by EM.
+
+    .. math:: p(x; \theta) = \sum_k \pi_k\, N(x; \mu_k, \Sigma_k)
+
+    The names, shapes and meanings are those of :class:`sklearn.mixture.GaussianMixture`, so that
+    changing the import is enough. On top of it: sample weights, missing cells (NaN),
+    `transform`, the terms of the bound, six covariance types, acceleration, callbacks, starts
+    that do not die, and a default stopping rule that reaches the mode.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of Gaussians.
+    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, \
+            default="full"
+        What is shared: nothing, the matrix, off-diagonal zeros, one variance for all columns, and
+        the latter two shared by all components.
+    tol : "auto" or float, default="auto"
+        ``"auto"`` stops when, by geometric extrapolation, less than 1e-7 nats per row are left to
+        climb. A number stops when one iteration climbs less than it (nats per row).
+    reg_covar : "auto" or float, default="auto"
+        ``"auto"`` keeps variances above 1e-10 of the columns' own and changes nothing else; a
+        start that needs this is passed over for one that does not. A number is added to every
+        variance.
+    max_iter : int, default=100
+        Largest number of iterations per start; 0 gives the start itself.
+    n_init : int, default=1
+        Number of starts; the one with the highest bound is kept. A start that fails is skipped.
+    init_params : {"kmeans", "k-means++", "random_from_data", "random"}, default="kmeans"
+        How a start finds its first responsibilities.
+    weights_init : array-like of shape (n_components,), optional
+        First weights.
+    means_init : array-like of shape (n_components, n_features), optional
+        First means.
+    precisions_init : array-like, optional
+        First precisions, in the shape of `precisions_`.
+    random_state : int, RandomState or None, default=None
+        Source of randomness for starts and `sample`.
+    warm_start : bool, default=False
+        Begin from the last fit.
+    verbose : int, default=0
+        1 prints starts and every `verbose_interval`-th iteration, 2 also times.
+    verbose_interval : int, default=10
+        See `verbose`.
+    solver : {"em", "gem", "gradient"}, default="em"
+        ``"em"``: closed-form M-step. ``"gem"``: one guarded gradient step instead (generalized
+        EM). ``"gradient"``: L-BFGS on log p(X; theta) by automatic differentiation (needs torch;
+        holds all rows in memory).
+    acceleration : {"auto", "anderson", None}, default="auto"
+        Anderson acceleration with a monotone fallback. ``"auto"`` leaves the first 10 iterations
+        to plain EM.
+    batch_size : int or None, default=None
+        If given, each M-step is a sweep of incremental EM over batches of this many rows: more
+        work per iteration, fewer iterations. Only for ``solver="em"``.
+    device : str or None, default=None
+        Torch device for ``solver="gradient"``.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (n_components,)
+        Probabilities of the components.
+    means_ : ndarray of shape (n_components, n_features)
+        Means.
+    covariances_, precisions_, precisions_cholesky_ : ndarray
+        Covariances, their inverses P, and upper triangular U with P = U U^T. Shape (n_components,
+        n_features, n_features) if full, (n_features, n_features) if tied, (n_components,
+        n_features) if diag, (n_components,) if spherical, (n_features,) if tied_diag, a scalar if
+        tied_spherical.
+    lower_bound_ : float
+        Mean log-likelihood per row of the training data, in nats, at the fitted parameters.
+    lower_bounds_ : list of float
+        The same after each iteration of the best start.
+    n_iter_ : int
+        Number of iterations of the best start.
+    converged_ : bool
+        Whether the best start met the stopping rule.
+    failed_starts_ : list of (int, str)
+        Number and cause of each start that was skipped.
+    n_parameters_ : int
+        Number of free parameters.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, where X had any.
+
+    See Also
+    --------
+    GaussianMLE : One Gaussian, in closed form.
+
+    References
+    ----------
+    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, section 3. Neal and Hinton
+    (1998), *A View of the EM Algorithm that Justifies Incremental, Sparse, and Other Variants*.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skelbo import EMGaussianMixture
+    >>> X = np.array([[1.0, 2.0], [1.2, np.nan], [0.9, 1.8], [8.0, 8.1], [8.2, 7.7], [7.9, 8.0]])
+    >>> model = EMGaussianMixture(2, covariance_type="tied_diag", random_state=0).fit(X)
+    >>> labels = model.predict(X)
+    >>> bool(labels[0] == labels[1] != labels[3])
+    True
+    >>> model.transform(X).round(2).sum(axis=1)
+    array([1., 1., 1., 1., 1., 1.])
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions(set(STRUCTURES))],
+        "tol": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "reg_covar": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions(set(STARTS))],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", None],
+        "random_state": ["random_state"],
+        "warm_start": ["boolean"],
+        "verbose": ["verbose"],
+        "verbose_interval": [Interval(Integral, 1, None, closed="left")],
+        "solver": [StrOptions({"em", "gem", "gradient"})],
+        "acceleration": [StrOptions({"auto", "anderson"}), None],
+        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
+        "device": [str, None],
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        tol="auto",
+        reg_covar="auto",
+        max_iter=100,
+        n_init=1,
+        init_params="kmeans",
+        weights_init=None,
+        means_init=None,
+        precisions_init=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+        verbose_interval=10,
+        solver="em",
+        acceleration="auto",
+        batch_size=None,
+        device=None,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.reg_covar = reg_covar
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+        self.verbose_interval = verbose_interval
+        self.solver = solver
+        self.acceleration = acceleration
+        self.batch_size = batch_size
+        self.device = device
+
+    # -------------------------------------------------------------------- fit
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the mixture to the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN), which are integrated out. A memory map is
+            read block by block.
+        y : Ignored
+            For the sake of pipelines.
+        sample_weight : array-like of shape (n_samples,), optional
+            Frequency weights: weight 2 is the row twice, weight 0 is the row absent.
+
+        Returns
+        -------
+        self : EMGaussianMixture
+            The fitted mixture.
+
+        Raises
+        ------
+        ValueError
+            If the data cannot be used, or if every start fails.
+        """
+        rows, columns = self._read(X, sample_weight)
+        warm = self.warm_start and hasattr(self, "means_")
+        progress = Progress(self, rows.X, 1 if warm else self.n_init, self.max_iter)
+        rule = regularization(self.reg_covar, columns.scale)
+        starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule)
+        climb = partial(self._climb, rows, columns, rule, progress)
+        restarts = Restarts()
+        best = restarts.run(self._attempts(starts, climb, progress), lambda theta: theta.sound)
+        self._publish(best, rows.origin, rows.X.dtype)
+        self.failed_starts_ = restarts.failures
+        self._warn_if_not_converged(best, self.max_iter, self.tol)
+        progress.end()
+        return self
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit to X and return ``predict(X)``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+        y : Ignored
+            For the sake of pipelines.
+        sample_weight : array-like of shape (n_samples,), optional
+            Frequency weights.
+
+        Returns
+        -------
+        labels : ndarray of int, shape (n_samples,)
+            Most probable component of each row.
+        """
+        return self.fit(X, y, sample_weight=sample_weight).predict(X)
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Update the mixture by one batch of a stream: stepwise EM.
+
+        The first batch is fitted whole, from `n_init` starts; each later batch moves the expected
+        statistics by a step of t^-0.6 towards its own, followed by an M-step.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+        y : Ignored
+            For the sake of pipelines.
+        sample_weight : array-like of shape (n_samples,), optional
+            Frequency weights.
+
+        Returns
+        -------
+        self : EMGaussianMixture
+            The updated mixture; `lower_bound_` is the mean log-likelihood of this batch.
+
+        References
+        ----------
+        Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
+        """
+        if not hasattr(self, "_stream"):
+            self.fit(X, sample_weight=sample_weight)
+            rows, columns = self._read(X, sample_weight, reset=False)
+            theta, batches = self._theta(rows.origin), 1
+            statistics = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
+        else:
+            statistics, columns, batches = self._stream
+            rows, _ = self._read(X, sample_weight, reset=False)
+            rows = rows.about(columns.centre, rows.cells_per_row)
+            theta = self._theta(rows.origin)
+            new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
+            batches += 1
+            size = batches**-FORGETTING
+            statistics = statistics.scaled(1 - size) + new.scaled(size)
+            theta = theta.m_step(statistics, regularization(self.reg_covar, columns.scale))
+        self._stream = statistics, columns, batches
+        bound = theta.e_step(rows)[0]
+        self._publish(Ascent(theta, bound, (bound,), True), rows.origin, rows.X.dtype)
+        return self
+
+    def _read(self, X, sample_weight, *, reset=True) -> tuple[Rows, Columns]:
+        """Validate the arguments and read the table once; return it about its centre."""
+        X, weights = self._validate_fit(X, sample_weight, reset=reset)
+        n_rows = len(X) if weights is None else np.count_nonzero(weights)
+        if reset and n_rows < self.n_components:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
+                f"n_samples = {n_rows}; use fewer components or more data."
+            )
+        if self.device is not None and self.solver != "gradient":
+            raise ValueError(
+                f"device={self.device!r} is only used by solver='gradient', got "
+                f"solver={self.solver!r}; leave device=None."
+            )
+        rows = Rows(X, weights)
+        columns = Columns.of_rows(rows)
+        p = X.shape[1]
+        dense = STRUCTURES[self.covariance_type].scatter.dense
+        cells = self.n_components * p if dense else self.n_components + p
+        return rows.about(columns.centre, cells), columns
+
+    def _attempts(self, starts, climb, progress):
+        """Yield one attempt per start, each to be run before the next is asked for."""
+        for number, start in enumerate(starts):
+            progress.begin_start(number)
+            yield partial(climb, start)
+            progress.end_start()
+            if progress.stopped:
+                return
+
+    def _starts(self, rows: Rows, rule: Regularization):
+        """Yield the parameters that each start begins from, or a function that fails."""
+        structure = STRUCTURES[self.covariance_type]
+        given = self._given(rows.n_features)
+        rng = random_stream(self.random_state)
+        self.random_state_ = rng
+        if len(given) == 3:
+            start = Mixture(
+                given["weights"],
+                Components(given["means"] - rows.origin, given["precisions"]),
+            )
+            yield from [start] * self.n_init
+            return
+        sample = sample_rows(rows, self.n_components)
+        for _ in range(self.n_init):
+            yield lambda: self._override(
+                start_mixture(
+                    self.init_params, sample, self.n_components, structure, rule, rng
+                ),
+                given,
+                rows.origin,
+            )
+
+    @staticmethod
+    def _override(theta: Mixture, given: dict, origin: np.ndarray) -> Mixture:
+        """Replace those parameters of a start that the user gave."""
+        means = given["means"] - origin if "means" in given else theta.components.means
+        covariance = given.get("precisions", theta.components.covariance)
+        return Mixture(given.get("weights", theta.weights), Components(means, covariance))
+
+    def _given(self, p: int) -> dict:
+        """Validate `weights_init`, `means_init` and `precisions_init`."""
+        K, given = self.n_components, {}
+        if self.weights_init is not None:
+            weights = _checked(self.weights_init, (K,), "weights")
+            if np.any(weights < 0) or np.any(weights > 1):
+                raise ValueError(
+                    "The parameter 'weights' should be in the range [0, 1], but got max value "
+                    f"{np.min(weights):.5f}, min value {np.max(weights):.5f}"
+                )
+            if not np.allclose(abs(1.0 - np.sum(weights)), 0.0):
+                raise ValueError(
+                    "The parameter 'weights' should be normalized, but got sum(weights) = "
+                    f"{np.sum(weights):.5f}"
+                )
+            given["weights"] = weights
+        if self.means_init is not None:
+            given["means"] = _checked(self.means_init, (K, p), "means")
+        if self.precisions_init is not None:
+            structure, name = STRUCTURES[self.covariance_type], f"{self.covariance_type} precision"
+            precisions = _checked(self.precisions_init, structure.shape(K, p), name)
+            try:
+                given["precisions"] = structure.from_precisions(precisions, K, p)
+            except ValueError as error:
+                raise ValueError(f"'{name}' {error}") from None
+        return given
+
+    def _climb(self, rows, columns, rule, progress, start) -> Ascent:
+        """Run one ascent from a start."""
+        structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
+        theta = start() if callable(start) else start
+        theta_step = self._theta_step(theta, rows, units, rule)
+        anderson = Anderson(
+            lambda theta: theta.to_vector(units),
+            lambda vector: Mixture.from_vector(vector, self.n_components, units, structure),
+        )
+        gradient = self.solver == "gradient"
+        return ascend(
+            theta,
+            lambda theta: theta.e_step(rows),
+            theta_step,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            accelerator=None if gradient or self.acceleration is None else anderson,
+            patience=0 if self.acceleration == "anderson" else PATIENCE,
+            steady=not gradient,
+            on_iteration=progress.iteration,
+        )
+
+    def _theta_step(self, theta: Mixture, rows: Rows, units: np.ndarray, rule: Regularization):
+        """Return the update of theta: EM, generalized EM, incremental EM or gradient ascent."""
+        if self.solver == "gradient":
+            from skelbo.gaussian.gradient import GradientAscent
+
+            ridge = 0.0 if isinstance(self.reg_covar, str) else float(self.reg_covar)
+            structure = STRUCTURES[self.covariance_type]
+            return GradientAscent(theta, rows, units, structure, ridge, self.device).step
+        if self.solver == "gem":
+            return lambda moments, theta: theta.gradient_step(moments, rule)
+        if self.batch_size is not None:
+            return lambda moments, theta: theta.sweep(rows, moments, rule, self.batch_size)
+        return lambda moments, theta: theta.m_step(moments, rule)
+
+    def _publish(self, ascent: Ascent, origin: np.ndarray, dtype: np.dtype) -> None:
+        theta = ascent.theta
+        self.weights_ = theta.weights.astype(dtype)
+        self.means_ = (theta.components.means + origin).astype(dtype)
+        for name, array in theta.components.covariance.published().items():
+            setattr(self, name, array.astype(dtype))
+        self._publish_ascent(ascent)
+        if not theta.sound:
+            floored = np.flatnonzero(theta.components.covariance.floored)
+            what = f"component {floored[0]}" if len(floored) == 1 else f"{len(floored)} components"
+            warnings.warn(SINGULAR.format(what=what), SingularCovarianceWarning, stacklevel=3)
+
+    # -------------------------------------------------------------- after fit
+
+    def _theta(self, origin: np.ndarray) -> Mixture:
+        """Rebuild theta, about an origin, from the public attributes."""
+        K, p = self.means_.shape
+        if self.n_components != K or len(origin) != p:
+            raise ValueError(
+                f"n_components={self.n_components} and X with {len(origin)} features do not fit "
+                f"the mixture fitted before ({K} components, {p} features); set "
+                "warm_start=False to begin anew."
+            )
+        covariance = STRUCTURES[self.covariance_type].from_published(
+            self.covariances_, self.precisions_cholesky_, K, p
+        )
+        means = np.asarray(self.means_, dtype=np.float64) - origin
+        weights = np.asarray(self.weights_, dtype=np.float64)
+        return Mixture(weights / weights.sum(), Components(means, covariance))
+
+    def _view(self, X: np.ndarray) -> tuple[Mixture, Rows]:
+        """Return theta and rows about the centre of the mixture."""
+        origin = np.average(np.asarray(self.means_, dtype=np.float64), 0, self.weights_)
+        theta = self._theta(origin)
+        return theta, Rows(X, origin=origin, cells_per_row=theta.components.cells_per_row)
+
+    @property
+    def n_parameters_(self):
+        """Number of free parameters: weights, means and covariances."""
+        check_is_fitted(self)
+        K, p = self.means_.shape
+        return K - 1 + K * p + STRUCTURES[self.covariance_type].n_parameters(K, p)
+
+    def _n_parameters(self):
+        return self.n_parameters_
+
+    @property
+    def _n_features_out(self):
+        return self.means_.shape[0]
+
+    def _log_prob(self, X):
+        theta, rows = self._view(X)
+        log_prob = rows.each(lambda block: theta.posterior(block).log_prob)
+        return log_prob, np.zeros_like(log_prob)
+
+    def _elbo_terms(self, X):
+        theta, rows = self._view(X)
+
+        def stacked(block: Block) -> np.ndarray:
+            terms = theta.elbo_terms(block)
+            return np.stack([terms.reconstruction, terms.kl, terms.energy, terms.entropy], 1)
+
+        return ElboTerms(*rows.each(stacked, 4).T)
+
+    def _posterior_mean(self, X):
+        theta, rows = self._view(X)
+        return rows.each(lambda block: theta.posterior(block).resp.T, len(theta.weights))
+
+    def _reconstruct(self, Z):
+        return (Z @ self.means_).astype(Z.dtype)
+
+    def predict_proba(self, X):
+        """Return p(z = k | x) of each row: the responsibilities, same as `transform`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+
+        Returns
+        -------
+        resp : ndarray of shape (n_samples, n_components)
+            Rows sum to one. Ding (2020), eq. 8.
+        """
+        return self._posterior_mean(self._validate(X))
+
+    def predict(self, X):
+        """Return the most probable component of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+
+        Returns
+        -------
+        labels : ndarray of int, shape (n_samples,)
+            Between 0 and n_components - 1.
+        """
+        return self.predict_proba(X).argmax(axis=1)
+
+    def impute(self, X):
+        """Return X with missing cells replaced by their expectation given the observed ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows with missing cells (NaN).
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            A complete copy; observed cells are unchanged.
+        """
+        X = self._validate(X)
+        theta, rows = self._view(X)
+
+        def expectation(block: Block) -> np.ndarray:
+            q = theta.posterior(block)
+            if q.view.values.ndim == 2:
+                return q.view.values.T
+            return np.einsum("kn,kpn->np", q.resp, q.view.values)
+
+        expected = rows.each(expectation, X.shape[1]) + rows.origin
+        return np.where(np.isnan(X), expected.astype(X.dtype), X)
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw from the joint p(x, z).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of draws.
+        random_state : int, RandomState or None, default=None
+            Source of randomness. None goes on with the generator of the fit, so that repeated
+            calls give new draws and a program with a seed gives the same ones each time.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows, grouped by component.
+        labels : ndarray of int, shape (n_samples,)
+            The component of each.
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples}, expected an integer of at least 1."
+            )
+        rng = self.random_state_ if random_state is None else random_stream(random_state)
+        theta = self._theta(np.zeros(self.means_.shape[1]))
+        counts = rng.multinomial(n_samples, theta.weights)
+        labels = np.repeat(np.arange(len(counts)), counts)
+        noise = rng.standard_normal((n_samples, self.means_.shape[1]))
+        X = theta.components.means[labels]
+        for k in range(len(counts)):
+            X[labels == k] += theta.components.covariance.color(noise[labels == k], k)
+        return X.astype(self.means_.dtype), labels
+
+
+def _checked(array, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Return an array of the expected shape, or say what was expected."""
+    array = check_array(array, dtype=np.float64, ensure_2d=False, allow_nd=True)
+    if array.shape != shape:
+        raise ValueError(
+            f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"
+        )
+    return array

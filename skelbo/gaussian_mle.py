@@ -1,0 +1,322 @@
+"""The first chapter: nothing is hidden, and maximum likelihood has a closed form."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import _fit_context
+from sklearn.utils import check_scalar
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import check_is_fitted
+
+from skelbo.acceleration import Anderson
+from skelbo.elbo import Ascent, ElboTerms, ascend
+from skelbo.estimator import LatentVariableEstimator, Progress, random_stream
+from skelbo.gaussian.components import Components
+from skelbo.gaussian.covariance import STRUCTURES
+from skelbo.gaussian.mixture import Mixture
+from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.regularization import (
+    SINGULAR,
+    Columns,
+    SingularCovarianceWarning,
+    regularization,
+)
+from skelbo.rows import Block, Rows
+
+
+class GaussianMLE(LatentVariableEstimator):
+    r"""Fit one Gaussian by maximum likelihood.
+
+    .. math:: x = \mu + L z, \quad z \sim N(0, I), \quad \Sigma = L L^T
+
+    Complete data are fitted in closed form, in one pass. Missing cells (NaN, missing at random)
+    are fitted by EM on the likelihood of the observed cells.
+
+    Parameters
+    ----------
+    covariance_type : {"full", "diag", "spherical"}, default="full"
+        Structure of the covariance.
+    reg_covar : "auto" or float, default="auto"
+        ``"auto"`` changes nothing unless the covariance is numerically singular; then its
+        eigenvalues, in units of the columns' variances, are kept above 1e-10, with a warning. A
+        number is added to every variance.
+    tol : "auto" or float, default="auto"
+        Only used with missing cells. ``"auto"`` stops when less than 1e-7 nats per row are left
+        to climb; a number stops when an iteration climbs less.
+    max_iter : int, default=1000
+        Only used with missing cells.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (n_features,)
+        Mean.
+    covariance_, precision_ : ndarray
+        Shape (n_features, n_features) if full, (n_features,) if diag, a scalar if spherical.
+    precision_cholesky_ : ndarray
+        U, upper triangular, with precision = U U^T; of the same shape.
+    lower_bound_ : float
+        Mean log-likelihood per row, in nats, at the fitted parameters.
+    lower_bounds_ : list of float
+        The same after each iteration.
+    n_iter_ : int
+        Number of iterations; 1 for complete data.
+    converged_ : bool
+        Whether the maximum was reached.
+    n_parameters_ : int
+        Number of free parameters.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, where X had any.
+
+    See Also
+    --------
+    EMGaussianMixture : Several Gaussians; with one component it is this model.
+
+    References
+    ----------
+    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, section 2. Little and Rubin
+    (2019), *Statistical Analysis with Missing Data*, section 11.2.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skelbo import GaussianMLE
+    >>> X = np.array([[1.0, 2.0], [3.0, np.nan], [5.0, 4.0], [7.0, 9.0]])
+    >>> model = GaussianMLE().fit(X)
+    >>> model.mean_.round(3)
+    array([4.   , 4.549])
+    >>> model.impute(X)[1].round(3)
+    array([3.   , 3.468])
+    """
+
+    _parameter_constraints: dict = {
+        "covariance_type": [StrOptions({"full", "diag", "spherical"})],
+        "reg_covar": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "tol": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+    }
+
+    def __init__(self, covariance_type="full", *, reg_covar="auto", tol="auto", max_iter=1000):
+        self.covariance_type = covariance_type
+        self.reg_covar = reg_covar
+        self.tol = tol
+        self.max_iter = max_iter
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the Gaussian to the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+        y : Ignored
+            For the sake of pipelines.
+        sample_weight : array-like of shape (n_samples,), optional
+            Frequency weights: weight 2 is the row twice, weight 0 is the row absent.
+
+        Returns
+        -------
+        self : GaussianMLE
+            The fitted estimator.
+        """
+        X, weights = self._validate_fit(X, sample_weight)
+        progress = Progress(self, X, n_starts=1, max_iter=self.max_iter)
+        progress.begin_start(0)
+        rows = Rows(X, weights)
+        columns = Columns.of_rows(rows)
+        rows = rows.about(columns.centre, X.shape[1])
+        self._moments = None
+        if columns.complete:
+            self._moments = rows.total(self._block_moments)
+            ascent = self._maximum(self._moments, columns)
+            progress.iteration(1, ascent.lower_bound, ascent.theta)
+        else:
+            ascent = self._climb(rows, columns, progress)
+        progress.end_start()
+        self._publish(ascent, columns, X.dtype)
+        self._warn_if_not_converged(ascent, self.max_iter, self.tol)
+        progress.end()
+        return self
+
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Update the fit by more rows: the result is that of one fit to all rows so far.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Complete rows: with missing cells the likelihood has no additive statistics.
+        y : Ignored
+            For the sake of pipelines.
+        sample_weight : array-like of shape (n_samples,), optional
+            Frequency weights.
+
+        Returns
+        -------
+        self : GaussianMLE
+            The updated estimator.
+        """
+        first = not hasattr(self, "mean_")
+        X, weights = self._validate_fit(X, sample_weight, reset=first)
+        if np.isnan(X).any() or not (first or self._moments is not None):
+            raise ValueError(
+                "partial_fit got missing cells (NaN), expected complete rows (in fits before "
+                "it, too); use fit, which needs several passes over incomplete rows."
+            )
+        rows = Rows(X, weights)
+        origin = Columns.of_rows(rows).centre if first else self._origin
+        moments = rows.about(origin, X.shape[1]).total(self._block_moments)
+        self._moments = moments if first else self._moments + moments
+        columns = self._columns(self._moments, origin)
+        self._publish(self._maximum(self._moments, columns), columns, X.dtype)
+        return self
+
+    def _block_moments(self, block: Block) -> Moments:
+        kind = STRUCTURES[self.covariance_type].scatter
+        reference = np.zeros((1, len(block.values)))
+        return Moments.of_block(kind, block.values, block.weights[None], reference)
+
+    @staticmethod
+    def _columns(moments: Moments, origin: np.ndarray) -> Columns:
+        """Read the columns off moments about `origin`."""
+        scatter = moments.scatter[0]
+        squares = np.diagonal(scatter) if moments.kind.dense else scatter
+        return Columns(origin, squares / moments.weight[0], True)
+
+    def _maximum(self, moments: Moments, columns: Columns) -> Ascent:
+        """Maximise log p(X; theta) in closed form. Ding (2020), section 2."""
+        structure = STRUCTURES[self.covariance_type]
+        rule = regularization(self.reg_covar, columns.scale)
+        theta = Mixture.from_moments(structure, moments, rule)
+        bound = theta.components.expected_log_prob(moments) / moments.weight[0]
+        return Ascent(theta, bound, (bound,), True)
+
+    def _climb(self, rows: Rows, columns: Columns, progress: Progress) -> Ascent:
+        """Maximise the likelihood of the observed cells by EM, the missing ones being hidden."""
+        structure = STRUCTURES[self.covariance_type]
+        units, p = np.sqrt(columns.scale), rows.n_features
+        rule = regularization(self.reg_covar, columns.scale)
+        kind = structure.scatter
+        scatter = np.diag(columns.variance) if kind.dense else columns.variance
+        independent = Moments(kind, np.ones(1), np.zeros((1, p)), scatter[None])
+        return ascend(
+            Mixture.from_moments(structure, independent, rule),
+            lambda theta: theta.e_step(rows),
+            lambda moments, theta: theta.m_step(moments, rule),
+            tol=self.tol,
+            max_iter=self.max_iter,
+            accelerator=Anderson(
+                lambda theta: theta.to_vector(units),
+                lambda vector: Mixture.from_vector(vector, 1, units, structure),
+            ),
+            on_iteration=progress.iteration,
+        )
+
+    def _publish(self, ascent: Ascent, columns: Columns, dtype: np.dtype) -> None:
+        components = ascent.theta.components
+        arrays = components.covariance.published()
+        self.mean_ = (components.means[0] + columns.centre).astype(dtype)
+        self.covariance_ = arrays["covariances_"][0].astype(dtype)
+        self.precision_ = arrays["precisions_"][0].astype(dtype)
+        self.precision_cholesky_ = arrays["precisions_cholesky_"][0].astype(dtype)
+        self._origin = columns.centre
+        self._publish_ascent(ascent)
+        if not ascent.theta.sound:
+            message = SINGULAR.format(what="the data")
+            warnings.warn(message, SingularCovarianceWarning, stacklevel=3)
+
+    # ---------------------------------------------------------------- after fit
+
+    def _rows(self, X: np.ndarray) -> Rows:
+        return Rows(X, origin=np.asarray(self.mean_, dtype=np.float64), cells_per_row=X.shape[1])
+
+    def _components(self) -> Components:
+        """Rebuild the Gaussian, about its own mean, from the public attributes."""
+        p = len(self.mean_)
+        covariance = STRUCTURES[self.covariance_type].from_published(
+            self.covariance_, self.precision_cholesky_, 1, p
+        )
+        return Components(np.zeros((1, p)), covariance)
+
+    @property
+    def n_parameters_(self):
+        """Number of free parameters: mean and covariance."""
+        check_is_fitted(self)
+        p = self.n_features_in_
+        return p + STRUCTURES[self.covariance_type].n_parameters(1, p)
+
+    @property
+    def _n_features_out(self):
+        return self.n_features_in_
+
+    def _log_prob(self, X):
+        components = self._components()
+        log_prob = self._rows(X).each(lambda block: components.view(block).log_prob[0])
+        return log_prob, np.zeros_like(log_prob)
+
+    def _elbo_terms(self, X):
+        log_prob, nothing = self._log_prob(X)
+        return ElboTerms(log_prob, nothing, log_prob, nothing)
+
+    def _expectation(self, components: Components, block: Block) -> np.ndarray:
+        """Return E[x | observed cells] - mean, (n, p)."""
+        values = components.view(block).values
+        return (values if values.ndim == 2 else values[0]).T
+
+    def _posterior_mean(self, X):
+        components = self._components()
+
+        def whiten(block: Block) -> np.ndarray:
+            return components.covariance.whiten(self._expectation(components, block), 0)
+
+        return self._rows(X).each(whiten, X.shape[1])
+
+    def _reconstruct(self, Z):
+        colored = self._components().covariance.color(Z.astype(np.float64), 0)
+        return (self.mean_ + colored).astype(Z.dtype)
+
+    def impute(self, X):
+        """Return X with missing cells replaced by their expectation given the observed ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows with missing cells (NaN).
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            A complete copy; observed cells are unchanged.
+        """
+        X = self._validate(X)
+        components = self._components()
+        expected = self._rows(X).each(lambda block: self._expectation(components, block), X.shape[1])
+        return np.where(np.isnan(X), (expected + self.mean_).astype(X.dtype), X)
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw from the joint p(x, z).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of draws.
+        random_state : int, RandomState or None, default=None
+            Source of randomness; None draws afresh.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows.
+        Z : ndarray of shape (n_samples, n_features)
+            The white noise they come from.
+        """
+        check_is_fitted(self)
+        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+        Z = random_stream(random_state).standard_normal((n_samples, self.n_features_in_))
+        Z = Z.astype(self.mean_.dtype)
+        return self._reconstruct(Z), Z

@@ -1,0 +1,132 @@
+"""The rows of a table, weighted, about one origin, handed out in blocks that stay in cache."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Float64 cells that a block and its temporaries may take: 2 MiB, the size of a core's cache.
+BLOCK_CELLS = 2**18
+MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 8192
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some rows, columns first, as float64 about the origin.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_features, n_rows)
+        Columns first, so that sums over features or components run along contiguous rows.
+    weights : ndarray of shape (n_rows,)
+        Frequency weights, all positive.
+    index : ndarray of int, shape (n_rows,)
+        Where the rows stand in the table.
+    observed : ndarray of bool, shape (n_features, n_rows), or None
+        Which cells are known; None where all are. Unknown cells of `values` are NaN.
+    """
+
+    values: np.ndarray
+    weights: np.ndarray
+    index: np.ndarray
+    observed: np.ndarray | None = None
+
+
+class Rows:
+    """A table as weighted rows about one origin.
+
+    X may be a memory map of any size: only a block of it is ever copied. Blocks with missing
+    cells are split into complete rows and incomplete ones, as these need different arithmetic.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        float32 or float64, possibly with NaN; never written to.
+    weights : ndarray of shape (n_samples,), optional
+        Frequency weights; rows of weight zero are passed over.
+    origin : ndarray of shape (n_features,), optional
+        Subtracted from every row; zero if not given.
+    cells_per_row : int, optional
+        Size of the temporaries that a row needs; sets the length of a block.
+    """
+
+    def __init__(self, X, weights=None, origin=None, cells_per_row=None):
+        self.X = X
+        self.weights = weights
+        self.n_samples, self.n_features = X.shape
+        self.origin = np.zeros(self.n_features) if origin is None else origin
+        self.cells_per_row = cells_per_row
+        cells = max(cells_per_row or 0, self.n_features)
+        self.block_rows = int(np.clip(BLOCK_CELLS // cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
+        self._single: list[Block] | None = None
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights: the number of rows they stand for."""
+        return float(self.n_samples if self.weights is None else self.weights.sum())
+
+    def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
+        """Return the same rows about another origin."""
+        return Rows(self.X, self.weights, origin, cells_per_row)
+
+    def split(self, size: int) -> list[Rows]:
+        """Return the same rows in batches of `size`."""
+        parts = (slice(i, i + size) for i in range(0, self.n_samples, size))
+        weights = (lambda part: None) if self.weights is None else self.weights.__getitem__
+        return [Rows(self.X[p], weights(p), self.origin, self.cells_per_row) for p in parts]
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the blocks in order."""
+        if self.n_samples > self.block_rows:
+            for start in range(0, self.n_samples, self.block_rows):
+                yield from self._read(slice(start, start + self.block_rows))
+            return
+        if self._single is None:  # one block: read it once for all passes
+            self._single = list(self._read(slice(None)))
+        yield from self._single
+
+    def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
+        """Return the sum of ``statistic(block, *parameters)`` over the blocks."""
+        blocks = self.blocks()
+        result = statistic(next(blocks), *parameters)
+        for block in blocks:
+            result = result + statistic(block, *parameters)
+        return result
+
+    def each(self, function: Callable[[Block], np.ndarray], *shape: int) -> np.ndarray:
+        """Return ``function(block)``, arrays of (n_rows, *shape), for all rows in their order."""
+        result = np.empty((self.n_samples, *shape), dtype=self.X.dtype)
+        for block in self.blocks():
+            result[block.index] = function(block)
+        return result
+
+    def _read(self, rows: slice) -> Iterator[Block]:
+        values = np.asarray(self.X[rows]).T.astype(np.float64, order="C")
+        values -= self.origin[:, None]
+        weights = np.ones(values.shape[1]) if self.weights is None else self.weights[rows]
+        index = np.arange(self.n_samples)[rows]
+        everything = Block(values, weights, index, ~np.isnan(values))
+        present = weights > 0
+        complete = everything.observed.all(axis=0)
+        if present.all() and complete.all():
+            yield Block(values, weights, index)
+            return
+        yield from _pieces(everything, np.flatnonzero(present & complete), len(index), True)
+        # Incomplete rows need (p, p) matrices, one a pattern: keep those to a few blocks' size.
+        piece = max(1, 4 * BLOCK_CELLS // self.n_features**2)
+        yield from _pieces(everything, np.flatnonzero(present & ~complete), piece, False)
+
+
+def _pieces(block: Block, chosen: np.ndarray, size: int, complete: bool) -> Iterator[Block]:
+    """Yield the chosen rows of a block, at most `size` at a time."""
+    for start in range(0, len(chosen), size):
+        part = chosen[start : start + size]
+        yield Block(
+            np.take(block.values, part, axis=1),
+            block.weights[part],
+            block.index[part],
+            None if complete else np.take(block.observed, part, axis=1),
+        )
