@@ -37,12 +37,6 @@ class Sample:
     values: np.ndarray
     weights: np.ndarray
 
-    @property
-    def scaled(self) -> np.ndarray:
-        """The rows with columns of unit spread: a clustering should not depend on units."""
-        spread = np.sqrt(np.average(self.values**2, axis=0, weights=self.weights))
-        return self.values / np.where(spread > 0, spread, 1.0)
-
 
 def sample_rows(rows: Rows, n_components: int) -> Sample:
     """Draw the rows for a start so that weights and repetitions mean the same.
@@ -92,23 +86,23 @@ def content_hash(X: np.ndarray) -> np.ndarray:
 def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np.ndarray:
     """Return one-hot responsibilities of the best of a few runs of k-means."""
     clusters = KMeans(n_components, n_init=KMEANS_RUNS, random_state=rng)
-    return _one_hot(clusters.fit(sample.scaled, sample_weight=sample.weights).labels_, n_components)
+    return _one_hot(clusters.fit(sample.values, sample_weight=sample.weights).labels_, n_components)
 
 
 def _kmeans_plusplus(sample, n_components, rng):
     """Return responsibilities of the nearest of spread-out rows (Arthur and Vassilvitskii 2007)."""
     seeds, _ = kmeans_plusplus(
-        sample.scaled, n_components, sample_weight=sample.weights, random_state=rng
+        sample.values, n_components, sample_weight=sample.weights, random_state=rng
     )
-    return _one_hot(pairwise_distances_argmin(sample.scaled, seeds), n_components)
+    return _one_hot(pairwise_distances_argmin(sample.values, seeds), n_components)
 
 
 def _random_from_data(sample, n_components, rng):
     """Return responsibilities of the nearest of rows drawn at random."""
     share = sample.weights / sample.weights.sum()
     index = rng.choice(len(share), n_components, replace=False, p=share)
-    rows = sample.scaled
-    return _one_hot(pairwise_distances_argmin(rows, rows[index]), n_components)
+    seeds = sample.values[index]
+    return _one_hot(pairwise_distances_argmin(sample.values, seeds), n_components)
 
 
 def _random(sample, n_components, rng):
