@@ -14,7 +14,9 @@ class Anderson:
 
     With residuals :math:`f_t = F(\theta_t) - \theta_t` the candidate is
     :math:`F(\theta_t) - \sum_i \gamma_i\, \Delta F_i`, :math:`\gamma` minimising
-    :math:`\|f_t - \sum_i \gamma_i\, \Delta f_i\|^2` over the last `order` differences.
+    :math:`\|f_t - \sum_i \gamma_i\, \Delta f_i\|^2` over the last `order` differences: an
+    approximate root of f. Where f has a root but the bound no maximum (a saddle, a long ridge) that
+    is refused; then the step itself is lengthened, the more the longer this goes well.
 
     Parameters
     ----------
@@ -40,9 +42,13 @@ class Anderson:
         self.points: deque[np.ndarray] = deque(maxlen=order + 1)
         self.images: deque[np.ndarray] = deque(maxlen=order + 1)
         self.usable = 0  # pairs since the last refusal: older ones led astray
+        self.stride = 1.0
+        self.striding = False  # whether the last candidate was a lengthened step
 
     def refuse(self) -> None:
         """Learn that the last candidate was refused: extrapolate from newer pairs only."""
+        if self.striding:
+            self.stride, self.striding = max(self.stride / 4, 1.0), False
         self.usable = 0
 
     def propose(self, theta: Any, image: Any) -> Any:
@@ -53,12 +59,16 @@ class Anderson:
         points = np.array(self.points)[-self.usable :]
         images = np.array(self.images)[-self.usable :]
         residuals = images - points
-        if self.usable < 2 or not np.all(np.isfinite(residuals)):
+        if not np.all(np.isfinite(residuals)):
             return None
+        if self.striding:
+            self.stride *= 2
+        self.striding = self.usable < 2
+        if self.striding:
+            return self.from_vector(images[-1] + self.stride * residuals[-1])
         residual_steps, image_steps = np.diff(residuals, axis=0).T, np.diff(images, axis=0).T
         gamma = np.linalg.lstsq(residual_steps, residuals[-1], rcond=1e-10)[0]
-        candidate = images[-1] - image_steps @ gamma
-        return self.from_vector(candidate) if np.all(np.isfinite(candidate)) else None
+        return self.from_vector(images[-1] - image_steps @ gamma)
 
     def rate(self) -> float:
         """Return the square of F's largest Ritz value over the last pairs, 0 if not known.

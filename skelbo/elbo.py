@@ -135,7 +135,7 @@ class StoppingRule:
         if plain and before is not None and before > 0:
             rate = max(rate, min(max(climb / before, 0.0), 0.9999))
         # A climb below the rounding of the bound itself is no climb.
-        nothing = climb <= 8 * np.finfo(float).eps * max(abs(bound), 1.0)
+        nothing = climb <= 100 * np.finfo(float).eps * max(abs(bound), 1.0)
         if self.tol == "auto":
             small = nothing or climb * max(1.0, rate / (1 - rate)) < REMAINING_CLIMB
             sure = nothing or before is not None

@@ -23,8 +23,11 @@ from skelbo.elbo import Ascent, ElboTerms
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase "
-    "max_iter, tol, or check for degenerate data. The bound still climbed by {change:.3g} nats "
-    "per row in iteration {n_iter} (max_iter={max_iter}, tol={tol})."
+    "max_iter, tol, or check for degenerate data."
+)
+STILL_CLIMBING = (
+    " The bound still climbed by {climb:.3g} nats per row in iteration {n_iter} "
+    "(max_iter={max_iter}, tol={tol})."
 )
 
 
@@ -305,10 +308,12 @@ class LatentVariableEstimator(
     def _warn_if_not_converged(self, ascent: Ascent, max_iter: int, tol: Any) -> None:
         if ascent.converged or max_iter == 0:
             return
-        bounds = (ascent.start_bound, *ascent.lower_bounds)
-        message = NOT_CONVERGED.format(
-            change=bounds[-1] - bounds[-2], n_iter=ascent.n_iter, max_iter=max_iter, tol=tol
-        )
+        message = NOT_CONVERGED
+        if ascent.n_iter:
+            climb = np.diff((ascent.start_bound, *ascent.lower_bounds))[-1]
+            message += STILL_CLIMBING.format(
+                climb=climb, n_iter=ascent.n_iter, max_iter=max_iter, tol=tol
+            )
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
     def _publish_ascent(self, ascent: Ascent) -> None:

@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_array, check_is_fitted
 
 from skelbo.acceleration import Anderson
-from skelbo.elbo import PATIENCE, Ascent, ElboTerms, Restarts, ascend
+from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, ascend
 from skelbo.estimator import LatentVariableEstimator, Progress, random_stream
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import STRUCTURES
@@ -376,12 +376,12 @@ class EMGaussianMixture(LatentVariableEstimator):
                     "The parameter 'weights' should be in the range [0, 1], but got max value "
                     f"{np.min(weights):.5f}, min value {np.max(weights):.5f}"
                 )
-            if not np.allclose(abs(1.0 - np.sum(weights)), 0.0):
+            if abs(1.0 - np.sum(weights)) > 1e-6:  # float32 weights are welcome
                 raise ValueError(
                     "The parameter 'weights' should be normalized, but got sum(weights) = "
                     f"{np.sum(weights):.5f}"
                 )
-            given["weights"] = weights
+            given["weights"] = weights / np.sum(weights)
         if self.means_init is not None:
             given["means"] = _checked(self.means_init, (K, p), "means")
         if self.precisions_init is not None:
@@ -403,17 +403,23 @@ class EMGaussianMixture(LatentVariableEstimator):
             lambda vector: Mixture.from_vector(vector, self.n_components, units, structure),
         )
         gradient = self.solver == "gradient"
-        return ascend(
-            theta,
-            lambda theta: theta.e_step(rows),
-            theta_step,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            accelerator=None if gradient or self.acceleration is None else anderson,
-            patience=0 if self.acceleration == "anderson" else PATIENCE,
-            steady=not gradient,
-            on_iteration=progress.iteration,
-        )
+        try:
+            return ascend(
+                theta,
+                lambda theta: theta.e_step(rows),
+                theta_step,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                accelerator=None if gradient or self.acceleration is None else anderson,
+                patience=0 if self.acceleration == "anderson" else PATIENCE,
+                steady=not gradient,
+                on_iteration=progress.iteration,
+            )
+        except AscentError:
+            if callable(start):
+                raise
+            # The user gave every parameter: if they lead nowhere, they are still an answer.
+            return Ascent(theta, theta.e_step(rows)[0], (), False)
 
     def _theta_step(self, theta: Mixture, rows: Rows, units: np.ndarray, rule: Regularization):
         """Return the update of theta: EM, generalized EM, incremental EM or gradient ascent."""

@@ -180,8 +180,9 @@ class Dense(Covariance):
         rows, columns = np.tril_indices(p)
         lower = np.zeros((1 if cls.pooled else n_components, p, p))
         lower[:, rows, columns] = vector.reshape(len(lower), -1)
-        pivots = np.exp(np.diagonal(lower, axis1=1, axis2=2))
-        if not np.all(np.isfinite(pivots)) or np.min(pivots) ** 2 < 100 * FLOOR:
+        with np.errstate(over="ignore"):
+            pivots = np.exp(np.diagonal(lower, axis1=1, axis2=2))
+        if not np.all(np.isfinite(lower)) or not _regular(pivots**2):
             return None
         lower[:, range(p), range(p)] = pivots
         return cls._from_cholesky(lower * units[:, None])
@@ -281,9 +282,9 @@ class Diagonal(Covariance):
     def from_vector(cls, vector, n_components, units):
         """Read logarithms of variances."""
         shape = (1 if cls.pooled else n_components, 1 if cls.mixed else len(units))
-        variances = np.exp(vector.reshape(shape))
-        scale = np.mean(units**2) if cls.mixed else units**2
-        if not np.all(np.isfinite(variances)) or np.any(variances < 100 * FLOOR * scale):
+        with np.errstate(over="ignore"):
+            variances = np.exp(vector.reshape(shape))
+        if not _regular(variances / (np.mean(units**2) if cls.mixed else units**2)):
             return None
         return cls._from_variances(variances)
 
@@ -437,6 +438,11 @@ STRUCTURES: dict[str, type[Covariance]] = {
     "tied_diag": TiedDiag,
     "tied_spherical": TiedSpherical,
 }
+
+
+def _regular(shares: np.ndarray) -> bool:
+    """Tell whether variances, as shares of the columns' own, are far from singular and overflow."""
+    return bool(np.all(np.isfinite(shares)) and np.all(shares > 100 * FLOOR))
 
 
 def squared_distances(centres: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -50,6 +50,8 @@ class Regularization(ABC):
     become regular.
     """
 
+    always_succeeds = False
+
     @abstractmethod
     def dense(self, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Regularize (K, p, p) matrices; factors U are upper triangular, precision = U U^T."""
@@ -90,6 +92,8 @@ class Floor(Regularization):
     scale : ndarray of shape (n_features,)
         Variance of each column, positive; see `Columns.scale`.
     """
+
+    always_succeeds = True
 
     def __init__(self, scale: np.ndarray):
         self.scale = scale

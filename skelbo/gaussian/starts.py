@@ -143,7 +143,9 @@ def start_mixture(
     reference = (weights @ sample.values) / safe[:, None]
     moments = Moments.of_block(structure.scatter, sample.values.T, weights, reference)
     candidates = [moments] if own else []
-    candidates += [_pooled(moments), _total(moments)]
+    candidates.append(_pooled(moments))
+    if regularization.always_succeeds:
+        candidates.append(_total(moments))
     return _first_sound(candidates, structure, regularization)
 
 
