@@ -18,7 +18,14 @@ _MODULES = {
     "SingularCovarianceWarning": "skelbo.gaussian.regularization",
 }
 
-__all__ = ["__version__", *_MODULES]
+__all__ = [
+    "ELBOMonitor",
+    "EMGaussianMixture",
+    "ElboTerms",
+    "GaussianMLE",
+    "SingularCovarianceWarning",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from skelbo.callbacks import ELBOMonitor

@@ -132,19 +132,19 @@ class StoppingRule:
     def met(self, climb: float, bound: float, plain: bool, rate: float) -> bool:
         """Tell whether a step that climbed by `climb` to `bound` was the last."""
         before, self.previous = self.previous, climb if plain else None
-        if plain and before is not None and before > 0:
+        if before is not None and before > 0:
             rate = max(rate, min(max(climb / before, 0.0), 0.9999))
         # A climb below the rounding of the bound itself is no climb.
-        nothing = climb <= 100 * np.finfo(float).eps * max(abs(bound), 1.0)
+        nothing = bool(climb <= 100 * np.finfo(float).eps * max(abs(bound), 1.0))
         if self.tol == "auto":
             small = nothing or climb * max(1.0, rate / (1 - rate)) < REMAINING_CLIMB
-            sure = nothing or before is not None
         else:
-            small, sure = abs(climb) < float(self.tol), self.steady
+            small = abs(climb) < float(self.tol)
+        sure = before is not None if self.tol == "auto" else True
         if not self.steady:
-            sure = before is not None and self.confirming
+            sure = self.confirming
         self.confirming = small
-        return small and sure and plain
+        return bool(small and sure and plain)
 
 
 def ascend(
@@ -157,6 +157,7 @@ def ascend(
     accelerator: Accelerator | None = None,
     patience: int = PATIENCE,
     steady: bool = True,
+    continued: bool = False,
     on_iteration: Callable[[int, float, Any], bool] | None = None,
 ) -> Ascent:
     """Climb the bound by turns over q and theta: EM and all its relatives.
@@ -181,6 +182,8 @@ def ascend(
         Number of plain steps before the accelerator is asked.
     steady : bool
         See `StoppingRule`.
+    continued : bool
+        Whether the start is where an earlier ascent ended: its first step may be its last.
     on_iteration : callable, (n_iter, bound, theta) -> bool, optional
         Called after each iteration; True ends the ascent.
 
@@ -193,7 +196,7 @@ def ascend(
     -----
     Ding (2020), section 3; Neal and Hinton (1998) for EM as coordinate ascent on the ELBO.
     """
-    rule = StoppingRule(tol, steady)
+    rule = StoppingRule(tol, steady, previous=np.inf if continued else None)
     start_bound, statistics = e_step(theta)
     bound, bounds = start_bound, []
     converged, rate = False, 0.0

@@ -202,6 +202,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.batch_size = batch_size
         self.device = device
 
+    _stream: tuple[Moments, Columns, int]
+
     # -------------------------------------------------------------------- fit
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -233,7 +235,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         progress = Progress(self, rows.X, 1 if warm else self.n_init, self.max_iter)
         rule = regularization(self.reg_covar, columns.scale)
         starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule)
-        climb = partial(self._climb, rows, columns, rule, progress)
+        climb = partial(self._climb, rows, columns, rule, progress, warm)
         restarts = Restarts()
         best = restarts.run(self._attempts(starts, climb, progress), lambda theta: theta.sound)
         self._publish(best, rows.origin, rows.X.dtype)
@@ -292,7 +294,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             theta, batches = self._theta(rows.origin), 1
             statistics = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
         else:
-            statistics, columns, batches = self._stream
+            statistics, columns, batches = self._stream  # set by the branch above
             rows, _ = self._read(X, sample_weight, reset=False)
             rows = rows.about(columns.centre, rows.cells_per_row)
             theta = self._theta(rows.origin)
@@ -301,7 +303,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             size = batches**-FORGETTING
             statistics = statistics.scaled(1 - size) + new.scaled(size)
             theta = theta.m_step(statistics, regularization(self.reg_covar, columns.scale))
-        self._stream = statistics, columns, batches
+        self._stream = (statistics, columns, batches)
         bound = theta.e_step(rows)[0]
         self._publish(Ascent(theta, bound, (bound,), True), rows.origin, rows.X.dtype)
         return self
@@ -352,9 +354,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         sample = sample_rows(rows, self.n_components)
         for _ in range(self.n_init):
             yield lambda: self._override(
-                start_mixture(
-                    self.init_params, sample, self.n_components, structure, rule, rng
-                ),
+                start_mixture(self.init_params, sample, self.n_components, structure, rule, rng),
                 given,
                 rows.origin,
             )
@@ -393,7 +393,7 @@ class EMGaussianMixture(LatentVariableEstimator):
                 raise ValueError(f"'{name}' {error}") from None
         return given
 
-    def _climb(self, rows, columns, rule, progress, start) -> Ascent:
+    def _climb(self, rows, columns, rule, progress, warm, start) -> Ascent:
         """Run one ascent from a start."""
         structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
         theta = start() if callable(start) else start
@@ -413,6 +413,7 @@ class EMGaussianMixture(LatentVariableEstimator):
                 accelerator=None if gradient or self.acceleration is None else anderson,
                 patience=0 if self.acceleration == "anderson" else PATIENCE,
                 steady=not gradient,
+                continued=warm,
                 on_iteration=progress.iteration,
             )
         except AscentError:
@@ -586,7 +587,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             )
         rng = self.random_state_ if random_state is None else random_stream(random_state)
         theta = self._theta(np.zeros(self.means_.shape[1]))
-        counts = rng.multinomial(n_samples, theta.weights)
+        counts = rng.multinomial(int(n_samples), theta.weights)
         labels = np.repeat(np.arange(len(counts)), counts)
         noise = rng.standard_normal((n_samples, self.means_.shape[1]))
         X = theta.components.means[labels]

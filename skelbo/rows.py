@@ -108,9 +108,9 @@ class Rows:
         values -= self.origin[:, None]
         weights = np.ones(values.shape[1]) if self.weights is None else self.weights[rows]
         index = np.arange(self.n_samples)[rows]
-        everything = Block(values, weights, index, ~np.isnan(values))
-        present = weights > 0
-        complete = everything.observed.all(axis=0)
+        observed = ~np.isnan(values)
+        everything = Block(values, weights, index, observed)
+        present, complete = weights > 0, observed.all(axis=0)
         if present.all() and complete.all():
             yield Block(values, weights, index)
             return
@@ -128,5 +128,5 @@ def _pieces(block: Block, chosen: np.ndarray, size: int, complete: bool) -> Iter
             np.take(block.values, part, axis=1),
             block.weights[part],
             block.index[part],
-            None if complete else np.take(block.observed, part, axis=1),
+            None if complete or block.observed is None else np.take(block.observed, part, axis=1),
         )

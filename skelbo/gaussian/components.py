@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skelbo.gaussian.covariance import Covariance
-from skelbo.gaussian.missing import complete
+from skelbo.gaussian.missing import Completion, complete
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
 from skelbo.rows import Block
@@ -97,7 +97,7 @@ class View:
     components: Components
     log_prob: np.ndarray
     values: np.ndarray
-    completion: object = None
+    completion: Completion | None = None
 
     def moments(self, weights: np.ndarray) -> Moments:
         """Return the expected moments of the rows, weighted (n_components, n_rows)."""

@@ -76,9 +76,7 @@ class Covariance(ABC):
         """Return the points about which moments must be summed, None if the origin will do."""
 
     @abstractmethod
-    def stepped(
-        self, moments: Moments, regularization: Regularization, size: float
-    ) -> Covariance:
+    def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Covariance:
         """Move by `size` along the natural gradient of the expected log-density."""
 
     @abstractmethod
@@ -128,8 +126,11 @@ class Covariance(ABC):
         """Rebuild from the public arrays of a fitted estimator."""
         each: tuple[int, ...] = (p, p) if cls.scatter.dense else (1 if cls.mixed else p,)
         shape = (1 if cls.pooled else n_components, *each)
-        arrays = (np.asarray(a, dtype=np.float64).reshape(shape) for a in (covariances, factors))
-        return cls(*arrays, np.zeros(shape[0], dtype=bool))
+        return cls(
+            np.asarray(covariances, dtype=np.float64).reshape(shape),
+            np.asarray(factors, dtype=np.float64).reshape(shape),
+            np.zeros(shape[0], dtype=bool),
+        )
 
     def _public(self, array: np.ndarray) -> np.ndarray:
         array = array[0] if self.pooled else array

@@ -87,10 +87,8 @@ class Moments:
             Without it the sums run about the origin, in one matrix product for all components.
         """
         weight = weights.sum(axis=1)
-        if values.ndim == 2:
-            first = weights @ values.T
-        else:
-            first = np.einsum("kn,kpn->kp", weights, values)
+        rows = "pn" if values.ndim == 2 else "kpn"
+        first = np.einsum(f"kn,{rows}->kp", weights, values, optimize=True)
         centre = np.zeros_like(first) if reference is None else reference
         safe = np.where(weight > 0, weight, 1.0)[:, None]
         mean = np.where(weight[:, None] > 0, first / safe, centre)

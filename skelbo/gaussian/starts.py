@@ -47,7 +47,9 @@ def sample_rows(rows: Rows, n_components: int) -> Sample:
     clusters as it would outside.
     """
     size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
-    keys, weights, where = np.empty(0, np.uint64), np.empty(0), np.empty(0, np.intp)
+    keys: np.ndarray = np.empty(0, np.uint64)
+    weights: np.ndarray = np.empty(0)
+    where: np.ndarray = np.empty(0, np.intp)
     for start in range(0, rows.n_samples, SAMPLE_ROWS):
         part = slice(start, start + SAMPLE_ROWS)
         here = np.arange(rows.n_samples)[part]
