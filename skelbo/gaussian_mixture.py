@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_array, check_is_fitted
 from skelbo.acceleration import Anderson
 from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, ascend
 from skelbo.estimator import LatentVariableEstimator, Progress, random_stream
-from skelbo.gaussian.components import Components
+from skelbo.gaussian.components import Components, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments
@@ -324,9 +324,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             )
         rows = Rows(X, weights)
         columns = Columns.of_rows(rows)
-        p = X.shape[1]
-        dense = STRUCTURES[self.covariance_type].scatter.dense
-        cells = self.n_components * p if dense else self.n_components + p
+        cells = cells_per_row(self.n_components, X.shape[1])
         return rows.about(columns.centre, cells), columns
 
     def _attempts(self, starts, climb, progress):

@@ -87,12 +87,12 @@ class Moments:
             Without it the sums run about the origin, in one matrix product for all components.
         """
         weight = weights.sum(axis=1)
-        rows = "pn" if values.ndim == 2 else "kpn"
-        first = np.einsum(f"kn,{rows}->kp", weights, values, optimize=True)
+        shared = values.ndim == 2
+        first = weights @ values.T if shared else np.einsum("kn,kpn->kp", weights, values)
         centre = np.zeros_like(first) if reference is None else reference
         safe = np.where(weight > 0, weight, 1.0)[:, None]
         mean = np.where(weight[:, None] > 0, first / safe, centre)
-        if reference is None and values.ndim == 2 and kind is not Scatter.FULL:
+        if reference is None and shared and kind is not Scatter.FULL:
             second = _about_origin(kind, values, weights)
         else:
             second = _about_reference(kind, values, weights, centre)

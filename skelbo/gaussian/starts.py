@@ -17,7 +17,7 @@ from skelbo.gaussian.regularization import Regularization
 from skelbo.rows import Rows
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
-SAMPLE_ROWS = 16384
+SAMPLE_ROWS = 4096
 SAMPLE_ROWS_PER_COMPONENT = 64
 # One run of k-means misses the better partition too often; four together rarely do.
 KMEANS_RUNS = 4
