@@ -104,13 +104,13 @@ class Rows:
 
     def _read_all(self) -> Iterator[Block]:
         for start in range(0, self.n_samples, self.block_rows):
-            yield from self._read(slice(start, start + self.block_rows))
+            yield from self._read(start, min(start + self.block_rows, self.n_samples))
 
-    def _read(self, rows: slice) -> Iterator[Block]:
-        values = np.asarray(self.X[rows]).T.astype(np.float64, order="C")
+    def _read(self, start: int, stop: int) -> Iterator[Block]:
+        values = np.asarray(self.X[start:stop]).T.astype(np.float64, order="C")
         values -= self.origin[:, None]
-        weights = np.ones(values.shape[1]) if self.weights is None else self.weights[rows]
-        index = np.arange(self.n_samples)[rows]
+        weights = np.ones(values.shape[1]) if self.weights is None else self.weights[start:stop]
+        index = np.arange(start, stop)
         observed = ~np.isnan(values)
         everything = Block(values, weights, index, observed)
         present, complete = weights > 0, observed.all(axis=0)

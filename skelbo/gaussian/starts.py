@@ -51,8 +51,8 @@ def sample_rows(rows: Rows, n_components: int) -> Sample:
     weights: np.ndarray = np.empty(0)
     where: np.ndarray = np.empty(0, np.intp)
     for start in range(0, rows.n_samples, SAMPLE_ROWS):
-        part = slice(start, start + SAMPLE_ROWS)
-        here = np.arange(rows.n_samples)[part]
+        part = slice(start, min(start + SAMPLE_ROWS, rows.n_samples))
+        here = np.arange(part.start, part.stop)
         new = np.ones(len(here)) if rows.weights is None else rows.weights[part]
         present = new > 0
         keys = np.concatenate([keys, content_hash(rows.X[part])[present]])
