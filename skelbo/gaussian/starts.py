@@ -41,10 +41,10 @@ class Sample:
 def sample_rows(rows: Rows, n_components: int) -> Sample:
     """Draw the rows for a start so that weights and repetitions mean the same.
 
-    Rows are chosen and ordered by a hash of their content: repeated rows are merged into weighted
-    ones, and neither the order of the rows nor the blocks matter. A table of distinct rows without
-    weights that needs no thinning stays in its own order, which makes k-means label the
-    clusters as it would outside.
+    Rows are chosen by a hash of their content, repeated rows are merged into weighted ones, and
+    the result is sorted: neither the order of the rows nor the blocks matter. A table of distinct
+    rows without weights that needs no thinning stays in its own order, which makes k-means label
+    the clusters as it would outside.
     """
     size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
     keys: np.ndarray = np.empty(0, np.uint64)
@@ -61,12 +61,14 @@ def sample_rows(rows: Rows, n_components: int) -> Sample:
         keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
         weights, where = np.bincount(copies, weights), where[first]
         keys, weights, where = keys[:size], weights[:size], where[:size]
+    order = np.argsort(where)  # a memory map is read in its order
+    values = np.nan_to_num(rows.X[where[order]] - rows.origin, nan=0.0)
+    weights = weights[order]
     n_present = rows.n_samples if rows.weights is None else np.count_nonzero(rows.weights)
-    if len(where) == n_present and np.all(weights == 1):
-        order = np.argsort(where)
-        where, weights = where[order], weights[order]
-    values = np.asarray(rows.X[np.sort(where)], dtype=np.float64)[np.argsort(np.argsort(where))]
-    return Sample(np.nan_to_num(values - rows.origin, nan=0.0), weights)
+    if len(where) < n_present or np.any(weights != 1):
+        order = np.lexsort(values.T)
+        values, weights = values[order], weights[order]
+    return Sample(values, weights)
 
 
 def content_hash(X: np.ndarray) -> np.ndarray:
