@@ -425,9 +425,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         if self.solver == "gradient":
             from skelbo.gaussian.gradient import GradientAscent
 
-            ridge = 0.0 if isinstance(self.reg_covar, str) else float(self.reg_covar)
             structure = STRUCTURES[self.covariance_type]
-            return GradientAscent(theta, rows, units, structure, ridge, self.device).step
+            return GradientAscent(theta, rows, units, structure, self.reg_covar, self.device).step
         if self.solver == "gem":
             return lambda moments, theta: theta.gradient_step(moments, rule)
         if self.batch_size is not None:

@@ -12,8 +12,7 @@ from skelbo import EMGaussianMixture, GaussianMLE
 from skelbo.gaussian.covariance import STRUCTURES
 
 ESTIMATORS = [GaussianMLE(kind) for kind in ("full", "diag", "spherical")] + [
-    EMGaussianMixture(2, covariance_type=kind, random_state=0, max_iter=300)
-    for kind in STRUCTURES
+    EMGaussianMixture(2, covariance_type=kind, random_state=0, max_iter=300) for kind in STRUCTURES
 ]
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
 

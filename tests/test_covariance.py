@@ -31,9 +31,7 @@ def test_density_is_scipys(name):
     X, _, _, components = make(name)
     expected = [
         stats.multivariate_normal(mean, matrix).logpdf(X)
-        for mean, matrix in zip(
-            components.means, components.covariance.dense(K, P), strict=True
-        )
+        for mean, matrix in zip(components.means, components.covariance.dense(K, P), strict=True)
     ]
     assert_allclose(components.covariance.log_prob(X.T, components.means), expected, rtol=1e-10)
 
@@ -102,9 +100,11 @@ def test_gradient_step_goes_uphill(name, size):
     other = Moments.of_block(moments.kind, 1.5 * X.T + 0.3, resp)
     before = components.expected_log_prob(other)
     after = components.stepped(other, Ridge(0.0), size).expected_log_prob(other)
-    assert before < after < Components.from_moments(
-        STRUCTURES[name], other, Ridge(0.0)
-    ).expected_log_prob(other)
+    assert (
+        before
+        < after
+        < Components.from_moments(STRUCTURES[name], other, Ridge(0.0)).expected_log_prob(other)
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -84,7 +84,9 @@ def test_a_bad_accelerator_cannot_pull_the_bound_down():
 
 def test_a_bound_that_is_not_a_number_is_an_error():
     with pytest.raises(AscentError, match="bound became nan"):
-        ascend(1.0, lambda x: (0.0 if x == 1 else np.nan, None), lambda s, x: 2.0, tol=0, max_iter=3)
+        ascend(
+            1.0, lambda x: (0.0 if x == 1 else np.nan, None), lambda s, x: 2.0, tol=0, max_iter=3
+        )
 
 
 def failing(message):

@@ -16,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.gaussian.regularization import FLOOR, Regularization, Ridge, precision_factors
+from skelbo.gaussian.regularization import FLOOR, Regularization, precision_factors
 
 LOG_2PI = float(np.log(2 * np.pi))
 # Squared whitened distance of a mean from the origin up to which expanded squares, x'x - 2 x'm +
@@ -89,10 +89,6 @@ class Covariance(ABC):
 
         With a regularization, that of the regularized moments, which its M-step maximises.
         """
-
-    @abstractmethod
-    def ridged(self, amount: float) -> Covariance:
-        """Return the same covariances with `amount` added to every variance."""
 
     @abstractmethod
     def dense(self, n_components: int, n_features: int) -> np.ndarray:
@@ -232,10 +228,6 @@ class Dense(Covariance):
         step[:, range(p), range(p)] = np.exp(size * diagonal)
         return self._from_cholesky(self._cholesky @ step)
 
-    def ridged(self, amount):
-        """Add to the diagonals."""
-        return type(self)(*Ridge(amount).dense(self.covariances))
-
     def dense(self, n_components, n_features):
         """Return the covariances, repeated if pooled."""
         return np.broadcast_to(self.covariances, (n_components, n_features, n_features))
@@ -337,10 +329,6 @@ class Diagonal(Covariance):
         target = regularization.diagonal(self._estimate(moments), self.mixed)[0]
         step = 0.5 * (target * self.factors**2 - 1)
         return self._from_variances(self.covariances * np.exp(2 * size * step))
-
-    def ridged(self, amount):
-        """Add to the variances."""
-        return self._from_variances(self.covariances + amount)
 
     def dense(self, n_components, n_features):
         """Return diagonal matrices."""

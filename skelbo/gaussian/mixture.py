@@ -5,7 +5,7 @@ r"""The Gaussian mixture as a model of rows x and hidden labels z.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
@@ -178,11 +178,6 @@ class Mixture:
                 energy=expect(q.log_joint),
                 entropy=-expect(log_resp),
             )
-
-    def ridged(self, amount: float) -> Mixture:
-        """Return the same mixture with `amount` added to every variance."""
-        components = replace(self.components, covariance=self.components.covariance.ridged(amount))
-        return replace(self, components=components)
 
     def to_vector(self, units: np.ndarray) -> np.ndarray:
         """Return unconstrained coordinates: log-weights, means, covariance, in `units`."""
