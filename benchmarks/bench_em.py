@@ -89,10 +89,8 @@ def main():
     warnings.simplefilter("ignore")
     print(f"{platform.machine()}, numpy {np.__version__}, scikit-learn {sklearn.__version__}")
     header = f"{'n':>7}{'p':>5}{'K':>4} {'type':<10}"
-    print(
-        header
-        + f"{'ms/iter':>10}{'sklearn':>10}{'ratio':>7} | {'ms/fit':>10}{'sklearn':>10}{'ratio':>7}"
-    )
+    columns = f"{'ms/iter':>10}{'sklearn':>10}{'ratio':>7} | {'ms/fit':>10}{'sklearn':>10}"
+    print(f"{header}{columns}{'ratio':>7}")
     ratios = []
     rng = np.random.default_rng(0)
     for n, p, K in SHAPES:
@@ -104,10 +102,8 @@ def main():
             a, b, c, d = (1e3 * t for t in case(X, K, kind, repeats, n_iter))
             ratios.append((b / a, d / c))
             line = f"{n:>7}{p:>5}{K:>4} {kind:<10}"
-            print(
-                line + f"{a:>10.2f}{b:>10.2f}{b / a:>7.2f} | {c:>10.1f}{d:>10.1f}{d / c:>7.2f}",
-                flush=True,
-            )
+            line += f"{a:>10.2f}{b:>10.2f}{b / a:>7.2f} | {c:>10.1f}{d:>10.1f}{d / c:>7.2f}"
+            print(line, flush=True)
     for name, column in zip(("per iteration", "per fit"), zip(*ratios, strict=True), strict=True):
         mean = statistics.geometric_mean(column)
         print(f"{name}: geometric mean {mean:.2f}, smallest {min(column):.2f}")

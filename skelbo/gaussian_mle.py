@@ -88,9 +88,9 @@ class GaussianMLE(LatentVariableEstimator):
     >>> X = np.array([[1.0, 2.0], [3.0, np.nan], [5.0, 4.0], [7.0, 9.0]])
     >>> model = GaussianMLE().fit(X)
     >>> model.mean_.round(3)
-    array([4.   , 4.549])
+    array([4.   , 4.643])
     >>> model.impute(X)[1].round(3)
-    array([3.   , 3.468])
+    array([3.   , 3.571])
     """
 
     _parameter_constraints: dict = {
