@@ -194,7 +194,7 @@ def ascend(
 
     Notes
     -----
-    Ding (2020), section 3; Neal and Hinton (1998) for EM as coordinate ascent on the ELBO.
+    Ding (2020), eq. 2 and 3; Neal and Hinton (1998) for EM as coordinate ascent on the ELBO.
     """
     rule = StoppingRule(tol, steady, previous=np.inf if continued else None)
     start_bound, statistics = e_step(theta)

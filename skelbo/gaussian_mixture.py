@@ -9,13 +9,14 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
 from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, ascend
 from skelbo.estimator import LatentVariableEstimator, Progress, random_stream
 from skelbo.gaussian.components import Components, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
+from skelbo.gaussian.given import Given
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import (
@@ -124,7 +125,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     References
     ----------
-    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, section 3. Neal and Hinton
+    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, eq. 2 and 3. Neal and Hinton
     (1998), *A View of the EM Algorithm that Justifies Incremental, Sparse, and Other Variants*.
 
     Examples
@@ -337,59 +338,21 @@ class EMGaussianMixture(LatentVariableEstimator):
                 return
 
     def _starts(self, rows: Rows, rule: Regularization):
-        """Yield the parameters that each start begins from, or a function that fails."""
-        structure = STRUCTURES[self.covariance_type]
-        given = self._given(rows.n_features)
+        """Yield what each start begins from: parameters, or a function that makes them."""
+        kind, K = self.covariance_type, self.n_components
+        given = Given.checked(
+            kind, K, rows.n_features, self.weights_init, self.means_init, self.precisions_init
+        )
         rng = random_stream(self.random_state)
         self.random_state_ = rng
-        if len(given) == 3:
-            start = Mixture(
-                given["weights"],
-                Components(given["means"] - rows.origin, given["precisions"]),
-            )
-            yield from [start] * self.n_init
+        whole = given.whole(rows.origin)
+        if whole is not None:
+            yield from [whole] * self.n_init
             return
-        sample = sample_rows(rows, self.n_components)
+        sample = sample_rows(rows, K)
+        make = partial(start_mixture, self.init_params, sample, K, STRUCTURES[kind], rule, rng)
         for _ in range(self.n_init):
-            yield lambda: self._override(
-                start_mixture(self.init_params, sample, self.n_components, structure, rule, rng),
-                given,
-                rows.origin,
-            )
-
-    @staticmethod
-    def _override(theta: Mixture, given: dict, origin: np.ndarray) -> Mixture:
-        """Replace those parameters of a start that the user gave."""
-        means = given["means"] - origin if "means" in given else theta.components.means
-        covariance = given.get("precisions", theta.components.covariance)
-        return Mixture(given.get("weights", theta.weights), Components(means, covariance))
-
-    def _given(self, p: int) -> dict:
-        """Validate `weights_init`, `means_init` and `precisions_init`."""
-        K, given = self.n_components, {}
-        if self.weights_init is not None:
-            weights = _checked(self.weights_init, (K,), "weights")
-            if np.any(weights < 0) or np.any(weights > 1):
-                raise ValueError(
-                    "The parameter 'weights' should be in the range [0, 1], but got max value "
-                    f"{np.min(weights):.5f}, min value {np.max(weights):.5f}"
-                )
-            if abs(1.0 - np.sum(weights)) > 1e-6:  # float32 weights are welcome
-                raise ValueError(
-                    "The parameter 'weights' should be normalized, but got sum(weights) = "
-                    f"{np.sum(weights):.5f}"
-                )
-            given["weights"] = weights / np.sum(weights)
-        if self.means_init is not None:
-            given["means"] = _checked(self.means_init, (K, p), "means")
-        if self.precisions_init is not None:
-            structure, name = STRUCTURES[self.covariance_type], f"{self.covariance_type} precision"
-            precisions = _checked(self.precisions_init, structure.shape(K, p), name)
-            try:
-                given["precisions"] = structure.from_precisions(precisions, K, p)
-            except ValueError as error:
-                raise ValueError(f"'{name}' {error}") from None
-        return given
+            yield lambda: given.override(make(), rows.origin)
 
     def _climb(self, rows, columns, rule, progress, warm, start) -> Ascent:
         """Run one ascent from a start."""
@@ -515,7 +478,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         Returns
         -------
         resp : ndarray of shape (n_samples, n_components)
-            Rows sum to one. Ding (2020), eq. 8.
+            Rows sum to one: q at its best, the posterior that closes the gap of eq. 2.
         """
         return self._posterior_mean(self._validate(X))
 
@@ -591,13 +554,3 @@ class EMGaussianMixture(LatentVariableEstimator):
         for k in range(len(counts)):
             X[labels == k] += theta.components.covariance.color(noise[labels == k], k)
         return X.astype(self.means_.dtype), labels
-
-
-def _checked(array, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Return an array of the expected shape, or say what was expected."""
-    array = check_array(array, dtype=np.float64, ensure_2d=False, allow_nd=True)
-    if array.shape != shape:
-        raise ValueError(
-            f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"
-        )
-    return array

@@ -78,7 +78,7 @@ class GaussianMLE(LatentVariableEstimator):
 
     References
     ----------
-    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, section 2. Little and Rubin
+    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*. Little and Rubin
     (2019), *Statistical Analysis with Missing Data*, section 11.2.
 
     Examples
@@ -189,7 +189,7 @@ class GaussianMLE(LatentVariableEstimator):
         return Columns(origin, squares / moments.weight[0], True)
 
     def _maximum(self, moments: Moments, columns: Columns) -> Ascent:
-        """Maximise log p(X; theta) in closed form. Ding (2020), section 2."""
+        """Maximise log p(X; theta) in closed form."""
         structure = STRUCTURES[self.covariance_type]
         rule = regularization(self.reg_covar, columns.scale)
         theta = Mixture.from_moments(structure, moments, rule)

@@ -111,7 +111,10 @@ class Mixture:
         return Expected(log_prob, posterior.view.moments(posterior.resp * block.weights))
 
     def e_step(self, rows: Rows) -> tuple[float, Moments]:
-        """Return the bound in nats per row, and the expected moments. Ding (2020), eq. 8."""
+        """Return the bound in nats per row and the expected moments, with q = p(z | x; theta).
+
+        With this q the gap of eq. 2 of Ding (2020) is zero: the bound is log p(X; theta).
+        """
         expected = rows.total(self.expected)
         return expected.log_prob / rows.total_weight, expected.moments
 
@@ -131,7 +134,7 @@ class Mixture:
         return theta
 
     def m_step(self, moments: Moments, regularization: Regularization) -> Mixture:
-        """Maximise the expected log-joint: the M-step in closed form. Ding (2020), eq. 9."""
+        """Maximise the energy, the first term of eq. 3 of Ding (2020), in closed form."""
         components = self.components.updated(moments, regularization)
         return Mixture(moments.weight / moments.weight.sum(), components)
 
