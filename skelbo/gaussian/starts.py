@@ -19,8 +19,9 @@ from skelbo.rows import Rows
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
 SAMPLE_ROWS = 4096
 SAMPLE_ROWS_PER_COMPONENT = 64
-# One run of k-means misses the better partition too often; four together rarely do.
-KMEANS_RUNS = 4
+# With three clusters or more, one run of k-means misses the better partition too often; three
+# together rarely do.
+KMEANS_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,10 @@ def content_hash(X: np.ndarray) -> np.ndarray:
 
 def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np.ndarray:
     """Return one-hot responsibilities of the best of a few runs of k-means."""
-    clusters = KMeans(n_components, n_init=KMEANS_RUNS, random_state=rng)
+    if n_components == 1:
+        return np.ones((1, len(sample.weights)))
+    runs = 1 if n_components == 2 else KMEANS_RUNS
+    clusters = KMeans(n_components, n_init=runs, random_state=rng)
     return _one_hot(clusters.fit(sample.values, sample_weight=sample.weights).labels_, n_components)
 
 
