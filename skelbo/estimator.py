@@ -133,7 +133,8 @@ class LatentVariableEstimator(
         std : ndarray of shape (n_samples,)
             Only if `return_std`.
         """
-        log_prob, std = self._log_prob(self._validate(X))
+        X = self._validate(X)
+        log_prob, std = (array.astype(X.dtype, copy=False) for array in self._log_prob(X))
         return (log_prob, std) if return_std else log_prob
 
     def score(self, X, y=None, sample_weight=None):
@@ -153,10 +154,11 @@ class LatentVariableEstimator(
         score : float
             Mean log-density.
         """
-        log_prob = np.asarray(self.score_samples(X), dtype=np.float64)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, log_prob, dtype=np.float64)
-        return float(np.average(log_prob, weights=sample_weight))
+        log_prob = self.score_samples(X)
+        if sample_weight is None:
+            return float(np.mean(log_prob))
+        weights = _check_sample_weight(sample_weight, log_prob, dtype=np.float64)
+        return float(np.average(log_prob.astype(np.float64), weights=weights))
 
     def elbo_terms(self, X):
         """Return reconstruction, KL, energy and entropy of each row, in nats.
@@ -171,7 +173,10 @@ class LatentVariableEstimator(
         terms : ElboTerms
             Ding (2020), eq. 3 and 4.
         """
-        return self._elbo_terms(self._validate(X))
+        X = self._validate(X)
+        terms = self._elbo_terms(X)
+        names = ("reconstruction", "kl", "energy", "entropy")
+        return ElboTerms(*(getattr(terms, name).astype(X.dtype, copy=False) for name in names))
 
     def elbo(self, X):
         """Return the evidence lower bound of each row, in nats.
@@ -202,7 +207,7 @@ class LatentVariableEstimator(
             What q loses. Ding (2020), eq. 2.
         """
         X = self._validate(X)
-        return self._log_prob(X)[0] - self._elbo_terms(X).elbo
+        return (self._log_prob(X)[0] - self._elbo_terms(X).elbo).astype(X.dtype, copy=False)
 
     def aic(self, X, sample_weight=None):
         """Return Akaike's information criterion, lower is better.
@@ -259,7 +264,8 @@ class LatentVariableEstimator(
         Z : ndarray of shape (n_samples, n_latents)
             Deterministic: no draw is involved.
         """
-        return self._posterior_mean(self._validate(X))
+        X = self._validate(X)
+        return self._posterior_mean(X).astype(X.dtype, copy=False)
 
     def inverse_transform(self, Z):
         """Return E[x | z] of each row of latents.

@@ -480,7 +480,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         resp : ndarray of shape (n_samples, n_components)
             Rows sum to one: q at its best, the posterior that closes the gap of eq. 2.
         """
-        return self._posterior_mean(self._validate(X))
+        X = self._validate(X)
+        return self._posterior_mean(X).astype(X.dtype, copy=False)
 
     def predict(self, X):
         """Return the most probable component of each row.

@@ -97,7 +97,7 @@ class Rows:
 
     def each(self, function: Callable[[Block], np.ndarray], *shape: int) -> np.ndarray:
         """Return ``function(block)``, arrays of (n_rows, *shape), for all rows in their order."""
-        result = np.empty((self.n_samples, *shape), dtype=self.X.dtype)
+        result = np.empty((self.n_samples, *shape))
         for block in self.blocks():
             result[block.index] = function(block)
         return result
