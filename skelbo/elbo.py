@@ -87,12 +87,15 @@ class Ascent:
         The bound after each iteration, in nats per row.
     converged : bool
         Whether the stopping rule was met.
+    statistics : object
+        The expected statistics at `theta`.
     """
 
     theta: Any
     start_bound: float
     lower_bounds: tuple[float, ...]
     converged: bool
+    statistics: Any = None
 
     @property
     def n_iter(self) -> int:
@@ -215,7 +218,7 @@ def ascend(
         stop = on_iteration is not None and on_iteration(n_iter, bound, theta)
         if converged or stop:
             break
-    return Ascent(theta, start_bound, tuple(bounds), converged)
+    return Ascent(theta, start_bound, tuple(bounds), converged, statistics)
 
 
 def _step(image, candidate, bound, e_step, accelerator):

@@ -29,7 +29,7 @@ from skelbo.gaussian.regularization import (
 from skelbo.gaussian.starts import STARTS, sample_rows, start_mixture
 from skelbo.rows import Block, Rows
 
-# Step sizes of stepwise EM, t^-0.6 (Cappe and Moulines 2009).
+# Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009).
 FORGETTING = 0.6
 
 
@@ -203,7 +203,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.batch_size = batch_size
         self.device = device
 
-    _stream: tuple[Moments, Columns, int]
+    # For `partial_fit`: expected moments per row, number of rows, what the first rows looked like.
+    _stream: tuple[Moments, float, Columns]
 
     # -------------------------------------------------------------------- fit
 
@@ -241,6 +242,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         best = restarts.run(self._attempts(starts, climb, progress), lambda theta: theta.sound)
         self._publish(best, rows.origin, rows.X.dtype)
         self.failed_starts_ = restarts.failures
+        self._stream = best.statistics.scaled(1 / rows.total_weight), rows.total_weight, columns
         self._warn_if_not_converged(best, self.max_iter, self.tol)
         progress.end()
         return self
@@ -268,8 +270,9 @@ class EMGaussianMixture(LatentVariableEstimator):
     def partial_fit(self, X, y=None, sample_weight=None):
         """Update the mixture by one batch of a stream: stepwise EM.
 
-        The first batch is fitted whole, from `n_init` starts; each later batch moves the expected
-        statistics by a step of t^-0.6 towards its own, followed by an M-step.
+        The first batch is fitted whole, as by `fit`; each later batch moves the expected
+        statistics towards its own, by a step of t^-0.6 at the t-th batch if all are of one size,
+        and an M-step follows. After `fit` the stream goes on from there.
 
         Parameters
         ----------
@@ -290,30 +293,25 @@ class EMGaussianMixture(LatentVariableEstimator):
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
         """
         if not hasattr(self, "_stream"):
-            self.fit(X, sample_weight=sample_weight)
-            rows, columns = self._read(X, sample_weight, reset=False)
-            theta, batches = self._theta(rows.origin), 1
-            statistics = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
-        else:
-            statistics, columns, batches = self._stream  # set by the branch above
-            rows, _ = self._read(X, sample_weight, reset=False)
-            rows = rows.about(columns.centre, rows.cells_per_row)
-            theta = self._theta(rows.origin)
-            new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
-            batches += 1
-            size = batches**-FORGETTING
-            statistics = statistics.scaled(1 - size) + new.scaled(size)
-            theta = theta.m_step(statistics, regularization(self.reg_covar, columns.scale))
-        self._stream = (statistics, columns, batches)
+            return self.fit(X, sample_weight=sample_weight)
+        known, seen, columns = self._stream
+        X, weights = self._validate_fit(X, sample_weight, reset=False)
+        rows = Rows(X, weights, columns.centre, cells_per_row(self.n_components, X.shape[1]))
+        theta = self._theta(rows.origin)
+        new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
+        size = (1 + seen / rows.total_weight) ** -FORGETTING
+        known = known.scaled(1 - size) + new.scaled(size)
+        theta = theta.m_step(known, regularization(self.reg_covar, columns.scale))
         bound = theta.e_step(rows)[0]
-        self._publish(Ascent(theta, bound, (bound,), True), rows.origin, rows.X.dtype)
+        self._publish(Ascent(theta, bound, (bound,), True), rows.origin, X.dtype)
+        self._stream = known, seen + rows.total_weight, columns
         return self
 
-    def _read(self, X, sample_weight, *, reset=True) -> tuple[Rows, Columns]:
+    def _read(self, X, sample_weight) -> tuple[Rows, Columns]:
         """Validate the arguments and read the table once; return it about its centre."""
-        X, weights = self._validate_fit(X, sample_weight, reset=reset)
+        X, weights = self._validate_fit(X, sample_weight)
         n_rows = len(X) if weights is None else np.count_nonzero(weights)
-        if reset and n_rows < self.n_components:
+        if n_rows < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
                 f"n_samples = {n_rows}; use fewer components or more data."
@@ -381,7 +379,8 @@ class EMGaussianMixture(LatentVariableEstimator):
             if callable(start):
                 raise
             # The user gave every parameter: if they lead nowhere, they are still an answer.
-            return Ascent(theta, theta.e_step(rows)[0], (), False)
+            bound, moments = theta.e_step(rows)
+            return Ascent(theta, bound, (), False, moments)
 
     def _theta_step(self, theta: Mixture, rows: Rows, units: np.ndarray, rule: Regularization):
         """Return the update of theta: EM, generalized EM, incremental EM or gradient ascent."""

@@ -173,6 +173,17 @@ def test_a_stream_comes_near_the_batch_fit(kind):
     assert stream.score(test) == pytest.approx(batch.score(test), abs=0.02)
 
 
+def test_a_stream_goes_on_after_fit(faithful):
+    """A small batch after a large fit moves it a little; an empty column in it does no harm."""
+    model = EMGaussianMixture(2, random_state=0).fit(faithful)
+    before = model.score(faithful)
+    batch = faithful[:10].copy()
+    batch[:, 1] = np.nan
+    after = model.partial_fit(batch).score(faithful)
+    assert before - 0.05 < after < before
+    assert model.fit(faithful).score(faithful) == pytest.approx(before)
+
+
 def test_a_stream_with_missing_cells_and_weights(iris):
     X = np.random.default_rng(0).permutation(iris)
     X[np.random.default_rng(1).random(X.shape) < 0.1] = np.nan
