@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
 from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, ascend
-from skelbo.estimator import LatentVariableEstimator, Progress, random_stream
+from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.gaussian.components import Components, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.given import Given
@@ -27,6 +27,7 @@ from skelbo.gaussian.regularization import (
     regularization,
 )
 from skelbo.gaussian.starts import STARTS, sample_rows, start_mixture
+from skelbo.progress import Progress
 from skelbo.rows import Block, Rows
 
 # Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009).

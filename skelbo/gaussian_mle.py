@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
 from skelbo.elbo import Ascent, ElboTerms, ascend
-from skelbo.estimator import LatentVariableEstimator, Progress, random_stream
+from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.mixture import Mixture
@@ -24,6 +24,7 @@ from skelbo.gaussian.regularization import (
     SingularCovarianceWarning,
     regularization,
 )
+from skelbo.progress import Progress
 from skelbo.rows import Block, Rows
 
 
