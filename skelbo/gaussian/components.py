@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skelbo.gaussian.covariance import STACKED_ROWS, Covariance
+from skelbo.gaussian.covariance import STACKED_ROWS
 from skelbo.gaussian.missing import Completion, complete
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
+from skelbo.gaussian.structure import Covariance
 from skelbo.rows import Block
 
 

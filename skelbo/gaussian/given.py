@@ -8,8 +8,9 @@ import numpy as np
 from sklearn.utils import check_array
 
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.covariance import STRUCTURES, Covariance
+from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.mixture import Mixture
+from skelbo.gaussian.structure import Covariance
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import torch
 
 from skelbo.elbo import AscentError
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.covariance import LOG_2PI, Covariance
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import FLOOR, ILL_DEFINED, Ridge
+from skelbo.gaussian.structure import LOG_2PI, Covariance
 from skelbo.rows import Rows
 
 

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skelbo.gaussian.covariance import LOG_2PI, Covariance
 from skelbo.gaussian.moments import Scatter
+from skelbo.gaussian.structure import LOG_2PI, Covariance
 from skelbo.rows import Block
 
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from skelbo.elbo import ElboTerms
 from skelbo.gaussian.components import Components, View
-from skelbo.gaussian.covariance import Covariance
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
+from skelbo.gaussian.structure import Covariance
 from skelbo.rows import Block, Rows
 
 

@@ -10,10 +10,10 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin
 
 from skelbo.elbo import AscentError
-from skelbo.gaussian.covariance import Covariance
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
+from skelbo.gaussian.structure import Covariance
 from skelbo.rows import Rows
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
