@@ -58,9 +58,9 @@ class Anderson:
         self.usable = min(self.usable + 1, len(self.points))
         points = np.array(self.points)[-self.usable :]
         images = np.array(self.images)[-self.usable :]
+        if not (np.all(np.isfinite(points)) and np.all(np.isfinite(images))):
+            return None  # a component of weight zero has no coordinates
         residuals = images - points
-        if not np.all(np.isfinite(residuals)):
-            return None
         if self.striding:
             self.stride *= 2
         self.striding = self.usable < 2
@@ -76,11 +76,14 @@ class Anderson:
         Near a mode each step shortens the way by the largest eigenvalue of F's Jacobian, and the
         climb that is left, which is quadratic in the way, by its square.
         """
-        steps = np.diff(np.array(self.points), axis=0).T
-        lengths = np.linalg.norm(steps, axis=0) if steps.size else np.zeros(0)
-        if steps.shape[-1] < 2 or not np.all(np.isfinite(lengths)) or not np.all(lengths > 0):
+        points, images = np.array(self.points), np.array(self.images)
+        if len(points) < 3 or not np.all(np.isfinite([points, images])):
             return 0.0
-        image_steps = np.diff(np.array(self.images), axis=0).T / lengths
+        steps = np.diff(points, axis=0).T
+        lengths = np.linalg.norm(steps, axis=0)
+        if not np.all(lengths > 0):
+            return 0.0
+        image_steps = np.diff(images, axis=0).T / lengths
         left, size, right = np.linalg.svd(steps / lengths, full_matrices=False)
         kept = size > 1e-5 * size[0]
         jacobian = left[:, kept].T @ image_steps @ right[kept].T / size[kept]

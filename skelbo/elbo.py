@@ -224,7 +224,8 @@ def ascend(
 def _step(image, candidate, bound, e_step, accelerator):
     """Take the candidate if it does not fall below `bound`, else the plain image."""
     if candidate is not None:
-        new_bound, statistics = e_step(candidate)
+        with np.errstate(all="ignore"):  # an extrapolation may be absurd
+            new_bound, statistics = e_step(candidate)
         if new_bound >= bound:
             return candidate, new_bound, statistics
         accelerator.refuse()

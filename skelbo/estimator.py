@@ -328,6 +328,12 @@ class LatentVariableEstimator(
         self.converged_ = ascent.converged
 
 
+def cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return an array in another precision; what overflows becomes its largest number."""
+    largest = np.finfo(dtype).max
+    return np.clip(array, -largest, largest).astype(dtype)
+
+
 def random_stream(random_state: Any) -> np.random.RandomState:
     """Return a generator that leaves NumPy's global one alone, also for None."""
     if random_state is None:

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
 from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, ascend
-from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.estimator import LatentVariableEstimator, cast, random_stream
 from skelbo.gaussian.components import Components, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.given import Given
@@ -401,7 +401,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.weights_ = theta.weights.astype(dtype)
         self.means_ = (theta.components.means + origin).astype(dtype)
         for name, array in theta.components.covariance.published().items():
-            setattr(self, name, array.astype(dtype))
+            setattr(self, name, cast(array, dtype))
         self._publish_ascent(ascent)
         if not theta.sound:
             floored = np.flatnonzero(theta.components.covariance.floored)

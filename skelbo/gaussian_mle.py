@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
 from skelbo.elbo import Ascent, ElboTerms, ascend
-from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.estimator import LatentVariableEstimator, cast, random_stream
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.mixture import Mixture
@@ -222,9 +222,9 @@ class GaussianMLE(LatentVariableEstimator):
         components = ascent.theta.components
         arrays = components.covariance.published()
         self.mean_ = (components.means[0] + columns.centre).astype(dtype)
-        self.covariance_ = arrays["covariances_"][0].astype(dtype)
-        self.precision_ = arrays["precisions_"][0].astype(dtype)
-        self.precision_cholesky_ = arrays["precisions_cholesky_"][0].astype(dtype)
+        self.covariance_ = cast(arrays["covariances_"][0], dtype)
+        self.precision_ = cast(arrays["precisions_"][0], dtype)
+        self.precision_cholesky_ = cast(arrays["precisions_cholesky_"][0], dtype)
         self._origin = columns.centre
         self._publish_ascent(ascent)
         if not ascent.theta.sound:

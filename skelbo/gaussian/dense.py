@@ -47,7 +47,8 @@ class Dense(Covariance):
         lower[:, rows, columns] = vector.reshape(len(lower), -1)
         with np.errstate(over="ignore"):
             pivots = np.exp(np.diagonal(lower, axis1=1, axis2=2))
-        if not np.all(np.isfinite(lower)) or not is_regular(pivots**2):
+            regular = is_regular(pivots**2)
+        if not regular or not np.all(np.isfinite(lower)):
             return None
         lower[:, range(p), range(p)] = pivots
         return cls._from_cholesky(lower * units[:, None])

@@ -141,8 +141,8 @@ class Covariance(ABC):
 
 
 def is_regular(shares: np.ndarray) -> bool:
-    """Tell whether variances, as shares of the columns' own, are far from singular and overflow."""
-    return bool(np.all(np.isfinite(shares)) and np.all(shares > 100 * FLOOR))
+    """Tell whether variances, as shares of the columns' own, are far from zero and overflow."""
+    return bool(np.all(shares > 100 * FLOOR) and np.all(shares < 1 / FLOOR))
 
 
 def squared_distances(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
