@@ -65,10 +65,13 @@ class Anderson:
             self.stride *= 2
         self.striding = self.usable < 2
         if self.striding:
-            return self.from_vector(images[-1] + self.stride * residuals[-1])
-        residual_steps, image_steps = np.diff(residuals, axis=0).T, np.diff(images, axis=0).T
-        gamma = np.linalg.lstsq(residual_steps, residuals[-1], rcond=1e-10)[0]
-        return self.from_vector(images[-1] - image_steps @ gamma)
+            vector = images[-1] + self.stride * residuals[-1]
+        else:
+            residual_steps, image_steps = np.diff(residuals, axis=0).T, np.diff(images, axis=0).T
+            gamma = np.linalg.lstsq(residual_steps, residuals[-1], rcond=1e-10)[0]
+            vector = images[-1] - image_steps @ gamma
+        with np.errstate(all="ignore"):  # an extrapolation may be absurd
+            return self.from_vector(vector)
 
     def rate(self) -> float:
         """Return the square of F's largest Ritz value over the last pairs, 0 if not known.

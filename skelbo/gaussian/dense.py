@@ -39,16 +39,24 @@ class Dense(Covariance):
         return cls(np.linalg.inv(inverses), factors, np.zeros(len(factors), dtype=bool))
 
     @classmethod
+    def from_published(cls, covariances, factors, n_components, p):
+        """Give shared axes their place back."""
+        shape = (1 if cls.pooled else n_components, p, p)
+        return cls(
+            np.asarray(covariances, dtype=np.float64).reshape(shape),
+            np.asarray(factors, dtype=np.float64).reshape(shape),
+            np.zeros(shape[0], dtype=bool),
+        )
+
+    @classmethod
     def from_vector(cls, vector, n_components, units):
         """Read log-Cholesky coordinates."""
         p = len(units)
         rows, columns = np.tril_indices(p)
         lower = np.zeros((1 if cls.pooled else n_components, p, p))
         lower[:, rows, columns] = vector.reshape(len(lower), -1)
-        with np.errstate(over="ignore"):
-            pivots = np.exp(np.diagonal(lower, axis1=1, axis2=2))
-            regular = is_regular(pivots**2)
-        if not regular or not np.all(np.isfinite(lower)):
+        pivots = np.exp(np.diagonal(lower, axis1=1, axis2=2))
+        if not is_regular(pivots**2) or not np.all(np.isfinite(lower)):
             return None
         lower[:, range(p), range(p)] = pivots
         return cls._from_cholesky(lower * units[:, None])

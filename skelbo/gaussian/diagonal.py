@@ -47,11 +47,17 @@ class Diagonal(Covariance):
         return cls._from_variances(1 / np.asarray(precisions, dtype=float).reshape(shape))
 
     @classmethod
+    def from_published(cls, covariances, factors, n_components, p):
+        """Rebuild from the factors alone: in float32 a variance may underflow where they do not."""
+        shape = (1 if cls.pooled else n_components, 1 if cls.mixed else p)
+        factors = np.asarray(factors, dtype=np.float64).reshape(shape)
+        return cls(factors**-2, factors, np.zeros(shape[0], dtype=bool))
+
+    @classmethod
     def from_vector(cls, vector, n_components, units):
         """Read logarithms of variances."""
         shape = (1 if cls.pooled else n_components, 1 if cls.mixed else len(units))
-        with np.errstate(over="ignore"):
-            variances = np.exp(vector.reshape(shape))
+        variances = np.exp(vector.reshape(shape))
         if not is_regular(variances / (np.mean(units**2) if cls.mixed else units**2)):
             return None
         return cls._from_variances(variances)

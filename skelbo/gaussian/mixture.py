@@ -149,10 +149,12 @@ class Mixture:
         slope = np.divide(target, self.weights, out=np.ones_like(target), where=self.weights > 0)
         size = 1.0
         while size > 1e-6:
-            weights = self.weights * np.exp(np.minimum(size * (slope - 1), 50.0))
-            components = self.components.stepped(moments, regularization, size)
-            candidate = Mixture(weights / weights.sum(), components)
-            if candidate.expected_log_joint(moments, regularization) >= here:
+            with np.errstate(all="ignore"):  # the first, longest step may be absurd
+                weights = self.weights * np.exp(np.minimum(size * (slope - 1), 50.0))
+                components = self.components.stepped(moments, regularization, size)
+                candidate = Mixture(weights / weights.sum(), components)
+                there = candidate.expected_log_joint(moments, regularization)
+            if there >= here and np.isfinite(there):
                 return candidate
             size /= 2
         return self

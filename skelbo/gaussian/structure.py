@@ -115,15 +115,9 @@ class Covariance(ABC):
         return each if cls.pooled else (n_components, *each)
 
     @classmethod
+    @abstractmethod
     def from_published(cls, covariances, factors, n_components: int, p: int) -> Covariance:
         """Rebuild from the public arrays of a fitted estimator."""
-        each: tuple[int, ...] = (p, p) if cls.scatter.dense else (1 if cls.mixed else p,)
-        shape = (1 if cls.pooled else n_components, *each)
-        return cls(
-            np.asarray(covariances, dtype=np.float64).reshape(shape),
-            np.asarray(factors, dtype=np.float64).reshape(shape),
-            np.zeros(shape[0], dtype=bool),
-        )
 
     def _public(self, array: np.ndarray) -> np.ndarray:
         array = array[0] if self.pooled else array
