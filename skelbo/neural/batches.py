@@ -1,0 +1,113 @@
+"""The rows of a fit as tensors, handed out in batches without a DataLoader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skelbo.neural.columns import Columns
+
+
+class Batch(NamedTuple):
+    """Some rows in the units of the network.
+
+    Attributes
+    ----------
+    targets : Tensor of shape (n_samples, n_features)
+        Missing cells as 0.
+    mask : Tensor of shape (n_samples, n_features) or None
+        1 where observed, 0 where missing; None where all are.
+    weights : Tensor of shape (n_samples,) or None
+        Frequency weights over their mean in the whole table; None where all are equal.
+    """
+
+    targets: Tensor
+    mask: Tensor | None = None
+    weights: Tensor | None = None
+
+    @property
+    def n_samples(self) -> int:
+        """Number of rows."""
+        return self.targets.shape[0]
+
+    def take(self, index: Tensor) -> Batch:
+        """Return the rows at these places."""
+        return Batch(*(None if t is None else t.index_select(0, index) for t in self))
+
+    def slices(self, size: int) -> Iterator[Batch]:
+        """Yield the rows in order, at most `size` at a time."""
+        for start in range(0, self.n_samples, size):
+            yield Batch(*(None if t is None else t[start : start + size] for t in self))
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Return the weighted mean of one value per row."""
+        if self.weights is None:
+            return values.mean()
+        # Over the number of rows, not the weight of this batch: that keeps the gradient of a
+        # minibatch unbiased, and weight 2 the same in expectation as the row twice.
+        return (values * self.weights).sum() / self.n_samples
+
+
+def as_batch(
+    X: np.ndarray,
+    columns: Columns,
+    like: Tensor,
+    weights: np.ndarray | None = None,
+) -> Batch:
+    """Bring rows into the units, the precision and the device of a network.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        Rows in the units of the data, possibly with missing cells (NaN).
+    columns : Columns
+        What the columns are.
+    like : Tensor
+        Any floating tensor of the network.
+    weights : ndarray of shape (n_samples,), optional
+        Frequency weights.
+
+    Returns
+    -------
+    Batch
+        A copy.
+    """
+    U = columns.standardize(X)
+    missing, mask = np.isnan(U), None
+    if missing.any():
+        U[missing] = 0.0
+        mask = torch.as_tensor(~missing).to(like)
+    scaled = None if weights is None else torch.as_tensor(weights / weights.mean()).to(like)
+    return Batch(torch.as_tensor(U).to(like), mask, scaled)
+
+
+class TableRows:
+    """The training rows, in memory on the device, with those held out beside them.
+
+    Parameters
+    ----------
+    train : Batch
+        Rows to learn from.
+    held_out : Batch or None
+        Rows to judge by.
+    batch_size : int
+        Upper limit; rows are spread evenly over the batches, so that no epoch ends in a tiny,
+        noisy one.
+    """
+
+    def __init__(self, train: Batch, held_out: Batch | None, batch_size: int):
+        self.train, self.held_out = train, held_out
+        self.n_batches = -(-train.n_samples // batch_size)
+
+    def __len__(self) -> int:
+        return self.train.n_samples
+
+    def shuffled(self) -> Iterator[Batch]:
+        """Yield the training rows once, in random order."""
+        order = torch.randperm(len(self), device=self.train.targets.device)
+        for index in order.tensor_split(self.n_batches):
+            yield self.train.take(index)

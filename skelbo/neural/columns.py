@@ -1,0 +1,201 @@
+"""The columns of a table: what each one is, and the units in which a network sees it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+KINDS = ("gaussian", "bernoulli", "poisson", "categorical")
+# `likelihood="auto"` reads integers 0 .. 9 as codes, provided each code has rows enough to count.
+MAX_AUTO_CATEGORIES = 10
+ROWS_PER_CATEGORY = 10
+# Probabilities and rates at the data mean are kept this far from their limits.
+MARGIN = 1e-3
+
+EXPECTED = {
+    "bernoulli": "0 or 1; binarise the column, X > threshold",
+    "poisson": "counts 0, 1, 2, ...; round the column",
+    "categorical": "integer codes 0, 1, 2, ...; encode the column, with OrdinalEncoder say",
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    r"""Kind, centre and scale of each column.
+
+    A Gaussian column is seen as :math:`u = (x - c) / s`, so that
+    :math:`\log p(x) = \log p(u) - \log s`; all others are seen as they are, with s = 1.
+
+    Attributes
+    ----------
+    kinds : ndarray of str, shape (n_features,)
+        One of `KINDS` each.
+    center, scale : ndarray of shape (n_features,)
+        Mean and standard deviation of the observed cells if Gaussian, else 0 and 1.
+    mean : ndarray of shape (n_features,)
+        Mean of the observed cells.
+    frequencies : tuple of ndarray
+        Relative frequencies of the codes of each categorical column, in order.
+    has_missing : bool
+        Whether a cell was missing when the columns were read.
+
+    Examples
+    --------
+    >>> X = np.array([[1.5, 0.0], [2.5, 1.0], [3.5, 1.0]])
+    >>> columns = Columns.read(X, None, "auto")
+    >>> columns.kinds.tolist()
+    ['gaussian', 'bernoulli']
+    >>> columns.standardize(X[:3])[:, 0].round(3)
+    array([-1.225,  0.   ,  1.225])
+    """
+
+    kinds: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    mean: np.ndarray
+    frequencies: tuple[np.ndarray, ...]
+    has_missing: bool
+
+    @classmethod
+    def read(cls, X: np.ndarray, weights: np.ndarray | None, likelihood: Any) -> Columns:
+        """Read the columns off a table.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+        weights : ndarray of shape (n_samples,) or None
+            Frequency weights.
+        likelihood : str or sequence of str
+            One of `KINDS` or ``"auto"``, for all columns or one for each.
+
+        Returns
+        -------
+        Columns
+            Statistics in float64.
+        """
+        kinds = _kinds(X, likelihood)
+        missing = np.isnan(X)
+        empty = np.flatnonzero(missing.all(axis=0))
+        if empty.size:
+            raise ValueError(
+                f"column {empty[0]} of X has no observed cell, expected at least one; drop the "
+                "column."
+            )
+        _check_support(X, kinds)
+        mean, scale = _moments(X, missing, weights)
+        gaussian = kinds == "gaussian"
+        return cls(
+            kinds,
+            np.where(gaussian, mean, 0.0),
+            np.where(gaussian, scale, 1.0),
+            mean,
+            tuple(_frequencies(X[:, j], weights) for j in np.flatnonzero(kinds == "categorical")),
+            bool(missing.any()),
+        )
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return len(self.kinds)
+
+    @cached_property
+    def categories(self) -> np.ndarray:
+        """Number of codes of each categorical column."""
+        return np.array([len(f) for f in self.frequencies], dtype=int)
+
+    def check(self, X: np.ndarray) -> None:
+        """Refuse values that the likelihoods give no probability, such as 0.5 for a count."""
+        _check_support(X, self.kinds)
+        for j, size in zip(np.flatnonzero(self.kinds == "categorical"), self.categories):
+            if np.nanmax(X[:, j], initial=0) >= size:
+                raise ValueError(
+                    f"column {j} of X has the code {np.nanmax(X[:, j]):g}, expected one of the "
+                    f"{size} codes 0 .. {size - 1} seen in fit; fit again with rows of that code."
+                )
+
+    def standardize(self, X: np.ndarray) -> np.ndarray:
+        """Return the rows in the units of the network, float64, missing cells kept."""
+        # Centred in float64: an offset of 1e8 must not eat the digits of a float32 network.
+        return (np.asarray(X, dtype=np.float64) - self.center) / self.scale
+
+    def restore(self, U: np.ndarray) -> np.ndarray:
+        """Return rows in the units of the data, float64."""
+        return np.asarray(U, dtype=np.float64) * self.scale + self.center
+
+    def log_jacobian(self, X: np.ndarray) -> np.ndarray:
+        """Return log |du/dx| over the observed cells of each row, shape (n_samples,)."""
+        log_scale = np.log(self.scale)
+        missing = np.isnan(X)
+        if not missing.any():
+            return np.full(len(X), -log_scale.sum())
+        return -(~missing @ log_scale)
+
+
+def _kinds(X: np.ndarray, likelihood: Any) -> np.ndarray:
+    names = [likelihood] * X.shape[1] if isinstance(likelihood, str) else list(likelihood)
+    if len(names) != X.shape[1] or not set(names) <= {*KINDS, "auto"}:
+        raise ValueError(
+            f"likelihood={likelihood!r} does not name one of {[*KINDS, 'auto']} for each of the "
+            f"{X.shape[1]} columns of X; give one name for all columns or a list of that length."
+        )
+    return np.array(
+        [_detect(X[:, j]) if name == "auto" else name for j, name in enumerate(names)], dtype="<U11"
+    )
+
+
+def _detect(column: np.ndarray) -> str:
+    """Choose a likelihood: two codes 0 and 1, a few codes 0 .. K-1, or a density."""
+    observed = column[~np.isnan(column)]
+    # Most columns are continuous: a glance at the first values spares sorting all of them.
+    if not observed.size or np.any(observed[:100] != np.floor(observed[:100])):
+        return "gaussian"
+    values = np.unique(observed)
+    if np.any(values != np.floor(values)) or values[0] < 0 or len(values) < 2:
+        return "gaussian"
+    if values[-1] == 1:
+        return "bernoulli"
+    few = values[-1] < MAX_AUTO_CATEGORIES
+    return "categorical" if few and len(observed) >= ROWS_PER_CATEGORY * len(values) else "gaussian"
+
+
+def _check_support(X: np.ndarray, kinds: np.ndarray) -> None:
+    for kind, expected in EXPECTED.items():
+        chosen = np.flatnonzero(kinds == kind)
+        values = X[:, chosen]
+        with np.errstate(invalid="ignore"):
+            bad = (values < 0) | (values != np.floor(values))
+            if kind == "bernoulli":
+                bad |= values > 1
+        bad &= ~np.isnan(values)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            negative = "Negative values in data: " if values[row, column] < 0 else ""
+            raise ValueError(
+                f"{negative}column {chosen[column]} of X has the value "
+                f"{values[row, column]:g} in row {row}, but likelihood {kind!r} expected "
+                f"{expected}, or use likelihood='gaussian'."
+            )
+
+
+def _moments(X, missing, weights) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of the observed cells; 1 where it is zero."""
+    share = ~missing * (1.0 if weights is None else weights[:, None])
+    total = share.sum(axis=0)
+    values = np.where(missing, 0.0, X).astype(np.float64)
+    mean = (share * values).sum(axis=0) / total
+    scale = np.sqrt((share * (values - mean) ** 2).sum(axis=0) / total)
+    # Rounding of a constant column is not spread.
+    constant = scale <= 8 * np.finfo(X.dtype).eps * np.abs(mean)
+    return mean, np.where(constant, 1.0, scale)
+
+
+def _frequencies(column: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    observed = ~np.isnan(column)
+    counts = np.bincount(
+        column[observed].astype(int), None if weights is None else weights[observed]
+    )
+    return counts / counts.sum()

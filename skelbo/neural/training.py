@@ -1,0 +1,299 @@
+"""The skorch net of a variational auto-encoder, whose epoch runs at the speed of a bare loop."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from skorch import NeuralNet
+from skorch.callbacks import Callback
+from torch import Tensor, nn
+
+from skelbo.elbo import AscentError
+from skelbo.neural.batches import Batch, TableRows
+from skelbo.neural.objective import Objective
+
+# Draws over which the noise variance of an epoch is averaged: a few rows make a noisy mean.
+DRAWS_OF_VARIANCE = 5000
+# Rows times draws that judge an epoch: enough to compare epochs, too few to be felt.
+HELD_OUT_DRAWS = 1000
+# An epoch that loses more than this share of its steps cannot be trusted.
+MAX_SKIPPED = 0.5
+
+DIVERGED = (
+    "{skipped} of {steps} steps of epoch {epoch} were not finite and were skipped; use a smaller "
+    "lr (now {lr:g}), a larger batch_size, or look for cells far outside the rest of their column."
+)
+BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
+
+
+class Totals:
+    """Sums over an epoch, kept on the device: reading one per batch would stall a GPU."""
+
+    def __init__(self, like: Tensor, n_gaussian: int):
+        self.bound = like.new_zeros((), dtype=torch.float64)
+        self.skipped = like.new_zeros((), dtype=torch.float32)
+        self.squares = like.new_zeros(n_gaussian)
+        self.counts = like.new_zeros(n_gaussian)
+        self.steps = 0
+
+    def add(self, batch: Batch, estimate, finite: Tensor) -> None:
+        """Add a step, or only count it as skipped."""
+        self.steps += 1
+        self.skipped += ~finite
+        on_cpu = finite.device.type == "cpu"
+        if on_cpu and not finite:
+            return
+        keep = (lambda x: x) if on_cpu else (lambda x: torch.where(finite, x, 0.0))
+        self.bound += keep(batch.mean(estimate.bound) * batch.n_samples)
+        if estimate.squares is not None:
+            squares, counts = _pooled(estimate.squares, estimate.share, batch)
+            self.squares += keep(squares)
+            self.counts += keep(counts)
+
+
+def _pooled(squares: Tensor, share: Tensor | None, batch: Batch):
+    """Return weighted sums of squares, and of cells, per column."""
+    squares = squares.mean(0) if share is None else (share[..., None] * squares).sum(0)
+    n, width = squares.shape
+    if batch.weights is None:
+        if batch.mask is None or batch.mask.shape[1] != width:
+            return squares.sum(0), squares.new_full((), n)
+        return squares.sum(0), batch.mask.sum(0)
+    if batch.mask is None:
+        return batch.weights @ squares, batch.weights.sum()
+    return batch.weights @ squares, batch.weights @ batch.mask
+
+
+class VAENet(NeuralNet):
+    """A skorch net that climbs a bound instead of lowering a criterion.
+
+    Its epoch keeps the data in memory, slices batches off a permutation, and reads nothing back
+    from the device before the end. ``net.history`` has one entry per epoch, with ``train_loss``
+    and ``valid_loss`` (minus the bound, in the units of the network), so that skorch's callbacks
+    find what they expect; those that listen to batches are told of each one.
+
+    Parameters
+    ----------
+    module : AutoEncoder
+        Both networks.
+    objective : Objective
+        The bound and its gradient.
+    beta : float
+        Weight of the KL.
+    kl_warmup : int
+        Epochs over which the weight rises to `beta`.
+    **kwargs : dict
+        As for :class:`skorch.NeuralNet`.
+    """
+
+    def __init__(self, module, *, objective=None, beta=1.0, kl_warmup=0, **kwargs):
+        self.objective = Objective() if objective is None else objective
+        self.beta = beta
+        self.kl_warmup = kl_warmup
+        kwargs.setdefault("criterion", nn.Identity)
+        super().__init__(module, **kwargs)
+
+    # ------------------------------------------------------------ skorch's hooks
+
+    def get_split_datasets(self, X, y=None, **fit_params):
+        """Return the rows, which come split."""
+        return X, X.held_out
+
+    def get_iterator(self, dataset, training=False):
+        """Return the rows themselves: the epoch slices them."""
+        return dataset
+
+    def get_loss(self, y_pred, y_true, X=None, training=False):
+        """Return minus the mean bound of a batch, for code that drives skorch step by step."""
+        return -X.mean(self._estimate(X, self._kl_weight(X.targets)).surrogate)
+
+    def initialize_history(self):
+        """Begin a history, and the counts that go with it."""
+        super().initialize_history()
+        self.n_epochs_, self.n_skipped_steps_, self.stopped_ = 0, 0, False
+        return self
+
+    def notify(self, method_name, **cb_kwargs):
+        """Tell the callbacks; note if one of them ends the training."""
+        try:
+            super().notify(method_name, **cb_kwargs)
+        except KeyboardInterrupt:
+            # skorch's callbacks stop a fit as Ctrl-C does: tell the two apart.
+            self.stopped_ = True
+            raise
+
+    def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
+        """Run an epoch and record it as one batch.
+
+        Parameters
+        ----------
+        iterator : TableRows, Batch or None
+            Training rows, rows held out, or nothing.
+        training : bool
+            Whether to learn.
+        prefix : {"train", "valid"}
+            For the names in the history.
+        step_fn : callable
+            Not used: skorch's own step reads the loss back after each batch.
+        **fit_params : dict
+            Not used.
+        """
+        if iterator is None:
+            return
+        self._set_training(training)
+        if training:
+            bound, size, count = self._learn(iterator), len(iterator), iterator.n_batches
+        else:
+            bound, size, count = self._judge(iterator), iterator.n_samples, 1
+        if training or not self.history[-1]["batches"]:
+            self.history.new_batch()
+        self.history.record_batch(f"{prefix}_loss", -bound)
+        self.history.record_batch(f"{prefix}_batch_size", size)
+        self.history.record(f"{prefix}_batch_count", count)
+
+    # ------------------------------------------------------------------ the epoch
+
+    def _learn(self, rows: TableRows) -> float:
+        """Run one epoch of Algorithm 2, then the theta-step of the noise; return the bound."""
+        like = rows.train.targets
+        gaussian = self.module_.likelihood.gaussian
+        totals = Totals(like, 0 if gaussian is None else gaussian.n_outputs)
+        kl_weight = self._kl_weight(like)
+        before = [p.detach().clone() for p in self.module_.parameters()]
+        heard = self._batch_listeners()
+        for batch in rows.shuffled():
+            if heard:
+                self.notify("on_batch_begin", batch=batch, training=True)
+            estimate, finite = self._step(batch, kl_weight, heard)
+            totals.add(batch, estimate, finite)
+            if heard:
+                self.notify("on_batch_end", batch=batch, training=True)
+        self.n_epochs_ += 1
+        skipped = self._repair(before, totals)
+        if gaussian is not None and skipped < totals.steps:
+            self._maximize_noise(gaussian, totals, len(rows))
+        kept = len(rows) * (1 - skipped / totals.steps)
+        return float(totals.bound) / kept if kept else float("nan")
+
+    def _step(self, batch: Batch, kl_weight: Tensor, heard: bool):
+        """Take one gradient step on theta and phi, unless it is not finite."""
+        estimate = self._estimate(batch, kl_weight)
+        loss = -batch.mean(estimate.surrogate)
+        self.optimizer_.zero_grad(set_to_none=True)
+        loss.backward()
+        if heard:
+            self.notify(
+                "on_grad_computed",
+                named_parameters=list(self.module_.named_parameters()),
+                batch=batch,
+                training=True,
+            )
+        finite = torch.isfinite(self._probe(loss))
+        if finite.device.type == "cuda" and self.optimizer_.defaults.get("fused"):
+            # The fused kernels skip the update by themselves where this is 1: nothing is read.
+            self.optimizer_.found_inf = (~finite).float()
+            self.optimizer_.step()
+        elif finite:
+            self.optimizer_.step()
+        return estimate, finite
+
+    def _probe(self, loss: Tensor) -> Tensor:
+        """Return a number that is finite if the step is.
+
+        Whatever goes wrong in the backward pass ends in the first gradients of the encoder, which
+        is the last to be reached.
+        """
+        probe = loss.detach()
+        for parameter in self.module_.encoder.parameters():
+            if parameter.grad is not None:
+                return probe + parameter.grad.sum()
+        return probe
+
+    def _repair(self, before: list[Tensor], totals: Totals) -> int:
+        """Count the steps that were skipped; undo an epoch that broke the weights."""
+        skipped = int(totals.skipped)
+        parameters = list(self.module_.parameters())
+        sound = all(bool(torch.isfinite(p).all()) for p in parameters)
+        if not sound:
+            with torch.no_grad():
+                for parameter, value in zip(parameters, before):
+                    parameter.copy_(value)
+            self.optimizer_.state.clear()
+            skipped = totals.steps
+        self.n_skipped_steps_ += skipped
+        if skipped > MAX_SKIPPED * totals.steps:
+            lr = self.optimizer_.param_groups[0]["lr"]
+            raise AscentError(
+                DIVERGED.format(
+                    skipped=skipped, steps=totals.steps, epoch=self.n_epochs_, lr=float(lr)
+                )
+            )
+        return skipped
+
+    def _maximize_noise(self, gaussian, totals: Totals, n_rows: int) -> None:
+        variance = totals.squares / totals.counts.clamp(min=1e-12)
+        draws = n_rows * self.objective.n_draws
+        gaussian.maximize(variance, max(min(1.0, draws / DRAWS_OF_VARIANCE), 1 / self.n_epochs_))
+
+    @torch.no_grad()
+    def _judge(self, batch: Batch) -> float:
+        """Return the bound of rows held out, by draws that are the same in every epoch."""
+        n, d = batch.n_samples, self.module_.n_latents
+        repeats = max(1, min(16, HELD_OUT_DRAWS // n))
+        generator = torch.Generator().manual_seed(n)
+        bounds = []
+        for _ in range(repeats):
+            noise = torch.randn(self.objective.n_draws, n, d, generator=generator)
+            noise = noise.to(batch.targets)
+            estimate = self.objective(self.module_, batch, noise, self.beta)
+            bounds.append(estimate.bound if self.beta == 1 else estimate.surrogate)
+        self.held_out_bounds_ = torch.stack(bounds).mean(0)
+        return float(batch.mean(self.held_out_bounds_))
+
+    def _estimate(self, batch: Batch, kl_weight: Tensor):
+        shape = self.objective.n_draws, batch.n_samples, self.module_.n_latents
+        noise = torch.randn(shape, dtype=batch.targets.dtype, device=batch.targets.device)
+        return self.objective(self.module_, batch, noise, kl_weight)
+
+    def _kl_weight(self, like: Tensor) -> Tensor:
+        """Return beta of this epoch: a tensor, so that a captured step sees it change."""
+        warm = 1.0 if self.n_epochs_ >= self.kl_warmup else (self.n_epochs_ + 1) / self.kl_warmup
+        return like.new_tensor(self.beta * warm)
+
+    def _batch_listeners(self) -> bool:
+        """Tell whether a callback of the user's listens to batches."""
+        for name, callback in self.callbacks_:
+            if name in ("epoch_timer", "train_loss", "valid_loss", "print_log"):
+                continue
+            for hook in BATCH_HOOKS:
+                if getattr(type(callback), hook) is not getattr(Callback, hook):
+                    return True
+        return False
+
+
+def optimizer_options(name: Any) -> tuple[type, dict]:
+    """Return the class of an optimiser and the options that make it fast.
+
+    Parameters
+    ----------
+    name : str or type
+        One of ``"adam" "adamw" "adagrad" "rmsprop" "sgd"``, or a class of torch.optim's kind.
+
+    Returns
+    -------
+    optimizer : type
+        The class.
+    options : dict
+        ``fused=True`` where there is a fused kernel: a fifth of a small net's step.
+    """
+    classes = {
+        "adam": torch.optim.Adam,
+        "adamw": torch.optim.AdamW,
+        "adagrad": torch.optim.Adagrad,
+        "rmsprop": torch.optim.RMSprop,
+        "sgd": torch.optim.SGD,
+    }
+    optimizer = classes[name] if isinstance(name, str) else name
+    fusible = (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad, torch.optim.SGD)
+    return optimizer, {"fused": True} if optimizer in fusible else {}
