@@ -15,25 +15,42 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
+from skorch.callbacks import LRScheduler
 
 from skelbo.estimator import LatentVariableEstimator, Progress, random_stream
+from skelbo.neural import persistence
 from skelbo.neural.batches import TableRows, as_batch
 from skelbo.neural.columns import KINDS, Columns
 from skelbo.neural.importance import Sampler
 from skelbo.neural.likelihoods import NOISE_FLOOR
 from skelbo.neural.networks import ACTIVATIONS, AutoEncoder
 from skelbo.neural.objective import Objective
-from skelbo.neural.stopping import Annealing, Plateau, Report
+from skelbo.neural.refinement import Refinement, refine
+from skelbo.neural.stopping import Levelling, Plateau, Report
 from skelbo.neural.training import VAENet, optimizer_options
 
 # `early_stopping="auto"` holds rows out where at least this many are left to judge by.
 MIN_HELD_OUT = 20
 # `kl_warmup="auto"`: this many steps, within a third of the epochs and a hundred of them.
 WARMUP_STEPS, MAX_WARMUP = 3000, 100
+# Ten epochs of a small table are few steps: at least this many must pass without a rise.
+PATIENCE_STEPS = 300
 # Rows times draws behind `lower_bound_`: the bound of a large table needs few draws of each row.
 BOUND_DRAWS = 200_000
 # A latent is active if the mean of q varies this much over rows (Burda et al. 2015).
 ACTIVE_VARIANCE = 0.01
+
+# What is written to a file as it is.
+FACTS = (
+    "lower_bound_",
+    "lower_bounds_",
+    "validation_lower_bounds_",
+    "n_iter_",
+    "converged_",
+    "n_skipped_steps_",
+    "n_features_in_",
+    "_seed",
+)
 
 AT_FLOOR = (
     "the noise of {n} of {p} Gaussian columns (the first is column {first}) reached its floor, "
@@ -42,8 +59,7 @@ AT_FLOOR = (
     "likelihood."
 )
 STILL_RISING = (
-    "the bound of the rows held out was still rising after max_iter={max_iter} epochs; increase "
-    "max_iter or lr."
+    "the bound was still rising after max_iter={max_iter} epochs; increase max_iter or lr."
 )
 INTERRUPTED = "the fit was interrupted after {n} epochs; the best weights so far are kept."
 
@@ -101,20 +117,22 @@ class VAEEstimator(LatentVariableEstimator):
     optimizer : {"adam", "adamw", "adagrad", "rmsprop", "sgd"} or class, default="adam"
         Of the kind of :mod:`torch.optim`.
     lr : float, default=1e-3
-        Learning rate. It falls when the held-out bound stops to rise or, without early stopping,
-        along a cosine over the second half of the epochs; unless `callbacks` hold an LRScheduler.
+        Learning rate to begin with: see `early_stopping`, `n_iter_no_change`. An LRScheduler in
+        `callbacks` has it to itself.
     batch_size : int, default=128
         Rows per step.
-    max_iter : int, default=1000
+    max_iter : int, default=3000
         Largest number of epochs.
     early_stopping : "auto" or bool, default="auto"
-        Whether to hold rows out and stop when their bound rises no more. ``"auto"``: if at least
-        20 rows would be held out.
+        True holds rows out, stops when their bound rises no more, and restores the best weights.
+        False runs `max_iter` epochs; over their second half `lr` falls along a cosine. ``"auto"`` holds rows out if that gives
+        20 of them and the networks are not linear (which hardly overfit); otherwise it watches
+        the training bound.
     validation_fraction : float, default=0.1
         Share of the rows held out.
     n_iter_no_change : int, default=10
-        Epochs without a rise before the learning rate falls; after the second fall, before the
-        end.
+        Epochs (and at least 300 steps) without a rise before the learning rate falls or, after
+        two falls, the training ends.
     device : str, default="auto"
         Torch device; ``"auto"`` is CUDA if there is any.
     callbacks : list or None, default=None
@@ -232,7 +250,7 @@ class VAEEstimator(LatentVariableEstimator):
         optimizer="adam",
         lr=1e-3,
         batch_size=128,
-        max_iter=1000,
+        max_iter=3000,
         early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change=10,
@@ -382,17 +400,21 @@ class VAEEstimator(LatentVariableEstimator):
             return self.device
         return "cuda" if torch.cuda.is_available() else "cpu"
 
+    @property
+    def _sizes(self) -> tuple[int, ...]:
+        sizes = self.hidden_layer_sizes
+        return (int(sizes),) if isinstance(sizes, Integral) else tuple(int(n) for n in sizes)
+
     def _make_net(self, columns: Columns, dtype: np.dtype, before: VAENet | None) -> VAENet:
         """Make an initialised net, with fresh weights or those of a net before it."""
         if before is None:
-            sizes = self.hidden_layer_sizes
             model = AutoEncoder(
                 columns,
                 self.n_components,
                 self.noise,
                 self.encoder,
                 self.decoder,
-                (sizes,) if isinstance(sizes, Integral) else tuple(sizes),
+                self._sizes,
                 self.activation,
             )
             model.to(torch.float32 if dtype == np.float32 else torch.float64)
@@ -425,7 +447,8 @@ class VAEEstimator(LatentVariableEstimator):
         n_held_out = int(len(X) * self.validation_fraction)
         stop = self.early_stopping
         if stop == "auto":
-            stop = n_held_out >= MIN_HELD_OUT
+            linear = self.encoder is None and self.decoder is None and self._sizes == ()
+            stop = n_held_out >= MIN_HELD_OUT and not linear
         like = net.module_.likelihood.offset
         if not stop:
             return TableRows(as_batch(X, columns, like, weights), None, self.batch_size)
@@ -445,12 +468,7 @@ class VAEEstimator(LatentVariableEstimator):
     def _train(self, net: VAENet, rows: TableRows, columns, X, weights, progress) -> None:
         """Run the epochs, with the callbacks that are the estimator's own."""
         net.kl_warmup = self._warmup(rows)
-        own: list = []
-        scheduled = any("LRScheduler" in type(c).__name__ for _, c in net.callbacks_)
-        if rows.held_out is not None:
-            own.append(Plateau(self.n_iter_no_change, after=net.kl_warmup))
-        elif not scheduled:
-            own.append(Annealing(net.max_epochs, net.lr))
+        own = [self._rule(net, rows)]
         offset = float(np.average(columns.log_jacobian(X), weights=weights))
         # Last in line: one that ends the training must not keep the others from their epoch.
         own.append(Report(progress, offset))
@@ -466,10 +484,19 @@ class VAEEstimator(LatentVariableEstimator):
             offset - row["valid_loss"] for row in done if "valid_loss" in row
         ]
         self.n_iter_ = len(done)
-        plateau = rows.held_out is not None and own[0].converged
-        finished = rows.held_out is None and len(done) == net.max_epochs
-        self.converged_ = bool(plateau or finished or net.stopped_)
+        # Without a rule the end of the epochs is the end.
+        finished = self.early_stopping is False and len(done) == net.max_epochs
+        self.converged_ = net.stopped_ or finished
         self._interrupted = not self.converged_ and len(done) < net.max_epochs
+
+    def _rule(self, net: VAENet, rows: TableRows) -> Plateau | Levelling:
+        """Return what ends the training and lowers the learning rate."""
+        patience = max(self.n_iter_no_change, -(-PATIENCE_STEPS // rows.n_batches))
+        steers = not any(isinstance(c, LRScheduler) for _, c in net.callbacks_)
+        if rows.held_out is not None:
+            return Plateau(patience, net.kl_warmup, steers)
+        window = patience if self.early_stopping == "auto" else None
+        return Levelling(window, net.max_epochs, net.kl_warmup, steers)
 
     def _warmup(self, rows: TableRows) -> int:
         if self.kl_warmup != "auto":
@@ -594,6 +621,94 @@ class VAEEstimator(LatentVariableEstimator):
             expected = self._sampler().expectation(rows).astype(X.dtype)
             result[incomplete] = np.where(np.isnan(rows), expected, rows)
         return result
+
+    def refine(self, X, n_steps=200, lr=0.05) -> Refinement:
+        r"""Improve q of each row, and split the gap of the encoder's q into its two parts.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+        n_steps : int, default=200
+            Steps of Adam on each row's mean and log-variance, from where the encoder puts them.
+        lr : float, default=0.05
+            Their size, in standard deviations of the encoder's q.
+
+        Returns
+        -------
+        refinement : Refinement
+            ``mean``, ``std``, ``elbo``, ``log_prob``, ``log_prob_std`` with the refined q;
+            ``amortization_gap``, what the encoder loses, and ``approximation_gap``, what a
+            diagonal Gaussian loses (Cremer et al. 2018). They add up to the gap.
+        """
+        X = self._validate(X)
+        check_scalar(n_steps, "n_steps", Integral, min_val=0)
+        check_scalar(lr, "lr", Real, min_val=0, include_boundaries="neither")
+        return refine(self._sampler(), X, n_steps, lr)
+
+    def to_file(self, path):
+        """Write the fitted estimator to one file, without pickle.
+
+        Weights and statistics are safetensors, parameters and results JSON in its header. What
+        JSON cannot hold (networks of your own, callbacks, the state of the optimiser) is left
+        out: pass it to `from_file`.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write.
+        """
+        check_is_fitted(self)
+        names = getattr(self, "feature_names_in_", None)
+        facts = {name: getattr(self, name) for name in FACTS if hasattr(self, name)}
+        facts |= {
+            "params": persistence.plain_parameters(self.get_params(deep=False)),
+            "active_units_": self.active_units_.tolist(),
+            "feature_names_in_": None if names is None else names.tolist(),
+            "dtype": str(self.net_.module_.likelihood.offset.dtype).removeprefix("torch."),
+        }
+        persistence.write(path, self.net_.module_, self._columns, facts)
+
+    @classmethod
+    def from_file(cls, path, **params):
+        """Read what `to_file` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+            File to read.
+        **params : dict
+            Constructor parameters to override, ``device`` say, or that the file could not hold,
+            such as ``encoder`` and ``decoder``.
+
+        Returns
+        -------
+        estimator : VAEEstimator
+            Fitted: it scores as the one that was written.
+        """
+        weights, columns, facts = persistence.read(path)
+        estimator = cls(**{**facts.pop("params"), **params})
+        dtype = np.dtype(facts.pop("dtype"))
+        with _seeded(random_stream(0), estimator._device()):
+            net = estimator._make_net(columns, dtype, None)
+        try:
+            net.module_.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(
+                f"the networks do not fit the weights in {path}; pass the encoder and decoder "
+                f"that were used in fit. {error}"
+            ) from None
+        net.module_.eval()
+        names = facts.pop("feature_names_in_")
+        if names is not None:
+            estimator.feature_names_in_ = np.array(names, dtype=object)
+        estimator.active_units_ = np.array(facts.pop("active_units_"))
+        for name, value in facts.items():
+            setattr(estimator, name, value)
+        estimator.net_, estimator._columns = net, columns
+        estimator.likelihood_ = columns.kinds.astype(object)
+        estimator.noise_variance_ = estimator._noise_variance()
+        return estimator
 
     @torch.inference_mode()
     def sample(self, n_samples=1, random_state=None):

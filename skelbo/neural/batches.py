@@ -43,13 +43,17 @@ class Batch(NamedTuple):
         for start in range(0, self.n_samples, size):
             yield Batch(*(None if t is None else t[start : start + size] for t in self))
 
+    def total(self, values: Tensor) -> Tensor:
+        """Return the weighted sum of one value per row."""
+        return values.sum() if self.weights is None else values @ self.weights
+
     def mean(self, values: Tensor) -> Tensor:
         """Return the weighted mean of one value per row."""
         if self.weights is None:
             return values.mean()
         # Over the number of rows, not the weight of this batch: that keeps the gradient of a
         # minibatch unbiased, and weight 2 the same in expectation as the row twice.
-        return (values * self.weights).sum() / self.n_samples
+        return values @ self.weights / self.n_samples
 
 
 def as_batch(

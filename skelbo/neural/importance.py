@@ -21,7 +21,8 @@ from skelbo.elbo import ElboTerms
 from skelbo.neural.batches import Batch, as_batch
 from skelbo.neural.columns import Columns
 from skelbo.neural.networks import AutoEncoder
-from skelbo.neural.posterior import Posterior, log_prior
+from skelbo.neural.objective import log_weights
+from skelbo.neural.posterior import Posterior
 
 # Rows times draws that are decoded at once: their activations stay in a core's cache.
 DECODED_AT_ONCE = 8192
@@ -79,21 +80,10 @@ class Sampler:
             place = slice(start, min(start + size, len(X)))
             yield place, as_batch(X[place], self.columns, self._like)
 
-    def outputs(self, q: Posterior, noise: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-        """Yield draws of q with their decoded outputs, some at a time, with their place."""
-        size = max(1, DECODED_AT_ONCE // len(q.mean))
-        for start in range(0, len(noise), size):
-            place = slice(start, start + size)
-            z = q.draw(noise[place])
-            yield place, z, self.model.decode(z)
-
     def log_weights(self, q: Posterior, batch: Batch, noise: Tensor) -> Tensor:
         """Return log p(x, z) - log q(z | x) of each draw, shape (n_draws, n_samples), float64."""
-        parts = []
-        for _, z, outputs in self.outputs(q, noise):
-            log_prob = self.model.likelihood.evaluate(outputs, batch.targets, batch.mask).log_prob
-            parts.append(log_prob + log_prior(z) - q.log_prob(z))
-        return torch.cat(parts).double()
+        parts = noise.split(max(1, DECODED_AT_ONCE // batch.n_samples))
+        return torch.cat([log_weights(self.model, q, batch, part) for part in parts]).double()
 
     @torch.inference_mode()
     def log_prob(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -177,7 +167,7 @@ class Sampler:
         for place, batch in self.blocks(X):
             q = self.model.encode(batch.targets, batch.mask)
             share = torch.softmax(self.log_weights(q, batch, noise), 0).to(self._like)
-            decoded = torch.cat([outputs for _, _, outputs in self.outputs(q, noise)])
+            decoded = self.model.decode(q.draw(noise))
             result[place] = self.model.likelihood.average(decoded, share).cpu().numpy()
         return self.columns.restore(result)
 

@@ -70,12 +70,10 @@ class GaussianColumns(nn.Module):
         """Return log p(u | z) and the squared residuals."""
         squares = (outputs - targets).square()
         constants = torch.log(2 * math.pi * self.variance)
-        if mask is None:
-            log_prob = squares @ (-0.5 / self.variance) - 0.5 * constants.sum()
-        else:
+        if mask is not None:
             squares = squares * mask
-            log_prob = squares @ (-0.5 / self.variance) - 0.5 * (mask @ constants)
-        return Evaluation(log_prob, squares)
+        constant = constants.sum() if mask is None else mask @ constants
+        return Evaluation((squares @ self.variance.reciprocal() + constant) * -0.5, squares)
 
     def maximize(self, variance: Tensor, rate: float) -> None:
         """Move v towards its closed-form maximum, the mean squared residual under q: a theta-step.

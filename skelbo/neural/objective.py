@@ -22,6 +22,34 @@ from skelbo.neural.networks import AutoEncoder
 from skelbo.neural.posterior import Posterior, log_prior
 
 
+def log_weights(
+    model: AutoEncoder, q: Posterior, batch: Batch, noise: Tensor, density: Posterior | None = None
+) -> Tensor:
+    """Return log p(x, z) - log q(z | x) of draws of q.
+
+    Parameters
+    ----------
+    model : AutoEncoder
+        Its decoder is asked.
+    q : Posterior
+        Where the draws come from.
+    batch : Batch
+        Rows.
+    noise : Tensor of shape (n_draws, n_samples or 1, n_latents)
+        Standard normal.
+    density : Posterior, optional
+        Whose density to divide by, q without its gradient say; q if not given.
+
+    Returns
+    -------
+    Tensor of shape (n_draws, n_samples)
+        In nats, in the units of the network.
+    """
+    z = q.draw(noise)
+    log_prob = model.likelihood.evaluate(model.decode(z), batch.targets, batch.mask).log_prob
+    return log_prob + log_prior(z) - (q if density is None else density).log_prob(z)
+
+
 class Estimate(NamedTuple):
     """A bound and what an optimiser needs to climb it.
 
@@ -120,8 +148,11 @@ def _algorithm_2(model, q: Posterior, batch: Batch, noise, kl_weight) -> Estimat
     log_prob = evaluation.log_prob
     reconstruction = log_prob[0] if len(log_prob) == 1 else log_prob.mean(0)
     kl = q.kl()
-    bound = (reconstruction - kl).detach()
     squares = None if evaluation.squares is None else evaluation.squares.detach()
+    if isinstance(kl_weight, float) and kl_weight == 1:
+        surrogate = reconstruction - kl
+        return Estimate(surrogate, surrogate.detach(), None, squares)
+    bound = reconstruction.detach() - kl.detach()
     return Estimate(reconstruction - kl_weight * kl, bound, None, squares)
 
 

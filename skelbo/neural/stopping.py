@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from skorch.callbacks import Callback
@@ -28,11 +29,14 @@ class Plateau(Callback):
         Epochs without a rise.
     after : int
         Epochs to wait first: during the warm-up of the KL the bound may fall.
+    steers : bool
+        Whether the learning rate is ours to change.
     """
 
-    def __init__(self, patience: int, after: int = 0):
+    def __init__(self, patience: int, after: int = 0, steers: bool = True):
         self.patience = patience
         self.after = after
+        self.n_decays = N_DECAYS if steers else 0
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
         """Forget the last training."""
@@ -65,7 +69,7 @@ class Plateau(Callback):
     def _slow_down(self, net) -> None:
         self.restore(net)
         self.waited = 0
-        if self.decays == N_DECAYS:
+        if self.decays == self.n_decays:
             self.converged = True
             raise KeyboardInterrupt
         self.decays += 1
@@ -83,32 +87,73 @@ class Plateau(Callback):
         self.best_weights = self.reference = None
 
 
-class Annealing(Callback):
-    """Lowers the learning rate to a hundredth along a cosine, over the second half of training.
+class Levelling(Callback):
+    """Ends training without rows held out: when the training bound rises no more.
+
+    The mean bound of each window of epochs is compared with that of the window before. After one
+    that did not rise the learning rate falls; after `N_DECAYS` falls the training is over. Over
+    the second half of the epochs it also falls along a cosine, to a hundredth, as the end may come
+    by `max_epochs`.
 
     Parameters
     ----------
+    window : int or None
+        Epochs; None for no such rule, only the cosine.
     max_epochs : int
-        Length of the training.
-    lr : float
-        Where to begin.
+        Length of the training at most.
+    after : int
+        Epochs to wait first.
+    steers : bool
+        Whether the learning rate is ours to change.
     """
 
-    def __init__(self, max_epochs: int, lr: float):
+    def __init__(self, window: int | None, max_epochs: int, after: int = 0, steers: bool = True):
+        self.window = window
+        self.steers = steers
         self.max_epochs = max_epochs
-        self.lr = lr
+        self.after = after
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Begin to count."""
-        self.epochs = 0
+        """Forget the last training."""
+        self.rates = [float(group["lr"]) for group in net.optimizer_.param_groups]
+        self.bounds: list[float] = []
+        self.epochs, self.decays, self.converged = 0, 0, False
 
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Set the learning rate of the epoch."""
-        progress = max(0.0, 2 * self.epochs / max(self.max_epochs, 1) - 1)
+        if not self.steers:
+            return
+        progress = max(0.0, 2 * self.epochs / self.max_epochs - 1)
         factor = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
-        for group in net.optimizer_.param_groups:
-            group["lr"] = self.lr * factor
+        for group, rate in zip(net.optimizer_.param_groups, self.rates):
+            group["lr"] = rate * min(factor, DECAY**self.decays)
+
+    def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
+        """Compare the last two windows."""
         self.epochs += 1
+        if self.window is None or self.epochs <= self.after:
+            return
+        self.bounds.append(-net.history[-1, "train_loss"])
+        if len(self.bounds) < 2 * self.window:
+            return
+        before, last = self.bounds[-2 * self.window : -self.window], self.bounds[-self.window :]
+        error = math.hypot(_error(before), _error(last))
+        if sum(last) - sum(before) > self.window * max(MIN_CLIMB, 2 * error):
+            self.bounds = self.bounds[-self.window :]
+            return
+        self.bounds = []
+        if self.decays == (N_DECAYS if self.steers else 0):
+            self.converged = True
+            raise KeyboardInterrupt
+        self.decays += 1
+
+
+def _error(values: list[float]) -> float:
+    """Return the standard error of the mean of noisy values that may drift."""
+    if len(values) < 2:
+        return 0.0
+    steps = [b - a for a, b in pairwise(values)]
+    return math.sqrt(sum(s * s for s in steps) / (2 * len(steps) * len(values)))
 
 
 class Report(Callback):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 
 from skelbo.elbo import AscentError
 from skelbo.neural.batches import Batch, TableRows
-from skelbo.neural.objective import Objective
+from skelbo.neural.objective import Estimate, Objective
 
 # Draws over which the noise variance of an epoch is averaged: a few rows make a noisy mean.
 DRAWS_OF_VARIANCE = 5000
@@ -30,39 +32,53 @@ BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 class Totals:
     """Sums over an epoch, kept on the device: reading one per batch would stall a GPU."""
 
-    def __init__(self, like: Tensor, n_gaussian: int):
+    def __init__(self, like: Tensor, gaussian: list[int] | None):
+        n_gaussian = 0 if gaussian is None else len(gaussian)
+        # Which columns of the mask belong to the squares; none are picked where all do.
+        self.picked = gaussian if n_gaussian < like.shape[1] else None
         self.bound = like.new_zeros((), dtype=torch.float64)
         self.skipped = like.new_zeros((), dtype=torch.float32)
         self.squares = like.new_zeros(n_gaussian)
         self.counts = like.new_zeros(n_gaussian)
         self.steps = 0
 
-    def add(self, batch: Batch, estimate, finite: Tensor) -> None:
+    def add(self, batch: Batch, estimate: Estimate, finite: Tensor | bool) -> None:
         """Add a step, or only count it as skipped."""
         self.steps += 1
-        self.skipped += ~finite
-        on_cpu = finite.device.type == "cpu"
-        if on_cpu and not finite:
-            return
-        keep = (lambda x: x) if on_cpu else (lambda x: torch.where(finite, x, 0.0))
-        self.bound += keep(batch.mean(estimate.bound) * batch.n_samples)
+        if isinstance(finite, bool):
+            if not finite:
+                self.skipped += 1
+                return
+            keep = _identity
+        else:
+            self.skipped += ~finite
+            keep = partial(torch.where, finite, other=0.0)
+        self.bound += keep(batch.total(estimate.bound))
         if estimate.squares is not None:
-            squares, counts = _pooled(estimate.squares, estimate.share, batch)
+            mask = batch.mask
+            if mask is not None and self.picked is not None:
+                mask = mask[:, self.picked]
+            squares, counts = _pooled(estimate, batch.weights, mask)
             self.squares += keep(squares)
-            self.counts += keep(counts)
+            self.counts += keep(counts) if isinstance(counts, Tensor) else counts
 
 
-def _pooled(squares: Tensor, share: Tensor | None, batch: Batch):
-    """Return weighted sums of squares, and of cells, per column."""
-    squares = squares.mean(0) if share is None else (share[..., None] * squares).sum(0)
-    n, width = squares.shape
-    if batch.weights is None:
-        if batch.mask is None or batch.mask.shape[1] != width:
-            return squares.sum(0), squares.new_full((), n)
-        return squares.sum(0), batch.mask.sum(0)
-    if batch.mask is None:
-        return batch.weights @ squares, batch.weights.sum()
-    return batch.weights @ squares, batch.weights @ batch.mask
+def _identity(value: Tensor) -> Tensor:
+    return value
+
+
+def _pooled(
+    estimate: Estimate, weights: Tensor | None, mask: Tensor | None
+) -> tuple[Tensor, Tensor | int]:
+    """Return weighted sums of squares, and of cells, per Gaussian column."""
+    squares = estimate.squares
+    if estimate.share is not None:
+        squares = (estimate.share[..., None] * squares).sum(0)
+    else:
+        squares = squares[0] if len(squares) == 1 else squares.mean(0)
+    if weights is None:
+        return squares.sum(0), len(squares) if mask is None else mask.sum(0)
+    return weights @ squares, weights.sum() if mask is None else weights @ mask
 
 
 class VAENet(NeuralNet):
@@ -106,11 +122,12 @@ class VAENet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Return minus the mean bound of a batch, for code that drives skorch step by step."""
-        return -X.mean(self._estimate(X, self._kl_weight(X.targets)).surrogate)
+        return -X.mean(self._estimate(X, self._kl_weight()).surrogate)
 
     def initialize_history(self):
         """Begin a history, and the counts that go with it."""
         super().initialize_history()
+        self._learned: list[Tensor] = []
         self.n_epochs_, self.n_skipped_steps_, self.stopped_ = 0, 0, False
         return self
 
@@ -157,10 +174,12 @@ class VAENet(NeuralNet):
     def _learn(self, rows: TableRows) -> float:
         """Run one epoch of Algorithm 2, then the theta-step of the noise; return the bound."""
         like = rows.train.targets
-        gaussian = self.module_.likelihood.gaussian
-        totals = Totals(like, 0 if gaussian is None else gaussian.n_outputs)
-        kl_weight = self._kl_weight(like)
-        before = [p.detach().clone() for p in self.module_.parameters()]
+        likelihood = self.module_.likelihood
+        gaussian = likelihood.gaussian
+        totals = Totals(like, likelihood.members.get("gaussian"))
+        kl_weight = self._kl_weight()
+        self._learned = [p for p in self.module_.parameters() if p.requires_grad]
+        before = [p.detach().clone() for p in self._learned]
         heard = self._batch_listeners()
         for batch in rows.shuffled():
             if heard:
@@ -176,11 +195,12 @@ class VAENet(NeuralNet):
         kept = len(rows) * (1 - skipped / totals.steps)
         return float(totals.bound) / kept if kept else float("nan")
 
-    def _step(self, batch: Batch, kl_weight: Tensor, heard: bool):
+    def _step(self, batch: Batch, kl_weight: float, heard: bool):
         """Take one gradient step on theta and phi, unless it is not finite."""
         estimate = self._estimate(batch, kl_weight)
         loss = -batch.mean(estimate.surrogate)
-        self.optimizer_.zero_grad(set_to_none=True)
+        for parameter in self._learned:
+            parameter.grad = None
         loss.backward()
         if heard:
             self.notify(
@@ -189,14 +209,17 @@ class VAENet(NeuralNet):
                 batch=batch,
                 training=True,
             )
-        finite = torch.isfinite(self._probe(loss))
-        if finite.device.type == "cuda" and self.optimizer_.defaults.get("fused"):
+        probe = self._probe(loss)
+        if probe.device.type == "cuda" and self.optimizer_.defaults.get("fused"):
             # The fused kernels skip the update by themselves where this is 1: nothing is read.
+            finite = torch.isfinite(probe)
             self.optimizer_.found_inf = (~finite).float()
             self.optimizer_.step()
-        elif finite:
+            return estimate, finite
+        sound = math.isfinite(probe)
+        if sound:
             self.optimizer_.step()
-        return estimate, finite
+        return estimate, sound
 
     def _probe(self, loss: Tensor) -> Tensor:
         """Return a number that is finite if the step is.
@@ -205,19 +228,19 @@ class VAENet(NeuralNet):
         is the last to be reached.
         """
         probe = loss.detach()
-        for parameter in self.module_.encoder.parameters():
-            if parameter.grad is not None:
+        for parameter in self._learned:
+            # The smallest of a layer's gradients says as much as the largest: take the bias.
+            if parameter.grad is not None and parameter.ndim == 1:
                 return probe + parameter.grad.sum()
         return probe
 
     def _repair(self, before: list[Tensor], totals: Totals) -> int:
         """Count the steps that were skipped; undo an epoch that broke the weights."""
         skipped = int(totals.skipped)
-        parameters = list(self.module_.parameters())
-        sound = all(bool(torch.isfinite(p).all()) for p in parameters)
+        sound = all(math.isfinite(p.detach().sum()) for p in self._learned)
         if not sound:
             with torch.no_grad():
-                for parameter, value in zip(parameters, before):
+                for parameter, value in zip(self._learned, before):
                     parameter.copy_(value)
             self.optimizer_.state.clear()
             skipped = totals.steps
@@ -229,6 +252,7 @@ class VAENet(NeuralNet):
                     skipped=skipped, steps=totals.steps, epoch=self.n_epochs_, lr=float(lr)
                 )
             )
+        self._learned = []
         return skipped
 
     def _maximize_noise(self, gaussian, totals: Totals, n_rows: int) -> None:
@@ -251,15 +275,16 @@ class VAENet(NeuralNet):
         self.held_out_bounds_ = torch.stack(bounds).mean(0)
         return float(batch.mean(self.held_out_bounds_))
 
-    def _estimate(self, batch: Batch, kl_weight: Tensor):
+    def _estimate(self, batch: Batch, kl_weight: float):
         shape = self.objective.n_draws, batch.n_samples, self.module_.n_latents
         noise = torch.randn(shape, dtype=batch.targets.dtype, device=batch.targets.device)
         return self.objective(self.module_, batch, noise, kl_weight)
 
-    def _kl_weight(self, like: Tensor) -> Tensor:
-        """Return beta of this epoch: a tensor, so that a captured step sees it change."""
-        warm = 1.0 if self.n_epochs_ >= self.kl_warmup else (self.n_epochs_ + 1) / self.kl_warmup
-        return like.new_tensor(self.beta * warm)
+    def _kl_weight(self) -> float:
+        """Return beta of this epoch."""
+        if self.n_epochs_ >= self.kl_warmup:
+            return float(self.beta)
+        return float(self.beta) * (self.n_epochs_ + 1) / (self.kl_warmup + 1)
 
     def _batch_listeners(self) -> bool:
         """Tell whether a callback of the user's listens to batches."""
