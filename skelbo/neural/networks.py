@@ -205,7 +205,7 @@ class AutoEncoder(nn.Module):
         training = self.training
         self.eval()
         targets = self.likelihood.offset.new_zeros(1, self.likelihood.n_features)
-        code = self.encoder(self.features(targets))
+        code = _tried(self.encoder, self.features(targets), "encoder")
         parts = code if isinstance(code, tuple) else (code[..., ::2], code[..., 1::2])
         wrong = [p for p in parts if tuple(p.shape) != (1, self.n_latents)]
         if wrong or len(parts) != 2:
@@ -215,7 +215,7 @@ class AutoEncoder(nn.Module):
                 f"and log-variance of n_components={self.n_latents} latents side by side, or a "
                 "tuple of the two; change the width of its last layer."
             )
-        outputs = self.decoder(targets.new_zeros(1, self.n_latents))
+        outputs = _tried(self.decoder, targets.new_zeros(1, self.n_latents), "decoder")
         expected = (1, self.likelihood.n_outputs)
         if tuple(outputs.shape) != expected:
             raise ValueError(
@@ -235,3 +235,14 @@ def _network(
     if given is not None:
         return build(given, *widths)
     return perceptron(*widths, hidden_layer_sizes, activation)
+
+
+def _tried(network: nn.Module, row: Tensor, name: str) -> Any:
+    """Run one row through a network; say which one fails, and on what."""
+    try:
+        return network(row)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"{name} failed on one row of shape {tuple(row.shape)}: {error}; make a network that "
+            f"takes (n_samples, {row.shape[1]})."
+        ) from error
