@@ -53,10 +53,9 @@ FACTS = (
 )
 
 AT_FLOOR = (
-    "the noise of {n} of {p} Gaussian columns (the first is column {first}) reached its floor, "
-    "{floor:g} of the column's standard deviation: the likelihood of such a column has no upper "
-    "bound; it is probably constant, discrete, or a copy of another: drop it, or name its "
-    "likelihood."
+    "{n} of {p} Gaussian columns (the first is column {first}) are constant, or their noise reached "
+    "its floor, {floor:g} of the column's standard deviation: the likelihood of such a column has "
+    "no upper bound. It may be discrete or a copy of another; drop it, or name its likelihood."
 )
 STILL_RISING = (
     "the bound was still rising after max_iter={max_iter} epochs; increase max_iter or lr."
@@ -121,7 +120,7 @@ class VAEEstimator(LatentVariableEstimator):
         `callbacks` has it to itself.
     batch_size : int, default=128
         Rows per step.
-    max_iter : int, default=3000
+    max_iter : int, default=500
         Largest number of epochs.
     early_stopping : "auto" or bool, default="auto"
         True holds rows out, stops when their bound rises no more, and restores the best weights.
@@ -250,7 +249,7 @@ class VAEEstimator(LatentVariableEstimator):
         optimizer="adam",
         lr=1e-3,
         batch_size=128,
-        max_iter=3000,
+        max_iter=500,
         early_stopping="auto",
         validation_fraction=0.1,
         n_iter_no_change=10,
@@ -534,13 +533,14 @@ class VAEEstimator(LatentVariableEstimator):
 
     def _warn(self) -> None:
         gaussian = self.net_.module_.likelihood.gaussian
-        at_floor = [] if gaussian is None else np.flatnonzero(gaussian.at_floor.cpu().numpy())
-        if len(at_floor) and self.noise != "unit":
-            first = np.flatnonzero(self._columns.kinds == "gaussian")[at_floor[0]]
-            message = AT_FLOOR.format(
-                n=len(at_floor), p=gaussian.n_outputs, first=first, floor=NOISE_FLOOR
-            )
-            warnings.warn(message, NoiseFloorWarning, stacklevel=3)
+        if gaussian is not None and self.noise != "unit":
+            members = np.flatnonzero(self._columns.kinds == "gaussian")
+            doubtful = members[gaussian.at_floor.cpu().numpy() | self._columns.constant[members]]
+            if len(doubtful):
+                message = AT_FLOOR.format(
+                    n=len(doubtful), p=len(members), first=doubtful[0], floor=NOISE_FLOOR
+                )
+                warnings.warn(message, NoiseFloorWarning, stacklevel=3)
         if self._interrupted:
             message = INTERRUPTED.format(n=self.n_iter_)
             warnings.warn(message, ConvergenceWarning, stacklevel=3)

@@ -59,11 +59,12 @@ def linear_gaussian(model):
 # ------------------------------------------------------------------- scikit-learn
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_check_estimator_passes_whole_but_for_weights_in_minibatches(monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     reason = "a minibatch draws noise per row: weights equal repetition only in expectation"
     results = estimator_checks.check_estimator(
-        VAEEstimator(random_state=0),
+        VAEEstimator(max_iter=5, random_state=0),
         expected_failed_checks={"check_sample_weight_equivalence_on_dense_data": reason},
         on_skip=None,
         on_fail=None,
@@ -73,6 +74,7 @@ def test_check_estimator_passes_whole_but_for_weights_in_minibatches(monkeypatch
     assert len(results) >= 50
 
 
+@pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names")
 @pytest.mark.parametrize(
     "check",
     [
@@ -90,9 +92,10 @@ def test_check_estimator_passes_whole_but_for_weights_in_minibatches(monkeypatch
     ids=lambda check: check.__name__,
 )
 def test_checks_that_check_estimator_leaves_out(check):
-    check("VAEEstimator", small(n_importance_samples=20))
+    check("VAEEstimator", small())
 
 
+@pytest.mark.filterwarnings("ignore::skelbo.ImportanceWarning")  # five epochs: q is poor
 def test_in_pipeline_and_grid_search():
     y = load_iris().target
     pipeline = make_pipeline(small(), LogisticRegression(max_iter=1000))
@@ -151,9 +154,10 @@ def test_pickle_clone_and_unfitted(iris_model):
 
 @pytest.mark.parametrize("noise", ["unit", "isotropic", "diag"])
 def test_importance_sampling_finds_the_closed_form_at_any_parameters(noise):
-    """After two epochs q is far from exact, yet log p(x) must be right within its error."""
-    model = small(hidden_layer_sizes=(), noise=noise, max_iter=2, n_importance_samples=4000)
+    """Early in training q is far from exact, yet log p(x) must be right within its error."""
+    model = small(hidden_layer_sizes=(), noise=noise, max_iter=20, n_importance_samples=4000)
     model.fit(IRIS)
+    assert model.gap(IRIS).mean() > 0.01
     exact = multivariate_normal(*linear_gaussian(model)).logpdf(IRIS)
     log_prob, std = model.score_samples(IRIS, return_std=True)
     assert np.all(std > 0)
@@ -169,6 +173,7 @@ def test_linear_vae_is_probabilistic_pca(gradient):
         noise="isotropic",
         gradient=gradient,
         lr=1e-2,
+        max_iter=3000,
         random_state=0,
     ).fit(IRIS)
     pca = PCA(2).fit(IRIS)
@@ -201,9 +206,9 @@ def test_density_integrates_to_one():
 
 
 def test_probabilities_of_all_bit_patterns_add_up_to_one():
-    model = small(likelihood="bernoulli", n_importance_samples=2000).fit(BITS)
+    model = small(likelihood="bernoulli", max_iter=50, n_importance_samples=4000).fit(BITS)
     patterns = np.array(np.meshgrid(*[[0.0, 1.0]] * 3)).reshape(3, -1).T
-    assert np.exp(model.score_samples(patterns)).sum() == pytest.approx(1, abs=0.01)
+    assert np.exp(model.score_samples(patterns)).sum() == pytest.approx(1, abs=0.02)
 
 
 @pytest.mark.parametrize("noise", ["unit", "isotropic", "diag"])
@@ -290,6 +295,7 @@ def test_likelihoods_are_chosen_per_column():
     assert np.isnan(model.noise_variance_).tolist() == [kind != "gaussian" for kind in chosen]
 
 
+@pytest.mark.filterwarnings("ignore::skelbo.ImportanceWarning")  # twenty epochs: q is poor
 @pytest.mark.parametrize(
     ("X", "likelihood"),
     [
@@ -373,12 +379,13 @@ def test_rows_of_weight_zero_are_absent():
 def test_integer_weights_move_the_fit_as_repetition_does():
     """Equal in expectation: after a long fit of a linear model, nearly equal."""
     weights = np.where(np.arange(150) < 50, 5, 1)
-    params = {"hidden_layer_sizes": (), "lr": 1e-2, "max_iter": 400}
+    # One step per epoch for either, so that both take the same number of steps.
+    params = {"hidden_layer_sizes": (), "lr": 2e-2, "max_iter": 500, "batch_size": 1000}
     weighted = small(1, **params).fit(IRIS, sample_weight=weights)
     repeated = small(1, **params).fit(np.repeat(IRIS, weights, axis=0))
     difference = weighted.score_samples(IRIS) - repeated.score_samples(IRIS)
     unweighted = small(1, **params).fit(IRIS).score_samples(IRIS)
-    assert np.abs(difference).mean() < 0.1
+    assert np.abs(difference).mean() < 0.15
     assert np.abs(unweighted - repeated.score_samples(IRIS)).mean() > 0.3
 
 

@@ -41,6 +41,8 @@ class Columns:
         Relative frequencies of the codes of each categorical column, in order.
     has_missing : bool
         Whether a cell was missing when the columns were read.
+    constant : ndarray of bool, shape (n_features,)
+        Whether all observed cells were the same.
 
     Examples
     --------
@@ -58,6 +60,7 @@ class Columns:
     mean: np.ndarray
     frequencies: tuple[np.ndarray, ...]
     has_missing: bool
+    constant: np.ndarray
 
     @classmethod
     def read(cls, X: np.ndarray, weights: np.ndarray | None, likelihood: Any) -> Columns:
@@ -91,10 +94,11 @@ class Columns:
         return cls(
             kinds,
             np.where(gaussian, mean, 0.0),
-            np.where(gaussian, scale, 1.0),
+            np.where(gaussian & (scale > 0), scale, 1.0),
             mean,
             tuple(_frequencies(X[:, j], weights) for j in np.flatnonzero(kinds == "categorical")),
             bool(missing.any()),
+            scale == 0,
         )
 
     @property
@@ -182,7 +186,7 @@ def _check_support(X: np.ndarray, kinds: np.ndarray) -> None:
 
 
 def _moments(X, missing, weights) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of the observed cells; 1 where it is zero."""
+    """Return mean and standard deviation of the observed cells."""
     share = ~missing * (1.0 if weights is None else weights[:, None])
     total = share.sum(axis=0)
     values = np.where(missing, 0.0, X).astype(np.float64)
@@ -190,7 +194,7 @@ def _moments(X, missing, weights) -> tuple[np.ndarray, np.ndarray]:
     scale = np.sqrt((share * (values - mean) ** 2).sum(axis=0) / total)
     # Rounding of a constant column is not spread.
     constant = scale <= 8 * np.finfo(X.dtype).eps * np.abs(mean)
-    return mean, np.where(constant, 1.0, scale)
+    return mean, np.where(constant, 0.0, scale)
 
 
 def _frequencies(column: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

@@ -13,6 +13,7 @@ from skelbo.neural.columns import Columns
 
 FORMAT = "skelbo.VAEEstimator/1"
 WEIGHTS = "net."
+ARRAYS = ("center", "scale", "mean", "constant")
 
 
 def _safetensors():
@@ -58,7 +59,7 @@ def write(path: Any, module: nn.Module, columns: Columns, facts: dict[str, Any])
     tensors = {
         WEIGHTS + k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()
     }
-    for name in ("center", "scale", "mean"):
+    for name in ARRAYS:
         tensors[f"columns.{name}"] = torch.as_tensor(np.array(getattr(columns, name)))
     for j, frequencies in enumerate(columns.frequencies):
         tensors[f"columns.frequencies.{j}"] = torch.as_tensor(np.array(frequencies))
@@ -100,11 +101,11 @@ def read(path: Any) -> tuple[dict[str, torch.Tensor], Columns, dict[str, Any]]:
     facts = json.loads(metadata["json"])
     columns = Columns(
         np.array(facts.pop("kinds"), dtype="<U11"),
-        *(tensors[f"columns.{name}"].numpy() for name in ("center", "scale", "mean")),
-        tuple(
+        frequencies=tuple(
             tensors[f"columns.frequencies.{j}"].numpy() for j in range(facts.pop("n_categorical"))
         ),
-        facts.pop("has_missing"),
+        has_missing=facts.pop("has_missing"),
+        **{name: tensors[f"columns.{name}"].numpy() for name in ARRAYS},
     )
     weights = {k[len(WEIGHTS) :]: v for k, v in tensors.items() if k.startswith(WEIGHTS)}
     return weights, columns, facts
