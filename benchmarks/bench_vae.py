@@ -10,6 +10,7 @@ installed. Prints milliseconds per epoch and ratios to the bare loop.
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import time
 import warnings
@@ -35,7 +36,7 @@ CASES = [
 
 def perceptron(sizes):
     layers = []
-    for n, m in zip(sizes[:-1], sizes[1:]):
+    for n, m in itertools.pairwise(sizes):
         layers += [nn.Linear(n, m), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 

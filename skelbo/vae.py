@@ -53,9 +53,10 @@ FACTS = (
 )
 
 AT_FLOOR = (
-    "{n} of {p} Gaussian columns (the first is column {first}) are constant, or their noise reached "
-    "its floor, {floor:g} of the column's standard deviation: the likelihood of such a column has "
-    "no upper bound. It may be discrete or a copy of another; drop it, or name its likelihood."
+    "{n} of {p} Gaussian columns (the first is column {first}) are constant, or their noise "
+    "reached its floor, {floor:g} of the column's standard deviation: the likelihood of such a "
+    "column has no upper bound. It may be discrete or a copy of another; drop it, or name its "
+    "likelihood."
 )
 STILL_RISING = (
     "the bound was still rising after max_iter={max_iter} epochs; increase max_iter or lr."
@@ -124,9 +125,9 @@ class VAEEstimator(LatentVariableEstimator):
         Largest number of epochs.
     early_stopping : "auto" or bool, default="auto"
         True holds rows out, stops when their bound rises no more, and restores the best weights.
-        False runs `max_iter` epochs; over their second half `lr` falls along a cosine. ``"auto"`` holds rows out if that gives
-        20 of them and the networks are not linear (which hardly overfit); otherwise it watches
-        the training bound.
+        False runs `max_iter` epochs; over their second half `lr` falls along a cosine.
+        ``"auto"`` holds rows out if that gives 20 of them and the networks are not linear (which
+        hardly overfit); otherwise it does the same by the training bound.
     validation_fraction : float, default=0.1
         Share of the rows held out.
     n_iter_no_change : int, default=10
@@ -193,7 +194,7 @@ class VAEEstimator(LatentVariableEstimator):
     >>> from sklearn.datasets import load_iris
     >>> from skelbo import VAEEstimator
     >>> X = load_iris().data
-    >>> model = VAEEstimator(2, hidden_layer_sizes=(16,), max_iter=20, random_state=0).fit(X)
+    >>> model = VAEEstimator(2, max_iter=50, early_stopping=False, random_state=0).fit(X)
     >>> model.transform(X).shape
     (150, 2)
     >>> log_prob, std = model.score_samples(X, return_std=True)
@@ -332,6 +333,7 @@ class VAEEstimator(LatentVariableEstimator):
         with _seeded(rng, self._device()):
             net = self._make_net(columns, X.dtype, self.net_ if warm else None)
             rows = self._rows(X, weights, columns, net, rng)
+            net.kl_warmup = 0 if warm and self.kl_warmup == "auto" else self._warmup(rows)
             self._train(net, rows, columns, X, weights, progress)
         progress.end_start()
         self._publish(net, columns, X, weights, int(rng.randint(2**31 - 1)))
@@ -392,6 +394,8 @@ class VAEEstimator(LatentVariableEstimator):
         X, weights = self._validate_fit(X, sample_weight, reset=reset)
         if weights is not None and not weights.all():
             X, weights = X[weights > 0], weights[weights > 0]
+        if weights is not None and weights.min() == weights.max():
+            return X, None  # only ratios matter to a mean
         return X, weights
 
     def _device(self) -> str:
@@ -437,7 +441,10 @@ class VAEEstimator(LatentVariableEstimator):
         objective = Objective(self.objective, self.gradient, self.n_samples)
         net = VAENet(model, objective=objective, beta=self.beta, **params).initialize()
         if before is not None and type(before.optimizer_) is type(net.optimizer_):
-            state = {**net.optimizer_.state_dict(), "state": before.optimizer_.state_dict()["state"]}
+            state = {
+                **net.optimizer_.state_dict(),
+                "state": before.optimizer_.state_dict()["state"],
+            }
             net.optimizer_.load_state_dict(state)
         return net
 
@@ -454,8 +461,8 @@ class VAEEstimator(LatentVariableEstimator):
         if n_held_out < 1 or n_held_out == len(X):
             raise ValueError(
                 f"early_stopping={self.early_stopping} with validation_fraction="
-                f"{self.validation_fraction} would hold out {n_held_out} of {len(X)} rows, expected "
-                "at least one on either side; use early_stopping=False or more rows."
+                f"{self.validation_fraction} would hold out {n_held_out} of {len(X)} rows, "
+                "expected at least one on either side; use early_stopping=False or more rows."
             )
         order = rng.permutation(len(X))
         parts = [
@@ -466,7 +473,6 @@ class VAEEstimator(LatentVariableEstimator):
 
     def _train(self, net: VAENet, rows: TableRows, columns, X, weights, progress) -> None:
         """Run the epochs, with the callbacks that are the estimator's own."""
-        net.kl_warmup = self._warmup(rows)
         own = [self._rule(net, rows)]
         offset = float(np.average(columns.log_jacobian(X), weights=weights))
         # Last in line: one that ends the training must not keep the others from their epoch.
@@ -475,6 +481,7 @@ class VAEEstimator(LatentVariableEstimator):
         net.callbacks_ = theirs + [(type(c).__name__, c.initialize()) for c in own]
         net.partial_fit(rows)
         net.callbacks_ = theirs
+        net.maximize_noise(rows.train)
         done = [row for row in net.history if "train_loss" in row]
         if not done:
             raise KeyboardInterrupt
@@ -687,7 +694,10 @@ class VAEEstimator(LatentVariableEstimator):
             Fitted: it scores as the one that was written.
         """
         weights, columns, facts = persistence.read(path)
-        estimator = cls(**{**facts.pop("params"), **params})
+        written = facts.pop("params")
+        if isinstance(written["hidden_layer_sizes"], list):  # JSON has no tuples
+            written["hidden_layer_sizes"] = tuple(written["hidden_layer_sizes"])
+        estimator = cls(**{**written, **params})
         dtype = np.dtype(facts.pop("dtype"))
         with _seeded(random_stream(0), estimator._device()):
             net = estimator._make_net(columns, dtype, None)

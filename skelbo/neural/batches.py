@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
@@ -34,14 +35,20 @@ class Batch(NamedTuple):
         """Number of rows."""
         return self.targets.shape[0]
 
+    def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        """Return `function` of each part that is there."""
+        mask = None if self.mask is None else function(self.mask)
+        weights = None if self.weights is None else function(self.weights)
+        return Batch(function(self.targets), mask, weights)
+
     def take(self, index: Tensor) -> Batch:
         """Return the rows at these places."""
-        return Batch(*(None if t is None else t.index_select(0, index) for t in self))
+        return self.map(lambda tensor: tensor.index_select(0, index))
 
     def slices(self, size: int) -> Iterator[Batch]:
         """Yield the rows in order, at most `size` at a time."""
         for start in range(0, self.n_samples, size):
-            yield Batch(*(None if t is None else t[start : start + size] for t in self))
+            yield self.map(itemgetter(slice(start, start + size)))
 
     def total(self, values: Tensor) -> Tensor:
         """Return the weighted sum of one value per row."""

@@ -114,7 +114,9 @@ class Columns:
     def check(self, X: np.ndarray) -> None:
         """Refuse values that the likelihoods give no probability, such as 0.5 for a count."""
         _check_support(X, self.kinds)
-        for j, size in zip(np.flatnonzero(self.kinds == "categorical"), self.categories):
+        for j, size in zip(
+            np.flatnonzero(self.kinds == "categorical"), self.categories, strict=True
+        ):
             if np.nanmax(X[:, j], initial=0) >= size:
                 raise ValueError(
                     f"column {j} of X has the code {np.nanmax(X[:, j]):g}, expected one of the "

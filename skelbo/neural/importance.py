@@ -104,7 +104,7 @@ class Sampler:
         for place, batch in self.blocks(X):
             q = self.model.encode(batch.targets, batch.mask)
             log_w = self.log_weights(q, batch, noise)
-            for result, value in zip((log_prob, std, size), summary(log_w)):
+            for result, value in zip((log_prob, std, size), summary(log_w), strict=True):
                 result[place] = value.cpu().numpy()
         self._warn(size)
         return log_prob + self.columns.log_jacobian(X), std
@@ -128,7 +128,9 @@ class Sampler:
         for place, batch in self.blocks(X):
             q = self.model.encode(batch.targets, batch.mask)
             log_w = self.log_weights(q, batch, noise)
-            for result, value in zip((bound, kl, entropy), (log_w.mean(0), q.kl(), q.entropy())):
+            for result, value in zip(
+                (bound, kl, entropy), (log_w.mean(0), q.kl(), q.entropy()), strict=True
+            ):
                 result[place] = value.cpu().numpy()
         bound += self.columns.log_jacobian(X)
         return ElboTerms(bound + kl, kl, bound - entropy, entropy)

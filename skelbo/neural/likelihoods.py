@@ -8,7 +8,8 @@ targets (n_samples, n_features).
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -53,6 +54,10 @@ class GaussianColumns(nn.Module):
     noise : {"unit", "isotropic", "diag"}
         v = 1 in standardised units; one variance in the units of the data; one per column.
     """
+
+    variance: Tensor
+    squared_scale: Tensor
+    offset: Tensor
 
     def __init__(self, scale: np.ndarray, noise: str):
         super().__init__()
@@ -116,6 +121,7 @@ class BernoulliColumns(nn.Module):
     r"""Columns of 0 and 1; outputs are logits about that of the data mean."""
 
     n_parameters = 0
+    offset: Tensor
 
     def __init__(self, mean: np.ndarray):
         super().__init__()
@@ -141,6 +147,7 @@ class PoissonColumns(nn.Module):
     r"""Columns of counts; outputs are log rates about that of the data mean."""
 
     n_parameters = 0
+    offset: Tensor
 
     def __init__(self, mean: np.ndarray):
         super().__init__()
@@ -166,6 +173,9 @@ class CategoricalColumns(nn.Module):
     r"""Columns of codes; outputs are one logit per code, column after column."""
 
     n_parameters = 0
+    offset: Tensor
+    position: Tensor
+    exists: Tensor
 
     def __init__(self, frequencies: tuple[np.ndarray, ...]):
         super().__init__()
@@ -226,10 +236,12 @@ class TableLikelihood(nn.Module):
         binarised images (Burda et al. 2015).
     """
 
+    offset: Tensor
+
     def __init__(self, columns: Columns, noise: str):
         super().__init__()
         kinds, self.n_features = columns.kinds, columns.n_features
-        groups: dict[str, nn.Module] = {}
+        groups: dict[str, Any] = {}
         self.members: dict[str, list[int]] = {}
         for kind in dict.fromkeys(kinds.tolist()):
             chosen = np.flatnonzero(kinds == kind)
@@ -241,17 +253,21 @@ class TableLikelihood(nn.Module):
             }[kind](chosen)
             self.members[kind] = chosen.tolist()
         self.groups = nn.ModuleDict(groups)
-        self.n_outputs = sum(group.n_outputs for group in self.groups.values())
-        self.register_buffer("offset", torch.cat([g.offset for g in self.groups.values()]))
+        self.n_outputs = sum(group.n_outputs for group in groups.values())
+        self.register_buffer("offset", torch.cat([g.offset for g in groups.values()]))
 
     @property
     def gaussian(self) -> GaussianColumns | None:
         """The Gaussian columns, if any."""
-        return self.groups["gaussian"] if "gaussian" in self.groups else None
+        for group in self.groups.values():
+            if isinstance(group, GaussianColumns):
+                return group
+        return None
 
-    def _parts(self, outputs: Tensor):
+    def _parts(self, outputs: Tensor) -> Iterator[tuple[Any, list[int], Tensor]]:
         """Yield each group with its columns and its part of the outputs."""
         start = 0
+        group: Any
         for kind, group in self.groups.items():
             yield group, self.members[kind], outputs[..., start : start + group.n_outputs]
             start += group.n_outputs
@@ -274,12 +290,12 @@ class TableLikelihood(nn.Module):
             In nats, in the units of the network.
         """
         if len(self.groups) == 1:
-            (group,) = self.groups.values()
+            group: Any = next(iter(self.groups.values()))
             return group.evaluate(outputs, targets, mask)
         log_prob, squares = outputs.new_zeros(()), None
-        for group, members, part in self._parts(outputs):
+        for kind, members, part in self._parts(outputs):
             chosen = None if mask is None else mask[:, members]
-            evaluation = group.evaluate(part, targets[:, members], chosen)
+            evaluation = kind.evaluate(part, targets[:, members], chosen)
             log_prob = log_prob + evaluation.log_prob
             squares = evaluation.squares if evaluation.squares is not None else squares
         return Evaluation(log_prob, squares)

@@ -90,6 +90,8 @@ class Features(nn.Module):
         Whether to append which cells are observed, one 0 or 1 per column.
     """
 
+    shift: Tensor
+
     def __init__(self, columns: Columns, with_mask: bool):
         super().__init__()
         self.with_mask = with_mask
@@ -120,7 +122,7 @@ class Features(nn.Module):
             values[:, self.counts] = torch.log1p(targets[:, self.counts])
         parts = [values[:, self.rest] - self.shift]
         observed = [] if mask is None else [mask[:, self.rest]]
-        for j, size in zip(self.codes, self.sizes):
+        for j, size in zip(self.codes, self.sizes, strict=True):
             codes = nn.functional.one_hot(targets[:, j].long(), size)
             parts.append(codes.to(targets.dtype))
             if mask is not None:
@@ -164,9 +166,9 @@ class AutoEncoder(nn.Module):
         # A network of the user's own expects the columns, no flags beside them.
         self.features = Features(columns, columns.has_missing and encoder is None)
         widths = self.features.n_outputs, 2 * n_latents
-        self.encoder = _network(encoder, widths, hidden_layer_sizes, activation)
+        self.encoder: nn.Module = _network(encoder, widths, hidden_layer_sizes, activation)
         widths = n_latents, self.likelihood.n_outputs
-        self.decoder = _network(decoder, widths, hidden_layer_sizes[::-1], activation)
+        self.decoder: nn.Module = _network(decoder, widths, hidden_layer_sizes[::-1], activation)
         # Only a likelihood with a link function starts off zero.
         self.centred = not bool(self.likelihood.offset.any())
 

@@ -34,9 +34,7 @@ class Posterior(NamedTuple):
 
     def kl(self) -> Tensor:
         """Return KL(q || N(0, I)), shape (n_samples,)."""
-        return 0.5 * (
-            self.mean.square() + self.log_variance.exp() - 1 - self.log_variance
-        ).sum(-1)
+        return 0.5 * (self.mean.square() + self.log_variance.exp() - 1 - self.log_variance).sum(-1)
 
     def entropy(self) -> Tensor:
         """Return H[q], shape (n_samples,)."""

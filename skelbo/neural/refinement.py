@@ -1,7 +1,8 @@
 r"""What q loses, in two parts: because a network has to guess it, and because it is a Gaussian.
 
-.. math:: \log p(x) - \mathrm{ELBO}(q_\phi) = \underbrace{\mathrm{ELBO}(q^*) -
-    \mathrm{ELBO}(q_\phi)}_{amortisation} + \underbrace{\log p(x) - \mathrm{ELBO}(q^*)}_{approximation}
+.. math:: \log p(x) - \mathrm{ELBO}(q_\phi) =
+    \underbrace{\mathrm{ELBO}(q^*) - \mathrm{ELBO}(q_\phi)}_{amortisation} +
+    \underbrace{\log p(x) - \mathrm{ELBO}(q^*)}_{approximation}
 """
 
 from __future__ import annotations
@@ -82,18 +83,20 @@ def refine(sampler: Sampler, X: np.ndarray, n_steps: int, lr: float) -> Refineme
             end = sampler.log_weights(refined, batch, judging)
             better = end.mean(0) > start.mean(0)
             refined = Posterior(
-                *(torch.where(better[:, None], new, old) for new, old in zip(refined, q))
+                *(
+                    torch.where(better[:, None], new, old)
+                    for new, old in zip(refined, q, strict=True)
+                )
             )
             end = torch.where(better, end, start)
-            log_prob, std, _ = summary(end)
-            values = end.mean(0), start.mean(0), log_prob, std
+            values = end.mean(0), start.mean(0), *summary(end)[:2]
         scalars[:, place] = [value.cpu().numpy() for value in values]
         q_mean[place] = refined.mean.cpu().numpy()
         q_std[place] = torch.exp(0.5 * refined.log_variance).cpu().numpy()
-    elbo, before, log_prob, std = scalars
+    elbo, before, log_prob, error = scalars
     jacobian = sampler.columns.log_jacobian(X)
     return Refinement(
-        q_mean, q_std, elbo + jacobian, elbo - before, log_prob - elbo, log_prob + jacobian, std
+        q_mean, q_std, elbo + jacobian, elbo - before, log_prob - elbo, log_prob + jacobian, error
     )
 
 

@@ -125,7 +125,7 @@ class Levelling(Callback):
             return
         progress = max(0.0, 2 * self.epochs / self.max_epochs - 1)
         factor = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
-        for group, rate in zip(net.optimizer_.param_groups, self.rates):
+        for group, rate in zip(net.optimizer_.param_groups, self.rates, strict=True):
             group["lr"] = rate * min(factor, DECAY**self.decays)
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):

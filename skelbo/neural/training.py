@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import Any
 
 import torch
@@ -16,7 +15,8 @@ from skelbo.neural.batches import Batch, TableRows
 from skelbo.neural.objective import Estimate, Objective
 
 # Draws over which the noise variance of an epoch is averaged: a few rows make a noisy mean.
-DRAWS_OF_VARIANCE = 5000
+DRAWS_OF_VARIANCE = 2000
+FINAL_DRAWS = 10_000
 # Rows times draws that judge an epoch: enough to compare epochs, too few to be felt.
 HELD_OUT_DRAWS = 1000
 # An epoch that loses more than this share of its steps cannot be trusted.
@@ -45,35 +45,35 @@ class Totals:
     def add(self, batch: Batch, estimate: Estimate, finite: Tensor | bool) -> None:
         """Add a step, or only count it as skipped."""
         self.steps += 1
-        if isinstance(finite, bool):
-            if not finite:
-                self.skipped += 1
-                return
-            keep = _identity
-        else:
+        if isinstance(finite, bool) and not finite:
+            self.skipped += 1
+            return
+        if isinstance(finite, Tensor):
             self.skipped += ~finite
-            keep = partial(torch.where, finite, other=0.0)
+
+        def keep(value: Tensor) -> Tensor:
+            return torch.where(finite, value, 0.0) if isinstance(finite, Tensor) else value
+
         self.bound += keep(batch.total(estimate.bound))
         if estimate.squares is not None:
             mask = batch.mask
             if mask is not None and self.picked is not None:
                 mask = mask[:, self.picked]
-            squares, counts = _pooled(estimate, batch.weights, mask)
+            squares, counts = _pooled(estimate.squares, estimate.share, batch.weights, mask)
             self.squares += keep(squares)
             self.counts += keep(counts) if isinstance(counts, Tensor) else counts
 
-
-def _identity(value: Tensor) -> Tensor:
-    return value
+    def variance(self) -> Tensor:
+        """Return the mean squared residual of each Gaussian column."""
+        return self.squares / self.counts.clamp(min=1e-12)
 
 
 def _pooled(
-    estimate: Estimate, weights: Tensor | None, mask: Tensor | None
+    squares: Tensor, share: Tensor | None, weights: Tensor | None, mask: Tensor | None
 ) -> tuple[Tensor, Tensor | int]:
     """Return weighted sums of squares, and of cells, per Gaussian column."""
-    squares = estimate.squares
-    if estimate.share is not None:
-        squares = (estimate.share[..., None] * squares).sum(0)
+    if share is not None:
+        squares = (share[..., None] * squares).sum(0)
     else:
         squares = squares[0] if len(squares) == 1 else squares.mean(0)
     if weights is None:
@@ -137,7 +137,7 @@ class VAENet(NeuralNet):
             super().notify(method_name, **cb_kwargs)
         except KeyboardInterrupt:
             # skorch's callbacks stop a fit as Ctrl-C does: tell the two apart.
-            self.stopped_ = True
+            self.stopped_ = method_name == "on_epoch_end"
             raise
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
@@ -191,7 +191,9 @@ class VAENet(NeuralNet):
         self.n_epochs_ += 1
         skipped = self._repair(before, totals)
         if gaussian is not None and skipped < totals.steps:
-            self._maximize_noise(gaussian, totals, len(rows))
+            draws = len(rows) * self.objective.n_draws
+            rate = max(min(1.0, draws / DRAWS_OF_VARIANCE), 1 / self.n_epochs_)
+            gaussian.maximize(totals.variance(), rate)
         kept = len(rows) * (1 - skipped / totals.steps)
         return float(totals.bound) / kept if kept else float("nan")
 
@@ -240,7 +242,7 @@ class VAENet(NeuralNet):
         sound = all(math.isfinite(p.detach().sum()) for p in self._learned)
         if not sound:
             with torch.no_grad():
-                for parameter, value in zip(self._learned, before):
+                for parameter, value in zip(self._learned, before, strict=True):
                     parameter.copy_(value)
             self.optimizer_.state.clear()
             skipped = totals.steps
@@ -255,10 +257,25 @@ class VAENet(NeuralNet):
         self._learned = []
         return skipped
 
-    def _maximize_noise(self, gaussian, totals: Totals, n_rows: int) -> None:
-        variance = totals.squares / totals.counts.clamp(min=1e-12)
-        draws = n_rows * self.objective.n_draws
-        gaussian.maximize(variance, max(min(1.0, draws / DRAWS_OF_VARIANCE), 1 / self.n_epochs_))
+    @torch.no_grad()
+    def maximize_noise(self, rows: Batch) -> None:
+        """Set the noise to its closed-form maximum for the weights as they are: a theta-step.
+
+        Parameters
+        ----------
+        rows : Batch
+            The training rows.
+        """
+        likelihood = self.module_.likelihood
+        if likelihood.gaussian is None:
+            return
+        self._set_training(False)
+        totals = Totals(rows.targets, likelihood.members["gaussian"])
+        draws = rows.n_samples * self.objective.n_draws
+        for _ in range(-(-FINAL_DRAWS // draws)):
+            for part in rows.slices(FINAL_DRAWS):
+                totals.add(part, self._estimate(part, self.beta), True)
+        likelihood.gaussian.maximize(totals.variance(), 1.0)
 
     @torch.no_grad()
     def _judge(self, batch: Batch) -> float:
