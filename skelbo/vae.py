@@ -36,7 +36,9 @@ WARMUP_STEPS, MAX_WARMUP = 3000, 100
 # Ten epochs of a small table are few steps: at least this many must pass without a rise.
 PATIENCE_STEPS = 300
 # Rows times draws behind `lower_bound_`: the bound of a large table needs few draws of each row.
-BOUND_DRAWS = 200_000
+BOUND_DRAWS = 100_000
+# A pass of `partial_fit` is judged by this many of its rows.
+JUDGED_ROWS = 10_000
 # A latent is active if the mean of q varies this much over rows (Burda et al. 2015).
 ACTIVE_VARIANCE = 0.01
 
@@ -379,7 +381,8 @@ class VAEEstimator(LatentVariableEstimator):
             net.kl_warmup = 0 if self.kl_warmup == "auto" else self.kl_warmup
             train = as_batch(X, columns, net.module_.likelihood.offset, weights)
             net.partial_fit(TableRows(train, None, self.batch_size), epochs=1)
-        self._publish(net, columns, X, weights, seed)
+        some = slice(None, None, -(-len(X) // JUDGED_ROWS))
+        self._publish(net, columns, X[some], None if weights is None else weights[some], seed)
         self.lower_bounds_ = [*bounds, self.lower_bound_]
         self.n_iter_ = len(self.lower_bounds_)
         return self

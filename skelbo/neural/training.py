@@ -15,7 +15,7 @@ from skelbo.neural.batches import Batch, TableRows
 from skelbo.neural.objective import Estimate, Objective
 
 # Draws over which the noise variance of an epoch is averaged: a few rows make a noisy mean.
-DRAWS_OF_VARIANCE = 2000
+DRAWS_OF_VARIANCE = 5000
 FINAL_DRAWS = 10_000
 # Rows times draws that judge an epoch: enough to compare epochs, too few to be felt.
 HELD_OUT_DRAWS = 1000
