@@ -5,8 +5,8 @@
    EMGaussianMixture, VAEEstimator, in nats per row, in the units of the data.
 3. breast_cancer with half its cells missing: imputation error (MIWAE: 0.287).
 4. With --mnist FILE (an .npz with uint8 images): MNIST binarised afresh each time it is read,
-   against Burda et al. (2015). A full run needs a GPU and --epochs 3000; on a CPU the same run stops
-   after --minutes and is set beside a hand-written loop of the same length.
+   against Burda et al. (2015), whose runs took 3280 epochs (a GPU, and --minutes to match). On a
+   CPU the same run stops after --minutes, beside a hand-written loop of the same length.
 
     python benchmarks/bench_vae_quality.py [--wine FILE] [--mnist FILE] [--minutes 10]
 """
@@ -17,6 +17,7 @@ import argparse
 import math
 import time
 import warnings
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -46,7 +47,7 @@ def linear_vae():
 
 
 def maximum_likelihood(X, d):
-    n, p = X.shape
+    p = X.shape[1]
     values = np.linalg.eigvalsh(np.cov(X.T, ddof=0))[::-1]
     noise = values[d:].mean()
     constants = p * math.log(2 * math.pi) + p
@@ -116,7 +117,7 @@ class HandWritten(nn.Module):
 
     @staticmethod
     def layers(widths):
-        for n, m in zip(widths[:-1], widths[1:], strict=True):
+        for n, m in pairwise(widths):
             yield from (nn.Linear(n, m), nn.Tanh())
 
     def log_w(self, x, k):

@@ -27,6 +27,7 @@ from skelbo.neural.networks import ACTIVATIONS, AutoEncoder
 from skelbo.neural.objective import Objective
 from skelbo.neural.refinement import Refinement, refine
 from skelbo.neural.stopping import Levelling, Plateau, Report
+from skelbo.neural.streaming import StreamedRows
 from skelbo.neural.training import VAENet, optimizer_options
 
 # `early_stopping="auto"` holds rows out where at least this many are left to judge by.
@@ -37,8 +38,10 @@ WARMUP_STEPS, MAX_WARMUP = 3000, 100
 PATIENCE_STEPS = 300
 # Rows times draws behind `lower_bound_`: the bound of a large table needs few draws of each row.
 BOUND_DRAWS = 100_000
-# A pass of `partial_fit` is judged by this many of its rows.
+# A pass of `partial_fit`, or a fit to a memory map, is judged by this many of its rows.
 JUDGED_ROWS = 10_000
+# A memory map larger than this is read while the networks learn, never whole.
+STREAMED_BYTES = 2**28
 # A latent is active if the mean of q varies this much over rows (Burda et al. 2015).
 ACTIVE_VARIANCE = 0.01
 
@@ -307,7 +310,8 @@ class VAEEstimator(LatentVariableEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
+            Rows, possibly with missing cells (NaN). A numpy.memmap of more than 256 MiB is read
+            while the networks learn, never whole.
         y : Ignored
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), optional
@@ -325,7 +329,11 @@ class VAEEstimator(LatentVariableEstimator):
             If the data or the networks cannot be used, or if most steps of an epoch are not
             finite.
         """
-        X, weights = self._read(X, sample_weight)
+        # Judged, where there is no room for all rows, by some of them.
+        streamed = isinstance(X, np.memmap) and X.nbytes > STREAMED_BYTES
+        X, weights = self._read(X, sample_weight, keep_all=streamed)
+        step = -(-len(X) // JUDGED_ROWS) if streamed else 1
+        judged = X[::step], None if weights is None else weights[::step]
         warm = self.warm_start and hasattr(self, "net_")
         rng = random_stream(self.random_state)
         columns = self._columns if warm else Columns.read(X, weights, self.likelihood)
@@ -334,11 +342,11 @@ class VAEEstimator(LatentVariableEstimator):
         progress.begin_start(0)
         with _seeded(rng, self._device()):
             net = self._make_net(columns, X.dtype, self.net_ if warm else None)
-            rows = self._rows(X, weights, columns, net, rng)
+            rows = self._rows(X, weights, columns, net, rng, streamed)
             net.kl_warmup = 0 if warm and self.kl_warmup == "auto" else self._warmup(rows)
-            self._train(net, rows, columns, X, weights, progress)
+            self._train(net, rows, columns, *judged, progress)
         progress.end_start()
-        self._publish(net, columns, X, weights, int(rng.randint(2**31 - 1)))
+        self._publish(net, columns, *judged, int(rng.randint(2**31 - 1)))
         self._warn()
         progress.end()
         return self
@@ -387,15 +395,15 @@ class VAEEstimator(LatentVariableEstimator):
         self.n_iter_ = len(self.lower_bounds_)
         return self
 
-    def _read(self, X, sample_weight, *, reset=True):
-        """Validate the arguments; leave out rows of weight zero."""
+    def _read(self, X, sample_weight, *, reset=True, keep_all=False):
+        """Validate the arguments; leave out rows of weight zero unless that would copy too much."""
         if self.objective == "iwae" and self.gradient == "score_function":
             raise ValueError(
                 "gradient='score_function' got objective='iwae', expected 'elbo': its score "
                 "function has too much variance to be of use; use gradient='dreg'."
             )
         X, weights = self._validate_fit(X, sample_weight, reset=reset)
-        if weights is not None and not weights.all():
+        if weights is not None and not weights.all() and not keep_all:
             X, weights = X[weights > 0], weights[weights > 0]
         if weights is not None and weights.min() == weights.max():
             return X, None  # only ratios matter to a mean
@@ -451,7 +459,9 @@ class VAEEstimator(LatentVariableEstimator):
             net.optimizer_.load_state_dict(state)
         return net
 
-    def _rows(self, X, weights, columns: Columns, net: VAENet, rng) -> TableRows:
+    def _rows(
+        self, X, weights, columns: Columns, net: VAENet, rng, streamed: bool
+    ) -> TableRows | StreamedRows:
         """Bring the rows to the device, some of them held out."""
         n_held_out = int(len(X) * self.validation_fraction)
         stop = self.early_stopping
@@ -459,6 +469,10 @@ class VAEEstimator(LatentVariableEstimator):
             linear = self.encoder is None and self.decoder is None and self._sizes == ()
             stop = n_held_out >= MIN_HELD_OUT and not linear
         like = net.module_.likelihood.offset
+        if streamed:
+            n_held_out = min(n_held_out, JUDGED_ROWS) if stop else 0
+            held_out = np.sort(rng.permutation(len(X))[:n_held_out])
+            return StreamedRows(X, weights, columns, like, held_out, self.batch_size)
         if not stop:
             return TableRows(as_batch(X, columns, like, weights), None, self.batch_size)
         if n_held_out < 1 or n_held_out == len(X):
@@ -474,7 +488,9 @@ class VAEEstimator(LatentVariableEstimator):
         ]
         return TableRows(parts[0], parts[1], self.batch_size)
 
-    def _train(self, net: VAENet, rows: TableRows, columns, X, weights, progress) -> None:
+    def _train(
+        self, net: VAENet, rows: TableRows | StreamedRows, columns, X, weights, progress
+    ) -> None:
         """Run the epochs, with the callbacks that are the estimator's own."""
         own = [self._rule(net, rows)]
         offset = float(np.average(columns.log_jacobian(X), weights=weights))
@@ -484,7 +500,7 @@ class VAEEstimator(LatentVariableEstimator):
         net.callbacks_ = theirs + [(type(c).__name__, c.initialize()) for c in own]
         net.partial_fit(rows)
         net.callbacks_ = theirs
-        net.maximize_noise(rows.train)
+        net.maximize_noise(rows)
         done = [row for row in net.history if "train_loss" in row]
         if not done:
             raise KeyboardInterrupt
@@ -498,7 +514,7 @@ class VAEEstimator(LatentVariableEstimator):
         self.converged_ = net.stopped_ or finished
         self._interrupted = not self.converged_ and len(done) < net.max_epochs
 
-    def _rule(self, net: VAENet, rows: TableRows) -> Plateau | Levelling:
+    def _rule(self, net: VAENet, rows: TableRows | StreamedRows) -> Plateau | Levelling:
         """Return what ends the training and lowers the learning rate."""
         patience = max(self.n_iter_no_change, -(-PATIENCE_STEPS // rows.n_batches))
         steers = not any(isinstance(c, LRScheduler) for _, c in net.callbacks_)
@@ -507,7 +523,7 @@ class VAEEstimator(LatentVariableEstimator):
         window = patience if self.early_stopping == "auto" else None
         return Levelling(window, net.max_epochs, net.kl_warmup, steers)
 
-    def _warmup(self, rows: TableRows) -> int:
+    def _warmup(self, rows: TableRows | StreamedRows) -> int:
         if self.kl_warmup != "auto":
             return int(self.kl_warmup)
         epochs = -(-WARMUP_STEPS // rows.n_batches)

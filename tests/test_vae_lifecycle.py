@@ -275,3 +275,40 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "other")
     with pytest.raises(ValueError, match="expected 'skelbo.VAEEstimator/1'"):
         VAEEstimator.from_file(tmp_path / "other")
+
+
+# -------------------------------------------------------------------------- large tables
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("early_stopping", [False, True])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_memory_map_is_streamed(tmp_path, monkeypatch, early_stopping, weighted):
+    """Sorted rows, the worst case for reading in order: the fit is as good as from memory."""
+    monkeypatch.setattr("skelbo.vae.STREAMED_BYTES", 0)
+    rng = np.random.default_rng(0)
+    X = np.sort(rng.normal(size=(2000, 1)), axis=0) * [[1.0, 2.0, -1.0]]
+    X += 0.1 * rng.normal(size=X.shape)
+    file = np.memmap(tmp_path / "rows", dtype=np.float64, mode="w+", shape=X.shape)
+    file[:] = X
+    weights = rng.integers(0, 3, 2000) if weighted else None
+    params = {"hidden_layer_sizes": (), "lr": 1e-2, "max_iter": 40, "batch_size": 32}
+    model = small(1, early_stopping=early_stopping, **params)
+    streamed = clone(model).fit(file, sample_weight=weights)
+    in_memory = clone(model).fit(X, sample_weight=weights)
+    assert streamed.score(X) == pytest.approx(in_memory.score(X), abs=0.1)
+    assert streamed.n_iter_ == len(streamed.lower_bounds_)
+
+
+def test_a_stream_yields_every_row_once(tmp_path):
+    from skelbo.neural.columns import Columns
+    from skelbo.neural.streaming import StreamedRows
+
+    X = np.arange(1000.0)[:, None]
+    columns = Columns.read(X, None, "gaussian")
+    rows = StreamedRows(X, None, columns, torch.zeros(1).double(), np.arange(0, 1000, 10), 7)
+    seen = torch.cat([batch.targets for batch in rows.shuffled()])
+    places = np.round(columns.restore(seen.numpy())).ravel()
+    assert sorted(places) == [i for i in range(1000) if i % 10]
+    assert rows.held_out.n_samples == 100
+    assert len(rows) == 900

@@ -117,6 +117,15 @@ class TableRows:
     def __len__(self) -> int:
         return self.train.n_samples
 
+    @property
+    def like(self) -> Tensor:
+        """A tensor of the rows' precision and device."""
+        return self.train.targets
+
+    def sample(self, n_samples: int) -> Batch:
+        """Return training rows that stand for all: here all."""
+        return self.train
+
     def shuffled(self) -> Iterator[Batch]:
         """Yield the training rows once, in random order."""
         order = torch.randperm(len(self), device=self.train.targets.device)

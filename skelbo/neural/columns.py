@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,6 +15,7 @@ MAX_AUTO_CATEGORIES = 10
 ROWS_PER_CATEGORY = 10
 # Probabilities and rates at the data mean are kept this far from their limits.
 MARGIN = 1e-3
+BLOCK_ROWS = 2**16
 
 EXPECTED = {
     "bernoulli": "0 or 1; binarise the column, X > threshold",
@@ -81,15 +83,15 @@ class Columns:
             Statistics in float64.
         """
         kinds = _kinds(X, likelihood)
-        missing = np.isnan(X)
-        empty = np.flatnonzero(missing.all(axis=0))
+        observed = sum((~np.isnan(block)).sum(axis=0) for block in _blocks(X))
+        empty = np.flatnonzero(observed == 0)
         if empty.size:
             raise ValueError(
                 f"column {empty[0]} of X has no observed cell, expected at least one; drop the "
                 "column."
             )
         _check_support(X, kinds)
-        mean, scale = _moments(X, missing, weights)
+        mean, scale = _moments(X, weights)
         gaussian = kinds == "gaussian"
         return cls(
             kinds,
@@ -97,7 +99,7 @@ class Columns:
             np.where(gaussian & (scale > 0), scale, 1.0),
             mean,
             tuple(_frequencies(X[:, j], weights) for j in np.flatnonzero(kinds == "categorical")),
-            bool(missing.any()),
+            bool(np.any(observed < len(X))),
             scale == 0,
         )
 
@@ -168,7 +170,19 @@ def _detect(column: np.ndarray) -> str:
     return "categorical" if few and len(observed) >= ROWS_PER_CATEGORY * len(values) else "gaussian"
 
 
+def _blocks(X: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows in blocks: a table may be a memory map larger than memory."""
+    for start in range(0, len(X), BLOCK_ROWS):
+        yield X[start : start + BLOCK_ROWS]
+
+
 def _check_support(X: np.ndarray, kinds: np.ndarray) -> None:
+    if not np.all(kinds == "gaussian"):
+        for number, block in enumerate(_blocks(X)):
+            _check_block(block, kinds, number * BLOCK_ROWS)
+
+
+def _check_block(X: np.ndarray, kinds: np.ndarray, first_row: int) -> None:
     for kind, expected in EXPECTED.items():
         chosen = np.flatnonzero(kinds == kind)
         values = X[:, chosen]
@@ -182,21 +196,37 @@ def _check_support(X: np.ndarray, kinds: np.ndarray) -> None:
             negative = "Negative values in data: " if values[row, column] < 0 else ""
             raise ValueError(
                 f"{negative}column {chosen[column]} of X has the value "
-                f"{values[row, column]:g} in row {row}, but likelihood {kind!r} expected "
-                f"{expected}, or use likelihood='gaussian'."
+                f"{values[row, column]:g} in row {first_row + row}, but likelihood {kind!r} "
+                f"expected {expected}, or use likelihood='gaussian'."
             )
 
 
-def _moments(X, missing, weights) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of the observed cells."""
-    share = ~missing * (1.0 if weights is None else weights[:, None])
-    total = share.sum(axis=0)
-    values = np.where(missing, 0.0, X).astype(np.float64)
-    mean = (share * values).sum(axis=0) / total
-    scale = np.sqrt((share * (values - mean) ** 2).sum(axis=0) / total)
+def _moments(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of the observed cells, in two passes."""
+    p = X.shape[1]
+    total, first, second = np.zeros(p), np.zeros(p), np.zeros(p)
+    for values, share in _weighted(X, weights):
+        total += share.sum(axis=0)
+        first += (share * values).sum(axis=0)
+    mean = first / total
+    for values, share in _weighted(X, weights):
+        second += (share * (values - mean) ** 2).sum(axis=0)
+    scale = np.sqrt(second / total)
     # Rounding of a constant column is not spread.
     constant = scale <= 8 * np.finfo(X.dtype).eps * np.abs(mean)
     return mean, np.where(constant, 0.0, scale)
+
+
+def _weighted(X: np.ndarray, weights: np.ndarray | None):
+    """Yield blocks of rows, zero where missing, with the weight of each cell."""
+    start = 0
+    for block in _blocks(X):
+        missing = np.isnan(block)
+        share = (~missing).astype(np.float64)
+        if weights is not None:
+            share *= weights[start : start + len(block), None]
+        yield np.where(missing, 0.0, block).astype(np.float64), share
+        start += len(block)
 
 
 def _frequencies(column: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

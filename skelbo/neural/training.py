@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from skelbo.elbo import AscentError
 from skelbo.neural.batches import Batch, TableRows
 from skelbo.neural.objective import Estimate, Objective
+from skelbo.neural.streaming import StreamedRows
 
 # Draws over which the noise variance of an epoch is averaged: a few rows make a noisy mean.
 DRAWS_OF_VARIANCE = 5000
@@ -145,7 +146,7 @@ class VAENet(NeuralNet):
 
         Parameters
         ----------
-        iterator : TableRows, Batch or None
+        iterator : TableRows, StreamedRows, Batch or None
             Training rows, rows held out, or nothing.
         training : bool
             Whether to learn.
@@ -171,9 +172,9 @@ class VAENet(NeuralNet):
 
     # ------------------------------------------------------------------ the epoch
 
-    def _learn(self, rows: TableRows) -> float:
+    def _learn(self, rows: TableRows | StreamedRows) -> float:
         """Run one epoch of Algorithm 2, then the theta-step of the noise; return the bound."""
-        like = rows.train.targets
+        like = rows.like
         likelihood = self.module_.likelihood
         gaussian = likelihood.gaussian
         totals = Totals(like, likelihood.members.get("gaussian"))
@@ -258,14 +259,15 @@ class VAENet(NeuralNet):
         return skipped
 
     @torch.no_grad()
-    def maximize_noise(self, rows: Batch) -> None:
+    def maximize_noise(self, table: TableRows | StreamedRows) -> None:
         """Set the noise to its closed-form maximum for the weights as they are: a theta-step.
 
         Parameters
         ----------
-        rows : Batch
+        table : TableRows or StreamedRows
             The training rows.
         """
+        rows = table.sample(FINAL_DRAWS)
         likelihood = self.module_.likelihood
         if likelihood.gaussian is None:
             return
