@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from skelbo.elbo import AscentError
 from skelbo.neural.batches import Batch, TableRows
+from skelbo.neural.likelihoods import TableLikelihood
 from skelbo.neural.objective import Estimate, Objective
 from skelbo.neural.streaming import StreamedRows
 
@@ -33,10 +34,11 @@ BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
 class Totals:
     """Sums over an epoch, kept on the device: reading one per batch would stall a GPU."""
 
-    def __init__(self, like: Tensor, gaussian: list[int] | None):
-        n_gaussian = 0 if gaussian is None else len(gaussian)
+    def __init__(self, like: Tensor, likelihood: TableLikelihood):
+        gaussian = likelihood.members.get("gaussian", [])
+        n_gaussian = len(gaussian)
         # Which columns of the mask belong to the squares; none are picked where all do.
-        self.picked = gaussian if n_gaussian < like.shape[1] else None
+        self.picked = gaussian if n_gaussian < likelihood.n_features else None
         self.bound = like.new_zeros((), dtype=torch.float64)
         self.skipped = like.new_zeros((), dtype=torch.float32)
         self.squares = like.new_zeros(n_gaussian)
@@ -177,7 +179,7 @@ class VAENet(NeuralNet):
         like = rows.like
         likelihood = self.module_.likelihood
         gaussian = likelihood.gaussian
-        totals = Totals(like, likelihood.members.get("gaussian"))
+        totals = Totals(like, likelihood)
         kl_weight = self._kl_weight()
         self._learned = [p for p in self.module_.parameters() if p.requires_grad]
         before = [p.detach().clone() for p in self._learned]
@@ -272,7 +274,7 @@ class VAENet(NeuralNet):
         if likelihood.gaussian is None:
             return
         self._set_training(False)
-        totals = Totals(rows.targets, likelihood.members["gaussian"])
+        totals = Totals(rows.targets, likelihood)
         draws = rows.n_samples * self.objective.n_draws
         for _ in range(-(-FINAL_DRAWS // draws)):
             for part in rows.slices(FINAL_DRAWS):
