@@ -176,12 +176,12 @@ def test_warm_start_goes_on_where_the_fit_ended():
 
 def test_partial_fit_climbs_pass_by_pass():
     model = small(lr=1e-2)
-    for _ in range(100):
+    for _ in range(40):
         model.partial_fit(IRIS)
-    assert model.n_iter_ == 100 == len(model.lower_bounds_)
-    assert np.mean(model.lower_bounds_[-10:]) > np.mean(model.lower_bounds_[:10]) + 1
+    assert model.n_iter_ == 40 == len(model.lower_bounds_)
+    assert np.mean(model.lower_bounds_[-10:]) > np.mean(model.lower_bounds_[:10]) + 0.5
     again = small(lr=1e-2)
-    for _ in range(100):
+    for _ in range(40):
         again.partial_fit(IRIS)
     assert np.array_equal(again.transform(IRIS), model.transform(IRIS))
 
@@ -287,16 +287,16 @@ def test_a_memory_map_is_streamed(tmp_path, monkeypatch, early_stopping, weighte
     """Sorted rows, the worst case for reading in order: the fit is as good as from memory."""
     monkeypatch.setattr("skelbo.vae.STREAMED_BYTES", 0)
     rng = np.random.default_rng(0)
-    X = np.sort(rng.normal(size=(2000, 1)), axis=0) * [[1.0, 2.0, -1.0]]
+    X = np.sort(rng.normal(size=(1000, 1)), axis=0) * [[1.0, 2.0, -1.0]]
     X += 0.1 * rng.normal(size=X.shape)
     file = np.memmap(tmp_path / "rows", dtype=np.float64, mode="w+", shape=X.shape)
     file[:] = X
-    weights = rng.integers(0, 3, 2000) if weighted else None
-    params = {"hidden_layer_sizes": (), "lr": 1e-2, "max_iter": 40, "batch_size": 32}
+    weights = rng.integers(0, 3, 1000) if weighted else None
+    params = {"hidden_layer_sizes": (), "lr": 5e-2, "max_iter": 20, "batch_size": 64}
     model = small(1, early_stopping=early_stopping, **params)
     streamed = clone(model).fit(file, sample_weight=weights)
     in_memory = clone(model).fit(X, sample_weight=weights)
-    assert streamed.score(X) == pytest.approx(in_memory.score(X), abs=0.1)
+    assert streamed.score(X) > in_memory.score(X) - 0.1
     assert streamed.n_iter_ == len(streamed.lower_bounds_)
 
 

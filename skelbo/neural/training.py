@@ -131,6 +131,7 @@ class VAENet(NeuralNet):
         """Begin a history, and the counts that go with it."""
         super().initialize_history()
         self._learned: list[Tensor] = []
+        self.held_out_bounds_: Tensor | None = None
         self.n_epochs_, self.n_skipped_steps_, self.stopped_ = 0, 0, False
         return self
 
@@ -142,6 +143,10 @@ class VAENet(NeuralNet):
             # skorch's callbacks stop a fit as Ctrl-C does: tell the two apart.
             self.stopped_ = method_name == "on_epoch_end"
             raise
+
+    def on_train_end(self, net, X=None, y=None, **kwargs):
+        """Let go of what only the training needs: what is left must pickle, from a GPU too."""
+        self._learned, self.held_out_bounds_ = [], None
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Run an epoch and record it as one batch.
@@ -292,8 +297,12 @@ class VAENet(NeuralNet):
             noise = torch.randn(self.objective.n_draws, n, d, generator=generator)
             noise = noise.to(batch.targets)
             estimate = self.objective(self.module_, batch, noise, self.beta)
-            bounds.append(estimate.bound if self.beta == 1 else estimate.surrogate)
+            bounds.append(estimate.bound)
         self.held_out_bounds_ = torch.stack(bounds).mean(0)
+        if self.beta != 1 and self.objective.name == "elbo":
+            # What is climbed is what decides when to stop.
+            kl = self.module_.encode(batch.targets, batch.mask).kl()
+            self.held_out_bounds_ += (1 - self.beta) * kl
         return float(batch.mean(self.held_out_bounds_))
 
     def _estimate(self, batch: Batch, kl_weight: float):
