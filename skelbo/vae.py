@@ -393,6 +393,8 @@ class VAEEstimator(LatentVariableEstimator):
         self._publish(net, columns, X[some], None if weights is None else weights[some], seed)
         self.lower_bounds_ = [*bounds, self.lower_bound_]
         self.n_iter_ = len(self.lower_bounds_)
+        if first:
+            self.validation_lower_bounds_, self.converged_ = [], False
         return self
 
     def _read(self, X, sample_weight, *, reset=True, keep_all=False):

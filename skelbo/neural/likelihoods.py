@@ -198,7 +198,7 @@ class CategoricalColumns(nn.Module):
     def evaluate(self, outputs: Tensor, targets: Tensor, mask: Tensor | None) -> Evaluation:
         """Return log p(x | z), the log-probability of each code."""
         log_probs = self._log_probs(outputs)
-        codes = targets.long()[None, ..., None].expand(*log_probs.shape[:-1], 1)
+        codes = targets.long()[..., None].expand(*log_probs.shape[:-1], 1)
         return Evaluation(_observed(log_probs.gather(-1, codes)[..., 0], mask), None)
 
     def mean(self, outputs: Tensor) -> Tensor:

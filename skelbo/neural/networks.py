@@ -192,9 +192,11 @@ class AutoEncoder(nn.Module):
         return Posterior(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return the outputs at z (n_draws, n_samples, n_latents), (.., n_outputs)."""
-        outputs = self.decoder(z.reshape(-1, self.n_latents))
-        outputs = outputs.view(*z.shape[:-1], -1)
+        """Return the outputs at z (..., n_latents), shape (..., n_outputs)."""
+        if z.ndim == 2:
+            outputs = self.decoder(z)
+        else:
+            outputs = self.decoder(z.reshape(-1, self.n_latents)).view(*z.shape[:-1], -1)
         return outputs if self.centred else outputs + self.likelihood.offset
 
     def forward(self, targets: Tensor, mask: Tensor | None = None) -> Posterior:
