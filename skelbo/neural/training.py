@@ -292,13 +292,10 @@ class VAENet(NeuralNet):
         n, d = batch.n_samples, self.module_.n_latents
         repeats = max(1, min(16, HELD_OUT_DRAWS // n))
         generator = torch.Generator().manual_seed(n)
-        bounds = []
-        for _ in range(repeats):
-            noise = torch.randn(self.objective.n_draws, n, d, generator=generator)
-            noise = noise.to(batch.targets)
-            estimate = self.objective(self.module_, batch, noise, self.beta)
-            bounds.append(estimate.bound)
-        self.held_out_bounds_ = torch.stack(bounds).mean(0)
+        copies = batch.map(lambda tensor: tensor.repeat(repeats, *[1] * (tensor.ndim - 1)))
+        noise = torch.randn(self.objective.n_draws, copies.n_samples, d, generator=generator)
+        estimate = self.objective(self.module_, copies, noise.to(batch.targets), self.beta)
+        self.held_out_bounds_ = estimate.bound.view(repeats, n).mean(0)
         if self.beta != 1 and self.objective.name == "elbo":
             # What is climbed is what decides when to stop.
             kl = self.module_.encode(batch.targets, batch.mask).kl()
