@@ -335,6 +335,8 @@ class VAEEstimator(LatentVariableEstimator):
         step = -(-len(X) // JUDGED_ROWS) if streamed else 1
         judged = X[::step], None if weights is None else weights[::step]
         warm = self.warm_start and hasattr(self, "net_")
+        if warm:
+            self._check_same_shape(X)
         rng = random_stream(self.random_state)
         columns = self._columns if warm else Columns.read(X, weights, self.likelihood)
         columns.check(X)
@@ -410,6 +412,15 @@ class VAEEstimator(LatentVariableEstimator):
         if weights is not None and weights.min() == weights.max():
             return X, None  # only ratios matter to a mean
         return X, weights
+
+    def _check_same_shape(self, X) -> None:
+        """Refuse to go on from a fit of another shape."""
+        before = self._columns.n_features, self.net_.module_.n_latents
+        if (X.shape[1], self.n_components) != before:
+            raise ValueError(
+                f"warm_start=True got {X.shape[1]} columns and n_components={self.n_components}, "
+                f"expected the {before[0]} and {before[1]} of the last fit; use warm_start=False."
+            )
 
     def _device(self) -> str:
         if self.device != "auto":

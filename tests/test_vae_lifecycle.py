@@ -174,6 +174,12 @@ def test_warm_start_goes_on_where_the_fit_ended():
     assert small(max_iter=1, lr=1e-6).fit(IRIS).lower_bound_ < before - 1
 
 
+def test_warm_start_needs_the_same_shape():
+    model = small(warm_start=True).fit(IRIS)
+    with pytest.raises(ValueError, match="expected the 4 and 2 of the last fit"):
+        model.set_params(n_components=3).fit(IRIS)
+
+
 def test_partial_fit_climbs_pass_by_pass():
     model = small(lr=1e-2)
     for _ in range(40):
