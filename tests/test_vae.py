@@ -217,7 +217,7 @@ def test_probabilities_of_all_bit_patterns_add_up_to_one():
 def test_change_of_units(noise):
     """log p(c x + b) = log p(x) - p log c, and the latents stay."""
     model = small(noise=noise, max_iter=20).fit(IRIS)
-    for c, b in [(1e-6, 0.0), (1e6, 0.0), (1.0, 1e6)]:
+    for c, b in [(1e-6, 0.0), (1e6, 0.0), (1.0, 1e6), (1e-200, 0.0)]:
         other = small(noise=noise, max_iter=20).fit(c * IRIS + b)
         expected = model.score_samples(IRIS) - 4 * np.log(c)
         np.testing.assert_allclose(other.score_samples(c * IRIS + b), expected, atol=1e-4)
@@ -404,6 +404,7 @@ def test_integer_weights_move_the_fit_as_repetition_does():
         (IRIS, {"likelihood": "gamma"}, "likelihood"),
         (np.where(IRIS > 7, np.inf, IRIS), {}, "infinity"),
         (np.where([0, 0, 1, 0], np.nan, IRIS), {}, "column 2 of X has no observed cell"),
+        (IRIS * 1e300, {}, "column 0 of X has values too large"),
         (IRIS[:1], {}, "1 sample"),
         (IRIS, {"objective": "iwae", "gradient": "score_function"}, "use gradient='dreg'"),
         (IRIS[:5], {"early_stopping": True}, "would hold out 0 of 5 rows"),

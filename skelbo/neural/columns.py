@@ -91,7 +91,14 @@ class Columns:
                 "column."
             )
         _check_support(X, kinds)
-        mean, scale = _moments(X, weights)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, scale = _moments(X, weights)
+            wide = np.flatnonzero(~np.isfinite(scale**2))
+        if wide.size:
+            raise ValueError(
+                f"column {wide[0]} of X has values too large to square in float64, expected a "
+                "finite variance; rescale the column."
+            )
         gaussian = kinds == "gaussian"
         return cls(
             kinds,
@@ -202,19 +209,23 @@ def _check_block(X: np.ndarray, kinds: np.ndarray, first_row: int) -> None:
 
 
 def _moments(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of the observed cells, in two passes."""
+    """Return mean and standard deviation of the observed cells, in three passes."""
     p = X.shape[1]
-    total, first, second = np.zeros(p), np.zeros(p), np.zeros(p)
+    total, first, second, largest = (np.zeros(p) for _ in range(4))
+    for values, _ in _weighted(X, None):
+        largest = np.maximum(largest, np.abs(values).max(axis=0))
+    # In units of the largest cell no square of a tiny one is lost.
+    unit = np.where(largest > 0, largest, 1.0)
     for values, share in _weighted(X, weights):
         total += share.sum(axis=0)
-        first += (share * values).sum(axis=0)
+        first += (share * (values / unit)).sum(axis=0)
     mean = first / total
     for values, share in _weighted(X, weights):
-        second += (share * (values - mean) ** 2).sum(axis=0)
+        second += (share * (values / unit - mean) ** 2).sum(axis=0)
     scale = np.sqrt(second / total)
     # Rounding of a constant column is not spread.
     constant = scale <= 8 * np.finfo(X.dtype).eps * np.abs(mean)
-    return mean, np.where(constant, 0.0, scale)
+    return mean * unit, np.where(constant, 0.0, scale * unit)
 
 
 def _weighted(X: np.ndarray, weights: np.ndarray | None):
