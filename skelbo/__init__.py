@@ -15,7 +15,10 @@ _MODULES = {
     "ELBOMonitor": "skelbo.callbacks",
     "ElboTerms": "skelbo.elbo",
     "GaussianMLE": "skelbo.gaussian_mle",
+    "ImportanceWarning": "skelbo.neural.importance",
+    "NoiseFloorWarning": "skelbo.vae",
     "SingularCovarianceWarning": "skelbo.gaussian.regularization",
+    "VAEEstimator": "skelbo.vae",
 }
 
 __all__ = [
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from skelbo.gaussian.regularization import SingularCovarianceWarning
     from skelbo.gaussian_mixture import EMGaussianMixture
     from skelbo.gaussian_mle import GaussianMLE
+    from skelbo.neural.importance import ImportanceWarning
+    from skelbo.vae import NoiseFloorWarning, VAEEstimator
 
 
 def __getattr__(name: str):

@@ -1,0 +1,179 @@
+"""How much slower than a bare PyTorch loop is an epoch of VAEEstimator?
+
+Side by side in one run: a hand-written loop (data in memory, fused Adam, no DataLoader), the
+estimator, skorch as it comes (the same networks and loss as a plain NeuralNet), and pythae if it is
+installed. Prints milliseconds per epoch and ratios to the bare loop.
+
+    python benchmarks/bench_vae.py [--rows 10000] [--repeats 5] [--device cpu]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import time
+import warnings
+
+import numpy as np
+import torch
+from torch import nn
+
+from skelbo import VAEEstimator
+
+warnings.simplefilter("ignore")
+
+# (columns, hidden layers, latents, batch size)
+CASES = [
+    (20, (64, 64), 4, 128),
+    (20, (64, 64), 4, 1000),
+    (64, (128, 128), 8, 128),
+    (64, (128, 128), 8, 1000),
+    (784, (500,), 20, 128),
+    (784, (500,), 20, 1000),
+]
+
+
+def perceptron(sizes):
+    layers = []
+    for n, m in itertools.pairwise(sizes):
+        layers += [nn.Linear(n, m), nn.ReLU()]
+    return nn.Sequential(*layers[:-1])
+
+
+class PlainVAE(nn.Module):
+    """What a tutorial writes: both networks and one learned noise variance per column."""
+
+    def __init__(self, p, hidden, d):
+        super().__init__()
+        self.encoder = perceptron((p, *hidden, 2 * d))
+        self.decoder = perceptron((d, *hidden[::-1], p))
+        self.log_noise = nn.Parameter(torch.zeros(p))
+
+    def forward(self, x):
+        mean, log_variance = self.encoder(x).chunk(2, dim=-1)
+        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        return self.decoder(z), mean, log_variance
+
+    def loss(self, x, outputs):
+        decoded, mean, log_variance = outputs
+        squares = (x - decoded) ** 2
+        nll = 0.5 * (squares / self.log_noise.exp() + self.log_noise + math.log(2 * math.pi))
+        kl = 0.5 * (mean**2 + log_variance.exp() - 1 - log_variance)
+        return (nll.sum(-1) + kl.sum(-1)).mean()
+
+
+def bare_loop(X, hidden, d, batch_size, device):
+    data = torch.as_tensor(X, device=device)
+    model = PlainVAE(X.shape[1], hidden, d).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+
+    def epoch():
+        total = torch.zeros((), device=device)
+        for index in torch.randperm(len(data), device=device).split(batch_size):
+            x = data[index]
+            loss = model.loss(x, model(x))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(x)
+        return total.item()
+
+    return epoch
+
+
+def ours(X, hidden, d, batch_size, device):
+    options = {"hidden_layer_sizes": hidden, "batch_size": batch_size, "device": device}
+    model = VAEEstimator(d, **options, max_iter=1, early_stopping=False, random_state=0).fit(X)
+    net = model.net_
+    net.module_.train()
+    from skelbo.neural.batches import TableRows, as_batch
+
+    batch = as_batch(X, model._columns, net.module_.likelihood.offset)
+    rows = TableRows(batch, None, batch_size)
+    return lambda: net.fit_loop(rows, epochs=1)
+
+
+def stock_skorch(X, hidden, d, batch_size, device):
+    from skorch import NeuralNet
+
+    class Net(NeuralNet):
+        def get_loss(self, y_pred, y_true, X=None, training=False):
+            return self.module_.loss(X.to(self.device), y_pred)
+
+    net = Net(
+        PlainVAE(X.shape[1], hidden, d),
+        criterion=nn.Identity,
+        optimizer=torch.optim.Adam,
+        lr=1e-3,
+        batch_size=batch_size,
+        iterator_train__shuffle=True,
+        train_split=None,
+        verbose=0,
+        device=device,
+    ).initialize()
+    return lambda: net.fit_loop(X, epochs=1)
+
+
+def pythae(X, hidden, d, batch_size, device):
+    from pythae.data.datasets import BaseDataset
+    from pythae.models import VAE, VAEConfig
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    config = VAEConfig(input_dim=(X.shape[1],), latent_dim=d)
+    data = BaseDataset(torch.as_tensor(X), torch.zeros(len(X)))
+    training = BaseTrainerConfig(
+        output_dir="pythae_output", num_epochs=1, per_device_train_batch_size=batch_size
+    )
+    trainer = BaseTrainer(VAE(config), data, training_config=training)
+    trainer.prepare_training()
+    return lambda: trainer.train_step(1)
+
+
+def interleaved(epochs, repeats, device):
+    """Return the best time of each, taken in turns: a busy machine then slows all alike."""
+    best = dict.fromkeys(epochs, math.inf)
+    for _ in range(repeats):
+        for name, epoch in epochs.items():
+            if device == "cuda":
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            epoch()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            best[name] = min(best[name], time.perf_counter() - start)
+    return best
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--device", default="cpu")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    print(f"torch {torch.__version__}, {args.device}, one thread, n = {args.rows}, float32")
+    print(f"{'net':>18} {'batch':>6} {'bare ms':>9} {'ours':>7} {'skorch':>7} {'pythae':>7}")
+    for p, hidden, d, batch_size in CASES:
+        X = np.random.default_rng(0).normal(size=(args.rows, p)).astype(np.float32)
+        epochs = {}
+        for make in (bare_loop, ours, stock_skorch, pythae):
+            try:
+                epochs[make.__name__] = make(X, hidden, d, batch_size, args.device)
+            except ImportError:
+                continue
+        for epoch in epochs.values():
+            epoch()
+        best = interleaved(epochs, args.repeats, args.device)
+        bare = best["bare_loop"]
+        ratio = {k: f"{v / bare:.2f}x" for k, v in best.items()}
+        sizes = "-".join(map(str, (p, *hidden, d)))
+        print(
+            f"{sizes:>18} {batch_size:>6} {1e3 * bare:>9.1f} {ratio['ours']:>7} "
+            f"{ratio['stock_skorch']:>7} {ratio.get('pythae', '-'):>7}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

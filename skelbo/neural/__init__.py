@@ -1,0 +1,1 @@
+"""What a variational auto-encoder is made of: columns, likelihoods, networks, objectives."""

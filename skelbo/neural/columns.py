@@ -1,0 +1,248 @@
+"""The columns of a table: what each one is, and the units in which a network sees it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+KINDS = ("gaussian", "bernoulli", "poisson", "categorical")
+# `likelihood="auto"` reads integers 0 .. 9 as codes, provided each code has rows enough to count.
+MAX_AUTO_CATEGORIES = 10
+ROWS_PER_CATEGORY = 10
+# Probabilities and rates at the data mean are kept this far from their limits.
+MARGIN = 1e-3
+BLOCK_ROWS = 2**16
+
+EXPECTED = {
+    "bernoulli": "0 or 1; binarise the column, X > threshold",
+    "poisson": "counts 0, 1, 2, ...; round the column",
+    "categorical": "integer codes 0, 1, 2, ...; encode the column, with OrdinalEncoder say",
+}
+
+
+@dataclass(frozen=True)
+class Columns:
+    r"""Kind, centre and scale of each column.
+
+    A Gaussian column is seen as :math:`u = (x - c) / s`, so that
+    :math:`\log p(x) = \log p(u) - \log s`; all others are seen as they are, with s = 1.
+
+    Attributes
+    ----------
+    kinds : ndarray of str, shape (n_features,)
+        One of `KINDS` each.
+    center, scale : ndarray of shape (n_features,)
+        Mean and standard deviation of the observed cells if Gaussian, else 0 and 1.
+    mean : ndarray of shape (n_features,)
+        Mean of the observed cells.
+    frequencies : tuple of ndarray
+        Relative frequencies of the codes of each categorical column, in order.
+    has_missing : bool
+        Whether a cell was missing when the columns were read.
+    constant : ndarray of bool, shape (n_features,)
+        Whether all observed cells were the same.
+
+    Examples
+    --------
+    >>> X = np.array([[1.5, 0.0], [2.5, 1.0], [3.5, 1.0]])
+    >>> columns = Columns.read(X, None, "auto")
+    >>> columns.kinds.tolist()
+    ['gaussian', 'bernoulli']
+    >>> columns.standardize(X[:3])[:, 0].round(3)
+    array([-1.225,  0.   ,  1.225])
+    """
+
+    kinds: np.ndarray
+    center: np.ndarray
+    scale: np.ndarray
+    mean: np.ndarray
+    frequencies: tuple[np.ndarray, ...]
+    has_missing: bool
+    constant: np.ndarray
+
+    @classmethod
+    def read(cls, X: np.ndarray, weights: np.ndarray | None, likelihood: Any) -> Columns:
+        """Read the columns off a table.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+        weights : ndarray of shape (n_samples,) or None
+            Frequency weights.
+        likelihood : str or sequence of str
+            One of `KINDS` or ``"auto"``, for all columns or one for each.
+
+        Returns
+        -------
+        Columns
+            Statistics in float64.
+        """
+        kinds = _kinds(X, likelihood)
+        observed = sum((~np.isnan(block)).sum(axis=0) for block in _blocks(X))
+        empty = np.flatnonzero(observed == 0)
+        if empty.size:
+            raise ValueError(
+                f"column {empty[0]} of X has no observed cell, expected at least one; drop the "
+                "column."
+            )
+        _check_support(X, kinds)
+        with np.errstate(over="ignore", invalid="ignore"):
+            mean, scale = _moments(X, weights)
+            wide = np.flatnonzero(~np.isfinite(scale**2))
+        if wide.size:
+            raise ValueError(
+                f"column {wide[0]} of X has values too large to square in float64, expected a "
+                "finite variance; rescale the column."
+            )
+        gaussian = kinds == "gaussian"
+        return cls(
+            kinds,
+            np.where(gaussian, mean, 0.0),
+            np.where(gaussian & (scale > 0), scale, 1.0),
+            mean,
+            tuple(_frequencies(X[:, j], weights) for j in np.flatnonzero(kinds == "categorical")),
+            bool(np.any(observed < len(X))),
+            scale == 0,
+        )
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns."""
+        return len(self.kinds)
+
+    @cached_property
+    def categories(self) -> np.ndarray:
+        """Number of codes of each categorical column."""
+        return np.array([len(f) for f in self.frequencies], dtype=int)
+
+    def check(self, X: np.ndarray) -> None:
+        """Refuse values that the likelihoods give no probability, such as 0.5 for a count."""
+        _check_support(X, self.kinds)
+        for j, size in zip(
+            np.flatnonzero(self.kinds == "categorical"), self.categories, strict=True
+        ):
+            if np.nanmax(X[:, j], initial=0) >= size:
+                raise ValueError(
+                    f"column {j} of X has the code {np.nanmax(X[:, j]):g}, expected one of the "
+                    f"{size} codes 0 .. {size - 1} seen in fit; fit again with rows of that code."
+                )
+
+    def standardize(self, X: np.ndarray) -> np.ndarray:
+        """Return the rows in the units of the network, float64, missing cells kept."""
+        # Centred in float64: an offset of 1e8 must not eat the digits of a float32 network.
+        return (np.asarray(X, dtype=np.float64) - self.center) / self.scale
+
+    def restore(self, U: np.ndarray) -> np.ndarray:
+        """Return rows in the units of the data, float64."""
+        return np.asarray(U, dtype=np.float64) * self.scale + self.center
+
+    def log_jacobian(self, X: np.ndarray) -> np.ndarray:
+        """Return log |du/dx| over the observed cells of each row, shape (n_samples,)."""
+        log_scale = np.log(self.scale)
+        missing = np.isnan(X)
+        if not missing.any():
+            return np.full(len(X), -log_scale.sum())
+        return -(~missing @ log_scale)
+
+
+def _kinds(X: np.ndarray, likelihood: Any) -> np.ndarray:
+    names = [likelihood] * X.shape[1] if isinstance(likelihood, str) else list(likelihood)
+    if len(names) != X.shape[1] or not set(names) <= {*KINDS, "auto"}:
+        raise ValueError(
+            f"likelihood={likelihood!r} does not name one of {[*KINDS, 'auto']} for each of the "
+            f"{X.shape[1]} columns of X; give one name for all columns or a list of that length."
+        )
+    return np.array(
+        [_detect(X[:, j]) if name == "auto" else name for j, name in enumerate(names)], dtype="<U11"
+    )
+
+
+def _detect(column: np.ndarray) -> str:
+    """Choose a likelihood: two codes 0 and 1, a few codes 0 .. K-1, or a density."""
+    observed = column[~np.isnan(column)]
+    # Most columns are continuous: a glance at the first values spares sorting all of them.
+    if not observed.size or np.any(observed[:100] != np.floor(observed[:100])):
+        return "gaussian"
+    values = np.unique(observed)
+    if np.any(values != np.floor(values)) or values[0] < 0 or len(values) < 2:
+        return "gaussian"
+    if values[-1] == 1:
+        return "bernoulli"
+    few = values[-1] < MAX_AUTO_CATEGORIES
+    return "categorical" if few and len(observed) >= ROWS_PER_CATEGORY * len(values) else "gaussian"
+
+
+def _blocks(X: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the rows in blocks: a table may be a memory map larger than memory."""
+    for start in range(0, len(X), BLOCK_ROWS):
+        yield X[start : start + BLOCK_ROWS]
+
+
+def _check_support(X: np.ndarray, kinds: np.ndarray) -> None:
+    if not np.all(kinds == "gaussian"):
+        for number, block in enumerate(_blocks(X)):
+            _check_block(block, kinds, number * BLOCK_ROWS)
+
+
+def _check_block(X: np.ndarray, kinds: np.ndarray, first_row: int) -> None:
+    for kind, expected in EXPECTED.items():
+        chosen = np.flatnonzero(kinds == kind)
+        values = X[:, chosen]
+        with np.errstate(invalid="ignore"):
+            bad = (values < 0) | (values != np.floor(values))
+            if kind == "bernoulli":
+                bad |= values > 1
+        bad &= ~np.isnan(values)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            negative = "Negative values in data: " if values[row, column] < 0 else ""
+            raise ValueError(
+                f"{negative}column {chosen[column]} of X has the value "
+                f"{values[row, column]:g} in row {first_row + row}, but likelihood {kind!r} "
+                f"expected {expected}, or use likelihood='gaussian'."
+            )
+
+
+def _moments(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation of the observed cells, in three passes."""
+    p = X.shape[1]
+    total, first, second, largest = (np.zeros(p) for _ in range(4))
+    for values, _ in _weighted(X, None):
+        largest = np.maximum(largest, np.abs(values).max(axis=0))
+    # In units of the largest cell no square of a tiny one is lost.
+    unit = np.where(largest > 0, largest, 1.0)
+    for values, share in _weighted(X, weights):
+        total += share.sum(axis=0)
+        first += (share * (values / unit)).sum(axis=0)
+    mean = first / total
+    for values, share in _weighted(X, weights):
+        second += (share * (values / unit - mean) ** 2).sum(axis=0)
+    scale = np.sqrt(second / total)
+    # Rounding of a constant column is not spread.
+    constant = scale <= 8 * np.finfo(X.dtype).eps * np.abs(mean)
+    return mean * unit, np.where(constant, 0.0, scale * unit)
+
+
+def _weighted(X: np.ndarray, weights: np.ndarray | None):
+    """Yield blocks of rows, zero where missing, with the weight of each cell."""
+    start = 0
+    for block in _blocks(X):
+        missing = np.isnan(block)
+        share = (~missing).astype(np.float64)
+        if weights is not None:
+            share *= weights[start : start + len(block), None]
+        yield np.where(missing, 0.0, block).astype(np.float64), share
+        start += len(block)
+
+
+def _frequencies(column: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    observed = ~np.isnan(column)
+    counts = np.bincount(
+        column[observed].astype(int), None if weights is None else weights[observed]
+    )
+    return counts / counts.sum()
