@@ -26,7 +26,10 @@ __all__ = [
     "EMGaussianMixture",
     "ElboTerms",
     "GaussianMLE",
+    "ImportanceWarning",
+    "NoiseFloorWarning",
     "SingularCovarianceWarning",
+    "VAEEstimator",
     "__version__",
 ]
 

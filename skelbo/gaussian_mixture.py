@@ -420,7 +420,7 @@ class EMGaussianMixture(LatentVariableEstimator):
                 "warm_start=False to begin anew."
             )
         covariance = STRUCTURES[self.covariance_type].from_published(
-            self.covariances_, self.precisions_cholesky_, K, p
+            self.precisions_cholesky_, K, p
         )
         means = np.asarray(self.means_, dtype=np.float64) - origin
         weights = np.asarray(self.weights_, dtype=np.float64)

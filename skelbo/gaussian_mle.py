@@ -239,9 +239,7 @@ class GaussianMLE(LatentVariableEstimator):
     def _components(self) -> Components:
         """Rebuild the Gaussian, about its own mean, from the public attributes."""
         p = len(self.mean_)
-        covariance = STRUCTURES[self.covariance_type].from_published(
-            self.covariance_, self.precision_cholesky_, 1, p
-        )
+        covariance = STRUCTURES[self.covariance_type].from_published(self.precision_cholesky_, 1, p)
         return Components(np.zeros((1, p)), covariance)
 
     @property

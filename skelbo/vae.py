@@ -17,7 +17,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import LRScheduler
 
-from skelbo.estimator import LatentVariableEstimator, Progress, random_stream
+from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.neural import persistence
 from skelbo.neural.batches import TableRows, as_batch
 from skelbo.neural.columns import KINDS, Columns
@@ -29,6 +29,7 @@ from skelbo.neural.refinement import Refinement, refine
 from skelbo.neural.stopping import Levelling, Plateau, Report
 from skelbo.neural.streaming import StreamedRows
 from skelbo.neural.training import VAENet, optimizer_options
+from skelbo.progress import Progress
 
 # `early_stopping="auto"` holds rows out where at least this many are left to judge by.
 MIN_HELD_OUT = 20
@@ -191,7 +192,7 @@ class VAEEstimator(LatentVariableEstimator):
 
     References
     ----------
-    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, section 5. Kingma and Welling
+    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, Algorithm 2. Kingma and Welling
     (2014), *Auto-Encoding Variational Bayes*.
 
     Examples

@@ -40,10 +40,10 @@ class GaussianMixture(EMGaussianMixture):
     """
 
     def _set_parameters(self, params):
-        self.weights_, self.means_, covariances, self.precisions_cholesky_ = params
+        self.weights_, self.means_, _, self.precisions_cholesky_ = params
         K, p = self.means_.shape
         structure = STRUCTURES[self.covariance_type]
-        rebuilt = structure.from_published(covariances, self.precisions_cholesky_, K, p)
+        rebuilt = structure.from_published(self.precisions_cholesky_, K, p)
         for name, array in rebuilt.published().items():
             setattr(self, name, array.astype(self.means_.dtype))
 

@@ -39,14 +39,12 @@ class Dense(Covariance):
         return cls(np.linalg.inv(inverses), factors, np.zeros(len(factors), dtype=bool))
 
     @classmethod
-    def from_published(cls, covariances, factors, n_components, p):
+    def from_published(cls, factors, n_components, p):
         """Give shared axes their place back."""
         shape = (1 if cls.pooled else n_components, p, p)
-        return cls(
-            np.asarray(covariances, dtype=np.float64).reshape(shape),
-            np.asarray(factors, dtype=np.float64).reshape(shape),
-            np.zeros(shape[0], dtype=bool),
-        )
+        factors = np.asarray(factors, dtype=np.float64).reshape(shape)
+        lower = precision_factors(factors.swapaxes(1, 2)).swapaxes(1, 2)
+        return cls(lower @ lower.swapaxes(1, 2), factors, np.zeros(shape[0], dtype=bool))
 
     @classmethod
     def from_vector(cls, vector, n_components, units):

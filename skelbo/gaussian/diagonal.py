@@ -47,8 +47,8 @@ class Diagonal(Covariance):
         return cls._from_variances(1 / np.asarray(precisions, dtype=float).reshape(shape))
 
     @classmethod
-    def from_published(cls, covariances, factors, n_components, p):
-        """Rebuild from the factors alone: in float32 a variance may underflow where they do not."""
+    def from_published(cls, factors, n_components, p):
+        """Give shared axes their place back."""
         shape = (1 if cls.pooled else n_components, 1 if cls.mixed else p)
         factors = np.asarray(factors, dtype=np.float64).reshape(shape)
         return cls(factors**-2, factors, np.zeros(shape[0], dtype=bool))

@@ -116,8 +116,12 @@ class Covariance(ABC):
 
     @classmethod
     @abstractmethod
-    def from_published(cls, covariances, factors, n_components: int, p: int) -> Covariance:
-        """Rebuild from the public arrays of a fitted estimator."""
+    def from_published(cls, factors: np.ndarray, n_components: int, p: int) -> Covariance:
+        """Rebuild from the public factors of a fitted estimator.
+
+        They alone are enough, and in float32 they are the ones that hold the digits: a singular
+        matrix's variances do not.
+        """
 
     def _public(self, array: np.ndarray) -> np.ndarray:
         array = array[0] if self.pooled else array
