@@ -1,0 +1,78 @@
+r"""Gaussian factor analysis of complete data: everything is in the covariance of the columns.
+
+Given the noise variances :math:`\Psi` the best loadings are principal axes of
+:math:`\Psi^{-1/2} C\, \Psi^{-1/2}`; the profile likelihood climbs over :math:`\Psi` alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import linalg
+
+from skelbo.models.likelihoods import LOG_2PI
+
+
+class GaussianProfile:
+    """EM for the noise variances, the loadings being at their best at every step.
+
+    Parameters
+    ----------
+    covariance : ndarray of shape (n_features, n_features)
+        Of the data, divided by n; about zero if no intercept is fitted.
+    n_latents : int
+    floor : ndarray of shape (n_features,)
+        Smallest noise variances.
+    isotropic : bool
+        One noise variance for all columns: probabilistic PCA, a closed form.
+
+    References
+    ----------
+    Tipping and Bishop (1999); Zhao, Yu and Jiang (2008), *ML estimation for factor analysis: EM or
+    non-EM?*
+    """
+
+    def __init__(self, covariance, n_latents, floor, isotropic):
+        self.covariance, self.n_latents = covariance, n_latents
+        self.floor, self.isotropic = floor, isotropic
+
+    def start(self) -> np.ndarray:
+        """Return the first noise variances, (p,)."""
+        p, variances = len(self.covariance), np.diagonal(self.covariance)
+        if self.isotropic:
+            values = np.linalg.eigvalsh(self.covariance)[: p - self.n_latents]
+            rest = values.mean() if values.size else 0.0
+            return np.full(p, max(rest, self.floor.mean()))
+        return np.maximum(0.5 * variances, self.floor)
+
+    def e_step(self, noise):
+        """Return the log-likelihood per row at the best loadings, and those loadings."""
+        units = np.sqrt(noise)
+        p = len(noise)
+        values, vectors = linalg.eigh(
+            self.covariance / (units[:, None] * units),
+            subset_by_index=(p - self.n_latents, p - 1),
+            check_finite=False,
+        )
+        size = np.maximum(values - 1, 0.0)
+        loadings = units[:, None] * vectors[:, ::-1] * np.sqrt(size[::-1])
+        trace = (np.diagonal(self.covariance) / noise).sum()
+        log_det = np.log(noise).sum() + np.log1p(size).sum()
+        fit = trace - (size / (1 + size) * values).sum()
+        return -0.5 * (p * LOG_2PI + log_det + fit), loadings
+
+    def m_step(self, loadings, noise):
+        """Return the noise variances that these loadings leave."""
+        if self.isotropic:
+            return noise
+        rest = np.diagonal(self.covariance) - (loadings**2).sum(1)
+        return np.maximum(rest, self.floor)
+
+    def to_vector(self, noise):
+        """Return unconstrained coordinates."""
+        return np.log(noise)
+
+    def from_vector(self, vector):
+        """Return the noise variances of coordinates."""
+        if np.any(vector > 700):
+            return None
+        return np.maximum(np.exp(vector), self.floor)
