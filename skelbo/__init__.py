@@ -15,7 +15,9 @@ _MODULES = {
     "ELBOMonitor": "skelbo.callbacks",
     "ElboTerms": "skelbo.elbo",
     "GaussianMLE": "skelbo.gaussian_mle",
+    "MCEM": "skelbo.mcem",
     "SingularCovarianceWarning": "skelbo.gaussian.regularization",
+    "VariationalEM": "skelbo.variational_em",
 }
 
 __all__ = ["__version__", *_MODULES]
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from skelbo.gaussian.regularization import SingularCovarianceWarning
     from skelbo.gaussian_mixture import EMGaussianMixture
     from skelbo.gaussian_mle import GaussianMLE
+    from skelbo.mcem import MCEM
+    from skelbo.variational_em import VariationalEM
 
 
 def __getattr__(name: str):

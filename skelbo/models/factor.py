@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from skelbo.models.column_fit import maximize_columns, predictor_variance
+from skelbo.models.column_scores import complete_information, complete_scores
+from skelbo.models.gaussian_factor import GaussianProfile
 from skelbo.models.likelihoods import LIKELIHOODS, LOG_2PI, Likelihood
 from skelbo.models.model import LatentVariableModel
 
@@ -123,9 +125,18 @@ class FactorJoint:
         log_joint = self._known(value).sum(-1) + self.base + self.log_prior(Z)
         return log_joint, self._known(slope) @ self.loadings - Z
 
-    def draw_prior(self, shape, rng):
-        """Draw z from the prior."""
-        return rng.standard_normal((*shape, self.loadings.shape[1]))
+    @property
+    def gaussian(self) -> bool:
+        """Whether p(z | x) is a Gaussian, which `start` then gives exactly."""
+        return self.likelihood.has_noise
+
+    def spread(self, normal, centre, root):
+        """Turn standard normals (S, n or 1, d) into draws that cover the prior."""
+        return np.broadcast_to(normal, (len(normal), *centre.shape))
+
+    def log_spread(self, Z, centre, squares, log_det):
+        """Return the log-density of `spread`, (S, n)."""
+        return self.log_prior(Z)
 
     def _known(self, cells):
         return cells if self.observed is None else cells * self.observed
@@ -306,6 +317,22 @@ class FactorModel(LatentVariableModel):
             "intercepts": theta["intercepts"] + loadings @ centre,
         }
 
+    def profile(self, X, weights):
+        """Return the profile likelihood of the noise variances where it exists, else None.
+
+        It does for the Gaussian likelihood of complete rows: the covariance of X is sufficient.
+        """
+        if not self._kind.has_noise or np.isnan(X).any():
+            return None
+        share = weights / weights.sum()
+        centre = share @ X
+        residual = X - (centre if self.fit_intercept else 0.0)
+        covariance = (share[:, None] * residual).T @ residual
+        intercepts = centre if self.fit_intercept else np.zeros(X.shape[1])
+        floor = noise_floor(X, weights)
+        isotropic = self.noise == "isotropic"
+        return GaussianProfile(covariance, intercepts, self.n_latents, floor, isotropic)
+
     # ------------------------------------------------------------- after fit
 
     def identify(self, theta, *, rotate=True):
@@ -326,6 +353,40 @@ class FactorModel(LatentVariableModel):
         p, d = theta["loadings"].shape
         count = p * d - d * (d - 1) // 2 + p * bool(self.fit_intercept)
         return count + np.size(theta.get("noise_variance", ()))
+
+    def rotation_free(self, X, posterior):
+        """Tell whether a rotation of z leaves the bound as it is."""
+        return posterior == "full" or (self._kind.has_noise and not np.isnan(X).any())
+
+    def scores(self, theta, X, Z):
+        """Return the gradient of log p(x, z; theta) in theta, (S, n, P)."""
+        return complete_scores(self, theta, X, Z)
+
+    def information(self, theta, X, Z, weights):
+        """Return minus the Hessian of E log p(x, z; theta) in theta, (P, P)."""
+        return complete_information(self, theta, X, Z, weights)
+
+    def constraint_jacobian(self, theta):
+        """Return the gradients of what settles the rotation: W' D W diagonal, b if not fitted."""
+        W, names = theta["loadings"], list(theta)
+        (p, d), noise = W.shape, np.broadcast_to(theta.get("noise_variance", 1.0), len(W))
+        rows = []
+        for a in range(d):
+            for b in range(a + 1, d):
+                gradient = {name: np.zeros(np.shape(theta[name])) for name in names}
+                gradient["loadings"][:, a] = W[:, b] / noise
+                gradient["loadings"][:, b] = W[:, a] / noise
+                if np.ndim(theta.get("noise_variance", 1.0)):
+                    gradient["noise_variance"] = -W[:, a] * W[:, b] / noise**2
+                rows.append(np.concatenate([gradient[name].ravel() for name in names]))
+        return np.array(rows + self._frozen(theta)).reshape(-1, sum(np.size(theta[k]) for k in names))
+
+    def _frozen(self, theta):
+        if self.fit_intercept:
+            return []
+        first = sum(np.size(theta[name]) for name in list(theta)[: list(theta).index("intercepts")])
+        size = sum(np.size(value) for value in theta.values())
+        return list(np.eye(size)[first : first + len(theta["intercepts"])])
 
     def mean(self, Z, theta):
         """Return E[x | z], (n, p)."""

@@ -19,6 +19,8 @@ class GaussianProfile:
     ----------
     covariance : ndarray of shape (n_features, n_features)
         Of the data, divided by n; about zero if no intercept is fitted.
+    intercepts : ndarray of shape (n_features,)
+        Means, or zeros.
     n_latents : int
     floor : ndarray of shape (n_features,)
         Smallest noise variances.
@@ -31,8 +33,8 @@ class GaussianProfile:
     non-EM?*
     """
 
-    def __init__(self, covariance, n_latents, floor, isotropic):
-        self.covariance, self.n_latents = covariance, n_latents
+    def __init__(self, covariance, intercepts, n_latents, floor, isotropic):
+        self.covariance, self.intercepts, self.n_latents = covariance, intercepts, n_latents
         self.floor, self.isotropic = floor, isotropic
 
     def start(self) -> np.ndarray:
@@ -76,3 +78,11 @@ class GaussianProfile:
         if np.any(vector > 700):
             return None
         return np.maximum(np.exp(vector), self.floor)
+
+    def theta(self, noise):
+        """Return the parameters of the model at these noise variances."""
+        return {
+            "loadings": self.e_step(noise)[1],
+            "intercepts": self.intercepts,
+            "noise_variance": np.asarray(noise[0]) if self.isotropic else noise,
+        }

@@ -1,0 +1,138 @@
+r"""Standard errors from the observed information of log p(X; theta), by Louis' formula.
+
+.. math:: I = \sum_i w_i \left\{ E[-\partial^2 \log p(x_i, z)] - \mathrm{Var}[s_i] \right\},
+    \quad s_i = \partial \log p(x_i, z), \quad z \sim p(z \mid x_i)
+
+The expectations run over the points that stand for the exact posterior, never over q: the Hessian of
+a variational bound is not an information matrix.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import linalg
+
+from skelbo.inference.draws import Draws
+from skelbo.inference.importance import BaseNoise, importance_draws
+from skelbo.inference.marginal import log_marginal
+
+# Beyond this many parameters the matrix is not formed, and standard errors are NaN.
+MAX_PARAMETERS = 1500
+# Floating-point operations, and cells, that the outer products of the scores may take.
+MAX_WORK, BLOCK_CELLS = 4e9, 2**22
+MIN_DRAWS, MAX_DRAWS = 40, 1000
+
+
+@dataclass(frozen=True)
+class Information:
+    """Sums over rows.
+
+    Attributes
+    ----------
+    observed : ndarray of shape (P, P)
+        Observed information.
+    monte_carlo : ndarray of shape (P, P)
+        Monte Carlo covariance of the score of log p(X).
+    """
+
+    observed: np.ndarray
+    monte_carlo: np.ndarray
+
+    def __add__(self, other: Information) -> Information:
+        return Information(self.observed + other.observed, self.monte_carlo + other.monte_carlo)
+
+
+def standard_errors(fitted, cases) -> dict[str, np.ndarray]:
+    """Return the standard error of every parameter of a fitted model, on the natural scale.
+
+    Parameters
+    ----------
+    fitted : FittedModel
+    cases : Cases
+        The rows of the fit.
+    """
+    size = sum(np.size(value) for value in fitted.theta.values())
+    if size > MAX_PARAMETERS:
+        return split(np.full(size, np.nan), fitted.theta)
+    noise = _noise(fitted, cases, size)
+    total = None
+    for rows in _blocks(fitted, cases, size, sum(noise.counts)):
+        joint = fitted.model.joint(cases.X[rows], fitted.theta)
+        draws = posterior_points(joint, noise)
+        part = louis(fitted.model, fitted.theta, cases.X[rows], cases.weights[rows], draws)
+        total = part if total is None else total + part
+    covariance = inverse_information(fitted, total.observed)
+    return split(_root(np.diagonal(covariance)), fitted.theta)
+
+
+def posterior_points(joint, noise: BaseNoise) -> Draws:
+    """Return weighted points that stand for p(z | x) of each row."""
+    draws = log_marginal(joint, noise)[2]
+    if draws is None:
+        return importance_draws(joint, *joint.start(), noise)[0]
+    return draws
+
+
+def louis(model, theta, X, weights, draws: Draws) -> Information:
+    """Return the observed information of some rows, and the Monte Carlo error of their score."""
+    scores = model.scores(theta, X, draws.Z)
+    S, n, P = scores.shape
+    share = draws.weights * weights
+    centred = scores - np.einsum("sn,snp->np", draws.weights, scores)
+    flat = (np.sqrt(share)[..., None] * centred).reshape(-1, P)
+    information = model.information(theta, X, draws.Z, share) - flat.T @ flat
+    if draws.exact:
+        return Information(information, np.zeros((P, P)))
+    errors = (weights[:, None] * draws.deviations(scores)).reshape(-1, P)
+    return Information(information, errors.T @ errors)
+
+
+def inverse_information(fitted, information) -> np.ndarray:
+    """Return the covariance of the estimates: the inverse on the directions that are identified.
+
+    A rotation of z changes nothing; what settles it is a constraint C theta = const, and the
+    covariance is N (N' I N)^-1 N' with N the null space of C.
+    """
+    constraint = fitted.model.constraint_jacobian(fitted.theta)
+    P = len(information)
+    free = linalg.null_space(constraint) if len(constraint) else np.eye(P)
+    # Parameters come in units of their own: scale, or the inverse loses digits.
+    units = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(information)), 1e-300))
+    basis = linalg.qr(free / units[:, None], mode="economic")[0] if len(constraint) else free
+    scaled = units[:, None] * information * units
+    reduced = basis.T @ scaled @ basis
+    try:
+        inverse = basis @ np.linalg.inv(reduced) @ basis.T
+    except np.linalg.LinAlgError:
+        return np.full((P, P), np.nan)
+    return units[:, None] * inverse * units
+
+
+def split(vector, theta) -> dict[str, np.ndarray]:
+    """Return a vector in the order of theta as a dict of its shapes."""
+    result, first = {}, 0
+    for name, value in theta.items():
+        size = np.size(value)
+        result[name] = vector[first : first + size].reshape(np.shape(value))
+        first += size
+    return result
+
+
+def _noise(fitted, cases, size) -> BaseNoise:
+    n_draws = int(np.clip(MAX_WORK / (2 * len(cases.X) * size**2), MIN_DRAWS, MAX_DRAWS))
+    rng = np.random.RandomState(fitted.seed)
+    return BaseNoise.draw(n_draws, fitted.model.n_latents, rng)
+
+
+def _blocks(fitted, cases, size, n_draws):
+    d = fitted.model.n_latents
+    points = max(n_draws, 61, 31**2 if d == 2 else 0, 2 ** min(d, 12))
+    rows = max(1, int(BLOCK_CELLS // (points * (size + cases.X.shape[1]))))
+    return (slice(first, first + rows) for first in range(0, len(cases.X), rows))
+
+
+def _root(variances):
+    with np.errstate(invalid="ignore"):
+        return np.sqrt(np.where(variances >= 0, variances, np.nan))
