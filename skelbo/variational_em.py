@@ -15,6 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 from skelbo.acceleration import Anderson
 from skelbo.elbo import Ascent, Restarts, ascend
 from skelbo.estimator import LatentVariableEstimator, Progress, random_stream
+from skelbo.inference.annealing import annealed_start
 from skelbo.inference.built_in import NAMES, adapt, build_model, check_params
 from skelbo.inference.cases import Cases
 from skelbo.inference.coordinates import Coordinates
@@ -218,8 +219,8 @@ class VariationalEM(LatentVariableEstimator):
         if self.params_init is not None:
             yield lambda: self._given(self.params_init, "params_init", model, cases, rng)
             return
-        anneal = self.annealing and hasattr(model, "annealed_start")
-        start = model.annealed_start if anneal else model.start
+        anneal = self.annealing and getattr(model, "closed_form", False)
+        start = partial(annealed_start, model) if anneal else model.start
         for number in range(self.n_init):
             yield partial(start, cases.X, cases.weights, rng, number)
 

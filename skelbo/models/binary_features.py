@@ -137,6 +137,7 @@ class BinaryFeatureModel(LatentVariableModel):
     """
 
     latent = "binary"
+    closed_form = True
     likelihood = "gaussian"
     _kind = LIKELIHOODS["gaussian"]
     constraints = {"noise_variance": "positive", "probabilities": "unit_interval"}

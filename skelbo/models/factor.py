@@ -264,6 +264,11 @@ class FactorModel(LatentVariableModel):
             share_of_ones = (share * np.where(known, X, 0)).sum(0) / total
             share_of_ones = np.clip(share_of_ones, 0.5 / total, 1 - 0.5 / total)
             centre = np.log(share_of_ones / (1 - share_of_ones)) * self.fit_intercept
+        # A mean-field q loses least along the axes in which the posteriors are widest apart; the
+        # bound's saddles between rotations cost it hundreds of iterations.
+        level = (share * np.where(known, X, 0.0)).sum(0) / total
+        pull = np.sqrt(self._kind.information(level, scale))[:, None] * loadings
+        loadings = loadings @ np.linalg.svd(pull, full_matrices=False)[2].T
         theta = {"loadings": loadings, "intercepts": centre}
         if self._kind.has_noise:
             noise = np.maximum(scale - (loadings**2).sum(1), 0.2 * scale)

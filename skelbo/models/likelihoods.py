@@ -55,6 +55,10 @@ class Likelihood(ABC):
         """Return a rough eta for x and the precision of it, for starts."""
 
     @abstractmethod
+    def information(self, level, variance) -> np.ndarray:
+        """Return what a cell tells of eta where x has this mean and variance."""
+
+    @abstractmethod
     def mean(self, eta) -> np.ndarray:
         """Return E[x | eta]."""
 
@@ -86,6 +90,10 @@ class Gaussian(Likelihood):
     def working(self, x, noise):
         """Return x itself."""
         return x, np.broadcast_to(1 / noise, x.shape)
+
+    def information(self, level, variance):
+        """Return the Fisher information of eta."""
+        return 1 / variance
 
     def mean(self, eta):
         """Return eta."""
@@ -122,6 +130,10 @@ class Poisson(Likelihood):
     def working(self, x, noise):
         """Return log(x + 1/2)."""
         return np.log(x + 0.5), x + 0.5
+
+    def information(self, level, variance):
+        """Return the Fisher information of eta."""
+        return level
 
     def mean(self, eta):
         """Return exp(eta)."""
@@ -164,6 +176,10 @@ class Bernoulli(Likelihood):
     def working(self, x, noise):
         """Return where Newton's method goes from eta = 0."""
         return 4 * x - 2, np.full(x.shape, 0.25)
+
+    def information(self, level, variance):
+        """Return the Fisher information of eta."""
+        return level * (1 - level)
 
     def mean(self, eta):
         """Return the probability of 1."""
