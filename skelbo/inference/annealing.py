@@ -9,8 +9,8 @@ from skelbo.inference.mean_field import all_states, fit_bernoulli
 
 # Chains that race for a start; steps of each, per latent and at most; the inverse temperatures that
 # they run through. Slower cooling is worse: features freeze in pairs while it is still hot.
-N_CHAINS, STEPS_PER_LATENT, MAX_STEPS = 4, 30, 200
-COLDEST, HOTTEST = 1.0, 0.1
+N_CHAINS, STEPS_PER_LATENT, MAX_STEPS = 8, 20, 120
+COLDEST, HOTTEST = 1.0, (0.1, 0.2)  # by turns: much noise needs less heat
 # Up to this many latents states are drawn exactly, beyond that by Gibbs sweeps.
 MAX_STATES = 10
 SWEEPS = 3
@@ -39,19 +39,20 @@ def annealed_start(model, X, weights, rng, number=0):
     """
     best, best_value = None, -np.inf
     n_steps = min(MAX_STEPS, STEPS_PER_LATENT * model.n_latents)
-    for _ in range(min(N_CHAINS, model.n_latents)):
-        theta = _chain(model, X, weights, rng, n_steps)
+    for chain in range(min(N_CHAINS, 2 * model.n_latents)):
+        heats = np.geomspace(HOTTEST[chain % 2], COLDEST, n_steps)
+        theta = _chain(model, X, weights, rng, heats)
         value = weights @ _bound(model.joint(X, theta))
         if best is None or value > best_value:
             best, best_value = theta, value
     return best
 
 
-def _chain(model, X, weights, rng, n_steps):
+def _chain(model, X, weights, rng, heats):
     theta = model.start(X, weights, rng, 0)
     Z = (rng.random_sample((len(X), model.n_latents)) < 0.5).astype(np.float64)
     draw = _draw_states if model.n_latents <= MAX_STATES else _sweep
-    for heat in np.geomspace(HOTTEST, COLDEST, n_steps):
+    for heat in heats:
         Z = draw(model.joint(X, theta), heat, rng, Z)
         theta = model.maximize(theta, X, weights[None], Z[None])
         theta["probabilities"] = np.clip(theta["probabilities"], 0.02, 0.98)

@@ -21,17 +21,22 @@ class Cases:
         float64, NaN where missing.
     weights : ndarray of shape (n_cases,)
         Positive.
+    index : ndarray of int, shape (n_samples,)
+        Which case a row of the table is; -1 where its weight is zero.
     """
 
     X: np.ndarray
     weights: np.ndarray
+    index: np.ndarray
 
     @classmethod
     def of_table(cls, X: np.ndarray, weights: np.ndarray | None) -> Cases:
         """Merge the rows of a table."""
         X = np.asarray(X, dtype=np.float64)
         weights = np.ones(len(X)) if weights is None else weights
-        X, weights = X[weights > 0], weights[weights > 0]
+        present = np.flatnonzero(weights > 0)
+        index = np.full(len(X), -1)
+        X, weights = X[present], weights[present]
         unseen = np.flatnonzero(np.isnan(X).all(axis=0))
         if unseen.size:
             raise ValueError(
@@ -44,7 +49,21 @@ class Cases:
         first = np.ones(len(keys), dtype=bool)
         first[1:] = np.any(keys[1:] != keys[:-1], axis=1)
         number = np.cumsum(first) - 1
-        return cls(X[order][first], np.bincount(number, weights[order]))
+        index[present[order]] = number
+        return cls(X[order][first], np.bincount(number, weights[order]), index)
+
+    def spread(self, n_rows: int) -> Cases:
+        """Return the same cases in about `n_rows` copies altogether, weights divided among them.
+
+        A frequent case deserves more draws than a rare one: every copy gets its own.
+        """
+        n_rows = min(max(n_rows, len(self.X)), int(np.ceil(self.total)))
+        copies = np.maximum(1, np.round(self.weights * n_rows / self.total)).astype(int)
+        first = np.cumsum(copies) - copies
+        index = np.where(self.index < 0, -1, first[self.index])
+        return Cases(
+            np.repeat(self.X, copies, axis=0), np.repeat(self.weights / copies, copies), index
+        )
 
     @property
     def total(self) -> float:

@@ -33,10 +33,15 @@ class Draws:
         """Posterior mean, (n_rows, n_latents)."""
         return np.einsum("sn,snd->nd", self.weights, self.Z)
 
-    @property
-    def n_effective(self) -> np.ndarray:
-        """Effective number of draws of each row by their weights, (n_rows,)."""
-        return 1 / (self.weights**2).sum(0)
+    def effective_sizes(self) -> np.ndarray:
+        """Return how many independent draws would tell the mean of z as precisely, (n_rows,).
+
+        The smallest over the latents; for chains a rough number, as there are few of them.
+        """
+        spread = np.einsum("sn,snd->nd", self.weights, (self.Z - self.mean) ** 2)
+        error = (self.deviations(self.Z) ** 2).sum(0)
+        sizes = np.divide(spread, error, out=np.full(spread.shape, np.inf), where=error > 0)
+        return np.minimum(sizes.min(1), len(self.Z))
 
     def expectation(self, values: np.ndarray) -> np.ndarray:
         """Return the weighted mean over draws of values (n_draws, n_rows)."""
@@ -61,6 +66,16 @@ class Draws:
         if self.exact:
             return np.zeros(values.shape[1])
         return (self.deviations(values) ** 2).sum(0)
+
+    def halves(self) -> tuple[Draws, Draws]:
+        """Return the draws of even and of odd chains: independent of each other."""
+        return self._some(self.chains % 2 == 0), self._some(self.chains % 2 == 1)
+
+    def _some(self, chosen) -> Draws:
+        weights = self.weights[chosen]
+        total = weights.sum(0)
+        weights = np.where(total > 0, weights / np.where(total > 0, total, 1.0), 1 / len(weights))
+        return Draws(self.Z[chosen], weights, self.chains[chosen] // 2)
 
     def take(self, rows) -> Draws:
         """Return the draws of some rows."""

@@ -9,8 +9,6 @@ a variational bound is not an information matrix.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy import linalg
 
@@ -25,26 +23,7 @@ MAX_WORK, BLOCK_CELLS = 4e9, 2**22
 MIN_DRAWS, MAX_DRAWS = 40, 1000
 
 
-@dataclass(frozen=True)
-class Information:
-    """Sums over rows.
-
-    Attributes
-    ----------
-    observed : ndarray of shape (P, P)
-        Observed information.
-    monte_carlo : ndarray of shape (P, P)
-        Monte Carlo covariance of the score of log p(X).
-    """
-
-    observed: np.ndarray
-    monte_carlo: np.ndarray
-
-    def __add__(self, other: Information) -> Information:
-        return Information(self.observed + other.observed, self.monte_carlo + other.monte_carlo)
-
-
-def standard_errors(fitted, cases) -> dict[str, np.ndarray]:
+def standard_errors(fitted, cases, draws: Draws | None = None) -> list[dict[str, np.ndarray]]:
     """Return the standard error of every parameter of a fitted model, on the natural scale.
 
     Parameters
@@ -52,19 +31,33 @@ def standard_errors(fitted, cases) -> dict[str, np.ndarray]:
     fitted : FittedModel
     cases : Cases
         The rows of the fit.
+    draws : Draws, optional
+        Those of the last theta step of Monte Carlo EM.
+
+    Returns
+    -------
+    errors : list of dict
+        Standard errors; with `draws` also what their number adds: I^-1 V I^-1, V the Monte
+        Carlo covariance of the score.
     """
     size = sum(np.size(value) for value in fitted.theta.values())
     if size > MAX_PARAMETERS:
-        return split(np.full(size, np.nan), fitted.theta)
+        return [split(np.full(size, np.nan), fitted.theta)] * (1 if draws is None else 2)
     noise = _noise(fitted, cases, size)
-    total = None
+    total, spread = np.zeros((size, size)), np.zeros((size, size))
     for rows in _blocks(fitted, cases, size, sum(noise.counts)):
-        joint = fitted.model.joint(cases.X[rows], fitted.theta)
-        draws = posterior_points(joint, noise)
-        part = louis(fitted.model, fitted.theta, cases.X[rows], cases.weights[rows], draws)
-        total = part if total is None else total + part
-    covariance = inverse_information(fitted, total.observed)
-    return split(_root(np.diagonal(covariance)), fitted.theta)
+        X, weights = cases.X[rows], cases.weights[rows]
+        points = posterior_points(fitted.model.joint(X, fitted.theta), noise)
+        total += louis(fitted.model, fitted.theta, X, weights, points)
+    covariance = inverse_information(fitted, total)
+    errors = [split(_root(np.diagonal(covariance)), fitted.theta)]
+    if draws is None:
+        return errors
+    for rows in _blocks(fitted, cases, size, len(draws.Z)):
+        X, weights = cases.X[rows], cases.weights[rows]
+        spread += score_noise(fitted.model, fitted.theta, X, weights, draws.take(rows))
+    spread = covariance @ spread @ covariance
+    return [*errors, split(_root(np.diagonal(spread)), fitted.theta)]
 
 
 def posterior_points(joint, noise: BaseNoise) -> Draws:
@@ -75,18 +68,20 @@ def posterior_points(joint, noise: BaseNoise) -> Draws:
     return draws
 
 
-def louis(model, theta, X, weights, draws: Draws) -> Information:
-    """Return the observed information of some rows, and the Monte Carlo error of their score."""
+def louis(model, theta, X, weights, draws: Draws) -> np.ndarray:
+    """Return the observed information of some rows, (P, P)."""
     scores = model.scores(theta, X, draws.Z)
-    S, n, P = scores.shape
     share = draws.weights * weights
     centred = scores - np.einsum("sn,snp->np", draws.weights, scores)
-    flat = (np.sqrt(share)[..., None] * centred).reshape(-1, P)
-    information = model.information(theta, X, draws.Z, share) - flat.T @ flat
-    if draws.exact:
-        return Information(information, np.zeros((P, P)))
-    errors = (weights[:, None] * draws.deviations(scores)).reshape(-1, P)
-    return Information(information, errors.T @ errors)
+    flat = (np.sqrt(share)[..., None] * centred).reshape(-1, scores.shape[2])
+    return model.information(theta, X, draws.Z, share) - flat.T @ flat
+
+
+def score_noise(model, theta, X, weights, draws: Draws) -> np.ndarray:
+    """Return the Monte Carlo covariance of the score of some rows, (P, P)."""
+    scores = model.scores(theta, X, draws.Z)
+    errors = (weights[:, None] * draws.deviations(scores)).reshape(-1, scores.shape[2])
+    return errors.T @ errors
 
 
 def inverse_information(fitted, information) -> np.ndarray:

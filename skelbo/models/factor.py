@@ -197,6 +197,9 @@ class FactorModel(LatentVariableModel):
         self.noise = noise
         self.fit_intercept = fit_intercept
 
+    # The prior's mean and covariance can be fitted and taken up in b and W.
+    expandable = True
+
     # -------------------------------------------------------------- contract
 
     @property
@@ -305,22 +308,25 @@ class FactorModel(LatentVariableModel):
         theta = maximize_columns(self, theta, X, weights, mean, covariance, floor, n_steps)
         return self._absorb_prior(theta, weights, mean, covariance) if expand else theta
 
-    def _absorb_prior(self, theta, weights, mean, covariance):
-        total, d = weights.sum(), self.n_latents
+    def prior_moments(self, weights, mean, covariance=None):
+        """Return the mean of z over all rows, (d,), and a root of its covariance, (d, d)."""
+        d = self.n_latents
         flat, share = mean.reshape(-1, d), weights.ravel() / weights.sum()
         centre = share @ flat if self.fit_intercept else np.zeros(d)
         spread = (share[:, None] * (flat - centre)).T @ (flat - centre)
-        width = weights.sum(0) @ covariance.reshape(len(covariance), -1) / total
+        if covariance is None:
+            return centre, np.linalg.cholesky(spread)
+        width = weights.sum(0) @ covariance.reshape(len(covariance), -1) / weights.sum()
         if covariance.ndim == 3:
-            root = np.linalg.cholesky(spread + width.reshape(d, d))
-        else:  # a diagonal q stays one only if each latent is stretched by itself
-            root = np.diag(np.sqrt(np.diagonal(spread) + width))
+            return centre, np.linalg.cholesky(spread + width.reshape(d, d))
+        # A diagonal q stays one only if each latent is stretched by itself.
+        return centre, np.diag(np.sqrt(np.diagonal(spread) + width))
+
+    def _absorb_prior(self, theta, weights, mean, covariance):
+        centre, root = self.prior_moments(weights, mean, covariance)
         loadings = theta["loadings"]
-        return {
-            **theta,
-            "loadings": loadings @ root,
-            "intercepts": theta["intercepts"] + loadings @ centre,
-        }
+        intercepts = theta["intercepts"] + loadings @ centre
+        return {**theta, "loadings": loadings @ root, "intercepts": intercepts}
 
     def profile(self, X, weights):
         """Return the profile likelihood of the noise variances where it exists, else None.
