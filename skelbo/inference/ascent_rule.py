@@ -18,15 +18,16 @@ import numpy as np
 from scipy import stats
 
 from skelbo.inference.draws import Draws
+from skelbo.inference.information import louis_step
 
 ALPHA, BETA, GAMMA = 0.25, 0.25, 0.05
-FIRST, GROWTH = 50, 3  # draws per row at first; a refused step adds a third of them
-MAX_DRAWS, MAX_CELLS = 20_000, 3e7
+FIRST, GROWTH = 50, 2  # draws per row at first; a refused step doubles them
+MAX_DRAWS, MAX_CELLS = 20_000, 2e7
 # A fixed number of draws that cannot tell up from down this many times in a row has no more to say.
 PATIENCE = 5
 # tol="auto": nats in total, per parameter. Below it Monte Carlo error is a small part of the
 # standard errors, as a maximum is known to about half a nat per parameter.
-CLIMB_PER_PARAMETER = 1e-3
+CLIMB_PER_PARAMETER = 5e-3
 # Stochastic approximation: iterations without memory, draws of each, draws that are remembered.
 BURN_IN, FRESH = 20, 20
 
@@ -95,16 +96,23 @@ class MonteCarloStep:
             sure = climb - stats.norm.isf(ALPHA) * error > 0
             if sure or self.certified or not self._may_grow(draws):
                 break
-            draws = self.sampler.more(max(len(draws.Z) // GROWTH, 1))
+            draws = self.sampler.more(min((GROWTH - 1) * len(draws.Z), self.limit - len(draws.Z)))
         self.n_last = len(draws.Z)
         self.history.append(len(draws.Z))
         self._plan(len(draws.Z), climb, error, sure)
-        return new
+        return self._last(draws, theta, new)
+
+    def _last(self, draws, theta, new):
+        """Return the step to publish: the last one goes all the way to the maximum, by Louis."""
+        if not self.certified or not hasattr(self.model, "tangents"):
+            return new
+        moved = louis_step(self.model, theta, self.cases, draws)
+        return new if moved is theta else moved
 
     def _may_grow(self, draws) -> bool:
         if self.n_samples != "auto":
             return False
-        return len(draws.Z) + len(draws.Z) // GROWTH <= self.limit
+        return len(draws.Z) + 10 <= self.limit
 
     def _plan(self, n_draws, climb, error, sure) -> None:
         """Settle the number of draws of the next iteration, or that there is none."""
@@ -141,7 +149,7 @@ class MonteCarloStep:
         """Return better parameters, and the units of latents in which they hold (PX-EM)."""
         share = draws.weights * self.cases.weights
         expand = getattr(self.model, "expandable", False)
-        new = self.model.maximize(theta, self.cases.X, share, draws.Z, n_steps=10, expand=expand)
+        new = self.model.maximize(theta, self.cases.X, share, draws.Z, n_steps=4, expand=expand)
         return new, self.model.prior_moments(share, draws.Z) if expand else None
 
     def _climb(self, draws, joint, new, units):

@@ -21,6 +21,8 @@ MAX_PARAMETERS = 1500
 # Floating-point operations, and cells, that the outer products of the scores may take.
 MAX_WORK, BLOCK_CELLS = 4e9, 2**22
 MIN_DRAWS, MAX_DRAWS = 40, 1000
+# In standard errors.
+SMALL_STEP = 0.5
 
 
 def standard_errors(fitted, cases, draws: Draws | None = None) -> list[dict[str, np.ndarray]]:
@@ -49,7 +51,8 @@ def standard_errors(fitted, cases, draws: Draws | None = None) -> list[dict[str,
         X, weights = cases.X[rows], cases.weights[rows]
         points = posterior_points(fitted.model.joint(X, fitted.theta), noise)
         total += louis(fitted.model, fitted.theta, X, weights, points)
-    covariance = inverse_information(fitted, total)
+    constraint = fitted.model.constraint_jacobian(fitted.theta)
+    covariance = inverse_information(total, constraint)
     errors = [split(_root(np.diagonal(covariance)), fitted.theta)]
     if draws is None:
         return errors
@@ -84,13 +87,37 @@ def score_noise(model, theta, X, weights, draws: Draws) -> np.ndarray:
     return errors.T @ errors
 
 
-def inverse_information(fitted, information) -> np.ndarray:
+def louis_step(model, theta, cases, draws: Draws) -> dict[str, np.ndarray]:
+    """Return theta after Newton's step on log p(X): what is left of EM's way, at once.
+
+    Gradient (Fisher's identity) and information come from draws at theta. The step is not taken
+    where it is not small, as the information is that of a maximum.
+    """
+    size = sum(np.size(value) for value in theta.values())
+    if size > MAX_PARAMETERS or len(draws.Z) * len(cases.X) * size**2 > MAX_WORK:
+        return theta
+    total, gradient = np.zeros((size, size)), np.zeros(size)
+    for first in range(0, len(cases.X), rows := _rows(len(draws.Z), size)):
+        part = slice(first, first + rows)
+        some, weights = draws.take(part), cases.weights[part]
+        total += louis(model, theta, cases.X[part], weights, some)
+        scores = model.scores(theta, cases.X[part], some.Z)
+        gradient += np.einsum("sn,snp->p", some.weights * weights, scores)
+    covariance = inverse_information(total, model.tangents(theta))
+    step, errors = covariance @ gradient, _root(np.diagonal(covariance))
+    small = np.abs(step) <= SMALL_STEP * np.nan_to_num(errors, nan=-1.0)
+    if not small.all():
+        return theta
+    moved = split(step, theta)
+    return {name: theta[name] + moved[name] for name in theta}
+
+
+def inverse_information(information, constraint) -> np.ndarray:
     """Return the covariance of the estimates: the inverse on the directions that are identified.
 
     A rotation of z changes nothing; what settles it is a constraint C theta = const, and the
     covariance is N (N' I N)^-1 N' with N the null space of C.
     """
-    constraint = fitted.model.constraint_jacobian(fitted.theta)
     P = len(information)
     free = linalg.null_space(constraint) if len(constraint) else np.eye(P)
     # Parameters come in units of their own: scale, or the inverse loses digits.
@@ -124,8 +151,12 @@ def _noise(fitted, cases, size) -> BaseNoise:
 def _blocks(fitted, cases, size, n_draws):
     d = fitted.model.n_latents
     points = max(n_draws, 61, 31**2 if d == 2 else 0, 2 ** min(d, 12))
-    rows = max(1, int(BLOCK_CELLS // (points * (size + cases.X.shape[1]))))
+    rows = _rows(points, size)
     return (slice(first, first + rows) for first in range(0, len(cases.X), rows))
+
+
+def _rows(points, size):
+    return max(1, int(BLOCK_CELLS // (points * size)))
 
 
 def _root(variances):

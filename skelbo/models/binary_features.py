@@ -236,6 +236,7 @@ class BinaryFeatureModel(LatentVariableModel):
         size = sum(np.size(value) for value in theta.values())
         return np.array(self._frozen(theta)).reshape(-1, size)
 
+    tangents = constraint_jacobian
     _frozen = FactorModel._frozen
 
     def n_parameters(self, theta):

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-# Cells (draws x rows x columns) worked on at a time.
-CHUNK_CELLS = 2**21
+# Cells (draws x rows x columns) worked on at a time: they should stay in cache.
+CHUNK_CELLS = 2**17
 RIDGE = 1e-10
 
 
@@ -36,7 +36,7 @@ def maximize_columns(model, theta, X, weights, mean, covariance, floor, n_steps)
         gain[kept] = (new[0] - value)[kept]
         coefficients = np.where(kept[:, None], trial, coefficients)
         value, gradient, hessian = new if kept.all() else terms(coefficients)
-        if np.all(gain <= 1e-12 * np.abs(value)):
+        if np.all(gain <= 1e-9 * np.abs(value)):
             break
     return {**theta, "intercepts": coefficients[:, 0], "loadings": coefficients[:, 1:]}
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.models.column_fit import maximize_columns, predictor_variance
+from skelbo.models.column_fit import CHUNK_CELLS, maximize_columns, predictor_variance
 from skelbo.models.column_scores import complete_information, complete_scores
 from skelbo.models.gaussian_factor import GaussianProfile
 from skelbo.models.likelihoods import LIKELIHOODS, LOG_2PI, Likelihood
@@ -106,9 +106,14 @@ class FactorJoint:
 
     def log_likelihood(self, Z):
         """Return log p(x | z), (S, n), for Z of shape (S, n, d)."""
-        eta = self.intercepts + Z @ self.loadings.T
-        value = self.likelihood.value(self.values, eta, self.noise)
-        return self._known(value).sum(-1) + self.base
+        result = np.empty(Z.shape[:2])
+        size = max(1, CHUNK_CELLS // self.values.size)
+        for first in range(0, len(Z), size):
+            part = slice(first, first + size)
+            eta = self.intercepts + Z[part] @ self.loadings.T
+            value = self.likelihood.value(self.values, eta, self.noise)
+            result[part] = self._known(value).sum(-1)
+        return result + self.base
 
     def log_prior(self, Z):
         """Return log p(z), (S, n)."""
@@ -390,6 +395,17 @@ class FactorModel(LatentVariableModel):
                 if np.ndim(theta.get("noise_variance", 1.0)):
                     gradient["noise_variance"] = -W[:, a] * W[:, b] / noise**2
                 rows.append(np.concatenate([gradient[name].ravel() for name in names]))
+        return np.array(rows + self._frozen(theta)).reshape(-1, sum(np.size(theta[k]) for k in names))
+
+    def tangents(self, theta):
+        """Return the directions in which theta can move without changing p(x), one a row."""
+        W, names = theta["loadings"], list(theta)
+        rows = []
+        for a in range(W.shape[1]):
+            for b in range(a + 1, W.shape[1]):
+                turn = {name: np.zeros(np.shape(theta[name])) for name in names}
+                turn["loadings"][:, a], turn["loadings"][:, b] = -W[:, b], W[:, a]
+                rows.append(np.concatenate([turn[name].ravel() for name in names]))
         return np.array(rows + self._frozen(theta)).reshape(-1, sum(np.size(theta[k]) for k in names))
 
     def _frozen(self, theta):
