@@ -22,12 +22,12 @@ from skelbo.inference.information import louis_step
 
 ALPHA, BETA, GAMMA = 0.25, 0.25, 0.05
 FIRST, GROWTH = 50, 2  # draws per row at first; a refused step doubles them
-MAX_DRAWS, MAX_CELLS = 20_000, 2e7
+MAX_DRAWS, MAX_CELLS = 5_000, 2e7
 # A fixed number of draws that cannot tell up from down this many times in a row has no more to say.
 PATIENCE = 5
 # tol="auto": nats in total, per parameter. Below it Monte Carlo error is a small part of the
 # standard errors, as a maximum is known to about half a nat per parameter.
-CLIMB_PER_PARAMETER = 5e-3
+CLIMB_PER_PARAMETER = 2e-3
 # Stochastic approximation: iterations without memory, draws of each, draws that are remembered.
 BURN_IN, FRESH = 20, 20
 

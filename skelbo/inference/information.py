@@ -45,22 +45,29 @@ def standard_errors(fitted, cases, draws: Draws | None = None) -> list[dict[str,
     size = sum(np.size(value) for value in fitted.theta.values())
     if size > MAX_PARAMETERS:
         return [split(np.full(size, np.nan), fitted.theta)] * (1 if draws is None else 2)
-    noise = _noise(fitted, cases, size)
-    total, spread = np.zeros((size, size)), np.zeros((size, size))
-    for rows in _blocks(fitted, cases, size, sum(noise.counts)):
-        X, weights = cases.X[rows], cases.weights[rows]
-        points = posterior_points(fitted.model.joint(X, fitted.theta), noise)
-        total += louis(fitted.model, fitted.theta, X, weights, points)
+    total = fitted.model.closed_information(fitted.theta, cases.X, cases.weights)
+    if total is None:
+        total = _observed_information(fitted, cases, size)
     constraint = fitted.model.constraint_jacobian(fitted.theta)
     covariance = inverse_information(total, constraint)
     errors = [split(_root(np.diagonal(covariance)), fitted.theta)]
     if draws is None:
         return errors
+    spread = np.zeros((size, size))
     for rows in _blocks(fitted, cases, size, len(draws.Z)):
         X, weights = cases.X[rows], cases.weights[rows]
         spread += score_noise(fitted.model, fitted.theta, X, weights, draws.take(rows))
     spread = covariance @ spread @ covariance
     return [*errors, split(_root(np.diagonal(spread)), fitted.theta)]
+
+
+def _observed_information(fitted, cases, size) -> np.ndarray:
+    noise, total = _noise(fitted, cases, size), np.zeros((size, size))
+    for rows in _blocks(fitted, cases, size, sum(noise.counts)):
+        X, weights = cases.X[rows], cases.weights[rows]
+        points = posterior_points(fitted.model.joint(X, fitted.theta), noise)
+        total += louis(fitted.model, fitted.theta, X, weights, points)
+    return total
 
 
 def posterior_points(joint, noise: BaseNoise) -> Draws:

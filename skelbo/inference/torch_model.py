@@ -150,6 +150,10 @@ class TorchModel:
             for g, v in zip(gradients, tensors.values(), strict=True)
         ])
 
+    def closed_information(self, theta, X, weights):
+        """Return None: the information has no closed form."""
+        return None
+
     def constraint_jacobian(self, theta):
         """Return the gradients of what is fixed: the sum of every simplex."""
         size = sum(np.size(value) for value in theta.values())

@@ -231,6 +231,10 @@ class BinaryFeatureModel(LatentVariableModel):
         """Return minus the Hessian of E log p(x, z; theta) in theta, (P, P)."""
         return complete_information(self, theta, X, Z, weights)
 
+    def closed_information(self, theta, X, weights):
+        """Return None: the information has no closed form."""
+        return None
+
     def constraint_jacobian(self, theta):
         """Return the gradients of what is not fitted: b, if there is no intercept."""
         size = sum(np.size(value) for value in theta.values())

@@ -9,12 +9,12 @@ import numpy as np
 
 from skelbo.models.column_fit import CHUNK_CELLS, maximize_columns, predictor_variance
 from skelbo.models.column_scores import complete_information, complete_scores
-from skelbo.models.gaussian_factor import GaussianProfile
+from skelbo.models.gaussian_factor import GaussianProfile, expected_information
 from skelbo.models.likelihoods import LIKELIHOODS, LOG_2PI, Likelihood
 from skelbo.models.model import LatentVariableModel
 
 # Log-odds that change by this much per standard deviation of a latent: the item is separable.
-LARGE_LOADING = 12.0
+LARGE_LOADING = 6.0
 RUNAWAY = (
     "the loadings of column {column} ran away (|loading| = {loading:.3g}): the column is separable, "
     "its likelihood has no maximum; remove the column, use fewer latents or collect more rows."
@@ -381,6 +381,12 @@ class FactorModel(LatentVariableModel):
     def information(self, theta, X, Z, weights):
         """Return minus the Hessian of E log p(x, z; theta) in theta, (P, P)."""
         return complete_information(self, theta, X, Z, weights)
+
+    def closed_information(self, theta, X, weights):
+        """Return the information of log p(X) where it is a closed form, else None."""
+        if not self._kind.has_noise or np.isnan(X).any():
+            return None
+        return expected_information(theta, weights.sum())
 
     def constraint_jacobian(self, theta):
         """Return the gradients of what settles the rotation: W' D W diagonal, b if not fitted."""
