@@ -32,32 +32,39 @@ def decoder():
 def entries():
     """Yield the name of each way to infer and estimators of growing effort."""
     common = {"model": decoder(), "random_state": 0, "n_importance_samples": 500}
-    yield "MCEM (HMC)", [
-        MCEM(sampler="hmc", n_samples=10, max_iter=n, **common) for n in (2, 10, 30)
-    ]
-    yield "VariationalEM (per row)", [
-        VariationalEM(posterior="full", max_iter=n, **common) for n in (2, 10, 30)
-    ]
+    yield (
+        "MCEM (HMC)",
+        [MCEM(sampler="hmc", n_samples=10, max_iter=n, **common) for n in (2, 10, 30)],
+    )
+    yield (
+        "VariationalEM (per row)",
+        [VariationalEM(posterior="full", max_iter=n, **common) for n in (2, 10, 30)],
+    )
     try:
         from skelbo import VAEEstimator
     except ImportError:
         return
-    yield "VAE (amortised)", [
-        VAEEstimator(
-            LATENTS,
-            hidden_layer_sizes=HIDDEN,
-            activation="tanh",
-            likelihood="bernoulli",
-            max_iter=n,
-            early_stopping=False,
-            random_state=0,
-        )
-        for n in (20, 100, 400)
-    ]
+    yield (
+        "VAE (amortised)",
+        [
+            VAEEstimator(
+                LATENTS,
+                hidden_layer_sizes=HIDDEN,
+                activation="tanh",
+                likelihood="bernoulli",
+                max_iter=n,
+                early_stopping=False,
+                random_state=0,
+            )
+            for n in (20, 100, 400)
+        ],
+    )
 
 
 def main():
-    print(f"decoder {LATENTS}-{HIDDEN[0]}-64, {len(train)} binary digits to learn from, {len(test)} held out")
+    print(
+        f"decoder {LATENTS}-{HIDDEN[0]}-64, {len(train)} binary digits to learn from, {len(test)} held out"
+    )
     print(f"{'inference':26s} {'seconds':>8s} {'train nats':>11s} {'test nats':>11s}  +- error")
     for name, ladder in entries():
         for estimator in ladder:
@@ -67,7 +74,10 @@ def main():
             log_prob, std = estimator.score_samples(test, return_std=True)
             error = np.hypot(std.mean(), log_prob.std() / np.sqrt(len(test)))
             score = estimator.score(train)
-            print(f"{name:26s} {seconds:8.1f} {score:11.3f} {log_prob.mean():11.3f}  +- {error:.3f}", flush=True)
+            print(
+                f"{name:26s} {seconds:8.1f} {score:11.3f} {log_prob.mean():11.3f}  +- {error:.3f}",
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

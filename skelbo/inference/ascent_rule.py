@@ -78,7 +78,9 @@ class MonteCarloStep:
 
     def __post_init__(self):
         rows, columns = self.cases.X.shape
-        self.limit = int(np.clip(MAX_CELLS / (rows * (columns + self.model.n_latents)), 100, MAX_DRAWS))
+        self.limit = int(
+            np.clip(MAX_CELLS / (rows * (columns + self.model.n_latents)), 100, MAX_DRAWS)
+        )
         first = FIRST if self.averaging is None else FRESH
         self.n_draws = min(first, self.limit) if self.n_samples == "auto" else self.n_samples
 
@@ -158,7 +160,9 @@ class MonteCarloStep:
             centre, root = units
             Z = np.linalg.solve(root, (draws.Z - centre)[..., None])[..., 0]
             stretch = np.log(np.diagonal(root)).sum()
-        change = self.model.joint(self.cases.X, new).log_joint(Z) - stretch - joint.log_joint(draws.Z)
+        change = (
+            self.model.joint(self.cases.X, new).log_joint(Z) - stretch - joint.log_joint(draws.Z)
+        )
         weights, total = self.cases.weights, self.cases.total
         error = np.sqrt(weights**2 @ draws.variance(change)) / total
         return weights @ draws.expectation(change) / total, error
@@ -178,8 +182,9 @@ class MonteCarloStep:
         union = Draws(
             np.concatenate([each.Z for each in self.memory]),
             np.concatenate([each.weights for each in self.memory]) / k,
-            np.concatenate([each.chains + i * (draws.chains.max() + 1)
-                            for i, each in enumerate(self.memory)]),
+            np.concatenate(
+                [each.chains + i * (draws.chains.max() + 1) for i, each in enumerate(self.memory)]
+            ),
         )
         new, climb, error = self._propose(union, joint, theta)
         self.n_last = len(union.Z)

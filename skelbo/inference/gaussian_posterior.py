@@ -44,7 +44,9 @@ class GaussianPosterior:
         return _inverse(self.precision)
 
 
-def fit_gaussian(joint, *, diagonal=False, start=None, tol=TOLERANCE) -> GaussianPosterior:
+def fit_gaussian(
+    joint, *, diagonal=False, start=None, tol=TOLERANCE, n_steps=MAX_STEPS
+) -> GaussianPosterior:
     """Return the best Gaussian q of every row; rows do not influence each other.
 
     Parameters
@@ -57,6 +59,8 @@ def fit_gaussian(joint, *, diagonal=False, start=None, tol=TOLERANCE) -> Gaussia
         Where to begin; else at ``joint.start()``, which depends on nothing but the row.
     tol : float
         Relative gain below which a row is done.
+    n_steps : int
+        Largest number of steps.
     """
     mean, precision = joint.start() if start is None else (start.mean, start.precision)
     if start is None and diagonal:
@@ -65,7 +69,7 @@ def fit_gaussian(joint, *, diagonal=False, start=None, tol=TOLERANCE) -> Gaussia
     state = _State(*_evaluate(joint, mean, precision))
     length = np.ones(len(mean))
     active, part, view = np.arange(len(mean)), joint, state.take(slice(None))
-    for _ in range(MAX_STEPS):
+    for _ in range(n_steps):
         moved = _step(part, view, mean[active], precision[active], diagonal, length[active])
         better, gain, new_mean, new_precision, new = moved
         rows = active[better]

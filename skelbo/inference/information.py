@@ -43,7 +43,7 @@ def standard_errors(fitted, cases, draws: Draws | None = None) -> list[dict[str,
         Carlo covariance of the score.
     """
     size = sum(np.size(value) for value in fitted.theta.values())
-    if size > MAX_PARAMETERS:
+    if size > getattr(fitted.model, "max_information", MAX_PARAMETERS):
         return [split(np.full(size, np.nan), fitted.theta)] * (1 if draws is None else 2)
     total = fitted.model.closed_information(fitted.theta, cases.X, cases.weights)
     if total is None:
@@ -101,7 +101,8 @@ def louis_step(model, theta, cases, draws: Draws) -> dict[str, np.ndarray]:
     where it is not small, as the information is that of a maximum.
     """
     size = sum(np.size(value) for value in theta.values())
-    if size > MAX_PARAMETERS or len(draws.Z) * len(cases.X) * size**2 > MAX_WORK:
+    limit = getattr(model, "max_information", MAX_PARAMETERS)
+    if size > limit or len(draws.Z) * len(cases.X) * size**2 > MAX_WORK:
         return theta
     total, gradient = np.zeros((size, size)), np.zeros(size)
     for first in range(0, len(cases.X), rows := _rows(len(draws.Z), size)):
@@ -116,7 +117,15 @@ def louis_step(model, theta, cases, draws: Draws) -> dict[str, np.ndarray]:
     if not small.all():
         return theta
     moved = split(step, theta)
-    return {name: theta[name] + moved[name] for name in theta}
+    moved = {name: theta[name] + moved[name] for name in theta}
+    return moved if _in_domain(moved, model.constraints) else theta
+
+
+def _in_domain(theta, constraints) -> bool:
+    bounded = {name: kind for name, kind in constraints.items() if name in theta}
+    positive = all(np.all(theta[name] > 0) for name in bounded)
+    units = (name for name, kind in bounded.items() if kind != "positive")
+    return positive and all(np.all(theta[name] < 1) for name in units)
 
 
 def inverse_information(information, constraint) -> np.ndarray:

@@ -100,7 +100,9 @@ def _binary(joint, noise: BaseNoise):
     proposals = np.stack([sharp, 0.5 * (sharp + 0.5), np.tile(joint.prior_mean(), (n, 1))])
     which = np.repeat(np.arange(3), noise.counts)
     Z = (special.ndtr(noise.normal) < proposals[which]).astype(np.float64)
-    densities = np.stack([(special.xlogy(Z, q) + special.xlog1py(1 - Z, -q)).sum(-1) for q in proposals])
+    densities = np.stack(
+        [(special.xlogy(Z, q) + special.xlog1py(1 - Z, -q)).sum(-1) for q in proposals]
+    )
     shares = np.log(np.array(noise.counts) / len(Z))[:, None, None]
     log_weights = joint.log_joint(Z) - special.logsumexp(densities + shares, axis=0)
     draws, log_prob, std = normalised(Z, log_weights)

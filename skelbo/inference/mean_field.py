@@ -92,9 +92,7 @@ def enumerate_posterior(joint, heat: float = 1.0) -> EnumeratedPosterior:
     log_prob = largest + np.log(total)
     reconstruction = (weights * likelihood).sum(0)
     energy = reconstruction + (weights * prior).sum(0)
-    terms = ElboTerms(
-        reconstruction, reconstruction - log_prob, energy, log_prob - energy
-    )
+    terms = ElboTerms(reconstruction, reconstruction - log_prob, energy, log_prob - energy)
     return EnumeratedPosterior(states, weights, terms)
 
 

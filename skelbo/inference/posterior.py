@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from skelbo.elbo import ElboTerms
-from skelbo.inference.gaussian_posterior import TOLERANCE, fit_gaussian
+from skelbo.inference.gaussian_posterior import fit_gaussian
 from skelbo.inference.importance import BaseNoise
 from skelbo.inference.marginal import log_marginal
 from skelbo.inference.mean_field import (
@@ -36,9 +36,11 @@ def best_q(joint, posterior: str, start=None):
         An earlier q of the same rows to begin from. Without it a row's q depends on the row alone.
     """
     if not hasattr(joint, "conditional_logit"):
+        diagonal = posterior == "mean_field"
+        if start is None:
+            return fit_gaussian(joint, diagonal=diagonal)
         # In the middle of a fit a rough q will do: it goes on from there at the next step.
-        tol = TOLERANCE if start is None else ROUGH
-        return fit_gaussian(joint, diagonal=posterior == "mean_field", start=start, tol=tol)
+        return fit_gaussian(joint, diagonal=diagonal, start=start, tol=ROUGH, n_steps=joint.n_steps)
     if posterior == "mean_field":
         return fit_bernoulli(joint, None if start is None else start.mean)
     if joint.shape[1] > MAX_ENUMERATED:

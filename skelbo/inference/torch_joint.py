@@ -13,7 +13,7 @@ from skelbo.models.likelihoods import LOG_2PI
 from skelbo.models.model import LatentVariableModel
 
 # Nodes per axis of the quadrature over q for one and two latents; fixed normals beyond.
-NODES, N_NORMALS = (41, 15), 64
+NODES, N_NORMALS = (41, 11), 64
 # Standard normals among which a row's q begins, so that it does not sit in the first hollow.
 N_CANDIDATES = 64
 # Width of the proposal's widest part, in posterior widths, where the prior is the user's own.
@@ -60,6 +60,8 @@ class TorchJoint:
     """
 
     unimodal = False
+    # Steps over q between two steps over theta: a Hessian costs n_latents passes through the graph.
+    n_steps = 4
 
     def __init__(self, model, theta, X):
         self.model, self.theta, self.X = model, theta, X
@@ -127,8 +129,12 @@ class TorchJoint:
                 (row,) = torch.autograd.grad(gradient[..., k].sum(), Z, retain_graph=True)
                 hessian[:, k] = -(share[..., None] * row).sum(0)
         hessian = 0.5 * (hessian + hessian.transpose(1, 2))
-        means = ((share * likelihood).sum(0), (share * joint).sum(0),
-                 (share[..., None] * gradient).sum(0), hessian)
+        means = (
+            (share * likelihood).sum(0),
+            (share * joint).sum(0),
+            (share[..., None] * gradient).sum(0),
+            hessian,
+        )
         return tuple(value.detach().cpu().numpy() for value in means)
 
     def spread(self, normal, centre, root):

@@ -27,14 +27,19 @@ class TorchModel:
     device : str or None
     """
 
+    # Largest number of parameters with standard errors: scores are differences, one each.
+    max_information = 200
+
     def __init__(self, model, device=None):
         self.model, self.device = model, device
         self.latent, self.n_latents = model.latent, model.n_latents
         self.constraints = model.constraints
 
     def _tensors(self, theta):
-        return {k: torch.tensor(np.asarray(v), dtype=torch.float64, device=self.device)
-                for k, v in theta.items()}
+        return {
+            k: torch.tensor(np.asarray(v), dtype=torch.float64, device=self.device)
+            for k, v in theta.items()
+        }
 
     def _rows(self, X):
         return torch.tensor(np.asarray(X, dtype=np.float64), device=self.device)
@@ -128,14 +133,19 @@ class TorchModel:
     def scores(self, theta, X, Z):
         """Return the gradient of log p(x, z; theta) in theta, (S, n, P), by central differences."""
         return np.stack(
-            [(self.joint(X, up).log_joint(Z) - self.joint(X, down).log_joint(Z)) / (2 * step)
-             for up, down, step in _neighbours(theta)], axis=2
+            [
+                (self.joint(X, up).log_joint(Z) - self.joint(X, down).log_joint(Z)) / (2 * step)
+                for up, down, step in _neighbours(theta)
+            ],
+            axis=2,
         )
 
     def information(self, theta, X, Z, weights):
         """Return minus the Hessian of E log p(x, z; theta) in theta, (P, P)."""
-        rows = [(self._slope(up, X, Z, weights) - self._slope(down, X, Z, weights)) / (2 * step)
-                for up, down, step in _neighbours(theta)]
+        rows = [
+            (self._slope(up, X, Z, weights) - self._slope(down, X, Z, weights)) / (2 * step)
+            for up, down, step in _neighbours(theta)
+        ]
         return -0.5 * (np.array(rows) + np.array(rows).T)
 
     def _slope(self, theta, X, Z, weights):
@@ -145,10 +155,12 @@ class TorchModel:
         joint = joint + self.model.log_prior(points, tensors)
         total = (self._rows(weights) * joint).sum()
         gradients = torch.autograd.grad(total, list(tensors.values()), allow_unused=True)
-        return np.concatenate([
-            np.zeros(v.numel()) if g is None else g.cpu().numpy().ravel()
-            for g, v in zip(gradients, tensors.values(), strict=True)
-        ])
+        return np.concatenate(
+            [
+                np.zeros(v.numel()) if g is None else g.cpu().numpy().ravel()
+                for g, v in zip(gradients, tensors.values(), strict=True)
+            ]
+        )
 
     def closed_information(self, theta, X, weights):
         """Return None: the information has no closed form."""
@@ -199,7 +211,10 @@ class TorchModel:
 
     def _own(self, name):
         if not hasattr(self.model, name):
-            signature = {"mean": "mean(self, Z, theta)", "sample": "sample(self, n_samples, theta, rng)"}
+            signature = {
+                "mean": "mean(self, Z, theta)",
+                "sample": "sample(self, n_samples, theta, rng)",
+            }
             raise AttributeError(
                 f"{type(self.model).__name__} does not define {signature[name]}, which this method "
                 "of the estimator needs; add it to the model."

@@ -11,7 +11,7 @@ _MODULES = {
     "LatentVariableModel": "skelbo.models.model",
 }
 
-__all__ = list(_MODULES)
+__all__ = ["BinaryFeatureModel", "DecoderModel", "FactorModel", "LatentVariableModel"]
 
 if TYPE_CHECKING:
     from skelbo.models.binary_features import BinaryFeatureModel

@@ -72,7 +72,9 @@ class BinaryFeatureJoint:
             quadratic = ((Z @ self.gram[0]) * Z).sum(-1)
         else:
             full = np.broadcast_to(Z, (len(Z), *self.shape))
-            quadratic = (np.matmul(full.transpose(1, 0, 2), self.gram).transpose(1, 0, 2) * full).sum(-1)
+            quadratic = (
+                np.matmul(full.transpose(1, 0, 2), self.gram).transpose(1, 0, 2) * full
+            ).sum(-1)
         if Z.shape[1] == 1:
             linear = Z[:, 0] @ self.linear.T
         else:

@@ -99,7 +99,7 @@ class _Columns:
 
 def _regress(model, theta, X, weights, mean, covariance, floor):
     """Regress every column on z, then estimate the noise: the Gaussian likelihood's theta step."""
-    p, width, (n_draws, n) = X.shape[1], mean.shape[2] + 1, weights.shape
+    p, (n_draws, n) = X.shape[1], weights.shape
     missing = np.isnan(X)
     known = (~missing).astype(np.float64) if missing.any() else None
     origin = np.nanmean(X, axis=0)
@@ -107,16 +107,8 @@ def _regress(model, theta, X, weights, mean, covariance, floor):
     totals = weights.sum(0)
     design = np.concatenate([np.ones((n_draws, n, 1)), mean], axis=2)
     first = np.einsum("sn,snk->nk", weights, design)
-    second = np.matmul((weights[..., None] * design).transpose(1, 2, 0), design.transpose(1, 0, 2))
-    if covariance is not None:
-        second[:, 1:, 1:] += totals[:, None, None] * _dense(covariance)
     cross = values.T @ first
-    if known is None:
-        gram = np.broadcast_to(second.sum(0), (p, width, width))
-        total = np.full(p, totals.sum())
-    else:
-        gram = (known.T @ second.reshape(n, -1)).reshape(p, width, width)
-        total = known.T @ totals
+    gram, total = _gram(known, weights, totals, design, covariance)
     if model.fit_intercept:
         coefficients = np.linalg.solve(_ridged(gram), cross[..., None])[..., 0]
     else:
@@ -125,12 +117,11 @@ def _regress(model, theta, X, weights, mean, covariance, floor):
         coefficients = np.column_stack([np.zeros(p), slopes])
         values, origin = np.where(missing, 0.0, X), np.zeros(p)
     squares = totals @ values**2
-    explained = 2 * (cross * coefficients).sum(1) - np.einsum(
-        "jk,jkl,jl->j", coefficients, gram, coefficients
-    )
+    fitted = (np.broadcast_to(gram, (p, *gram.shape[1:])) @ coefficients[..., None])[..., 0]
+    explained = (coefficients * (2 * cross - fitted)).sum(1)
     noise = (squares - explained) / total
     if model.noise == "isotropic":
-        noise = np.asarray(max((noise * total).sum() / total.sum(), floor.mean()))
+        noise = np.asarray(max(np.average(noise, weights=np.broadcast_to(total, p)), floor.mean()))
     else:
         noise = np.maximum(noise, floor)
     return {
@@ -139,6 +130,22 @@ def _regress(model, theta, X, weights, mean, covariance, floor):
         "loadings": coefficients[:, 1:],
         "noise_variance": noise,
     }
+
+
+def _gram(known, weights, totals, design, covariance):
+    """Return E[(1, z)(1, z)'] summed over the rows that each column knows, and their weight."""
+    n_draws, n, width = design.shape
+    if known is None:
+        flat = design.reshape(-1, width)
+        second = (weights.reshape(-1, 1) * flat).T @ flat
+        if covariance is not None:
+            second[1:, 1:] += np.tensordot(totals, _dense(covariance), 1)
+        return second[None], totals.sum()
+    weighted = np.ascontiguousarray((weights[..., None] * design).transpose(1, 2, 0))
+    second = weighted @ np.ascontiguousarray(design.transpose(1, 0, 2))
+    if covariance is not None:
+        second[:, 1:, 1:] += totals[:, None, None] * _dense(covariance)
+    return (known.T @ second.reshape(n, -1)).reshape(-1, width, width), known.T @ totals
 
 
 def _ridged(gram):

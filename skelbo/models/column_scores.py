@@ -43,7 +43,9 @@ def complete_information(model, theta, X, Z, weights) -> np.ndarray:
         noise = np.broadcast_to(theta["noise_variance"], p)
         at = np.broadcast_to(index["noise_variance"], p)
         cross = (parts.slope.reshape(-1, p) * flat).T @ design / noise[:, None]
-        own = (flat * (parts.slope**2 / noise - parts.curvature / (2 * noise)).reshape(-1, p)).sum(0)
+        own = (flat * (parts.slope**2 / noise - parts.curvature / (2 * noise)).reshape(-1, p)).sum(
+            0
+        )
         for j in range(p):
             result[rows[j], at[j]] += cross[j]
             result[at[j], rows[j]] += cross[j]

@@ -35,7 +35,7 @@ class DecoderModel(LatentVariableModel):
     Parameters: the network's own, by their names (``0.weight``, ``0.bias``, ...), and
     ``noise_variance`` (a scalar, Gaussian likelihood only), kept above 1e-3 of the mean variance
     of the columns. The weights of a network are not identified: do not read anything into their
-    standard errors; beyond 1500 parameters they are NaN.
+    standard errors; beyond 200 parameters they are NaN.
 
     Examples
     --------
@@ -44,13 +44,16 @@ class DecoderModel(LatentVariableModel):
     >>> from skelbo.models import DecoderModel
     >>> t = np.linspace(-2, 2, 40)
     >>> X = np.column_stack([t, t**2])
-    >>> curve = VariationalEM(model=DecoderModel(1, hidden_layer_sizes=(5,)), tol=1e-2,
-    ...                       random_state=0).fit(X)
+    >>> curve = VariationalEM(
+    ...     model=DecoderModel(1, hidden_layer_sizes=(5,)), tol=1e-2, random_state=0
+    ... ).fit(X)
     >>> curve.transform(X).shape
     (40, 1)
     """
 
-    def __init__(self, n_latents=2, *, decoder=None, hidden_layer_sizes=(100,), likelihood="gaussian"):
+    def __init__(
+        self, n_latents=2, *, decoder=None, hidden_layer_sizes=(100,), likelihood="gaussian"
+    ):
         self.n_latents = n_latents
         self.decoder = decoder
         self.hidden_layer_sizes = hidden_layer_sizes

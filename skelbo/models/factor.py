@@ -13,6 +13,8 @@ from skelbo.models.gaussian_factor import GaussianProfile, expected_information
 from skelbo.models.likelihoods import LIKELIHOODS, LOG_2PI, Likelihood
 from skelbo.models.model import LatentVariableModel
 
+# Steps over the noise variances that a start makes where they have a closed form.
+PROFILE_STEPS = 20
 # Log-odds that change by this much per standard deviation of a latent: the item is separable.
 LARGE_LOADING = 6.0
 RUNAWAY = (
@@ -58,6 +60,8 @@ class FactorJoint:
 
     # log p(z | x) is concave: one mode, which a Gaussian around it cannot miss.
     unimodal = True
+    # Steps over q between two steps over theta: they are cheap.
+    n_steps = 100
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -255,6 +259,12 @@ class FactorModel(LatentVariableModel):
 
     def start(self, X, weights, rng, number):
         """Return the parameters of a start: principal axes, perturbed from the second on."""
+        profile = self.profile(X, weights)
+        if profile is not None and not number:
+            variances = profile.start()
+            for _ in range(PROFILE_STEPS):
+                variances = profile.m_step(profile.e_step(variances)[1], variances)
+            return profile.theta(variances)
         known = ~np.isnan(X)
         share = weights[:, None] * known
         total = share.sum(0)
@@ -401,7 +411,9 @@ class FactorModel(LatentVariableModel):
                 if np.ndim(theta.get("noise_variance", 1.0)):
                     gradient["noise_variance"] = -W[:, a] * W[:, b] / noise**2
                 rows.append(np.concatenate([gradient[name].ravel() for name in names]))
-        return np.array(rows + self._frozen(theta)).reshape(-1, sum(np.size(theta[k]) for k in names))
+        return np.array(rows + self._frozen(theta)).reshape(
+            -1, sum(np.size(theta[k]) for k in names)
+        )
 
     def tangents(self, theta):
         """Return the directions in which theta can move without changing p(x), one a row."""
@@ -412,7 +424,9 @@ class FactorModel(LatentVariableModel):
                 turn = {name: np.zeros(np.shape(theta[name])) for name in names}
                 turn["loadings"][:, a], turn["loadings"][:, b] = -W[:, b], W[:, a]
                 rows.append(np.concatenate([turn[name].ravel() for name in names]))
-        return np.array(rows + self._frozen(theta)).reshape(-1, sum(np.size(theta[k]) for k in names))
+        return np.array(rows + self._frozen(theta)).reshape(
+            -1, sum(np.size(theta[k]) for k in names)
+        )
 
     def _frozen(self, theta):
         if self.fit_intercept:
@@ -434,8 +448,10 @@ class FactorModel(LatentVariableModel):
     def warnings(self, theta, X) -> list[str]:
         """Return what a user should know about these parameters."""
         if self.likelihood == "bernoulli":
-            return [RUNAWAY.format(column=j, loading=np.abs(theta["loadings"][j]).max())
-                    for j in np.flatnonzero(np.abs(theta["loadings"]).max(1) > LARGE_LOADING)]
+            return [
+                RUNAWAY.format(column=j, loading=np.abs(theta["loadings"][j]).max())
+                for j in np.flatnonzero(np.abs(theta["loadings"]).max(1) > LARGE_LOADING)
+            ]
         if not self._kind.has_noise:
             return []
         noise = np.broadcast_to(theta["noise_variance"], X.shape[1])

@@ -111,7 +111,5 @@ def expected_information(theta, weight: float) -> np.ndarray:
         ("intercepts", "intercepts"): precision,
     }
     sizes = {name: np.size(value) for name, value in theta.items()}
-    rows = [
-        [blocks.get((a, b), np.zeros((sizes[a], sizes[b]))) for b in theta] for a in theta
-    ]
+    rows = [[blocks.get((a, b), np.zeros((sizes[a], sizes[b]))) for b in theta] for a in theta]
     return weight * np.block(rows)
