@@ -21,7 +21,7 @@ warnings.simplefilter("ignore")  # the fits are stopped by the clock, and say so
 
 rng = np.random.default_rng(0)
 X = (load_digits().data / 16 > rng.random((1797, 64))).astype(float)
-train, test = X[:400], X[400:600]
+train, test = X[:250], X[250:350]
 LATENTS, HIDDEN = 2, (20,)
 
 
@@ -34,11 +34,11 @@ def entries():
     common = {"model": decoder(), "random_state": 0, "n_importance_samples": 500}
     yield (
         "MCEM (HMC)",
-        [MCEM(sampler="hmc", n_samples=10, max_iter=n, **common) for n in (2, 10, 30)],
+        [MCEM(sampler="hmc", n_samples=10, max_iter=n, **common) for n in (2, 6, 20)],
     )
     yield (
         "VariationalEM (per row)",
-        [VariationalEM(posterior="full", max_iter=n, **common) for n in (2, 10, 30)],
+        [VariationalEM(posterior="full", max_iter=n, **common) for n in (2, 6, 20)],
     )
     try:
         from skelbo import VAEEstimator

@@ -352,9 +352,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         sample = sample_rows(rows, self.n_components)
         for _ in range(self.n_init):
             yield lambda: self._override(
-                start_mixture(
-                    self.init_params, sample, self.n_components, structure, rule, rng
-                ),
+                start_mixture(self.init_params, sample, self.n_components, structure, rule, rng),
                 given,
                 rows.origin,
             )

@@ -295,7 +295,9 @@ class GaussianMLE(LatentVariableEstimator):
         """
         X = self._validate(X)
         components = self._components()
-        expected = self._rows(X).each(lambda block: self._expectation(components, block), X.shape[1])
+        expected = self._rows(X).each(
+            lambda block: self._expectation(components, block), X.shape[1]
+        )
         return np.where(np.isnan(X), (expected + self.mean_).astype(X.dtype), X)
 
     def sample(self, n_samples=1, random_state=None):

@@ -12,8 +12,8 @@ from test_variational_em import answers, counts, lsat6, real, trichoptera
 from skelbo import MCEM, VariationalEM
 from skelbo.inference.draws import Draws
 from skelbo.inference.gaussian_posterior import fit_gaussian
-from skelbo.inference.marginal import log_marginal
 from skelbo.inference.importance import BaseNoise
+from skelbo.inference.marginal import log_marginal
 from skelbo.inference.sampling import make_sampler
 from skelbo.models import BinaryFeatureModel, FactorModel
 

@@ -76,9 +76,7 @@ class Covariance(ABC):
         """Return the points about which moments must be summed, None if the origin will do."""
 
     @abstractmethod
-    def stepped(
-        self, moments: Moments, regularization: Regularization, size: float
-    ) -> Covariance:
+    def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Covariance:
         """Move by `size` along the natural gradient of the expected log-density."""
 
     @abstractmethod

@@ -89,9 +89,7 @@ def _condition_dense(covariances, means, values, observed, patterns, pattern) ->
         steps = np.where(observed, values - mean[:, None], 0.0)
         white = np.einsum("nij,jn->ni", inverse[pattern], steps)
         known = observed.sum(axis=0)
-        log_prob.append(
-            -0.5 * (known * LOG_2PI + (white**2).sum(axis=1)) - half_log_det[pattern]
-        )
+        log_prob.append(-0.5 * (known * LOG_2PI + (white**2).sum(axis=1)) - half_log_det[pattern])
         expected = mean[:, None] + np.einsum("nij,nj->in", cross[pattern], white)
         filled.append(np.where(observed, values, expected))
         hidden = ~seen[:, :, None] & ~seen[:, None, :]

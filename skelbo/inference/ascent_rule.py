@@ -13,12 +13,15 @@ a step fitted to the other half.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from skelbo.inference.cases import Cases
 from skelbo.inference.draws import Draws
 from skelbo.inference.information import louis_step
+from skelbo.inference.sampling import Sampler
 
 ALPHA, BETA, GAMMA = 0.25, 0.25, 0.05
 FIRST, GROWTH = 50, 2  # draws per row at first; a refused step doubles them
@@ -63,9 +66,9 @@ class MonteCarloStep:
         Draws per row that the last step was made from.
     """
 
-    model: object
-    cases: object
-    sampler: object
+    model: Any
+    cases: Cases
+    sampler: Sampler
     n_samples: str | int
     averaging: str | None
     tol: float
@@ -74,7 +77,7 @@ class MonteCarloStep:
     stopped: str = ""
     n_last: int = 0
     refusals: int = 0
-    memory: list[np.ndarray] = field(default_factory=list)
+    memory: list[Draws] = field(default_factory=list)
 
     def __post_init__(self):
         rows, columns = self.cases.X.shape

@@ -92,10 +92,9 @@ def fit_gaussian(
     )
 
 
-def find_mode(joint) -> tuple[np.ndarray, np.ndarray]:
+def find_mode(joint, start=None) -> tuple[np.ndarray, np.ndarray]:
     """Return a mode of log p(z | x) of each row, (n, d), and the precision there, (n, d, d)."""
-    mean, _ = joint.start()
-    mean = mean.copy()
+    mean = joint.start()[0].copy() if start is None else start.copy()
     _, value, gradient, precision = joint.expected(mean)
     active, length = np.arange(len(mean)), np.ones(len(mean))
     part = joint

@@ -46,8 +46,11 @@ class BaseNoise:
         return cls(normal, np.sqrt(STUDENT_DF / chi), counts)
 
 
-def weigh(joint, centre, precision, noise: BaseNoise) -> tuple[np.ndarray, np.ndarray]:
-    """Return draws of the proposal, (S, n, d), and log p(x, z) - log q(z) of each, (S, n)."""
+def weigh(joint, centre, precision, noise: BaseNoise, second=None):
+    """Return draws of the proposal, (S, n, d), and log p(x, z) - log q(z) of each, (S, n).
+
+    `second` is the centre and precision of another mode, which then gets half of the Gaussian part.
+    """
     n, d = centre.shape
     gaussian, wide, prior = np.split(np.arange(sum(noise.counts)), np.cumsum(noise.counts)[:2])
     factor = np.linalg.cholesky(precision)
@@ -58,12 +61,26 @@ def weigh(joint, centre, precision, noise: BaseNoise) -> tuple[np.ndarray, np.nd
     whitened = np.broadcast_to(noise.normal * stretch[..., None], (len(stretch), n, d)).copy()
     Z = centre + np.einsum("nij,sni->snj", root, whitened)
     Z[prior] = joint.spread(noise.normal[prior], centre, root)
+    if second is not None:
+        other, other_factor = second[0], np.linalg.cholesky(second[1])
+        half = gaussian[1::2]
+        Z[half] = other + np.einsum("nij,sni->snj", np.linalg.inv(other_factor), whitened[half])
+        whitened[half] = np.einsum("nij,sni->snj", factor, Z[half] - centre)
     whitened[prior] = np.einsum("nij,sni->snj", factor, Z[prior] - centre)
     squares = (whitened**2).sum(-1)
     log_det = np.log(np.einsum("nkk->nk", factor)).sum(-1)
+    normal = log_det - 0.5 * (squares + d * LOG_2PI)
+    if second is not None:
+        apart = (np.einsum("nij,sni->snj", other_factor, Z - other) ** 2).sum(-1)
+        other_det = np.log(np.einsum("nkk->nk", other_factor)).sum(-1)
+        share = len(half) / len(gaussian)
+        normal = np.logaddexp(
+            np.log1p(-share) + normal,
+            np.log(share) + other_det - 0.5 * (apart + d * LOG_2PI),
+        )
     densities = np.stack(
         [
-            log_det - 0.5 * (squares + d * LOG_2PI),
+            normal,
             log_det + _student(squares, d),
             joint.log_spread(Z, centre, squares, log_det),
         ]
@@ -72,9 +89,11 @@ def weigh(joint, centre, precision, noise: BaseNoise) -> tuple[np.ndarray, np.nd
     return Z, joint.log_joint(Z) - special.logsumexp(densities + shares, axis=0)
 
 
-def importance_draws(joint, centre, precision, noise) -> tuple[Draws, np.ndarray, np.ndarray]:
+def importance_draws(
+    joint, centre, precision, noise, second=None
+) -> tuple[Draws, np.ndarray, np.ndarray]:
     """Return weighted draws, the estimate of log p(x) and its standard error, (n,) each."""
-    Z, log_weights = weigh(joint, centre, precision, noise)
+    Z, log_weights = weigh(joint, centre, precision, noise, second)
     return normalised(Z, log_weights)
 
 

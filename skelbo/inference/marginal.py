@@ -45,14 +45,17 @@ def log_marginal(joint, noise: BaseNoise) -> tuple[np.ndarray, np.ndarray, Draws
     if getattr(joint, "gaussian", False):
         return (*_closed_form(joint), None)
     mode, precision = find_mode(joint)
+    second = None
+    if not joint.unimodal:
+        second = find_mode(joint, joint.elsewhere(mode, precision))
     if d > MAX_QUADRATURE:
-        draws, log_prob, std = importance_draws(joint, mode, precision, noise)
+        draws, log_prob, std = importance_draws(joint, mode, precision, noise, second)
         return log_prob, std, draws
     log_prob, draws = quadrature(joint, mode, precision, NODES[d - 1])
     std = np.abs(log_prob - quadrature(joint, mode, precision, COARSE[d - 1])[0])
     if joint.unimodal:
         return log_prob, std, draws
-    other, estimate, error = importance_draws(joint, mode, precision, noise)
+    other, estimate, error = importance_draws(joint, mode, precision, noise, second)
     apart = np.abs(estimate - log_prob)
     doubted = ~(apart <= DISAGREEMENT * error + 1e-6)
     if doubted.any():  # a mode was missed, or the nodes are too few

@@ -16,6 +16,8 @@ from skelbo.models.model import LatentVariableModel
 NODES, N_NORMALS = (41, 11), 64
 # Standard normals among which a row's q begins, so that it does not sit in the first hollow.
 N_CANDIDATES = 64
+# Posterior widths from a mode at which another one is looked for.
+ELSEWHERE = 4.0
 # Width of the proposal's widest part, in posterior widths, where the prior is the user's own.
 WIDE = 3.0
 
@@ -112,6 +114,14 @@ class TorchJoint:
         best = np.nan_to_num(self.log_joint(points[:, None]), nan=-np.inf).argmax(0)
         mean = points[best]
         return mean, regular(self.expected(mean)[3])
+
+    def elsewhere(self, mode, precision):
+        """Return the best fixed point of each row that is not near its mode, (n, d)."""
+        points = np.random.RandomState(1).standard_normal((8 * N_CANDIDATES, self.shape[1]))
+        values = np.nan_to_num(self.log_joint(points[:, None]), nan=-np.inf)
+        away = points[:, None] - mode
+        squares = np.einsum("snk,nkl,snl->sn", away, precision, away)
+        return points[np.where(squares > ELSEWHERE**2, values, -np.inf).argmax(0)]
 
     def expected(self, mean, covariance=None):
         """Return E log p(x|z), E log p(x,z), its gradient and E of minus its Hessian; see FactorJoint."""

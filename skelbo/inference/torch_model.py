@@ -80,7 +80,7 @@ class TorchModel:
             jac=True,
             method="L-BFGS-B",
             bounds=self._bounds(coordinates, theta, X),
-            options={"maxiter": MAX_ITERATIONS},
+            options={"maxiter": MAX_ITERATIONS, "ftol": 1e-14, "gtol": 1e-9},
         )
         if not np.isfinite(result.fun) or result.fun > objective(start)[0]:
             return theta
@@ -169,7 +169,8 @@ class TorchModel:
     def constraint_jacobian(self, theta):
         """Return the gradients of what is fixed: the sum of every simplex."""
         size = sum(np.size(value) for value in theta.values())
-        rows, first = [], 0
+        rows: list[np.ndarray] = []
+        first = 0
         for name, value in theta.items():
             if self.constraints.get(name) == "simplex":
                 index = first + np.arange(np.size(value)).reshape(-1, np.shape(value)[-1])
@@ -270,7 +271,7 @@ class TorchModel:
                 raise ValueError(f"{where} returned NaN at the parameters of initialize.")
             values.append(value.sum())
         total = values[0] + values[1]
-        gradients = [None] * len(tensors)
+        gradients: tuple = (None,) * len(tensors)
         if total.requires_grad:
             gradients = torch.autograd.grad(total, list(tensors.values()), allow_unused=True)
         idle = [k for k, g in zip(tensors, gradients, strict=True) if g is None]

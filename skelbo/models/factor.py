@@ -218,7 +218,7 @@ class FactorModel(LatentVariableModel):
     @property
     def constraints(self):
         """Domains of the parameters."""
-        return {"noise_variance": "positive"} if self._kind.has_noise else {}
+        return {"noise_variance": "positive"} if self.likelihood == "gaussian" else {}
 
     def check(self, X: np.ndarray) -> None:
         """Raise ValueError if the model or X cannot be used."""
