@@ -1,9 +1,9 @@
 """One neural decoder, one data set, several ways to infer: the comparison of Kingma and Welling.
 
 Auto-Encoding Variational Bayes (2013), figure 3, compares the marginal likelihood that a VAE and
-Monte Carlo EM reach in the same time. Here the table: held-out log p(x), with its error bar, against
-seconds of training. MCEM draws from the exact posterior by Hamiltonian Monte Carlo; VariationalEM
-fits one Gaussian for every row; the VAE reads it from the row by an encoder.
+Monte Carlo EM reach in the same time. Here the table: held-out log p(x), with its error bar,
+against seconds of training. MCEM draws from the exact posterior by Hamiltonian Monte Carlo;
+VariationalEM fits one Gaussian for every row; the VAE reads it from the row by an encoder.
 
     python examples/plot_inference_ladder.py
 """
@@ -62,9 +62,7 @@ def entries():
 
 
 def main():
-    print(
-        f"decoder {LATENTS}-{HIDDEN[0]}-64, {len(train)} binary digits to learn from, {len(test)} held out"
-    )
+    print(f"decoder {LATENTS}-{HIDDEN[0]}-64, {len(train)} binary digits, {len(test)} held out")
     print(f"{'inference':26s} {'seconds':>8s} {'train nats':>11s} {'test nats':>11s}  +- error")
     for name, ladder in entries():
         for estimator in ladder:

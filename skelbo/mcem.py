@@ -40,9 +40,9 @@ class MCEM(ModelEstimator):
     .. math:: Q(\theta' \mid \theta) \approx \sum_i \sum_s \omega_{is} \log p(x_i, z_{is}; \theta'),
         \quad z_{is} \sim p(z \mid x_i; \theta)
 
-    The E-step draws from the exact posterior of every row, so that there is no variational bias. The
-    number of draws grows by itself: a step is accepted only if it surely climbs, and the fit ends
-    when surely no step climbs any more (Caffo, Jank and Jones 2005).
+    The E-step draws from the exact posterior of every row, so that there is no variational bias.
+    The number of draws grows by itself: a step is accepted only if it surely climbs, and the fit
+    ends when surely no step climbs any more (Caffo, Jank and Jones 2005).
 
     Parameters
     ----------
@@ -119,7 +119,8 @@ class MCEM(ModelEstimator):
 
     References
     ----------
-    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, section 4. Wei and Tanner (1990).
+    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, section 4. Wei and
+    Tanner (1990).
     Caffo, Jank and Jones (2005), *Ascent-based Monte Carlo expectation-maximization*.
 
     Examples

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
+import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from skelbo.acceleration import Anderson
@@ -11,6 +12,7 @@ from skelbo.elbo import Ascent, ascend
 from skelbo.inference.cases import Cases
 from skelbo.inference.coordinates import Coordinates
 from skelbo.inference.information import standard_errors
+from skelbo.inference.mean_field import best_of
 from skelbo.inference.posterior import best_q
 from skelbo.model_estimator import MODEL_CONSTRAINTS, ModelEstimator
 
@@ -89,7 +91,8 @@ class VariationalEM(ModelEstimator):
 
     References
     ----------
-    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, section 4. Neal and Hinton (1998).
+    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, section 4.
+    Neal and Hinton (1998).
 
     Examples
     --------
@@ -157,19 +160,41 @@ class VariationalEM(ModelEstimator):
             theta = profile.theta(ascent.theta)
             return Ascent(theta, ascent.start_bound, ascent.lower_bounds, ascent.converged)
         coordinates = Coordinates(theta, model.constraints)
-        last = None
+        last, thorough = None, False
 
         def e_step(theta):
             nonlocal last
-            last = best_q(model.joint(cases.X, theta), self.posterior, last)
+            joint = model.joint(cases.X, theta)
+            last = best_q(joint, self.posterior, last)
+            if thorough:
+                last = best_of(last, best_q(joint, self.posterior))
             return cases.mean(last.terms.elbo), last
 
         def m_step(q, theta):
+            if hasattr(q, "states") and not model.closed_form:  # moments would not be enough
+                Z = np.broadcast_to(q.states[:, None], (*q.weights.shape, model.n_latents))
+                return model.maximize(theta, cases.X, q.weights * cases.weights, Z)
             weights, mean = cases.weights[None], q.mean[None]
             return model.maximize(theta, cases.X, weights, mean, q.covariance, expand=True)
 
         anderson = Anderson(coordinates.to_vector, coordinates.from_vector)
-        return climb(theta, e_step, m_step, accelerator=anderson)
+        ascent = climb(theta, e_step, m_step, accelerator=anderson)
+        if model.latent == "continuous" or self.posterior == "full" or not ascent.converged:
+            return ascent
+        # Mean field of binary latents has local optima: look again from where new rows begin.
+        thorough, before = True, ascent
+        anderson = Anderson(coordinates.to_vector, coordinates.from_vector)
+        ascent = ascend(
+            ascent.theta,
+            e_step,
+            m_step,
+            tol=self.tol,
+            max_iter=max(1, self.max_iter - ascent.n_iter),
+            accelerator=anderson,
+            on_iteration=lambda n, *args: progress.iteration(n + before.n_iter, *args),
+        )
+        bounds = (*before.lower_bounds, *ascent.lower_bounds)
+        return Ascent(ascent.theta, before.start_bound, bounds, ascent.converged)
 
     def _family(self, model):
         return self.posterior

@@ -1,4 +1,4 @@
-"""log p(x): closed forms, quadrature, enumeration and importance sampling agree within their errors."""
+"""log p(x): closed forms, quadrature, enumeration and importance sampling agree."""
 
 import numpy as np
 import pytest

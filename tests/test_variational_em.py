@@ -103,7 +103,7 @@ def test_bound_is_below_log_prob_and_its_two_forms_agree(setting):
     estimator.fit(X)
     terms = estimator.elbo_terms(X)
     assert np.allclose(terms.elbo, terms.reconstruction - terms.kl, atol=1e-9)
-    log_prob, std = estimator.score_samples(X, return_std=True)
+    std = estimator.score_samples(X, return_std=True)[1]
     assert np.all(estimator.gap(X) >= -1e-8 - 4 * std) and np.all(terms.kl >= -1e-9)
 
 
@@ -221,7 +221,7 @@ def test_lsat6():
     assert np.isclose(1000 * estimator.score(X, sample_weight=weights), -2466.666729, atol=1e-4)
     expected = [0.80412, 0.71137, 0.89338, 0.67694, 0.64225]
     assert np.allclose(estimator.params_["loadings"][:, 0], expected, atol=1e-3)
-    # Standard errors of the exact maximum, which is near; within 3 % as far as the two points allow.
+    # Standard errors of the exact maximum, which is near.
     errors = estimator.standard_errors_
     assert np.allclose(errors["intercepts"], [0.206, 0.090, 0.076, 0.099, 0.135], rtol=0.03)
     assert np.allclose(errors["loadings"][:, 0], [0.258, 0.187, 0.233, 0.185, 0.210], rtol=0.03)

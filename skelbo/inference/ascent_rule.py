@@ -4,10 +4,10 @@ With :math:`D = \hat Q(\theta') - \hat Q(\theta)` and its Monte Carlo standard e
 :math:`\theta'` if :math:`D - z_\alpha s > 0`, else add draws; stop if :math:`D + z_\gamma s` is
 below a tolerance: with confidence :math:`1 - \gamma` no step can climb more.
 
-Caffo, Jank and Jones (2005), *Ascent-based Monte Carlo expectation-maximization*. One change: on the
-draws that :math:`\theta'` was fitted to, D is too high by about P/m (P parameters, m draws), so that
-with many parameters every step looks sure. Acceptance goes by the draws of one half of the chains for
-a step fitted to the other half.
+Caffo, Jank and Jones (2005), *Ascent-based Monte Carlo expectation-maximization*. One change: on
+the draws that :math:`\theta'` was fitted to, D is too high by about P/m (P parameters, m draws), so
+that with many parameters every step looks sure. Acceptance goes by the draws of one half of the
+chains for a step fitted to the other half.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class MonteCarloStep:
     model: Any
     cases: Cases
     sampler: Sampler
-    n_samples: str | int
+    n_samples: Any
     averaging: str | None
     tol: float
     history: list[int] = field(default_factory=list)

@@ -167,10 +167,8 @@ def _evaluate(joint, mean, precision):
     reconstruction, energy, gradient, curvature = terms
     energy = np.where(np.isfinite(energy), energy, -np.inf)
     d = mean.shape[1]
-    if precision.ndim == 2:
-        log_det = np.log(precision).sum(1)
-    else:
-        log_det = np.linalg.slogdet(precision)[1]
+    diagonal = precision.ndim == 2
+    log_det = np.log(precision).sum(1) if diagonal else np.linalg.slogdet(precision)[1]
     bound = energy + 0.5 * (d * (1 + np.log(2 * np.pi)) - log_det)
     return bound, reconstruction, energy, gradient, curvature
 

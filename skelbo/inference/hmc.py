@@ -1,8 +1,7 @@
 r"""Hamiltonian Monte Carlo for p(z | x) of many rows at once.
 
-Every row has its own chains, its own mass matrix (the precision of the Gaussian that fits it) and its own step
-size, tuned to the acceptance that Kingma and Welling (2013) aimed at; rows do not influence each
-other.
+Every row has its own chains, its own mass matrix (the precision of the Gaussian that fits it) and
+its own step size, tuned to a fixed share of accepted moves; rows do not influence each other.
 """
 
 from __future__ import annotations

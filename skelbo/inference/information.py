@@ -3,8 +3,8 @@ r"""Standard errors from the observed information of log p(X; theta), by Louis' 
 .. math:: I = \sum_i w_i \left\{ E[-\partial^2 \log p(x_i, z)] - \mathrm{Var}[s_i] \right\},
     \quad s_i = \partial \log p(x_i, z), \quad z \sim p(z \mid x_i)
 
-The expectations run over the points that stand for the exact posterior, never over q: the Hessian of
-a variational bound is not an information matrix.
+The expectations run over the points that stand for the exact posterior, never over q: the Hessian
+of a variational bound is not an information matrix.
 """
 
 from __future__ import annotations
@@ -74,7 +74,8 @@ def posterior_points(joint, noise: BaseNoise) -> Draws:
     """Return weighted points that stand for p(z | x) of each row."""
     draws = log_marginal(joint, noise)[2]
     if draws is None:
-        return importance_draws(joint, *joint.start(), noise)[0]
+        mean, precision = joint.start()
+        return importance_draws(joint, mean, precision, noise)[0]
     return draws
 
 

@@ -152,7 +152,7 @@ def _ascend(joint, mean):
 
 def _sweep(joint, mean, heat=1.0):
     mean = mean.copy()
-    prior = special.logit(joint.prior_mean()) if heat != 1 else 0.0
+    prior = special.logit(joint.prior_mean())
     for k in range(mean.shape[1]):
         logit = joint.conditional_logit(mean, k)
         if heat != 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 
@@ -56,7 +57,8 @@ class ImportanceSampler(Sampler):
 class ChainSampler(Sampler):
     """Draws of Markov chains that go on from one set of parameters to the next."""
 
-    chains: GibbsChains | HamiltonianChains | None = None
+    chains: Any = None
+    batches: list[np.ndarray]
 
     def more(self, n_draws):
         """Let the chains go on."""

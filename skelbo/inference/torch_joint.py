@@ -108,7 +108,7 @@ class TorchJoint:
 
     def start(self):
         """Return the best of some fixed points for each row, and the precision there."""
-        n, d = self.shape
+        d = self.shape[1]
         points = np.random.RandomState(0).standard_normal((N_CANDIDATES, d))
         points[0] = 0.0
         best = np.nan_to_num(self.log_joint(points[:, None]), nan=-np.inf).argmax(0)
@@ -124,7 +124,7 @@ class TorchJoint:
         return points[np.where(squares > ELSEWHERE**2, values, -np.inf).argmax(0)]
 
     def expected(self, mean, covariance=None):
-        """Return E log p(x|z), E log p(x,z), its gradient and E of minus its Hessian; see FactorJoint."""
+        """Return E log p(x|z), E log p(x,z), its gradient, E of minus its Hessian."""
         if covariance is None:
             points, weights = mean[None], np.ones(1)
         else:
@@ -148,7 +148,7 @@ class TorchJoint:
         return tuple(value.detach().cpu().numpy() for value in means)
 
     def spread(self, normal, centre, root):
-        """Turn standard normals into draws of the prior, or of a wide Gaussian if it is the user's."""
+        """Turn standard normals into draws of the prior, or of a wide Gaussian."""
         if self._standard:
             return np.broadcast_to(normal, (len(normal), *centre.shape))
         full = np.broadcast_to(normal, (len(normal), *centre.shape))
@@ -186,7 +186,7 @@ class BinaryTorchJoint(TorchJoint):
         return np.full(self.model.n_latents, 0.5)
 
     def conditional_logit(self, Z, k):
-        """Return log p(x, z_k=1, rest) - log p(x, z_k=0, rest), averaged where Z holds means (n, d)."""
+        """Return log p(x, z_k=1, ..) - log p(x, z_k=0, ..), averaged over means Z (n, d)."""
         if Z.ndim == 3:
             one, zero = Z.copy(), Z.copy()
             one[..., k], zero[..., k] = 1.0, 0.0

@@ -29,6 +29,7 @@ class TorchModel:
 
     # Largest number of parameters with standard errors: scores are differences, one each.
     max_information = 200
+    closed_form = False
 
     def __init__(self, model, device=None):
         self.model, self.device = model, device
@@ -277,8 +278,8 @@ class TorchModel:
         idle = [k for k, g in zip(tensors, gradients, strict=True) if g is None]
         if idle:
             raise ValueError(
-                f"{type(self.model).__name__}.log_likelihood does not depend on {idle}, returned by "
-                "initialize; use them (as torch operations on theta[...]) or leave them out."
+                f"{type(self.model).__name__}.log_likelihood does not depend on {idle}, returned "
+                "by initialize; use them (as torch operations on theta[...]) or leave them out."
             )
 
 

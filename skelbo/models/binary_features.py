@@ -75,10 +75,8 @@ class BinaryFeatureJoint:
             quadratic = (
                 np.matmul(full.transpose(1, 0, 2), self.gram).transpose(1, 0, 2) * full
             ).sum(-1)
-        if Z.shape[1] == 1:
-            linear = Z[:, 0] @ self.linear.T
-        else:
-            linear = (Z * self.linear).sum(-1)
+        shared = Z.shape[1] == 1
+        linear = Z[:, 0] @ self.linear.T if shared else (Z * self.linear).sum(-1)
         return self.constant + linear - 0.5 * quadratic
 
     def log_prior(self, Z):
@@ -119,8 +117,8 @@ class BinaryFeatureModel(LatentVariableModel):
     -----
     Parameters ``loadings (p, d)``, ``intercepts (p,)``, ``noise_variance`` (scalar or (p,)) and
     ``probabilities (d,)``. A feature and its absence can change places: z_k -> 1 - z_k, w_k ->
-    -w_k, b -> b + w_k. After a fit with intercept every feature is the rarer of the two (at most 1/2), and
-    features come in decreasing probability.
+    -w_k, b -> b + w_k. After a fit with intercept every feature is the rarer of the two
+    (at most 1/2), and features come in decreasing probability.
 
     References
     ----------
@@ -212,7 +210,7 @@ class BinaryFeatureModel(LatentVariableModel):
         return {**theta, "probabilities": np.clip(counts, edge, total - edge) / total}
 
     def identify(self, theta, *, rotate=True):
-        """Return theta with every feature the rarer of itself and its absence, most common first."""
+        """Return theta with features the rarer of their two sides, most common first."""
         W, b, pi = theta["loadings"], theta["intercepts"], theta["probabilities"]
         if self.fit_intercept:
             flip = pi > 0.5

@@ -134,7 +134,7 @@ def _regress(model, theta, X, weights, mean, covariance, floor):
 
 def _gram(known, weights, totals, design, covariance):
     """Return E[(1, z)(1, z)'] summed over the rows that each column knows, and their weight."""
-    n_draws, n, width = design.shape
+    _, n, width = design.shape
     if known is None:
         flat = design.reshape(-1, width)
         second = (weights.reshape(-1, 1) * flat).T @ flat

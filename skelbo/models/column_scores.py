@@ -32,7 +32,7 @@ def complete_information(model, theta, X, Z, weights) -> np.ndarray:
         index[name] = first + np.arange(np.size(value)).reshape(np.shape(value))
         first += np.size(value)
     result = np.zeros((first, first))
-    _, p, d = *X.shape, Z.shape[2]
+    p, d = X.shape[1], Z.shape[2]
     design = np.concatenate([np.ones((*Z.shape[:2], 1)), Z], axis=2).reshape(-1, d + 1)
     flat = weights.reshape(-1, 1)
     outer = (flat * design)[:, :, None] * design[:, None, :]

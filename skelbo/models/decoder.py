@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import torch
 from torch import nn
@@ -87,7 +89,7 @@ class DecoderModel(LatentVariableModel):
     def _random_weights(self, level, spread, rng):
         sizes = [self.n_latents, *self.hidden_layer_sizes, len(level)]
         theta = {}
-        for i, (inner, outer) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        for i, (inner, outer) in enumerate(pairwise(sizes)):
             weight = rng.standard_normal((outer, inner)) / np.sqrt(inner)
             theta[f"{i}.weight"] = torch.tensor(weight)
             theta[f"{i}.bias"] = torch.tensor(0.1 * rng.standard_normal(outer))
@@ -106,7 +108,7 @@ class DecoderModel(LatentVariableModel):
         return Z
 
     def log_likelihood(self, X, Z, theta):
-        """Return log p(x | z; theta), (n_draws, n_samples), in nats; missing cells count nothing."""
+        """Return log p(x | z; theta), (n_draws, n_samples), in nats, of the known cells."""
         eta = self._predictor(Z, theta)
         known = ~torch.isnan(X)
         x = torch.where(known, X, 0.0)
@@ -144,8 +146,9 @@ class DecoderModel(LatentVariableModel):
         limit = self.lower_limits(X).get("noise_variance", 0.0)
         if limit and theta["noise_variance"] <= 1.01 * limit:
             return [
-                f"the noise variance reached its floor, {limit:.3g} (1e-3 of the mean variance of the columns): the "
-                "decoder reproduces the data; use a smaller decoder or fewer latents."
+                f"the noise variance reached its floor, {limit:.3g} (1e-3 of the mean variance of "
+                "the columns): the decoder reproduces the data; use a smaller decoder or fewer "
+                "latents."
             ]
         return []
 

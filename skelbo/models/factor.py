@@ -18,8 +18,9 @@ PROFILE_STEPS = 20
 # Log-odds that change by this much per standard deviation of a latent: the item is separable.
 LARGE_LOADING = 6.0
 RUNAWAY = (
-    "the loadings of column {column} ran away (|loading| = {loading:.3g}): the column is separable, "
-    "its likelihood has no maximum; remove the column, use fewer latents or collect more rows."
+    "the loadings of column {column} ran away (|loading| = {loading:.3g}): the column is "
+    "separable, its likelihood has no maximum; remove the column, use fewer latents or collect "
+    "more rows."
 )
 HEYWOOD = (
     "the noise variance of column {column} reached its floor, 1e-6 of the column's variance (a "
@@ -187,8 +188,8 @@ class FactorModel(LatentVariableModel):
 
     References
     ----------
-    Tipping and Bishop (1999) for PPCA; Bock and Aitkin (1981) for latent traits; Chiquet, Mariadassou
-    and Robin (2018) for Poisson-lognormal PCA.
+    Tipping and Bishop (1999) for PPCA; Bock and Aitkin (1981) for latent traits; Chiquet,
+    Mariadassou and Robin (2018) for Poisson-lognormal PCA.
 
     Examples
     --------
@@ -216,7 +217,7 @@ class FactorModel(LatentVariableModel):
         return LIKELIHOODS[self.likelihood]
 
     @property
-    def constraints(self):
+    def constraints(self) -> dict[str, str]:  # type: ignore[override]
         """Domains of the parameters."""
         return {"noise_variance": "positive"} if self.likelihood == "gaussian" else {}
 
@@ -401,7 +402,7 @@ class FactorModel(LatentVariableModel):
     def constraint_jacobian(self, theta):
         """Return the gradients of what settles the rotation: W' D W diagonal, b if not fitted."""
         W, names = theta["loadings"], list(theta)
-        (p, d), noise = W.shape, np.broadcast_to(theta.get("noise_variance", 1.0), len(W))
+        d, noise = W.shape[1], np.broadcast_to(theta.get("noise_variance", 1.0), len(W))
         rows = []
         for a in range(d):
             for b in range(a + 1, d):
