@@ -67,7 +67,7 @@ class MCEM(ModelEstimator):
         Largest number of iterations per start.
     tol : "auto" or float, default="auto"
         The certificate: the fit has converged if, at 95 % confidence, the next step would climb
-        less than this, in nats per row. ``"auto"``: 0.002 nats per parameter in total.
+        less than this, in nats per row. ``"auto"``: 0.005 nats per parameter in total.
     n_init : int, default=1
         Number of starts; the highest bound is kept.
     n_importance_samples : int, default=1000

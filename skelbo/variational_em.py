@@ -107,7 +107,7 @@ class VariationalEM(ModelEstimator):
     >>> bool(trait.score(answers, sample_weight=persons) > trait.lower_bound_)
     True
     >>> trait.transform(answers)[[0, -1]].round(1)
-    array([[-1. ],
+    array([[-1.2],
            [ 0.8]])
     """
 

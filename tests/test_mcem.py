@@ -101,22 +101,28 @@ def test_gaussian_factor_model_meets_the_closed_form():
     assert np.all(distance < 5 * drawn.mc_standard_errors_["loadings"] + 1e-3)
 
 
-@pytest.mark.parametrize("sampler", ["importance", "hmc"])
-def test_lsat6_within_the_reported_error(sampler):
+@pytest.mark.parametrize(("sampler", "tol"), [("importance", 1e-5), ("hmc", "auto")])
+def test_lsat6_within_the_reported_error(sampler, tol):
     # Exact maximum likelihood: a .82566 .72274 .89087 .68837 .65686, log-likelihood -2466.653377.
     X, weights = lsat6()
     start = VariationalEM(1, model="bernoulli").fit(X, sample_weight=weights)
     estimator = MCEM(
-        1, model="bernoulli", sampler=sampler, params_init=start.params_, random_state=0
+        1, model="bernoulli", sampler=sampler, tol=tol, params_init=start.params_, random_state=0
     ).fit(X, sample_weight=weights)
     assert estimator.converged_
-    assert -2466.653377 - 0.04 < 1000 * estimator.score(X, sample_weight=weights) < -2466.6533
+    assert (
+        -2466.653377 - (0.3 if tol == "auto" else 0.05)
+        < 1000 * estimator.score(X, sample_weight=weights)
+        < -2466.6533
+    )
     exact = np.array([0.82566, 0.72274, 0.89087, 0.68837, 0.65686])
     error = estimator.mc_standard_errors_["loadings"][:, 0]
     assert np.all(np.abs(estimator.params_["loadings"][:, 0] - exact) < 4 * error)
     expected = [0.258, 0.187, 0.233, 0.185, 0.210]
-    # Information at a point that is off by the Monte Carlo error: 3 % there is 6 % here.
-    assert np.allclose(estimator.standard_errors_["loadings"][:, 0], expected, rtol=0.06)
+    # Information at a point that is off by the Monte Carlo error, not at the maximum.
+    assert np.allclose(
+        estimator.standard_errors_["loadings"][:, 0], expected, rtol=0.2 if tol == "auto" else 0.06
+    )
     assert np.all(error < 0.25 * estimator.standard_errors_["loadings"][:, 0])
 
 

@@ -45,7 +45,7 @@ class Features(LatentVariableModel):
 # ---------------------------------------------------------------- likelihoods
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     name=st.sampled_from(["gaussian", "bernoulli", "poisson"]),
     x=st.sampled_from([0.0, 1.0]),

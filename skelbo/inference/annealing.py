@@ -11,6 +11,8 @@ from skelbo.inference.mean_field import all_states, fit_bernoulli
 # they run through. Slower cooling is worse: features freeze in pairs while it is still hot.
 N_CHAINS, STEPS_PER_LATENT, MAX_STEPS = 8, 20, 120
 COLDEST, HOTTEST = 1.0, (0.1, 0.2)  # by turns: much noise needs less heat
+# Rows that a start looks at.
+MAX_ROWS = 500
 # Up to this many latents states are drawn exactly, beyond that by Gibbs sweeps.
 MAX_STATES = 10
 SWEEPS = 3
@@ -37,6 +39,9 @@ def annealed_start(model, X, weights, rng, number=0):
     ----------
     Celeux and Diebolt (1985) for stochastic EM; Ueda and Nakano (1998) for tempering.
     """
+    if len(X) > MAX_ROWS:
+        X = X[rng.choice(len(X), MAX_ROWS, replace=False, p=weights / weights.sum())]
+        weights = np.ones(MAX_ROWS)
     best, best_value = None, -np.inf
     n_steps = min(MAX_STEPS, STEPS_PER_LATENT * model.n_latents)
     for chain in range(min(N_CHAINS, 2 * model.n_latents)):

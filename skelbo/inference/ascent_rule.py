@@ -30,7 +30,7 @@ MAX_DRAWS, MAX_CELLS = 5_000, 2e7
 PATIENCE = 5
 # tol="auto": nats in total, per parameter. Below it Monte Carlo error is a small part of the
 # standard errors, as a maximum is known to about half a nat per parameter.
-CLIMB_PER_PARAMETER = 2e-3
+CLIMB_PER_PARAMETER = 5e-3
 # Stochastic approximation: iterations without memory, draws of each, draws that are remembered.
 BURN_IN, FRESH = 20, 20
 
@@ -96,7 +96,7 @@ class MonteCarloStep:
             return self._averaged(draws, joint, theta)
         while True:
             new, climb, error = self._propose(draws, joint, theta)
-            self.certified = climb + stats.norm.isf(GAMMA) * error < self.tol
+            self.certified = bool(climb + stats.norm.isf(GAMMA) * error < self.tol)
             climb, error = self._crossed(draws, joint, theta)
             sure = climb - stats.norm.isf(ALPHA) * error > 0
             if sure or self.certified or not self._may_grow(draws):
@@ -193,5 +193,5 @@ class MonteCarloStep:
         self.n_last = len(union.Z)
         self.history.append(len(draws.Z))
         settled = k > BURN_IN // 2
-        self.certified = settled and climb + stats.norm.isf(GAMMA) * error < self.tol
+        self.certified = bool(settled and climb + stats.norm.isf(GAMMA) * error < self.tol)
         return new

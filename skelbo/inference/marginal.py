@@ -21,6 +21,8 @@ NODES, COARSE = (61, 31), (41, 21)
 MAX_QUADRATURE = 2
 # Disagreement with importance sampling, in its standard errors, that discredits a quadrature.
 DISAGREEMENT = 4.0
+# Posterior probability that need not be looked at.
+NEGLIGIBLE = 1e-9
 
 
 def log_marginal(joint, noise: BaseNoise) -> tuple[np.ndarray, np.ndarray, Draws | None]:
@@ -91,14 +93,22 @@ def _closed_form(joint):
     return log_prob, np.zeros_like(log_prob)
 
 
+def _likely_states(exact) -> Draws:
+    """Return the states that carry all but a negligible share of every row's posterior."""
+    order = np.argsort(-exact.weights, axis=0)
+    weights = np.take_along_axis(exact.weights, order, axis=0)
+    rest = 1 - np.cumsum(weights, axis=0)
+    n_states = 1 + int((rest > NEGLIGIBLE).sum(0).max())
+    weights = weights[:n_states] / weights[:n_states].sum(0)
+    return Draws(exact.states[order[:n_states]], weights, np.arange(n_states), exact=True)
+
+
 def _binary(joint, noise: BaseNoise):
     """List all states, or sample them from the mean-field q, made bolder, and the prior."""
     n, d = joint.shape
     if d <= MAX_ENUMERATED:
         exact = enumerate_posterior(joint)
-        Z = np.broadcast_to(exact.states[:, None], (len(exact.states), n, d))
-        draws = Draws(Z, exact.weights, np.arange(len(Z)), exact=True)
-        return exact.terms.elbo, np.zeros(n), draws
+        return exact.terms.elbo, np.zeros(n), _likely_states(exact)
     sharp = np.clip(fit_bernoulli(joint).mean, 0.02, 0.98)
     proposals = np.stack([sharp, 0.5 * (sharp + 0.5), np.tile(joint.prior_mean(), (n, 1))])
     which = np.repeat(np.arange(3), noise.counts)
