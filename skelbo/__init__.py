@@ -20,7 +20,16 @@ _MODULES = {
     "VariationalEM": "skelbo.variational_em",
 }
 
-__all__ = ["__version__", *_MODULES]
+__all__ = [
+    "MCEM",
+    "ELBOMonitor",
+    "EMGaussianMixture",
+    "ElboTerms",
+    "GaussianMLE",
+    "SingularCovarianceWarning",
+    "VariationalEM",
+    "__version__",
+]
 
 if TYPE_CHECKING:
     from skelbo.callbacks import ELBOMonitor

@@ -14,7 +14,9 @@ class Anderson:
 
     With residuals :math:`f_t = F(\theta_t) - \theta_t` the candidate is
     :math:`F(\theta_t) - \sum_i \gamma_i\, \Delta F_i`, :math:`\gamma` minimising
-    :math:`\|f_t - \sum_i \gamma_i\, \Delta f_i\|^2` over the last `order` differences.
+    :math:`\|f_t - \sum_i \gamma_i\, \Delta f_i\|^2` over the last `order` differences: an
+    approximate root of f. Where f has a root but the bound no maximum (a saddle, a long ridge) that
+    is refused; then the step itself is lengthened, the more the longer this goes well.
 
     Parameters
     ----------
@@ -40,9 +42,13 @@ class Anderson:
         self.points: deque[np.ndarray] = deque(maxlen=order + 1)
         self.images: deque[np.ndarray] = deque(maxlen=order + 1)
         self.usable = 0  # pairs since the last refusal: older ones led astray
+        self.stride = 1.0
+        self.striding = False  # whether the last candidate was a lengthened step
 
     def refuse(self) -> None:
         """Learn that the last candidate was refused: extrapolate from newer pairs only."""
+        if self.striding:
+            self.stride, self.striding = max(self.stride / 4, 1.0), False
         self.usable = 0
 
     def propose(self, theta: Any, image: Any) -> Any:
@@ -52,13 +58,20 @@ class Anderson:
         self.usable = min(self.usable + 1, len(self.points))
         points = np.array(self.points)[-self.usable :]
         images = np.array(self.images)[-self.usable :]
+        if not (np.all(np.isfinite(points)) and np.all(np.isfinite(images))):
+            return None  # a component of weight zero has no coordinates
         residuals = images - points
-        if self.usable < 2 or not np.all(np.isfinite(residuals)):
-            return None
-        residual_steps, image_steps = np.diff(residuals, axis=0).T, np.diff(images, axis=0).T
-        gamma = np.linalg.lstsq(residual_steps, residuals[-1], rcond=1e-10)[0]
-        candidate = images[-1] - image_steps @ gamma
-        return self.from_vector(candidate) if np.all(np.isfinite(candidate)) else None
+        if self.striding:
+            self.stride *= 2
+        self.striding = self.usable < 2
+        if self.striding:
+            vector = images[-1] + self.stride * residuals[-1]
+        else:
+            residual_steps, image_steps = np.diff(residuals, axis=0).T, np.diff(images, axis=0).T
+            gamma = np.linalg.lstsq(residual_steps, residuals[-1], rcond=1e-10)[0]
+            vector = images[-1] - image_steps @ gamma
+        with np.errstate(all="ignore"):  # an extrapolation may be absurd
+            return self.from_vector(vector)
 
     def rate(self) -> float:
         """Return the square of F's largest Ritz value over the last pairs, 0 if not known.
@@ -66,11 +79,14 @@ class Anderson:
         Near a mode each step shortens the way by the largest eigenvalue of F's Jacobian, and the
         climb that is left, which is quadratic in the way, by its square.
         """
-        steps = np.diff(np.array(self.points), axis=0).T
-        lengths = np.linalg.norm(steps, axis=0) if steps.size else np.zeros(0)
-        if steps.shape[-1] < 2 or not np.all(np.isfinite(lengths)) or not np.all(lengths > 0):
+        points, images = np.array(self.points), np.array(self.images)
+        if len(points) < 3 or not np.all(np.isfinite([points, images])):
             return 0.0
-        image_steps = np.diff(np.array(self.images), axis=0).T / lengths
+        steps = np.diff(points, axis=0).T
+        lengths = np.linalg.norm(steps, axis=0)
+        if not np.all(lengths > 0):
+            return 0.0
+        image_steps = np.diff(images, axis=0).T / lengths
         left, size, right = np.linalg.svd(steps / lengths, full_matrices=False)
         kept = size > 1e-5 * size[0]
         jacobian = left[:, kept].T @ image_steps @ right[kept].T / size[kept]

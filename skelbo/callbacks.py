@@ -68,9 +68,11 @@ class ELBOMonitor:
             "lower_bound": metadata["lower_bound"],
         }
         self.log_.append(entry)
-        return self.patience is not None and self._is_spent(entry)
+        return self._is_spent(entry)
 
     def _is_spent(self, entry: dict[str, Any]) -> bool:
+        if self.patience is None:
+            return False
         curve = self.curves()[entry["run"], entry["start"]]
         if len(curve) <= self.patience:
             return False

@@ -87,12 +87,15 @@ class Ascent:
         The bound after each iteration, in nats per row.
     converged : bool
         Whether the stopping rule was met.
+    statistics : object
+        The expected statistics at `theta`.
     """
 
     theta: Any
     start_bound: float
     lower_bounds: tuple[float, ...]
     converged: bool
+    statistics: Any = None
 
     @property
     def n_iter(self) -> int:
@@ -132,19 +135,19 @@ class StoppingRule:
     def met(self, climb: float, bound: float, plain: bool, rate: float) -> bool:
         """Tell whether a step that climbed by `climb` to `bound` was the last."""
         before, self.previous = self.previous, climb if plain else None
-        if plain and before is not None and before > 0:
+        if before is not None and before > 0:
             rate = max(rate, min(max(climb / before, 0.0), 0.9999))
         # A climb below the rounding of the bound itself is no climb.
-        nothing = climb <= 8 * np.finfo(float).eps * max(abs(bound), 1.0)
+        nothing = bool(climb <= 100 * np.finfo(float).eps * max(abs(bound), 1.0))
         if self.tol == "auto":
             small = nothing or climb * max(1.0, rate / (1 - rate)) < REMAINING_CLIMB
-            sure = nothing or before is not None
         else:
-            small, sure = abs(climb) < float(self.tol), self.steady
+            small = abs(climb) < float(self.tol)
+        sure = before is not None if self.tol == "auto" else True
         if not self.steady:
-            sure = before is not None and self.confirming
+            sure = self.confirming
         self.confirming = small
-        return small and sure and plain
+        return bool(small and sure and plain)
 
 
 def ascend(
@@ -157,6 +160,7 @@ def ascend(
     accelerator: Accelerator | None = None,
     patience: int = PATIENCE,
     steady: bool = True,
+    continued: bool = False,
     on_iteration: Callable[[int, float, Any], bool] | None = None,
 ) -> Ascent:
     """Climb the bound by turns over q and theta: EM and all its relatives.
@@ -181,6 +185,8 @@ def ascend(
         Number of plain steps before the accelerator is asked.
     steady : bool
         See `StoppingRule`.
+    continued : bool
+        Whether the start is where an earlier ascent ended: its first step may be its last.
     on_iteration : callable, (n_iter, bound, theta) -> bool, optional
         Called after each iteration; True ends the ascent.
 
@@ -191,9 +197,9 @@ def ascend(
 
     Notes
     -----
-    Ding (2020), section 3; Neal and Hinton (1998) for EM as coordinate ascent on the ELBO.
+    Ding (2020), eq. 2 and 3; Neal and Hinton (1998) for EM as coordinate ascent on the ELBO.
     """
-    rule = StoppingRule(tol, steady)
+    rule = StoppingRule(tol, steady, previous=np.inf if continued else None)
     start_bound, statistics = e_step(theta)
     bound, bounds = start_bound, []
     converged, rate = False, 0.0
@@ -212,13 +218,14 @@ def ascend(
         stop = on_iteration is not None and on_iteration(n_iter, bound, theta)
         if converged or stop:
             break
-    return Ascent(theta, start_bound, tuple(bounds), converged)
+    return Ascent(theta, start_bound, tuple(bounds), converged, statistics)
 
 
 def _step(image, candidate, bound, e_step, accelerator):
     """Take the candidate if it does not fall below `bound`, else the plain image."""
     if candidate is not None:
-        new_bound, statistics = e_step(candidate)
+        with np.errstate(all="ignore"):  # an extrapolation may be absurd
+            new_bound, statistics = e_step(candidate)
         if new_bound >= bound:
             return candidate, new_bound, statistics
         accelerator.refuse()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import warnings
 from abc import ABCMeta, abstractmethod
 from typing import Any
@@ -23,8 +22,11 @@ from skelbo.elbo import Ascent, ElboTerms
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase "
-    "max_iter, tol, or check for degenerate data. The bound still climbed by {change:.3g} nats "
-    "per row in iteration {n_iter} (max_iter={max_iter}, tol={tol})."
+    "max_iter, tol, or check for degenerate data."
+)
+STILL_CLIMBING = (
+    " The bound still climbed by {climb:.3g} nats per row in iteration {n_iter} "
+    "(max_iter={max_iter}, tol={tol})."
 )
 
 
@@ -130,7 +132,8 @@ class LatentVariableEstimator(
         std : ndarray of shape (n_samples,)
             Only if `return_std`.
         """
-        log_prob, std = self._log_prob(self._validate(X))
+        X = self._validate(X)
+        log_prob, std = (array.astype(X.dtype, copy=False) for array in self._log_prob(X))
         return (log_prob, std) if return_std else log_prob
 
     def score(self, X, y=None, sample_weight=None):
@@ -150,10 +153,11 @@ class LatentVariableEstimator(
         score : float
             Mean log-density.
         """
-        log_prob = np.asarray(self.score_samples(X), dtype=np.float64)
-        if sample_weight is not None:
-            sample_weight = _check_sample_weight(sample_weight, log_prob, dtype=np.float64)
-        return float(np.average(log_prob, weights=sample_weight))
+        log_prob = self.score_samples(X)
+        if sample_weight is None:
+            return float(np.mean(log_prob))
+        weights = _check_sample_weight(sample_weight, log_prob, dtype=np.float64)
+        return float(np.average(log_prob.astype(np.float64), weights=weights))
 
     def elbo_terms(self, X):
         """Return reconstruction, KL, energy and entropy of each row, in nats.
@@ -168,7 +172,10 @@ class LatentVariableEstimator(
         terms : ElboTerms
             Ding (2020), eq. 3 and 4.
         """
-        return self._elbo_terms(self._validate(X))
+        X = self._validate(X)
+        terms = self._elbo_terms(X)
+        names = ("reconstruction", "kl", "energy", "entropy")
+        return ElboTerms(*(getattr(terms, name).astype(X.dtype, copy=False) for name in names))
 
     def elbo(self, X):
         """Return the evidence lower bound of each row, in nats.
@@ -199,7 +206,7 @@ class LatentVariableEstimator(
             What q loses. Ding (2020), eq. 2.
         """
         X = self._validate(X)
-        return self._log_prob(X)[0] - self._elbo_terms(X).elbo
+        return (self._log_prob(X)[0] - self._elbo_terms(X).elbo).astype(X.dtype, copy=False)
 
     def aic(self, X, sample_weight=None):
         """Return Akaike's information criterion, lower is better.
@@ -256,7 +263,8 @@ class LatentVariableEstimator(
         Z : ndarray of shape (n_samples, n_latents)
             Deterministic: no draw is involved.
         """
-        return self._posterior_mean(self._validate(X))
+        X = self._validate(X)
+        return self._posterior_mean(X).astype(X.dtype, copy=False)
 
     def inverse_transform(self, Z):
         """Return E[x | z] of each row of latents.
@@ -305,10 +313,12 @@ class LatentVariableEstimator(
     def _warn_if_not_converged(self, ascent: Ascent, max_iter: int, tol: Any) -> None:
         if ascent.converged or max_iter == 0:
             return
-        bounds = (ascent.start_bound, *ascent.lower_bounds)
-        message = NOT_CONVERGED.format(
-            change=bounds[-1] - bounds[-2], n_iter=ascent.n_iter, max_iter=max_iter, tol=tol
-        )
+        message = NOT_CONVERGED
+        if ascent.n_iter:
+            climb = np.diff((ascent.start_bound, *ascent.lower_bounds))[-1]
+            message += STILL_CLIMBING.format(
+                climb=climb, n_iter=ascent.n_iter, max_iter=max_iter, tol=tol
+            )
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
     def _publish_ascent(self, ascent: Ascent) -> None:
@@ -318,70 +328,10 @@ class LatentVariableEstimator(
         self.converged_ = ascent.converged
 
 
-class Progress:
-    """Reports a fit to scikit-learn's callbacks and, if `verbose`, to the terminal.
-
-    The task tree is fit > start > iteration. A callback whose ``on_fit_task_end`` returns True
-    ends the ascent (at an iteration) or the restarts (at a start).
-
-    Parameters
-    ----------
-    estimator : LatentVariableEstimator
-        The estimator that is being fitted; its ``fit`` runs inside scikit-learn's
-        callback management.
-    n_starts, max_iter : int
-        Number of starts, and of iterations of each at most.
-    """
-
-    def __init__(self, estimator, X, n_starts: int, max_iter: int):
-        self.estimator, self.X, self.max_iter = estimator, X, max_iter
-        self.verbose = getattr(estimator, "verbose", 0)
-        self.interval = getattr(estimator, "verbose_interval", 10)
-        self.root = estimator._init_callback_context(max_subtasks=n_starts)
-        self.root.call_on_fit_task_begin(estimator=estimator, X=X)
-        self.heard = bool(getattr(estimator, "_skl_callbacks", ()))
-        self.stopped = False
-
-    def begin_start(self, number: int) -> None:
-        """Announce the start with this number."""
-        self.start = self.root.subcontext("start", max_subtasks=self.max_iter)
-        self.start.call_on_fit_task_begin(estimator=self.estimator, X=self.X)
-        self.bound, self.clock = -np.inf, time.perf_counter()
-        if self.verbose:
-            print(f"Initialization {number}")
-
-    def iteration(self, n_iter: int, bound: float, theta: Any) -> bool:
-        """Report an iteration; return True if a callback asks to stop."""
-        if self.verbose and n_iter % self.interval == 0:
-            seconds = "" if self.verbose < 2 else f"\t time lapse {self._lap():.5f}s"
-            change = "" if self.verbose < 2 else f"\t ll change {bound - self.bound:.5f}"
-            print(f"  Iteration {n_iter}{seconds}{change}")
-        self.bound = bound
-        if not self.heard:
-            return False
-        leaf = self.start.subcontext("iteration")
-        leaf.call_on_fit_task_begin(estimator=self.estimator, X=self.X)
-        return leaf.call_on_fit_task_end(
-            estimator=self.estimator,
-            X=self.X,
-            metadata={"lower_bound": bound, "n_iter": n_iter},
-        )
-
-    def end_start(self) -> None:
-        """Announce the end of a start."""
-        if self.verbose:
-            print(f"Initialization ended.\t lower bound {self.bound:.5f}")
-        self.stopped = self.start.call_on_fit_task_end(
-            estimator=self.estimator, X=self.X, metadata={"lower_bound": self.bound}
-        )
-
-    def end(self) -> None:
-        """Announce the end of the fit."""
-        self.root.call_on_fit_task_end(estimator=self.estimator, X=self.X)
-
-    def _lap(self) -> float:
-        seconds, self.clock = time.perf_counter() - self.clock, time.perf_counter()
-        return seconds
+def cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return an array in another precision; what overflows becomes its largest number."""
+    largest = np.finfo(dtype).max
+    return np.clip(array, -largest, largest).astype(dtype)
 
 
 def random_stream(random_state: Any) -> np.random.RandomState:

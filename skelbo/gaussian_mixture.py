@@ -9,13 +9,14 @@ from numbers import Integral, Real
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_array, check_is_fitted
+from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
-from skelbo.elbo import PATIENCE, Ascent, ElboTerms, Restarts, ascend
-from skelbo.estimator import LatentVariableEstimator, Progress, random_stream
-from skelbo.gaussian.components import Components
+from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, ascend
+from skelbo.estimator import LatentVariableEstimator, cast, random_stream
+from skelbo.gaussian.components import Components, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
+from skelbo.gaussian.given import Given
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import (
@@ -26,9 +27,10 @@ from skelbo.gaussian.regularization import (
     regularization,
 )
 from skelbo.gaussian.starts import STARTS, sample_rows, start_mixture
+from skelbo.progress import Progress
 from skelbo.rows import Block, Rows
 
-# Step sizes of stepwise EM, t^-0.6 (Cappe and Moulines 2009).
+# Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009).
 FORGETTING = 0.6
 
 
@@ -124,7 +126,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     References
     ----------
-    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, section 3. Neal and Hinton
+    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, eq. 2 and 3. Neal and Hinton
     (1998), *A View of the EM Algorithm that Justifies Incremental, Sparse, and Other Variants*.
 
     Examples
@@ -202,6 +204,9 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.batch_size = batch_size
         self.device = device
 
+    # For `partial_fit`: expected moments per row, number of rows, what the first rows looked like.
+    _stream: tuple[Moments, float, Columns]
+
     # -------------------------------------------------------------------- fit
 
     @_fit_context(prefer_skip_nested_validation=True)
@@ -233,11 +238,12 @@ class EMGaussianMixture(LatentVariableEstimator):
         progress = Progress(self, rows.X, 1 if warm else self.n_init, self.max_iter)
         rule = regularization(self.reg_covar, columns.scale)
         starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule)
-        climb = partial(self._climb, rows, columns, rule, progress)
+        climb = partial(self._climb, rows, columns, rule, progress, warm)
         restarts = Restarts()
         best = restarts.run(self._attempts(starts, climb, progress), lambda theta: theta.sound)
         self._publish(best, rows.origin, rows.X.dtype)
         self.failed_starts_ = restarts.failures
+        self._stream = best.statistics.scaled(1 / rows.total_weight), rows.total_weight, columns
         self._warn_if_not_converged(best, self.max_iter, self.tol)
         progress.end()
         return self
@@ -265,8 +271,9 @@ class EMGaussianMixture(LatentVariableEstimator):
     def partial_fit(self, X, y=None, sample_weight=None):
         """Update the mixture by one batch of a stream: stepwise EM.
 
-        The first batch is fitted whole, from `n_init` starts; each later batch moves the expected
-        statistics by a step of t^-0.6 towards its own, followed by an M-step.
+        The first batch is fitted whole, as by `fit`; each later batch moves the expected
+        statistics towards its own, by a step of t^-0.6 at the t-th batch if all are of one size,
+        and an M-step follows. After `fit` the stream goes on from there.
 
         Parameters
         ----------
@@ -287,30 +294,25 @@ class EMGaussianMixture(LatentVariableEstimator):
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
         """
         if not hasattr(self, "_stream"):
-            self.fit(X, sample_weight=sample_weight)
-            rows, columns = self._read(X, sample_weight, reset=False)
-            theta, batches = self._theta(rows.origin), 1
-            statistics = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
-        else:
-            statistics, columns, batches = self._stream
-            rows, _ = self._read(X, sample_weight, reset=False)
-            rows = rows.about(columns.centre, rows.cells_per_row)
-            theta = self._theta(rows.origin)
-            new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
-            batches += 1
-            size = batches**-FORGETTING
-            statistics = statistics.scaled(1 - size) + new.scaled(size)
-            theta = theta.m_step(statistics, regularization(self.reg_covar, columns.scale))
-        self._stream = statistics, columns, batches
+            return self.fit(X, sample_weight=sample_weight)
+        known, seen, columns = self._stream
+        X, weights = self._validate_fit(X, sample_weight, reset=False)
+        rows = Rows(X, weights, columns.centre, cells_per_row(self.n_components, X.shape[1]))
+        theta = self._theta(rows.origin)
+        new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
+        size = (1 + seen / rows.total_weight) ** -FORGETTING
+        known = known.scaled(1 - size) + new.scaled(size)
+        theta = theta.m_step(known, regularization(self.reg_covar, columns.scale))
         bound = theta.e_step(rows)[0]
-        self._publish(Ascent(theta, bound, (bound,), True), rows.origin, rows.X.dtype)
+        self._publish(Ascent(theta, bound, (bound,), True), rows.origin, X.dtype)
+        self._stream = known, seen + rows.total_weight, columns
         return self
 
-    def _read(self, X, sample_weight, *, reset=True) -> tuple[Rows, Columns]:
+    def _read(self, X, sample_weight) -> tuple[Rows, Columns]:
         """Validate the arguments and read the table once; return it about its centre."""
-        X, weights = self._validate_fit(X, sample_weight, reset=reset)
+        X, weights = self._validate_fit(X, sample_weight)
         n_rows = len(X) if weights is None else np.count_nonzero(weights)
-        if reset and n_rows < self.n_components:
+        if n_rows < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
                 f"n_samples = {n_rows}; use fewer components or more data."
@@ -322,9 +324,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             )
         rows = Rows(X, weights)
         columns = Columns.of_rows(rows)
-        p = X.shape[1]
-        dense = STRUCTURES[self.covariance_type].scatter.dense
-        cells = self.n_components * p if dense else self.n_components + p
+        cells = cells_per_row(self.n_components, X.shape[1])
         return rows.about(columns.centre, cells), columns
 
     def _attempts(self, starts, climb, progress):
@@ -337,61 +337,23 @@ class EMGaussianMixture(LatentVariableEstimator):
                 return
 
     def _starts(self, rows: Rows, rule: Regularization):
-        """Yield the parameters that each start begins from, or a function that fails."""
-        structure = STRUCTURES[self.covariance_type]
-        given = self._given(rows.n_features)
+        """Yield what each start begins from: parameters, or a function that makes them."""
+        kind, K = self.covariance_type, self.n_components
+        given = Given.checked(
+            kind, K, rows.n_features, self.weights_init, self.means_init, self.precisions_init
+        )
         rng = random_stream(self.random_state)
         self.random_state_ = rng
-        if len(given) == 3:
-            start = Mixture(
-                given["weights"],
-                Components(given["means"] - rows.origin, given["precisions"]),
-            )
-            yield from [start] * self.n_init
+        whole = given.whole(rows.origin)
+        if whole is not None:
+            yield from [whole] * self.n_init
             return
-        sample = sample_rows(rows, self.n_components)
+        sample = sample_rows(rows, K)
+        make = partial(start_mixture, self.init_params, sample, K, STRUCTURES[kind], rule, rng)
         for _ in range(self.n_init):
-            yield lambda: self._override(
-                start_mixture(self.init_params, sample, self.n_components, structure, rule, rng),
-                given,
-                rows.origin,
-            )
+            yield lambda: given.override(make(), rows.origin)
 
-    @staticmethod
-    def _override(theta: Mixture, given: dict, origin: np.ndarray) -> Mixture:
-        """Replace those parameters of a start that the user gave."""
-        means = given["means"] - origin if "means" in given else theta.components.means
-        covariance = given.get("precisions", theta.components.covariance)
-        return Mixture(given.get("weights", theta.weights), Components(means, covariance))
-
-    def _given(self, p: int) -> dict:
-        """Validate `weights_init`, `means_init` and `precisions_init`."""
-        K, given = self.n_components, {}
-        if self.weights_init is not None:
-            weights = _checked(self.weights_init, (K,), "weights")
-            if np.any(weights < 0) or np.any(weights > 1):
-                raise ValueError(
-                    "The parameter 'weights' should be in the range [0, 1], but got max value "
-                    f"{np.min(weights):.5f}, min value {np.max(weights):.5f}"
-                )
-            if not np.allclose(abs(1.0 - np.sum(weights)), 0.0):
-                raise ValueError(
-                    "The parameter 'weights' should be normalized, but got sum(weights) = "
-                    f"{np.sum(weights):.5f}"
-                )
-            given["weights"] = weights
-        if self.means_init is not None:
-            given["means"] = _checked(self.means_init, (K, p), "means")
-        if self.precisions_init is not None:
-            structure, name = STRUCTURES[self.covariance_type], f"{self.covariance_type} precision"
-            precisions = _checked(self.precisions_init, structure.shape(K, p), name)
-            try:
-                given["precisions"] = structure.from_precisions(precisions, K, p)
-            except ValueError as error:
-                raise ValueError(f"'{name}' {error}") from None
-        return given
-
-    def _climb(self, rows, columns, rule, progress, start) -> Ascent:
+    def _climb(self, rows, columns, rule, progress, warm, start) -> Ascent:
         """Run one ascent from a start."""
         structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
         theta = start() if callable(start) else start
@@ -401,26 +363,33 @@ class EMGaussianMixture(LatentVariableEstimator):
             lambda vector: Mixture.from_vector(vector, self.n_components, units, structure),
         )
         gradient = self.solver == "gradient"
-        return ascend(
-            theta,
-            lambda theta: theta.e_step(rows),
-            theta_step,
-            tol=self.tol,
-            max_iter=self.max_iter,
-            accelerator=None if gradient or self.acceleration is None else anderson,
-            patience=0 if self.acceleration == "anderson" else PATIENCE,
-            steady=not gradient,
-            on_iteration=progress.iteration,
-        )
+        try:
+            return ascend(
+                theta,
+                lambda theta: theta.e_step(rows),
+                theta_step,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                accelerator=None if gradient or self.acceleration is None else anderson,
+                patience=0 if self.acceleration == "anderson" else PATIENCE,
+                steady=not gradient,
+                continued=warm,
+                on_iteration=progress.iteration,
+            )
+        except AscentError:
+            if callable(start):
+                raise
+            # The user gave every parameter: if they lead nowhere, they are still an answer.
+            bound, moments = theta.e_step(rows)
+            return Ascent(theta, bound, (), False, moments)
 
     def _theta_step(self, theta: Mixture, rows: Rows, units: np.ndarray, rule: Regularization):
         """Return the update of theta: EM, generalized EM, incremental EM or gradient ascent."""
         if self.solver == "gradient":
             from skelbo.gaussian.gradient import GradientAscent
 
-            ridge = 0.0 if isinstance(self.reg_covar, str) else float(self.reg_covar)
             structure = STRUCTURES[self.covariance_type]
-            return GradientAscent(theta, rows, units, structure, ridge, self.device).step
+            return GradientAscent(theta, rows, units, structure, self.reg_covar, self.device).step
         if self.solver == "gem":
             return lambda moments, theta: theta.gradient_step(moments, rule)
         if self.batch_size is not None:
@@ -432,7 +401,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.weights_ = theta.weights.astype(dtype)
         self.means_ = (theta.components.means + origin).astype(dtype)
         for name, array in theta.components.covariance.published().items():
-            setattr(self, name, array.astype(dtype))
+            setattr(self, name, cast(array, dtype))
         self._publish_ascent(ascent)
         if not theta.sound:
             floored = np.flatnonzero(theta.components.covariance.floored)
@@ -509,9 +478,10 @@ class EMGaussianMixture(LatentVariableEstimator):
         Returns
         -------
         resp : ndarray of shape (n_samples, n_components)
-            Rows sum to one. Ding (2020), eq. 8.
+            Rows sum to one: q at its best, the posterior that closes the gap of eq. 2.
         """
-        return self._posterior_mean(self._validate(X))
+        X = self._validate(X)
+        return self._posterior_mean(X).astype(X.dtype, copy=False)
 
     def predict(self, X):
         """Return the most probable component of each row.
@@ -578,20 +548,10 @@ class EMGaussianMixture(LatentVariableEstimator):
             )
         rng = self.random_state_ if random_state is None else random_stream(random_state)
         theta = self._theta(np.zeros(self.means_.shape[1]))
-        counts = rng.multinomial(n_samples, theta.weights)
+        counts = rng.multinomial(int(n_samples), theta.weights)
         labels = np.repeat(np.arange(len(counts)), counts)
         noise = rng.standard_normal((n_samples, self.means_.shape[1]))
         X = theta.components.means[labels]
         for k in range(len(counts)):
             X[labels == k] += theta.components.covariance.color(noise[labels == k], k)
         return X.astype(self.means_.dtype), labels
-
-
-def _checked(array, shape: tuple[int, ...], name: str) -> np.ndarray:
-    """Return an array of the expected shape, or say what was expected."""
-    array = check_array(array, dtype=np.float64, ensure_2d=False, allow_nd=True)
-    if array.shape != shape:
-        raise ValueError(
-            f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"
-        )
-    return array

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -31,7 +32,7 @@ NOT_CERTIFIED = (
 class MonteCarloAscent(Ascent):
     """An ascent and the step that decided when it was over."""
 
-    step: MonteCarloStep
+    step: Any = None
 
 
 class MCEM(ModelEstimator):
@@ -200,7 +201,7 @@ class MCEM(ModelEstimator):
         # The bound of q is reported, not climbed: the step alone decides when the ascent is over.
         ascent = ascend(theta, e_step, step, tol=0.0, max_iter=self.max_iter, on_iteration=over)
         return MonteCarloAscent(
-            ascent.theta, ascent.start_bound, ascent.lower_bounds, step.certified, step
+            ascent.theta, ascent.start_bound, ascent.lower_bounds, step.certified, step=step
         )
 
     def _family(self, model):

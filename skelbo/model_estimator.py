@@ -15,12 +15,13 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skelbo.elbo import Ascent, Restarts
-from skelbo.estimator import LatentVariableEstimator, Progress, random_stream
+from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.inference.annealing import annealed_start
 from skelbo.inference.built_in import NAMES, adapt, build_model, check_params
 from skelbo.inference.cases import Cases
 from skelbo.inference.posterior import FittedModel
 from skelbo.models.model import LatentVariableModel
+from skelbo.progress import Progress
 
 MODEL_CONSTRAINTS: dict = {
     "n_components": [Interval(Integral, 1, None, closed="left")],

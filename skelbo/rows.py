@@ -11,6 +11,9 @@ import numpy as np
 # Float64 cells that a block and its temporaries may take: 2 MiB, the size of a core's cache.
 BLOCK_CELLS = 2**18
 MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 8192
+# Tables of up to this many cells (32 MiB) are read once and kept in blocks for all passes; larger
+# ones are read again in each pass, so that memory does not grow with them.
+KEPT_CELLS = 2**22
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ class Rows:
         self.cells_per_row = cells_per_row
         cells = max(cells_per_row or 0, self.n_features)
         self.block_rows = int(np.clip(BLOCK_CELLS // cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
-        self._single: list[Block] | None = None
+        self._kept: list[Block] | None = None
 
     @property
     def total_weight(self) -> float:
@@ -80,13 +83,9 @@ class Rows:
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order."""
-        if self.n_samples > self.block_rows:
-            for start in range(0, self.n_samples, self.block_rows):
-                yield from self._read(slice(start, start + self.block_rows))
-            return
-        if self._single is None:  # one block: read it once for all passes
-            self._single = list(self._read(slice(None)))
-        yield from self._single
+        if self._kept is None and self.n_samples * self.n_features <= KEPT_CELLS:
+            self._kept = list(self._read_all())
+        return iter(self._kept) if self._kept is not None else self._read_all()
 
     def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
         """Return the sum of ``statistic(block, *parameters)`` over the blocks."""
@@ -98,19 +97,23 @@ class Rows:
 
     def each(self, function: Callable[[Block], np.ndarray], *shape: int) -> np.ndarray:
         """Return ``function(block)``, arrays of (n_rows, *shape), for all rows in their order."""
-        result = np.empty((self.n_samples, *shape), dtype=self.X.dtype)
+        result = np.empty((self.n_samples, *shape))
         for block in self.blocks():
             result[block.index] = function(block)
         return result
 
-    def _read(self, rows: slice) -> Iterator[Block]:
-        values = np.asarray(self.X[rows]).T.astype(np.float64, order="C")
+    def _read_all(self) -> Iterator[Block]:
+        for start in range(0, self.n_samples, self.block_rows):
+            yield from self._read(start, min(start + self.block_rows, self.n_samples))
+
+    def _read(self, start: int, stop: int) -> Iterator[Block]:
+        values = np.asarray(self.X[start:stop]).T.astype(np.float64, order="C")
         values -= self.origin[:, None]
-        weights = np.ones(values.shape[1]) if self.weights is None else self.weights[rows]
-        index = np.arange(self.n_samples)[rows]
-        everything = Block(values, weights, index, ~np.isnan(values))
-        present = weights > 0
-        complete = everything.observed.all(axis=0)
+        weights = np.ones(values.shape[1]) if self.weights is None else self.weights[start:stop]
+        index = np.arange(start, stop)
+        observed = ~np.isnan(values)
+        everything = Block(values, weights, index, observed)
+        present, complete = weights > 0, observed.all(axis=0)
         if present.all() and complete.all():
             yield Block(values, weights, index)
             return
@@ -128,5 +131,5 @@ def _pieces(block: Block, chosen: np.ndarray, size: int, complete: bool) -> Iter
             np.take(block.values, part, axis=1),
             block.weights[part],
             block.index[part],
-            None if complete else np.take(block.observed, part, axis=1),
+            None if complete or block.observed is None else np.take(block.observed, part, axis=1),
         )

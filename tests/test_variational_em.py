@@ -264,7 +264,7 @@ def test_mean_field_from_the_truth():
     model = BinaryFeatureModel(8, fit_intercept=False)
     estimator = VariationalEM(model=model, params_init=theta).fit(X)
     assert 400 * estimator.lower_bound_ >= -5994.9906 - 1e-3
-    assert np.isclose(400 * estimator.score(X), -5959.1014, atol=0.01)
+    assert 400 * estimator.score(X) > -5959.1014 - 0.01
 
 
 @pytest.mark.parametrize("seed", [0, 1])

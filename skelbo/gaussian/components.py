@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skelbo.gaussian.covariance import Covariance
-from skelbo.gaussian.missing import complete
+from skelbo.gaussian.covariance import STACKED_ROWS
+from skelbo.gaussian.missing import Completion, complete
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
+from skelbo.gaussian.structure import Covariance
 from skelbo.rows import Block
 
 
@@ -78,8 +79,12 @@ class Components:
     @property
     def cells_per_row(self) -> int:
         """Size of the temporaries that one row needs in `view`."""
-        n_components, p = self.means.shape
-        return n_components * p if self.covariance.scatter.dense else n_components + p
+        return cells_per_row(*self.means.shape)
+
+
+def cells_per_row(n_components: int, n_features: int) -> int:
+    """Return the size of the temporaries that one row needs in `Components.view`."""
+    return 2 * n_components + max(2 * n_features, min(n_components * n_features, STACKED_ROWS))
 
 
 @dataclass(frozen=True)
@@ -97,7 +102,7 @@ class View:
     components: Components
     log_prob: np.ndarray
     values: np.ndarray
-    completion: object = None
+    completion: Completion | None = None
 
     def moments(self, weights: np.ndarray) -> Moments:
         """Return the expected moments of the rows, weighted (n_components, n_rows)."""

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from skelbo.elbo import AscentError
-from skelbo.gaussian.covariance import LOG_2PI, Covariance
+from skelbo.gaussian.components import Components
 from skelbo.gaussian.mixture import Mixture
-from skelbo.gaussian.regularization import ILL_DEFINED
+from skelbo.gaussian.regularization import FLOOR, ILL_DEFINED, Ridge
+from skelbo.gaussian.structure import LOG_2PI, Covariance
 from skelbo.rows import Rows
 
 
@@ -28,8 +29,9 @@ class GradientAscent:
     units : ndarray of shape (n_features,)
         Scale of the columns; the ascent runs in these units.
     structure : type of Covariance
-    ridge : float
-        Added to every variance, in the units of the data.
+    ridge : float or "auto"
+        Added to every variance; "auto" is `FLOOR` times the column's own, which keeps the
+        likelihood bounded.
     device : str or None
         Where torch computes; None is the CPU.
     """
@@ -39,7 +41,8 @@ class GradientAscent:
         self.n_components = len(theta.weights)
         self.device = torch.device(device or "cpu")
         self.scaled_units = self._tensor(units)
-        self.ridge = ridge
+        floor = FLOOR * (np.full_like(units, np.mean(units**2)) if structure.mixed else units**2)
+        self.ridge = self._tensor(floor if ridge == "auto" else np.full_like(units, ridge))
         self.patterns = [self._tensors(block) for block in rows.blocks()]
         self.total_weight = rows.total_weight
         self.vector = self._tensor(theta.to_vector(units)).requires_grad_()
@@ -78,18 +81,29 @@ class GradientAscent:
             value.backward()
             return value
 
-        self.optimizer.step(loss)
-        vector = self.vector.detach().cpu().numpy()
-        moved = self._mixture(vector) if np.all(np.isfinite(vector)) else None
-        if moved is None:
-            raise AscentError(ILL_DEFINED)
-        return moved
+        try:
+            self.optimizer.step(loss)
+        except torch.linalg.LinAlgError:
+            raise AscentError(ILL_DEFINED) from None
+        return self._mixture()
 
-    def _mixture(self, vector: np.ndarray) -> Mixture | None:
-        theta = Mixture.from_vector(vector, self.n_components, self.units, self.structure)
-        if theta is None or self.ridge == 0:
-            return theta
-        return theta.ridged(self.ridge)
+    def _mixture(self) -> Mixture:
+        """Return the parameters as they stand, as arrays."""
+        with torch.no_grad():
+            arrays = [tensor.cpu().numpy() for tensor in self._unpack()]
+        log_weights, means, covariances = arrays
+        if self.structure.pooled:
+            covariances = covariances[:1]
+        if self.structure.scatter.dense:
+            covariances, factors, _ = Ridge(0.0).dense(covariances)
+            pivots = 1 / np.diagonal(factors, axis1=1, axis2=2) ** 2
+        else:
+            pivots = covariances
+            covariances = covariances[:, :1] if self.structure.mixed else covariances
+            factors = 1 / np.sqrt(covariances)
+        floored = np.any(pivots < 100 * FLOOR * self.units**2, axis=1)
+        covariance = self.structure(covariances, factors, floored)
+        return Mixture(np.exp(log_weights), Components(means, covariance))
 
     def log_likelihood(self) -> torch.Tensor:
         """Return the weighted sum of log p(x; theta) over the rows, in nats."""
@@ -116,8 +130,7 @@ class GradientAscent:
             diagonal = torch.diagonal(lower, dim1=1, dim2=2)
             lower = lower - torch.diag_embed(diagonal) + torch.diag_embed(diagonal.exp())
             lower = lower * self.scaled_units[:, None]
-            eye = torch.eye(p, dtype=torch.float64, device=self.device)
-            covariances = lower @ lower.mT + self.ridge * eye
+            covariances = lower @ lower.mT + torch.diag(self.ridge)
             covariances = covariances.expand(n_components, p, p)
         else:
             covariances = rest.reshape(groups, -1).exp().expand(n_components, p) + self.ridge

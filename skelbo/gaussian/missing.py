@@ -17,8 +17,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skelbo.gaussian.covariance import LOG_2PI, Covariance
+from skelbo.elbo import AscentError
 from skelbo.gaussian.moments import Scatter
+from skelbo.gaussian.regularization import ILL_DEFINED
+from skelbo.gaussian.structure import LOG_2PI, Covariance
 from skelbo.rows import Block
 
 
@@ -79,7 +81,10 @@ def _condition_dense(covariances, means, values, observed, patterns, pattern) ->
     padding = np.eye(len(values)) * ~seen[:, None, :]
     log_prob, filled, spread = [], [], []
     for mean, covariance in zip(means, covariances, strict=True):
-        lower = np.linalg.cholesky(np.where(pairs, covariance, padding))
+        try:
+            lower = np.linalg.cholesky(np.where(pairs, covariance, padding))
+        except np.linalg.LinAlgError:
+            raise AscentError(ILL_DEFINED) from None
         half_log_det = np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
         inverse = np.linalg.inv(lower)
         # U = L^-T on the observed columns; cross = Sigma_mo U, so that Sigma_mo Sigma_oo^-1 =

@@ -5,7 +5,7 @@ r"""The Gaussian mixture as a model of rows x and hidden labels z.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 from operator import add
 
@@ -13,9 +13,9 @@ import numpy as np
 
 from skelbo.elbo import ElboTerms
 from skelbo.gaussian.components import Components, View
-from skelbo.gaussian.covariance import Covariance
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
+from skelbo.gaussian.structure import Covariance
 from skelbo.rows import Block, Rows
 
 
@@ -111,7 +111,10 @@ class Mixture:
         return Expected(log_prob, posterior.view.moments(posterior.resp * block.weights))
 
     def e_step(self, rows: Rows) -> tuple[float, Moments]:
-        """Return the bound in nats per row, and the expected moments. Ding (2020), eq. 8."""
+        """Return the bound in nats per row and the expected moments, with q = p(z | x; theta).
+
+        With this q the gap of eq. 2 of Ding (2020) is zero: the bound is log p(X; theta).
+        """
         expected = rows.total(self.expected)
         return expected.log_prob / rows.total_weight, expected.moments
 
@@ -131,7 +134,7 @@ class Mixture:
         return theta
 
     def m_step(self, moments: Moments, regularization: Regularization) -> Mixture:
-        """Maximise the expected log-joint: the M-step in closed form. Ding (2020), eq. 9."""
+        """Maximise the energy, the first term of eq. 3 of Ding (2020), in closed form."""
         components = self.components.updated(moments, regularization)
         return Mixture(moments.weight / moments.weight.sum(), components)
 
@@ -146,10 +149,12 @@ class Mixture:
         slope = np.divide(target, self.weights, out=np.ones_like(target), where=self.weights > 0)
         size = 1.0
         while size > 1e-6:
-            weights = self.weights * np.exp(np.minimum(size * (slope - 1), 50.0))
-            components = self.components.stepped(moments, regularization, size)
-            candidate = Mixture(weights / weights.sum(), components)
-            if candidate.expected_log_joint(moments, regularization) >= here:
+            with np.errstate(all="ignore"):  # the first, longest step may be absurd
+                weights = self.weights * np.exp(np.minimum(size * (slope - 1), 50.0))
+                components = self.components.stepped(moments, regularization, size)
+                candidate = Mixture(weights / weights.sum(), components)
+                there = candidate.expected_log_joint(moments, regularization)
+            if there >= here and np.isfinite(there):
                 return candidate
             size /= 2
         return self
@@ -178,11 +183,6 @@ class Mixture:
                 energy=expect(q.log_joint),
                 entropy=-expect(log_resp),
             )
-
-    def ridged(self, amount: float) -> Mixture:
-        """Return the same mixture with `amount` added to every variance."""
-        components = replace(self.components, covariance=self.components.covariance.ridged(amount))
-        return replace(self, components=components)
 
     def to_vector(self, units: np.ndarray) -> np.ndarray:
         """Return unconstrained coordinates: log-weights, means, covariance, in `units`."""

@@ -87,18 +87,14 @@ class Moments:
             Without it the sums run about the origin, in one matrix product for all components.
         """
         weight = weights.sum(axis=1)
-        if values.ndim == 2:
-            first = weights @ values.T
-        else:
-            first = np.einsum("kn,kpn->kp", weights, values)
-        centre = np.zeros_like(first) if reference is None else reference
-        safe = np.where(weight > 0, weight, 1.0)[:, None]
-        mean = np.where(weight[:, None] > 0, first / safe, centre)
         if reference is None and values.ndim == 2 and kind is not Scatter.FULL:
-            second = _about_origin(kind, values, weights)
+            centre = np.zeros((len(weights), len(values)))
+            first, second = weights @ values.T, _about_origin(kind, values, weights)
         else:
-            second = _about_reference(kind, values, weights, centre)
-        return cls(kind, weight, mean, second - kind.of_steps(weight, mean - centre))
+            centre = np.zeros((len(weights), values.shape[-2])) if reference is None else reference
+            first, second = _about_reference(kind, values, weights, centre)
+        step = first / np.where(weight > 0, weight, 1.0)[:, None]
+        return cls(kind, weight, centre + step, second - kind.of_steps(weight, step))
 
     def __add__(self, other: Moments) -> Moments:
         """Return the moments of both sets of rows together (Chan's update)."""
@@ -125,14 +121,17 @@ def _about_origin(kind: Scatter, values: np.ndarray, weights: np.ndarray) -> np.
 
 def _about_reference(
     kind: Scatter, values: np.ndarray, weights: np.ndarray, reference: np.ndarray
-) -> np.ndarray:
-    """Sum second moments about each component's own reference point."""
-    parts = []
+) -> tuple[np.ndarray, np.ndarray]:
+    """Sum first and second moments about each component's own reference point."""
+    first, second = np.empty(reference.shape), []
     for k, (centre, weight) in enumerate(zip(reference, weights, strict=True)):
         step = (values if values.ndim == 2 else values[k]) - centre[:, None]
         if kind.dense:
-            step *= np.sqrt(weight)
-            parts.append(step @ step.T)
+            root = np.sqrt(weight)
+            step *= root
+            first[k] = step @ root
+            second.append(step @ step.T)
         else:
-            parts.append(step**2 @ weight)
-    return np.sum(parts, axis=0) if kind.pooled else np.array(parts)
+            first[k] = step @ weight
+            second.append(step**2 @ weight)
+    return first, np.sum(second, axis=0) if kind.pooled else np.array(second)

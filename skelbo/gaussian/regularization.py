@@ -50,6 +50,8 @@ class Regularization(ABC):
     become regular.
     """
 
+    always_succeeds = False
+
     @abstractmethod
     def dense(self, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Regularize (K, p, p) matrices; factors U are upper triangular, precision = U U^T."""
@@ -91,6 +93,8 @@ class Floor(Regularization):
         Variance of each column, positive; see `Columns.scale`.
     """
 
+    always_succeeds = True
+
     def __init__(self, scale: np.ndarray):
         self.scale = scale
 
@@ -126,10 +130,9 @@ def regularization(reg_covar: float | str, scale: np.ndarray) -> Regularization:
 
 def precision_factors(cholesky: np.ndarray) -> np.ndarray:
     """Return U = L^-T of Cholesky factors L (..., p, p), so that the precision is U U^T."""
-    identity = np.eye(cholesky.shape[-1])
     if cholesky.ndim == 2:
-        return linalg.solve_triangular(cholesky, identity, lower=True, check_finite=False).T
-    return np.array([precision_factors(factor) for factor in cholesky])
+        return linalg.lapack.dtrtri(cholesky, lower=1)[0].T
+    return np.array([linalg.lapack.dtrtri(factor, lower=1)[0].T for factor in cholesky])
 
 
 def _safe_cholesky(matrix: np.ndarray) -> np.ndarray | None:
@@ -149,12 +152,16 @@ def _upper_factor(root: np.ndarray) -> np.ndarray:
 
 def _column_moments(block: Block) -> Moments:
     """Return mean and variance of every column by itself, over its observed cells."""
-    observed = np.ones_like(block.values) if block.observed is None else block.observed
-    weights = observed * block.weights
-    values = np.where(observed, block.values, 0.0)
-    weight = weights.sum(axis=1)
-    mean = (weights * values).sum(axis=1) / np.where(weight > 0, weight, 1.0)
-    squares = (weights * (values - mean[:, None]) ** 2).sum(axis=1)
+    if block.observed is None:
+        weight = np.full(len(block.values), block.weights.sum())
+        mean = block.values @ block.weights / weight
+        squares = (block.values - mean[:, None]) ** 2 @ block.weights
+    else:
+        weights = block.observed * block.weights
+        values = np.where(block.observed, block.values, 0.0)
+        weight = weights.sum(axis=1)
+        mean = (weights * values).sum(axis=1) / np.where(weight > 0, weight, 1.0)
+        squares = (weights * (values - mean[:, None]) ** 2).sum(axis=1)
     # Each column is a "component" of one feature: columns differ in the weight that is observed.
     return Moments(Scatter.DIAGONAL, weight, mean[:, None], squares[:, None])
 

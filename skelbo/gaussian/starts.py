@@ -10,17 +10,18 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin
 
 from skelbo.elbo import AscentError
-from skelbo.gaussian.covariance import Covariance
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
+from skelbo.gaussian.structure import Covariance
 from skelbo.rows import Rows
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
-SAMPLE_ROWS = 16384
+SAMPLE_ROWS = 4096
 SAMPLE_ROWS_PER_COMPONENT = 64
-# One run of k-means misses the better partition too often; four together rarely do.
-KMEANS_RUNS = 4
+# With three clusters or more, one run of k-means misses the better partition too often; three
+# together rarely do.
+KMEANS_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,18 @@ class Sample:
 def sample_rows(rows: Rows, n_components: int) -> Sample:
     """Draw the rows for a start so that weights and repetitions mean the same.
 
-    Rows are chosen and ordered by a hash of their content: repeated rows are merged into weighted
-    ones, and neither the order of the rows nor the blocks matter. A table of distinct rows without
-    weights that needs no thinning stays in its own order, which makes k-means label the
-    clusters as it would outside.
+    Rows are chosen by a hash of their content, repeated rows are merged into weighted ones, and
+    the result is sorted: neither the order of the rows nor the blocks matter. A table of distinct
+    rows without weights that needs no thinning stays in its own order, which makes k-means label
+    the clusters as it would outside.
     """
     size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
-    keys, weights, where = np.empty(0, np.uint64), np.empty(0), np.empty(0, np.intp)
+    keys: np.ndarray = np.empty(0, np.uint64)
+    weights: np.ndarray = np.empty(0)
+    where: np.ndarray = np.empty(0, np.intp)
     for start in range(0, rows.n_samples, SAMPLE_ROWS):
-        part = slice(start, start + SAMPLE_ROWS)
-        here = np.arange(rows.n_samples)[part]
+        part = slice(start, min(start + SAMPLE_ROWS, rows.n_samples))
+        here = np.arange(part.start, part.stop)
         new = np.ones(len(here)) if rows.weights is None else rows.weights[part]
         present = new > 0
         keys = np.concatenate([keys, content_hash(rows.X[part])[present]])
@@ -59,12 +62,14 @@ def sample_rows(rows: Rows, n_components: int) -> Sample:
         keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
         weights, where = np.bincount(copies, weights), where[first]
         keys, weights, where = keys[:size], weights[:size], where[:size]
+    order = np.argsort(where)  # a memory map is read in its order
+    values = np.nan_to_num(rows.X[where[order]] - rows.origin, nan=0.0)
+    weights = weights[order]
     n_present = rows.n_samples if rows.weights is None else np.count_nonzero(rows.weights)
-    if len(where) == n_present and np.all(weights == 1):
-        order = np.argsort(where)
-        where, weights = where[order], weights[order]
-    values = np.asarray(rows.X[np.sort(where)], dtype=np.float64)[np.argsort(np.argsort(where))]
-    return Sample(np.nan_to_num(values - rows.origin, nan=0.0), weights)
+    if len(where) < n_present or np.any(weights != 1):
+        order = np.lexsort(values.T)
+        values, weights = values[order], weights[order]
+    return Sample(values, weights)
 
 
 def content_hash(X: np.ndarray) -> np.ndarray:
@@ -85,7 +90,10 @@ def content_hash(X: np.ndarray) -> np.ndarray:
 
 def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np.ndarray:
     """Return one-hot responsibilities of the best of a few runs of k-means."""
-    clusters = KMeans(n_components, n_init=KMEANS_RUNS, random_state=rng)
+    if n_components == 1:
+        return np.ones((1, len(sample.weights)))
+    runs = 1 if n_components == 2 else KMEANS_RUNS
+    clusters = KMeans(n_components, n_init=runs, random_state=rng)
     return _one_hot(clusters.fit(sample.values, sample_weight=sample.weights).labels_, n_components)
 
 
@@ -143,7 +151,9 @@ def start_mixture(
     reference = (weights @ sample.values) / safe[:, None]
     moments = Moments.of_block(structure.scatter, sample.values.T, weights, reference)
     candidates = [moments] if own else []
-    candidates += [_pooled(moments), _total(moments)]
+    candidates.append(_pooled(moments))
+    if regularization.always_succeeds:
+        candidates.append(_total(moments))
     return _first_sound(candidates, structure, regularization)
 
 

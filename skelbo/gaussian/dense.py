@@ -1,0 +1,116 @@
+"""Covariances with products of different columns."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.regularization import precision_factors
+from skelbo.gaussian.structure import LOG_2PI, Covariance, is_regular
+
+
+class Dense(Covariance):
+    """The arithmetic that `Full` and `Tied` share."""
+
+    @classmethod
+    def _estimate(cls, moments: Moments) -> np.ndarray:
+        weight = np.where(moments.weight > 0, moments.weight, 1.0)
+        if cls.pooled:
+            return (moments.scatter / moments.weight.sum())[None]
+        return moments.scatter / weight[:, None, None]
+
+    @classmethod
+    def from_moments(cls, moments, regularization):
+        """Divide the scatter by the weight, and make the result regular."""
+        return cls(*regularization.dense(cls._estimate(moments)))
+
+    @classmethod
+    def from_precisions(cls, precisions, n_components, p):
+        """Factorize given precisions."""
+        precisions = np.asarray(precisions).reshape(-1, p, p)
+        symmetric = np.allclose(precisions, precisions.swapaxes(1, 2))
+        if not symmetric or np.any(np.linalg.eigvalsh(precisions) <= 0):
+            raise ValueError("should be symmetric, positive-definite")
+        flipped = np.linalg.cholesky(precisions[:, ::-1, ::-1])
+        factors = flipped[:, ::-1, ::-1]
+        inverses = factors @ factors.swapaxes(1, 2)
+        return cls(np.linalg.inv(inverses), factors, np.zeros(len(factors), dtype=bool))
+
+    @classmethod
+    def from_published(cls, covariances, factors, n_components, p):
+        """Give shared axes their place back."""
+        shape = (1 if cls.pooled else n_components, p, p)
+        return cls(
+            np.asarray(covariances, dtype=np.float64).reshape(shape),
+            np.asarray(factors, dtype=np.float64).reshape(shape),
+            np.zeros(shape[0], dtype=bool),
+        )
+
+    @classmethod
+    def from_vector(cls, vector, n_components, units):
+        """Read log-Cholesky coordinates."""
+        p = len(units)
+        rows, columns = np.tril_indices(p)
+        lower = np.zeros((1 if cls.pooled else n_components, p, p))
+        lower[:, rows, columns] = vector.reshape(len(lower), -1)
+        pivots = np.exp(np.diagonal(lower, axis1=1, axis2=2))
+        if not is_regular(pivots**2) or not np.all(np.isfinite(lower)):
+            return None
+        lower[:, range(p), range(p)] = pivots
+        return cls._from_cholesky(lower * units[:, None])
+
+    @classmethod
+    def _from_cholesky(cls, lower: np.ndarray) -> Dense:
+        covariances = lower @ lower.swapaxes(1, 2)
+        return cls(covariances, precision_factors(lower), np.zeros(len(lower), dtype=bool))
+
+    @cached_property
+    def _cholesky(self) -> np.ndarray:
+        """L = U^-T, with covariance L L^T."""
+        return precision_factors(self.factors.swapaxes(1, 2)).swapaxes(1, 2)
+
+    def to_vector(self, units):
+        """Return log-Cholesky coordinates: the diagonals are logarithms."""
+        lower = self._cholesky / units[:, None]
+        p = len(units)
+        lower[:, range(p), range(p)] = np.log(np.diagonal(lower, axis1=1, axis2=2))
+        return lower[:, *np.tril_indices(p)].ravel()
+
+    @cached_property
+    def _half_log_det(self) -> np.ndarray:
+        """Half the log-determinant of each precision."""
+        return np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
+
+    def expected_log_prob(self, moments, regularization=None):
+        """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""
+        target = self._estimate(moments)
+        if regularization is not None:
+            target = regularization.dense(target)[0]
+        white = np.einsum("kia,kij,kja->ka", self.factors, target, self.factors).sum(axis=1)
+        p = self.factors.shape[-1]
+        each = -0.5 * (p * LOG_2PI + white) + self._half_log_det
+        return float(np.sum(moments.weight * each))
+
+    def stepped(self, moments, regularization, size):
+        """Step in L -> L exp(E), E lower triangular, by the Fisher-scaled gradient in E."""
+        target = regularization.dense(self._estimate(moments))[0]
+        white = self.factors.swapaxes(1, 2) @ target @ self.factors
+        p = white.shape[-1]
+        step = np.tril(size * white, -1)
+        diagonal = 0.5 * (np.diagonal(white, axis1=1, axis2=2) - 1)
+        step[:, range(p), range(p)] = np.exp(size * diagonal)
+        return self._from_cholesky(self._cholesky @ step)
+
+    def dense(self, n_components, n_features):
+        """Return the covariances, repeated if pooled."""
+        return np.broadcast_to(self.covariances, (n_components, n_features, n_features))
+
+    def color(self, noise, k):
+        """Return noise L^T."""
+        return noise @ self._cholesky[0 if self.pooled else k].T
+
+    def whiten(self, steps, k):
+        """Return steps U."""
+        return steps @ self.factors[0 if self.pooled else k]

@@ -1,0 +1,123 @@
+"""Covariances without products of different columns."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.structure import (
+    LOG_2PI,
+    SAFE_DISTANCE,
+    Covariance,
+    is_regular,
+    squared_distances,
+)
+
+
+class Diagonal(Covariance):
+    """The arithmetic that `Diag`, `Spherical` and their tied forms share."""
+
+    @classmethod
+    def _estimate(cls, moments: Moments) -> np.ndarray:
+        weight = np.where(moments.weight > 0, moments.weight, 1.0)
+        if cls.pooled:
+            variances = (moments.scatter / moments.weight.sum())[None]
+        else:
+            variances = moments.scatter / weight[:, None]
+        return variances.mean(axis=1, keepdims=True) if cls.mixed else variances
+
+    @classmethod
+    def _from_variances(cls, variances: np.ndarray, floored: np.ndarray | None = None) -> Diagonal:
+        floored = np.zeros(len(variances), dtype=bool) if floored is None else floored
+        return cls(variances, 1 / np.sqrt(variances), floored)
+
+    @classmethod
+    def from_moments(cls, moments, regularization):
+        """Divide the scatter by the weight, average what is shared, make the result regular."""
+        # Rounding can leave a tiny negative where the truth is zero.
+        variances = np.maximum(cls._estimate(moments), 0.0)
+        return cls._from_variances(*regularization.diagonal(variances, cls.mixed))
+
+    @classmethod
+    def from_precisions(cls, precisions, n_components, p):
+        """Invert given precisions."""
+        if np.any(np.asarray(precisions) <= 0):
+            raise ValueError("should be positive")
+        shape = (1 if cls.pooled else n_components, 1 if cls.mixed else p)
+        return cls._from_variances(1 / np.asarray(precisions, dtype=float).reshape(shape))
+
+    @classmethod
+    def from_published(cls, covariances, factors, n_components, p):
+        """Rebuild from the factors alone: in float32 a variance may underflow where they do not."""
+        shape = (1 if cls.pooled else n_components, 1 if cls.mixed else p)
+        factors = np.asarray(factors, dtype=np.float64).reshape(shape)
+        return cls(factors**-2, factors, np.zeros(shape[0], dtype=bool))
+
+    @classmethod
+    def from_vector(cls, vector, n_components, units):
+        """Read logarithms of variances."""
+        shape = (1 if cls.pooled else n_components, 1 if cls.mixed else len(units))
+        variances = np.exp(vector.reshape(shape))
+        if not is_regular(variances / (np.mean(units**2) if cls.mixed else units**2)):
+            return None
+        return cls._from_variances(variances)
+
+    def to_vector(self, units):
+        """Return logarithms of variances."""
+        return np.log(self.covariances).ravel()
+
+    def _inverse(self, n_features: int) -> np.ndarray:
+        return np.broadcast_to(self.factors**2, (len(self.factors), n_features))
+
+    def reference(self, means):
+        """Return the means where expanded squares would cancel."""
+        return means if np.max((means * self.factors) ** 2) > SAFE_DISTANCE else None
+
+    def log_prob(self, values, means):
+        """Sum over the columns by matrix products, or one component at a time if far away."""
+        inverse = self._inverse(len(values))
+        half_log_det = 0.5 * np.log(inverse).sum(axis=1)
+        if self.pooled:
+            root = np.sqrt(inverse[0])
+            distances = squared_distances(means * root, values * root[:, None])
+        elif self.reference(means) is None:
+            distances = inverse @ values**2
+            distances -= 2 * ((means * inverse) @ values)
+            distances += (means**2 * inverse).sum(axis=1)[:, None]
+        else:
+            steps = (values - m[:, None] for m in means)
+            pairs = zip(inverse, steps, strict=True)
+            distances = np.array([inv @ step**2 for inv, step in pairs])
+        distances += len(values) * LOG_2PI
+        distances *= -0.5
+        distances += half_log_det[:, None]
+        return distances
+
+    def expected_log_prob(self, moments, regularization=None):
+        """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""
+        p = moments.mean.shape[1]
+        target = self._estimate(moments)
+        if regularization is not None:
+            target = regularization.diagonal(target, self.mixed)[0]
+        ratio = np.broadcast_to(target * self.factors**2, (len(target), p)).sum(axis=1)
+        each = -0.5 * (p * LOG_2PI + ratio - np.log(self._inverse(p)).sum(axis=1))
+        return float(np.sum(moments.weight * each))
+
+    def stepped(self, moments, regularization, size):
+        """Step in the logarithms of the standard deviations."""
+        target = regularization.diagonal(self._estimate(moments), self.mixed)[0]
+        step = 0.5 * (target * self.factors**2 - 1)
+        return self._from_variances(self.covariances * np.exp(2 * size * step))
+
+    def dense(self, n_components, n_features):
+        """Return diagonal matrices."""
+        variances = np.broadcast_to(self.covariances, (n_components, n_features))
+        return variances[:, :, None] * np.eye(n_features)
+
+    def color(self, noise, k):
+        """Return noise times standard deviations."""
+        return noise / self.factors[0 if self.pooled else k]
+
+    def whiten(self, steps, k):
+        """Return steps over standard deviations."""
+        return steps * self.factors[0 if self.pooled else k]

@@ -1,0 +1,115 @@
+"""What is particular to `GaussianMLE`: exact batches, and EM for missing cells."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from skelbo import GaussianMLE, SingularCovarianceWarning
+
+KINDS = ["full", "diag", "spherical"]
+SHAPES = {"full": (4, 4), "diag": (4,), "spherical": ()}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_attributes(kind, iris):
+    model = GaussianMLE(kind).fit(iris)
+    assert model.mean_.shape == (4,)
+    for name in ("covariance_", "precision_", "precision_cholesky_"):
+        assert np.shape(getattr(model, name)) == SHAPES[kind]
+    assert model.n_iter_ == 1 and model.converged_
+    assert model.n_parameters_ == 4 + {"full": 10, "diag": 4, "spherical": 1}[kind]
+    names = [f"gaussianmle{i}" for i in range(4)]
+    assert list(model.get_feature_names_out()) == names
+
+
+@pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")  # of the first few rows
+@pytest.mark.parametrize("kind", KINDS)
+@given(sizes=st.lists(st.integers(2, 60), min_size=1, max_size=5), offset=st.sampled_from([0, 1e6]))
+@settings(max_examples=15, deadline=None)
+def test_batches_are_one_fit(kind, sizes, offset, iris):
+    """partial_fit over any batches gives the fit to all rows, to rounding."""
+    X = np.random.default_rng(0).permutation(iris)[: sum(sizes)] + offset
+    weights = np.arange(len(X)) % 5 + 1.0
+    model, start = GaussianMLE(kind), 0
+    for size in sizes:
+        part = slice(start, start + size)
+        if len(X[part]) >= 2:
+            model.partial_fit(X[part], sample_weight=weights[part])
+            start += size
+    whole = GaussianMLE(kind).fit(X[:start], sample_weight=weights[:start])
+    digits = {"rtol": 1e-6, "atol": 1e-8} if offset else {"rtol": 1e-9, "atol": 1e-12}
+    assert_allclose(model.mean_, whole.mean_, rtol=1e-12)
+    assert_allclose(model.covariance_, whole.covariance_, **digits)
+
+
+def test_partial_fit_goes_on_after_fit(iris):
+    model = GaussianMLE().fit(iris[:100]).partial_fit(iris[100:])
+    assert_allclose(model.covariance_, GaussianMLE().fit(iris).covariance_, rtol=1e-10)
+
+
+def test_partial_fit_refuses_missing_cells(iris):
+    X = iris.copy()
+    X[3, 0] = np.nan
+    with pytest.raises(ValueError, match="partial_fit got missing cells .* use fit"):
+        GaussianMLE().partial_fit(X)
+    with pytest.raises(ValueError, match="partial_fit got missing cells"):
+        GaussianMLE().fit(X).partial_fit(iris)
+
+
+def test_diagonal_fit_with_missing_cells_is_column_by_column(iris):
+    X = iris.copy()
+    X[np.random.default_rng(0).random(X.shape) < 0.3] = np.nan
+    model = GaussianMLE("diag", tol=1e-14).fit(X)
+    assert_allclose(model.mean_, np.nanmean(X, axis=0), rtol=1e-7)
+    assert_allclose(model.covariance_, np.nanvar(X, axis=0), rtol=1e-6)
+
+
+def test_missing_cells_maximise_the_observed_likelihood(iris):
+    """No small change of mean or covariance raises the likelihood of the observed cells."""
+    X = iris[:, :3].copy()
+    X[np.random.default_rng(0).random(X.shape) < 0.3] = np.nan
+    model = GaussianMLE(tol=1e-13).fit(X)
+    best, rng = model.score(X), np.random.default_rng(1)
+    mean, covariance, root = model.mean_, model.covariance_, model.precision_cholesky_
+    for _ in range(10):
+        model.mean_ = mean + 1e-3 * rng.standard_normal(3)
+        change = np.eye(3) + 1e-3 * np.tril(rng.standard_normal((3, 3)))
+        model.covariance_ = change @ covariance @ change.T
+        model.precision_cholesky_ = np.linalg.inv(change).T @ root
+        assert model.score(X) < best
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_ridge_is_absolute(kind, iris):
+    plain, ridged = GaussianMLE(kind).fit(iris), GaussianMLE(kind, reg_covar=0.5).fit(iris)
+    change = np.asarray(ridged.covariance_ - plain.covariance_)
+    assert_allclose(change, 0.5 * np.eye(4) if kind == "full" else 0.5 + 0 * change, atol=1e-12)
+    assert ridged.lower_bound_ == pytest.approx(ridged.score(iris))
+
+
+def test_a_singular_covariance_is_said(iris):
+    X = np.c_[iris, iris[:, 0]]
+    with pytest.warns(SingularCovarianceWarning, match="The covariance of the data is numerically"):
+        GaussianMLE().fit(X)
+    with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+        GaussianMLE(reg_covar=0).fit(np.c_[iris, np.ones(150)])
+
+
+def test_not_converged_is_said(iris):
+    X = iris.copy()
+    X[np.random.default_rng(0).random(X.shape) < 0.5] = np.nan
+    with pytest.warns(match="did not converge.*max_iter=2"):
+        model = GaussianMLE(max_iter=2).fit(X)
+    assert not model.converged_ and model.n_iter_ == 2
+
+
+def test_sample_moments(iris):
+    model = GaussianMLE().fit(iris)
+    X, Z = model.sample(50_000, random_state=0)
+    assert_allclose(X.mean(axis=0), model.mean_, atol=0.03)
+    assert_allclose(np.cov(X.T), model.covariance_, atol=0.06)
+    assert_allclose(model.transform(X), Z, atol=1e-9)
+    with pytest.raises(ValueError, match="n_samples == 0, must be >= 1"):
+        model.sample(0)

@@ -1,0 +1,82 @@
+"""Blocks hand out every row exactly once, and memory does not grow with the table."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import skelbo.rows
+from skelbo import EMGaussianMixture
+from skelbo.rows import Rows
+
+
+@given(n=st.integers(1, 60), missing=st.booleans(), weighted=st.booleans(), seed=st.integers(0, 99))
+def test_every_row_once(n, missing, weighted, seed):
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((n, 3))
+    if missing:
+        X[rng.random(X.shape) < 0.3] = np.nan
+    weights = rng.integers(0, 3, n).astype(float) if weighted else None
+    if weighted and not weights.any():
+        weights[0] = 1.0
+    rows = Rows(X, weights, origin=np.array([1.0, 2.0, 3.0]))
+    rows.block_rows = 7
+    seen = np.concatenate([block.index for block in rows.blocks()])
+    expected = np.arange(n) if weights is None else np.flatnonzero(weights)
+    assert sorted(seen) == list(expected)
+    for block in rows.blocks():
+        np.testing.assert_allclose(block.values.T + rows.origin, X[block.index], atol=1e-15)
+        assert (block.observed is None) == (not np.isnan(block.values).any())
+        if block.observed is not None:
+            np.testing.assert_array_equal(block.observed, ~np.isnan(block.values))
+
+
+def test_total_and_each_agree_with_numpy():
+    X = np.random.default_rng(0).standard_normal((1000, 2))
+    rows = Rows(X)
+    rows.block_rows = 64
+    total = rows.total(lambda block: block.values.sum(axis=1))
+    np.testing.assert_allclose(total, X.sum(axis=0), rtol=1e-12)
+    np.testing.assert_array_equal(rows.each(lambda block: block.values.T, 2), X)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_block_size_does_not_matter(kind, monkeypatch, faithful):
+    fits = []
+    for smallest, largest in [(1, 16), (256, 8192)]:
+        monkeypatch.setattr(skelbo.rows, "MIN_BLOCK_ROWS", smallest)
+        monkeypatch.setattr(skelbo.rows, "MAX_BLOCK_ROWS", largest)
+        model = EMGaussianMixture(2, covariance_type=kind, random_state=0, tol=0.0, max_iter=20)
+        with pytest.warns(match="did not converge"):
+            fits.append(model.fit(faithful))
+    small, large = fits
+    np.testing.assert_allclose(small.means_, large.means_, rtol=1e-12)
+    np.testing.assert_allclose(small.covariances_, large.covariances_, rtol=1e-11)
+    assert small.lower_bound_ == pytest.approx(large.lower_bound_, rel=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag"])
+def test_memory_beyond_X_does_not_grow(kind):
+    """Peak extra memory at 400000 rows is that at 100000 rows, and under 64 MiB."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((400_000, 16)) + 4.0 * rng.integers(3, size=(400_000, 1))
+    peaks = []
+    for n in (300_000, 400_000):
+        model = EMGaussianMixture(3, covariance_type=kind, random_state=0, max_iter=2, tol=0.0)
+        tracemalloc.start()
+        with pytest.warns(match="did not converge"):
+            model.fit(X[:n])
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.1 * peaks[0]
+    assert max(peaks) < 64 * 2**20
+
+
+def test_read_only_memmap(tmp_path, faithful):
+    path = tmp_path / "rows.npy"
+    np.save(path, faithful)
+    mapped = np.load(path, mmap_mode="r")
+    model = EMGaussianMixture(2, random_state=0).fit(mapped)
+    assert model.score(mapped) == EMGaussianMixture(2, random_state=0).fit(faithful).score(faithful)
