@@ -16,12 +16,15 @@ _MODULES = {
     "ElboTerms": "skelbo.elbo",
     "GaussianMLE": "skelbo.gaussian_mle",
     "ImportanceWarning": "skelbo.neural.importance",
+    "MCEM": "skelbo.mcem",
     "NoiseFloorWarning": "skelbo.vae",
     "SingularCovarianceWarning": "skelbo.gaussian.regularization",
     "VAEEstimator": "skelbo.vae",
+    "VariationalEM": "skelbo.variational_em",
 }
 
 __all__ = [
+    "MCEM",
     "ELBOMonitor",
     "EMGaussianMixture",
     "ElboTerms",
@@ -30,6 +33,7 @@ __all__ = [
     "NoiseFloorWarning",
     "SingularCovarianceWarning",
     "VAEEstimator",
+    "VariationalEM",
     "__version__",
 ]
 
@@ -39,8 +43,10 @@ if TYPE_CHECKING:
     from skelbo.gaussian.regularization import SingularCovarianceWarning
     from skelbo.gaussian_mixture import EMGaussianMixture
     from skelbo.gaussian_mle import GaussianMLE
+    from skelbo.mcem import MCEM
     from skelbo.neural.importance import ImportanceWarning
     from skelbo.vae import NoiseFloorWarning, VAEEstimator
+    from skelbo.variational_em import VariationalEM
 
 
 def __getattr__(name: str):

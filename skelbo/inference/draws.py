@@ -1,0 +1,83 @@
+"""Weighted draws of z given x: what samplers, quadrature and enumeration have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Points of latent space with weights, for every row.
+
+    Attributes
+    ----------
+    Z : ndarray of shape (n_draws, n_rows, n_latents)
+    weights : ndarray of shape (n_draws, n_rows)
+        Sum to one for every row.
+    chains : ndarray of int, shape (n_draws,)
+        Draws of one chain depend on each other, draws of different chains do not. Independent
+        draws are chains of one.
+    exact : bool
+        Whether this is no sample but the posterior itself (all states, or quadrature nodes).
+    """
+
+    Z: np.ndarray
+    weights: np.ndarray
+    chains: np.ndarray
+    exact: bool = False
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Posterior mean, (n_rows, n_latents)."""
+        return np.einsum("sn,snd->nd", self.weights, self.Z)
+
+    def effective_sizes(self) -> np.ndarray:
+        """Return how many independent draws would tell the mean of z as precisely, (n_rows,).
+
+        The smallest over the latents; for chains a rough number, as there are few of them.
+        """
+        spread = np.einsum("sn,snd->nd", self.weights, (self.Z - self.mean) ** 2)
+        error = (self.deviations(self.Z) ** 2).sum(0)
+        sizes = np.divide(spread, error, out=np.full(spread.shape, np.inf), where=error > 0)
+        return np.minimum(sizes.min(1), len(self.Z))
+
+    def expectation(self, values: np.ndarray) -> np.ndarray:
+        """Return the weighted mean over draws of values (n_draws, n_rows)."""
+        return (self.weights * values).sum(0)
+
+    def deviations(self, values: np.ndarray) -> np.ndarray:
+        """Return what each chain adds to the error of the mean, (n_chains, n_rows, ...).
+
+        Squares of it, summed over chains, estimate the Monte Carlo variance of `expectation`.
+        """
+        weights = self.weights.reshape(*self.weights.shape, *[1] * (values.ndim - 2))
+        shares = weights * (values - (weights * values).sum(0))
+        n_chains = self.chains.max() + 1
+        if n_chains < len(shares):
+            sums = np.zeros((n_chains, *shares.shape[1:]))
+            np.add.at(sums, self.chains, shares)
+            shares = sums
+        return shares * np.sqrt(n_chains / max(n_chains - 1, 1))
+
+    def variance(self, values: np.ndarray) -> np.ndarray:
+        """Return the Monte Carlo variance of `expectation`, (n_rows,)."""
+        if self.exact:
+            return np.zeros(values.shape[1])
+        return (self.deviations(values) ** 2).sum(0)
+
+    def halves(self) -> tuple[Draws, Draws]:
+        """Return the draws of even and of odd chains: independent of each other."""
+        return self._some(self.chains % 2 == 0), self._some(self.chains % 2 == 1)
+
+    def _some(self, chosen) -> Draws:
+        weights = self.weights[chosen]
+        total = weights.sum(0)
+        weights = np.where(total > 0, weights / np.where(total > 0, total, 1.0), 1 / len(weights))
+        return Draws(self.Z[chosen], weights, self.chains[chosen] // 2)
+
+    def take(self, rows) -> Draws:
+        """Return the draws of some rows."""
+        Z = self.Z if self.Z.shape[1] == 1 else self.Z[:, rows]
+        return Draws(Z, self.weights[:, rows], self.chains, self.exact)

@@ -1,0 +1,177 @@
+r"""The step over q for continuous latents: a Gaussian per row.
+
+Maximises :math:`E_q \log p(x, z) + H[q]` over mean and covariance of every row. With
+:math:`g = E_q \nabla \log p` and :math:`P = -E_q \nabla^2 \log p` (Bonnet, Price) the optimum has
+:math:`g = 0` and precision P (its diagonal, for a diagonal q); a step goes there by Newton in the
+mean and by a fixed point in the precision, shortened row by row until the bound does not fall.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skelbo.elbo import ElboTerms
+
+# A row is done when a step gains less than this share of its bound.
+TOLERANCE = 1e-12
+MAX_STEPS = 100
+SHORTEST = 2.0**-24
+ROWS_PER_BLOCK = 2048
+
+
+@dataclass(frozen=True)
+class GaussianPosterior:
+    """One Gaussian per row.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_rows, n_latents)
+    precision : ndarray of shape (n_rows, n_latents, n_latents) or (n_rows, n_latents)
+        Full or diagonal.
+    terms : ElboTerms
+        The bound of each row, in nats.
+    """
+
+    mean: np.ndarray
+    precision: np.ndarray
+    terms: ElboTerms
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Of the same shape as `precision`."""
+        return _inverse(self.precision)
+
+
+def fit_gaussian(
+    joint, *, diagonal=False, start=None, tol=TOLERANCE, n_steps=MAX_STEPS
+) -> GaussianPosterior:
+    """Return the best Gaussian q of every row; rows do not influence each other.
+
+    Parameters
+    ----------
+    joint : object
+        log p(x, z; theta) of n rows: ``start()``, ``take(rows)``, ``expected(mean, covariance)``.
+    diagonal : bool
+        Whether q is a product over latents (mean field).
+    start : GaussianPosterior, optional
+        Where to begin; else at ``joint.start()``, which depends on nothing but the row.
+    tol : float
+        Relative gain below which a row is done.
+    n_steps : int
+        Largest number of steps.
+    """
+    mean, precision = joint.start() if start is None else (start.mean, start.precision)
+    if start is None and diagonal:
+        precision = np.einsum("nkk->nk", precision)
+    mean, precision = mean.copy(), precision.copy()
+    state = _State(*_evaluate(joint, mean, precision))
+    length = np.ones(len(mean))
+    active, part, view = np.arange(len(mean)), joint, state.take(slice(None))
+    for _ in range(n_steps):
+        moved = _step(part, view, mean[active], precision[active], diagonal, length[active])
+        better, gain, new_mean, new_precision, new = moved
+        rows = active[better]
+        mean[rows], precision[rows] = new_mean[better], new_precision[better]
+        state.put(rows, new, better)
+        # A gain within rounding is the end, and so is a step too short to matter.
+        small = gain <= tol * (1 + np.abs(view.bound))
+        length[active] = np.where(better, np.minimum(1.0, 2 * length[active]), length[active] / 4)
+        going = np.where(better, ~small, length[active] > SHORTEST)
+        if not going.all():
+            active = active[going]
+            part = joint.take(active)
+        if not active.size:
+            break
+        view = state.take(active)
+    entropy = state.bound - state.energy
+    kl = state.reconstruction - state.bound
+    return GaussianPosterior(
+        mean, precision, ElboTerms(state.reconstruction, kl, state.energy, entropy)
+    )
+
+
+def find_mode(joint, start=None) -> tuple[np.ndarray, np.ndarray]:
+    """Return a mode of log p(z | x) of each row, (n, d), and the precision there, (n, d, d)."""
+    mean = joint.start()[0].copy() if start is None else start.copy()
+    _, value, gradient, precision = joint.expected(mean)
+    active, length = np.arange(len(mean)), np.ones(len(mean))
+    part = joint
+    for _ in range(MAX_STEPS):
+        step = np.linalg.solve(regular(precision[active]), gradient[active][..., None])[..., 0]
+        trial = mean[active] + length[active, None] * step
+        _, new_value, new_gradient, new_precision = part.expected(trial)
+        gain = new_value - value[active]
+        better = gain >= -TOLERANCE * (1 + np.abs(value[active]))
+        rows = active[better]
+        mean[rows], value[rows] = trial[better], new_value[better]
+        gradient[rows], precision[rows] = new_gradient[better], new_precision[better]
+        small = gain <= TOLERANCE * (1 + np.abs(new_value))
+        length[active] = np.where(better, np.minimum(1.0, 2 * length[active]), length[active] / 4)
+        going = np.where(better, ~small, length[active] > SHORTEST)
+        if not going.all():
+            active = active[going]
+            part = joint.take(active)
+        if not active.size:
+            break
+    return mean, regular(precision)
+
+
+def regular(precision: np.ndarray) -> np.ndarray:
+    """Return symmetric matrices (n, d, d) as positive definite ones: negative curvature flipped."""
+    try:
+        np.linalg.cholesky(precision)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(precision)
+        floor = 1e-3 * np.maximum(np.abs(values).max(-1, keepdims=True), 1e-3)
+        values = np.maximum(np.abs(values), floor)
+        return (vectors * values[:, None, :]) @ vectors.transpose(0, 2, 1)
+    return precision
+
+
+@dataclass
+class _State:
+    """The bound of each row, its parts and its derivatives."""
+
+    bound: np.ndarray
+    reconstruction: np.ndarray
+    energy: np.ndarray
+    gradient: np.ndarray
+    curvature: np.ndarray
+
+    def take(self, rows) -> _State:
+        return _State(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
+
+    def put(self, rows, other: _State, chosen) -> None:
+        for name in self.__dataclass_fields__:
+            getattr(self, name)[rows] = getattr(other, name)[chosen]
+
+
+def _step(joint, state, mean, precision, diagonal, length):
+    """Try one step of every row; return which rows gained, how much, and where they are."""
+    curvature = regular(state.curvature)
+    target = np.einsum("nkk->nk", curvature) if diagonal else curvature
+    rho = length.reshape(-1, *[1] * (precision.ndim - 1))
+    new_precision = (1 - rho) * precision + rho * target
+    shift = np.linalg.solve(curvature, state.gradient[..., None])[..., 0]
+    new_mean = mean + length[:, None] * shift
+    new = _State(*_evaluate(joint, new_mean, new_precision))
+    gain = new.bound - state.bound
+    better = gain >= -1e-13 * (1 + np.abs(state.bound))
+    return better, gain, new_mean, new_precision, new
+
+
+def _evaluate(joint, mean, precision):
+    terms = joint.expected(mean, _inverse(precision))
+    reconstruction, energy, gradient, curvature = terms
+    energy = np.where(np.isfinite(energy), energy, -np.inf)
+    d = mean.shape[1]
+    diagonal = precision.ndim == 2
+    log_det = np.log(precision).sum(1) if diagonal else np.linalg.slogdet(precision)[1]
+    bound = energy + 0.5 * (d * (1 + np.log(2 * np.pi)) - log_det)
+    return bound, reconstruction, energy, gradient, curvature
+
+
+def _inverse(precision):
+    return 1 / precision if precision.ndim == 2 else np.linalg.inv(precision)

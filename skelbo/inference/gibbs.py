@@ -1,0 +1,58 @@
+"""Gibbs sampling of binary latents: all rows and chains at once, one latent after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+WARM_UP = 20
+# Heated sweeps before the first warm-up, so that chains of one row do not all sit in one mode.
+HEATS = (0.1, 0.2, 0.4, 0.7)
+
+
+@dataclass
+class GibbsChains:
+    """Chains of all rows, between calls.
+
+    Attributes
+    ----------
+    Z : ndarray of shape (n_chains, n_rows, n_latents)
+        Where they are.
+    """
+
+    Z: np.ndarray
+
+    @classmethod
+    def begin(cls, joint, n_chains, rng) -> GibbsChains:
+        """Start at draws of the prior, cooled down to the posterior."""
+        n, d = joint.shape
+        shares = np.broadcast_to(joint.prior_mean(), (n_chains, n, d))
+        chains = cls((rng.random_sample(shares.shape) < shares).astype(np.float64))
+        for heat in HEATS:
+            chains._sweep(joint, rng, heat)
+        return chains
+
+    def warm_up(self, joint, rng) -> None:
+        """Move without keeping draws."""
+        for _ in range(WARM_UP):
+            self._sweep(joint, rng)
+
+    def run(self, joint, n_moves, rng) -> np.ndarray:
+        """Move and return the draws, (n_moves * n_chains, n_rows, n_latents), move by move."""
+        draws = []
+        for _ in range(n_moves):
+            self._sweep(joint, rng)
+            draws.append(self.Z)
+        return np.concatenate(draws)
+
+    def _sweep(self, joint, rng, heat=1.0) -> None:
+        Z = self.Z.copy()
+        prior = special.logit(joint.prior_mean())
+        for k in range(Z.shape[2]):
+            logit = joint.conditional_logit(Z, k)
+            if heat != 1:
+                logit = prior[k] + heat * (logit - prior[k])
+            Z[:, :, k] = rng.random_sample(logit.shape) < special.expit(logit)
+        self.Z = Z

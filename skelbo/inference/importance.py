@@ -1,0 +1,115 @@
+r"""Importance sampling of p(z | x) from a Gaussian with a defensive part.
+
+The proposal is a mixture, so that no region of the posterior is out of reach: the Gaussian that
+fits the row (most draws), a wider Student t around the same centre, and the prior.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from skelbo.inference.draws import Draws
+from skelbo.models.likelihoods import LOG_2PI
+
+SHARES = (0.7, 0.2, 0.1)
+STUDENT_DF, STUDENT_SCALE = 5.0, 1.5
+
+
+@dataclass(frozen=True)
+class BaseNoise:
+    """Standard draws that become draws of a row's proposal.
+
+    Attributes
+    ----------
+    normal : ndarray of shape (n_draws, n_rows or 1, n_latents)
+        One set for all rows (scores that do not depend on the batch), or one for each.
+    stretch : ndarray of shape (n_draws, n_rows or 1)
+        Factors that turn normals into Student's t.
+    counts : tuple of three int
+        Draws of the Gaussian, of the Student t and of the prior, in this order.
+    """
+
+    normal: np.ndarray
+    stretch: np.ndarray
+    counts: tuple[int, int, int]
+
+    @classmethod
+    def draw(cls, n_draws: int, n_latents: int, rng, n_rows: int = 1) -> BaseNoise:
+        """Draw the noise; `rng` is a numpy.random.RandomState."""
+        wide, prior = (max(1, round(n_draws * share)) for share in SHARES[1:])
+        counts = (max(1, n_draws - wide - prior), wide, prior)
+        normal = rng.standard_normal((sum(counts), n_rows, n_latents))
+        chi = rng.chisquare(STUDENT_DF, (sum(counts), n_rows))
+        return cls(normal, np.sqrt(STUDENT_DF / chi), counts)
+
+
+def weigh(joint, centre, precision, noise: BaseNoise, second=None):
+    """Return draws of the proposal, (S, n, d), and log p(x, z) - log q(z) of each, (S, n).
+
+    `second` is the centre and precision of another mode, which then gets half of the Gaussian part.
+    """
+    n, d = centre.shape
+    gaussian, wide, prior = np.split(np.arange(sum(noise.counts)), np.cumsum(noise.counts)[:2])
+    factor = np.linalg.cholesky(precision)
+    root = np.linalg.inv(factor)  # covariance = root' root
+    stretch = noise.stretch.copy()
+    stretch[gaussian] = 1.0
+    stretch[wide] *= STUDENT_SCALE
+    whitened = np.broadcast_to(noise.normal * stretch[..., None], (len(stretch), n, d)).copy()
+    Z = centre + np.einsum("nij,sni->snj", root, whitened)
+    Z[prior] = joint.spread(noise.normal[prior], centre, root)
+    if second is not None:
+        other, other_factor = second[0], np.linalg.cholesky(second[1])
+        half = gaussian[1::2]
+        Z[half] = other + np.einsum("nij,sni->snj", np.linalg.inv(other_factor), whitened[half])
+        whitened[half] = np.einsum("nij,sni->snj", factor, Z[half] - centre)
+    whitened[prior] = np.einsum("nij,sni->snj", factor, Z[prior] - centre)
+    squares = (whitened**2).sum(-1)
+    log_det = np.log(np.einsum("nkk->nk", factor)).sum(-1)
+    normal = log_det - 0.5 * (squares + d * LOG_2PI)
+    if second is not None:
+        apart = (np.einsum("nij,sni->snj", other_factor, Z - other) ** 2).sum(-1)
+        other_det = np.log(np.einsum("nkk->nk", other_factor)).sum(-1)
+        share = len(half) / len(gaussian)
+        normal = np.logaddexp(
+            np.log1p(-share) + normal,
+            np.log(share) + other_det - 0.5 * (apart + d * LOG_2PI),
+        )
+    densities = np.stack(
+        [
+            normal,
+            log_det + _student(squares, d),
+            joint.log_spread(Z, centre, squares, log_det),
+        ]
+    )
+    shares = np.log(np.array(noise.counts) / len(Z))[:, None, None]
+    return Z, joint.log_joint(Z) - special.logsumexp(densities + shares, axis=0)
+
+
+def importance_draws(
+    joint, centre, precision, noise, second=None
+) -> tuple[Draws, np.ndarray, np.ndarray]:
+    """Return weighted draws, the estimate of log p(x) and its standard error, (n,) each."""
+    Z, log_weights = weigh(joint, centre, precision, noise, second)
+    return normalised(Z, log_weights)
+
+
+def normalised(Z, log_weights) -> tuple[Draws, np.ndarray, np.ndarray]:
+    """Return draws with normalised weights, log of the mean weight and its standard error."""
+    S = len(Z)
+    log_weights = np.where(np.isnan(log_weights), -np.inf, log_weights)
+    log_total = special.logsumexp(log_weights, axis=0)
+    weights = np.exp(log_weights - log_total)
+    error = np.sqrt(S / (S - 1) * ((weights - 1 / S) ** 2).sum(0))
+    return Draws(Z, weights, np.arange(S)), log_total - np.log(S), error
+
+
+def _student(squares, d):
+    """Return the log-density of the wide part, but for the determinant of the precision."""
+    df = STUDENT_DF
+    constant = special.gammaln((df + d) / 2) - special.gammaln(df / 2)
+    constant -= 0.5 * d * np.log(df * np.pi) + d * np.log(STUDENT_SCALE)
+    return constant - 0.5 * (df + d) * np.log1p(squares / (STUDENT_SCALE**2 * df))

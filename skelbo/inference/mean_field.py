@@ -1,0 +1,167 @@
+r"""The step over q for binary latents: independent Bernoullis per row, or all 2^d states.
+
+Mean field sets :math:`\mathrm{logit}\, \lambda_k = E_{q(z_{-k})}[\log p(x, z_k{=}1, z_{-k}) -
+\log p(x, z_k{=}0, z_{-k})]`, one k after the other: updates of all k at once can lower the bound.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from skelbo.elbo import ElboTerms
+
+# Up to this many latents all states are listed: 4096 per row.
+MAX_ENUMERATED = 12
+# Inverse temperatures of a cold start: local optima vanish where the likelihood counts little.
+COOLING = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6)
+MAX_SWEEPS = 500
+TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True)
+class BernoulliPosterior:
+    """Independent Bernoullis per row.
+
+    Attributes
+    ----------
+    mean : ndarray of shape (n_rows, n_latents)
+        Probabilities of one.
+    terms : ElboTerms
+        The bound of each row, in nats.
+    """
+
+    mean: np.ndarray
+    terms: ElboTerms
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Variances, (n_rows, n_latents)."""
+        return self.mean * (1 - self.mean)
+
+
+@dataclass(frozen=True)
+class EnumeratedPosterior:
+    """The exact posterior of binary latents, over all their states.
+
+    Attributes
+    ----------
+    states : ndarray of shape (n_states, n_latents)
+    weights : ndarray of shape (n_states, n_rows)
+        p(state | x).
+    terms : ElboTerms
+        The bound of each row, here equal to log p(x), in nats.
+    """
+
+    states: np.ndarray
+    weights: np.ndarray
+    terms: ElboTerms
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Probabilities of one, (n_rows, n_latents)."""
+        return self.weights.T @ self.states
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """Covariance matrices, (n_rows, n_latents, n_latents)."""
+        S, d = self.states.shape
+        products = (self.states[:, :, None] * self.states[:, None, :]).reshape(S, d * d)
+        second = (self.weights.T @ products).reshape(-1, d, d)
+        mean = self.mean
+        return second - mean[:, :, None] * mean[:, None, :]
+
+
+def all_states(n_latents: int) -> np.ndarray:
+    """Return all binary vectors, (2**n_latents, n_latents)."""
+    return ((np.arange(2**n_latents)[:, None] >> np.arange(n_latents)) & 1).astype(np.float64)
+
+
+def enumerate_posterior(joint, heat: float = 1.0) -> EnumeratedPosterior:
+    """Return the exact posterior, or that of a likelihood raised to the power `heat`."""
+    states = all_states(joint.shape[1])
+    likelihood = joint.log_likelihood(states[:, None])
+    prior = np.broadcast_to(joint.log_prior(states[:, None]), likelihood.shape)
+    log_joint = heat * likelihood + prior
+    largest = log_joint.max(0)
+    weights = np.exp(log_joint - largest)
+    total = weights.sum(0)
+    weights /= total
+    log_prob = largest + np.log(total)
+    reconstruction = (weights * likelihood).sum(0)
+    energy = reconstruction + (weights * prior).sum(0)
+    terms = ElboTerms(reconstruction, reconstruction - log_prob, energy, log_prob - energy)
+    return EnumeratedPosterior(states, weights, terms)
+
+
+def fit_bernoulli(joint, start: np.ndarray | None = None) -> BernoulliPosterior:
+    """Return the mean-field posterior of every row; rows do not influence each other.
+
+    Parameters
+    ----------
+    joint : object
+        log p(x, z; theta): ``conditional_logit(Z, k)``, ``expected(mean)``, ``take(rows)``.
+    start : ndarray of shape (n_rows, n_latents), optional
+        Where to begin. Without it the row is cooled down from the prior and, where the states can
+        be listed, also begun at the exact posterior mean and mode; the best is kept.
+    """
+    if start is not None:
+        return _ascend(joint, start)
+    n, d = joint.shape
+    best = _ascend(joint, _cool(joint, np.tile(joint.prior_mean(), (n, 1))))
+    if d <= MAX_ENUMERATED:
+        exact = enumerate_posterior(joint)
+        mode = exact.states[exact.weights.argmax(0)]
+        for other in (exact.mean, 0.98 * mode + 0.01):
+            best = best_of(best, _ascend(joint, other))
+    return best
+
+
+def best_of(one: BernoulliPosterior, other: BernoulliPosterior) -> BernoulliPosterior:
+    """Return, row by row, the one with the higher bound."""
+    take = other.terms.elbo > one.terms.elbo + 1e-9 * (1 + np.abs(one.terms.elbo))
+    mean = np.where(take[:, None], other.mean, one.mean)
+    names = ("reconstruction", "kl", "energy", "entropy")
+    pairs = ((getattr(one.terms, name), getattr(other.terms, name)) for name in names)
+    return BernoulliPosterior(mean, ElboTerms(*(np.where(take, b, a) for a, b in pairs)))
+
+
+def _cool(joint, mean):
+    for heat in COOLING:
+        for _ in range(3):
+            mean = _sweep(joint, mean, heat)
+    return mean
+
+
+def _ascend(joint, mean):
+    mean = np.clip(mean, 1e-12, 1 - 1e-12)
+    active, part = np.arange(len(mean)), joint
+    for _ in range(MAX_SWEEPS):
+        new = _sweep(part, mean[active])
+        moved = np.abs(new - mean[active]).max(1) > TOLERANCE
+        mean[active] = new
+        if not moved.any():
+            break
+        if not moved.all():
+            active = active[moved]
+            part = joint.take(active)
+    return BernoulliPosterior(mean, _terms(joint, mean))
+
+
+def _sweep(joint, mean, heat=1.0):
+    mean = mean.copy()
+    prior = special.logit(joint.prior_mean())
+    for k in range(mean.shape[1]):
+        logit = joint.conditional_logit(mean, k)
+        if heat != 1:
+            logit = prior[k] + heat * (logit - prior[k])
+        mean[:, k] = special.expit(logit)
+    return mean
+
+
+def _terms(joint, mean):
+    reconstruction, energy = joint.expected(mean)
+    entropy = (special.entr(mean) + special.entr(1 - mean)).sum(1)
+    return ElboTerms(reconstruction, reconstruction - energy - entropy, energy, entropy)

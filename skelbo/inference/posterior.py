@@ -1,0 +1,123 @@
+"""The best q of a family for every row, and what a fitted model says of new rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skelbo.elbo import ElboTerms
+from skelbo.inference.gaussian_posterior import fit_gaussian
+from skelbo.inference.importance import BaseNoise
+from skelbo.inference.marginal import log_marginal
+from skelbo.inference.mean_field import (
+    MAX_ENUMERATED,
+    enumerate_posterior,
+    fit_bernoulli,
+)
+
+# Cells (draws x rows x columns) that a block of rows may take.
+BLOCK_CELLS = 2**22
+ROUGH = 1e-9
+
+
+def best_q(joint, posterior: str, start=None):
+    """Return the best q of a family for every row.
+
+    Parameters
+    ----------
+    joint : object
+        log p(x, z; theta) of n rows.
+    posterior : {"mean_field", "full"}
+        Binary z: independent Bernoullis, or the distribution over all states. Continuous z: a
+        Gaussian per row with diagonal or full covariance.
+    start : optional
+        An earlier q of the same rows to begin from. Without it a row's q depends on the row alone.
+    """
+    if not hasattr(joint, "conditional_logit"):
+        diagonal = posterior == "mean_field"
+        if start is None:
+            return fit_gaussian(joint, diagonal=diagonal)
+        # In the middle of a fit a rough q will do: it goes on from there at the next step.
+        return fit_gaussian(joint, diagonal=diagonal, start=start, tol=ROUGH, n_steps=joint.n_steps)
+    if posterior == "mean_field":
+        return fit_bernoulli(joint, None if start is None else start.mean)
+    if joint.shape[1] > MAX_ENUMERATED:
+        raise ValueError(
+            f"posterior='full' lists all states of n_latents={joint.shape[1]} binary latents, "
+            f"expected at most {MAX_ENUMERATED}; use posterior='mean_field' or MCEM."
+        )
+    return enumerate_posterior(joint)
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model with parameters, ready for new rows.
+
+    Attributes
+    ----------
+    model : object
+        See `skelbo.models`.
+    theta : dict of str to ndarray
+        Parameters.
+    posterior : {"mean_field", "full"}
+        Family of q.
+    n_draws : int
+        Importance samples per row, where log p(x) has no better way.
+    seed : int
+        Of their base noise.
+    """
+
+    model: Any
+    theta: dict[str, np.ndarray]
+    posterior: str
+    n_draws: int
+    seed: int
+
+    def noise(self) -> BaseNoise:
+        """Return the base noise that all rows share."""
+        rng = np.random.RandomState(self.seed)
+        return BaseNoise.draw(self.n_draws, self.model.n_latents, rng)
+
+    def joints(self, X: np.ndarray):
+        """Yield slices of rows and log p(x, z; theta) of these rows, block by block."""
+        cells = max(self.n_draws, 256) * (X.shape[1] + 2 * self.model.n_latents)
+        size = max(1, BLOCK_CELLS // cells)
+        for first in range(0, len(X), size):
+            rows = slice(first, first + size)
+            yield rows, self.model.joint(np.asarray(X[rows], dtype=np.float64), self.theta)
+
+    def log_prob(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """Return log p(x) and its standard error, (n,) each, in nats."""
+        self.model.check(X)
+        noise, result = self.noise(), np.empty((2, len(X)))
+        for rows, joint in self.joints(X):
+            result[:, rows] = log_marginal(joint, noise)[:2]
+        return result[0], result[1]
+
+    def elbo_terms(self, X) -> ElboTerms:
+        """Return the terms of the bound of each row."""
+        self.model.check(X)
+        parts = [best_q(joint, self.posterior).terms for _, joint in self.joints(X)]
+        names = ("reconstruction", "kl", "energy", "entropy")
+        return ElboTerms(*(np.concatenate([getattr(t, name) for t in parts]) for name in names))
+
+    def mean(self, X) -> np.ndarray:
+        """Return the mean of q of each row, (n, d)."""
+        self.model.check(X)
+        return np.concatenate([best_q(joint, self.posterior).mean for _, joint in self.joints(X)])
+
+    def impute(self, X) -> np.ndarray:
+        """Return E[x | observed cells] of each row, (n, p)."""
+        self.model.check(X)
+        noise, result = self.noise(), np.empty(X.shape)
+        for rows, joint in self.joints(X):
+            draws = log_marginal(joint, noise)[2]
+            if draws is None:  # linear and Gaussian: the mean is enough
+                result[rows] = self.model.mean(joint.start()[0], self.theta)
+                continue
+            flat = draws.Z.reshape(-1, draws.Z.shape[-1])
+            cells = self.model.mean(flat, self.theta).reshape(*draws.Z.shape[:2], -1)
+            result[rows] = np.einsum("sn,snp->np", draws.weights, cells)
+        return result

@@ -1,0 +1,169 @@
+r"""The theta step of factor models: a regression of every column on the latents.
+
+With z uncertain, column j maximises :math:`\sum_i w_i E\, f(x_{ij}, b_j + w_j^T z_i)`: concave, of
+dimension d + 1, and a closed form where f is quadratic. All columns take their Newton steps at
+once; each is guarded by itself.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+# Cells (draws x rows x columns) worked on at a time: they should stay in cache.
+CHUNK_CELLS = 2**17
+RIDGE = 1e-10
+
+
+def maximize_columns(model, theta, X, weights, mean, covariance, floor, n_steps):
+    """Return theta after guarded Newton steps of every column; see `FactorModel.maximize`."""
+    likelihood = model._kind
+    if likelihood.has_noise:
+        return _regress(model, theta, X, weights, mean, covariance, floor)
+    coefficients = np.column_stack([theta["intercepts"], theta["loadings"]])
+    terms = _Columns(model, X, weights, mean, covariance)
+    value, gradient, hessian = terms(coefficients)
+    for _ in range(n_steps):
+        step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
+        length, gain = np.ones(len(step)), np.zeros(len(step))
+        for _ in range(20):
+            trial = coefficients + length[:, None] * step
+            new = terms(trial)
+            worse = ~(new[0] >= value - 1e-13 * np.abs(value))
+            if not worse.any():
+                break
+            length[worse] /= 4
+        kept = ~worse
+        gain[kept] = (new[0] - value)[kept]
+        coefficients = np.where(kept[:, None], trial, coefficients)
+        value, gradient, hessian = new if kept.all() else terms(coefficients)
+        if np.all(gain <= 1e-9 * np.abs(value)):
+            break
+    return {**theta, "intercepts": coefficients[:, 0], "loadings": coefficients[:, 1:]}
+
+
+class _Columns:
+    """Value, gradient and (up to the sign) Hessian of every column's objective."""
+
+    def __init__(self, model, X, weights, mean, covariance):
+        self.model, self.weights, self.mean, self.covariance = model, weights, mean, covariance
+        missing = np.isnan(X)
+        self.known = ~missing if missing.any() else None
+        self.values = np.where(missing, 0.0, X)
+
+    def __call__(self, coefficients):
+        p, width = coefficients.shape
+        value, gradient = np.zeros(p), np.zeros((p, width))
+        hessian = np.zeros((p, width * width))
+        for mean, weights in self._chunks():
+            f, slope, curvature = self._cells(coefficients, mean, weights)
+            design = np.concatenate([np.ones((*mean.shape[:2], 1)), mean], axis=2)
+            flat = design.reshape(-1, width)
+            outer = flat[:, :, None] * flat[:, None, :]
+            value += f.sum((0, 1))
+            slope, curvature = slope.reshape(-1, p), curvature.reshape(-1, p)
+            gradient += slope.T @ flat
+            if self.covariance is not None:
+                outer[:, 1:, 1:] += _dense(self.covariance)
+            hessian += curvature.T @ outer.reshape(-1, width * width)
+            if self.covariance is not None:
+                widths = _dense(self.covariance).reshape(len(flat), -1)
+                pull = (curvature.T @ widths).reshape(p, width - 1, width - 1)
+                gradient[:, 1:] -= (pull @ coefficients[:, 1:, None])[..., 0]
+        return value, *self._regular(gradient, hessian.reshape(p, width, width))
+
+    def _regular(self, gradient, hessian):
+        """Freeze an intercept that is not fitted, and keep the system regular."""
+        diagonal = np.einsum("jkk->jk", hessian)
+        diagonal += RIDGE * (1 + diagonal)
+        if not self.model.fit_intercept:
+            gradient[:, 0], hessian[:, 0, 1:], hessian[:, 1:, 0], hessian[:, 0, 0] = 0, 0, 0, 1
+        return gradient, hessian
+
+    def _chunks(self):
+        size = max(1, CHUNK_CELLS // self.values.size)
+        for first in range(0, len(self.mean), size):
+            yield self.mean[first : first + size], self.weights[first : first + size]
+
+    def _cells(self, coefficients, mean, weights):
+        likelihood, loadings = self.model._kind, coefficients[:, 1:]
+        eta = coefficients[:, 0] + mean @ loadings.T
+        share = weights[..., None] if self.known is None else weights[..., None] * self.known
+        if self.covariance is None:
+            cells = likelihood.point(self.values, eta, 1.0)
+        else:
+            from_q = predictor_variance(self.covariance, loadings)
+            reach = np.sqrt((loadings**2).sum(1).max())
+            cells = likelihood.expected(self.values, eta, from_q, 1.0, reach)
+        return [share * cell for cell in cells]
+
+
+def _regress(model, theta, X, weights, mean, covariance, floor):
+    """Regress every column on z, then estimate the noise: the Gaussian likelihood's theta step."""
+    p, (n_draws, n) = X.shape[1], weights.shape
+    missing = np.isnan(X)
+    known = (~missing).astype(np.float64) if missing.any() else None
+    origin = np.nanmean(X, axis=0)
+    values = np.where(missing, 0.0, X - origin)
+    totals = weights.sum(0)
+    design = np.concatenate([np.ones((n_draws, n, 1)), mean], axis=2)
+    first = np.einsum("sn,snk->nk", weights, design)
+    cross = values.T @ first
+    gram, total = _gram(known, weights, totals, design, covariance)
+    if model.fit_intercept:
+        coefficients = np.linalg.solve(_ridged(gram), cross[..., None])[..., 0]
+    else:
+        cross += origin[:, None] * gram[:, 0, :]  # back to the units of X: no intercept hides it
+        slopes = np.linalg.solve(_ridged(gram[:, 1:, 1:]), cross[:, 1:, None])[..., 0]
+        coefficients = np.column_stack([np.zeros(p), slopes])
+        values, origin = np.where(missing, 0.0, X), np.zeros(p)
+    squares = totals @ values**2
+    fitted = (np.broadcast_to(gram, (p, *gram.shape[1:])) @ coefficients[..., None])[..., 0]
+    explained = (coefficients * (2 * cross - fitted)).sum(1)
+    noise = (squares - explained) / total
+    if model.noise == "isotropic":
+        noise = np.asarray(max(np.average(noise, weights=np.broadcast_to(total, p)), floor.mean()))
+    else:
+        noise = np.maximum(noise, floor)
+    return {
+        **theta,
+        "intercepts": coefficients[:, 0] + origin,
+        "loadings": coefficients[:, 1:],
+        "noise_variance": noise,
+    }
+
+
+def _gram(known, weights, totals, design, covariance):
+    """Return E[(1, z)(1, z)'] summed over the rows that each column knows, and their weight."""
+    _, n, width = design.shape
+    if known is None:
+        flat = design.reshape(-1, width)
+        second = (weights.reshape(-1, 1) * flat).T @ flat
+        if covariance is not None:
+            second[1:, 1:] += np.tensordot(totals, _dense(covariance), 1)
+        return second[None], totals.sum()
+    weighted = np.ascontiguousarray((weights[..., None] * design).transpose(1, 2, 0))
+    second = weighted @ np.ascontiguousarray(design.transpose(1, 0, 2))
+    if covariance is not None:
+        second[:, 1:, 1:] += totals[:, None, None] * _dense(covariance)
+    return (known.T @ second.reshape(n, -1)).reshape(-1, width, width), known.T @ totals
+
+
+def _ridged(gram):
+    size = np.trace(gram, axis1=1, axis2=2)[:, None, None]
+    return gram + 1e-14 * size * np.eye(gram.shape[-1])
+
+
+def _dense(covariance):
+    """Return diagonal covariances (n, d) as matrices, full ones as they are."""
+    if covariance.ndim == 3:
+        return covariance
+    return covariance[:, :, None] * np.eye(covariance.shape[1])
+
+
+def predictor_variance(covariance, loadings):
+    """Return w_j' S_i w_j, (n, p), for full (n, d, d) or diagonal (n, d) covariances."""
+    p, d = loadings.shape
+    if covariance.ndim == 2:
+        return covariance @ (loadings**2).T
+    products = (loadings[:, :, None] * loadings[:, None, :]).reshape(p, d * d)
+    return np.maximum(covariance.reshape(-1, d * d) @ products.T, 0.0)

@@ -1,0 +1,115 @@
+r"""Gaussian factor analysis of complete data: everything is in the covariance of the columns.
+
+Given the noise variances :math:`\Psi` the best loadings are principal axes of
+:math:`\Psi^{-1/2} C\, \Psi^{-1/2}`; the profile likelihood climbs over :math:`\Psi` alone.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import linalg
+
+from skelbo.models.likelihoods import LOG_2PI
+
+
+class GaussianProfile:
+    """EM for the noise variances, the loadings being at their best at every step.
+
+    Parameters
+    ----------
+    covariance : ndarray of shape (n_features, n_features)
+        Of the data, divided by n; about zero if no intercept is fitted.
+    intercepts : ndarray of shape (n_features,)
+        Means, or zeros.
+    n_latents : int
+    floor : ndarray of shape (n_features,)
+        Smallest noise variances.
+    isotropic : bool
+        One noise variance for all columns: probabilistic PCA, a closed form.
+
+    References
+    ----------
+    Tipping and Bishop (1999); Zhao, Yu and Jiang (2008), *ML estimation for factor analysis: EM or
+    non-EM?*
+    """
+
+    def __init__(self, covariance, intercepts, n_latents, floor, isotropic):
+        self.covariance, self.intercepts, self.n_latents = covariance, intercepts, n_latents
+        self.floor, self.isotropic = floor, isotropic
+
+    def start(self) -> np.ndarray:
+        """Return the first noise variances, (p,)."""
+        p, variances = len(self.covariance), np.diagonal(self.covariance)
+        if self.isotropic:
+            values = np.linalg.eigvalsh(self.covariance)[: p - self.n_latents]
+            rest = values.mean() if values.size else 0.0
+            return np.full(p, max(rest, self.floor.mean()))
+        return np.maximum(0.5 * variances, self.floor)
+
+    def e_step(self, noise):
+        """Return the log-likelihood per row at the best loadings, and those loadings."""
+        units = np.sqrt(noise)
+        p = len(noise)
+        values, vectors = linalg.eigh(
+            self.covariance / (units[:, None] * units),
+            subset_by_index=(p - self.n_latents, p - 1),
+            check_finite=False,
+        )
+        size = np.maximum(values - 1, 0.0)
+        loadings = units[:, None] * vectors[:, ::-1] * np.sqrt(size[::-1])
+        trace = (np.diagonal(self.covariance) / noise).sum()
+        log_det = np.log(noise).sum() + np.log1p(size).sum()
+        fit = trace - (size / (1 + size) * values).sum()
+        return -0.5 * (p * LOG_2PI + log_det + fit), loadings
+
+    def m_step(self, loadings, noise):
+        """Return the noise variances that these loadings leave."""
+        if self.isotropic:
+            return noise
+        rest = np.diagonal(self.covariance) - (loadings**2).sum(1)
+        return np.maximum(rest, self.floor)
+
+    def to_vector(self, noise):
+        """Return unconstrained coordinates."""
+        return np.log(noise)
+
+    def from_vector(self, vector):
+        """Return the noise variances of coordinates."""
+        if np.any(vector > 700):
+            return None
+        return np.maximum(np.exp(vector), self.floor)
+
+    def theta(self, noise):
+        """Return the parameters of the model at these noise variances."""
+        return {
+            "loadings": self.e_step(noise)[1],
+            "intercepts": self.intercepts,
+            "noise_variance": np.asarray(noise[0]) if self.isotropic else noise,
+        }
+
+
+def expected_information(theta, weight: float) -> np.ndarray:
+    r"""Return the Fisher information of `weight` complete rows, (P, P), in the order of theta.
+
+    With :math:`\Sigma = W W^T + \Psi` it is a closed form, and asymptotically that of Louis.
+    """
+    W = theta["loadings"]
+    (p, d), noise = W.shape, theta["noise_variance"]
+    precision = np.linalg.inv(W @ W.T + np.diag(np.broadcast_to(noise, p)))
+    image = precision @ W
+    own = np.einsum("jl,km->jklm", precision, W.T @ image)
+    loadings = (own + np.einsum("jm,lk->jklm", image, image)).reshape(p * d, p * d)
+    cross = np.einsum("jl,lk->jkl", precision, image).reshape(p * d, p)
+    spread = 0.5 * precision**2
+    if np.ndim(noise) == 0:
+        cross, spread = cross.sum(1, keepdims=True), spread.sum(keepdims=True)
+    blocks = {
+        ("loadings", "loadings"): loadings,
+        ("loadings", "noise_variance"): cross,
+        ("noise_variance", "loadings"): cross.T,
+        ("noise_variance", "noise_variance"): spread,
+        ("intercepts", "intercepts"): precision,
+    }
+    sizes = {name: np.size(value) for name, value in theta.items()}
+    rows = [[blocks.get((a, b), np.zeros((sizes[a], sizes[b]))) for b in theta] for a in theta]
+    return weight * np.block(rows)

@@ -1,0 +1,128 @@
+r"""The contract of a model p(x, z; theta), and the checks that a model written by a user gets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+CONSTRAINTS = ("real", "positive", "unit_interval", "simplex")
+
+
+class LatentVariableModel(BaseEstimator):
+    r"""A model p(x, z; theta) = p(z; theta) p(x | z; theta), one latent vector per row.
+
+    Subclass it, write `initialize` and `log_likelihood`, and pass an instance as ``model=`` to
+    :class:`skelbo.VariationalEM` or :class:`skelbo.MCEM`. The object holds hyperparameters only;
+    the parameters theta are a dict of arrays.
+
+    Attributes
+    ----------
+    latent : {"continuous", "binary"}
+        What z is made of.
+    n_latents : int
+        Length of z.
+    constraints : dict of str to {"positive", "unit_interval", "simplex"}
+        Domains of the parameters that are not free. A simplex runs along the last axis.
+
+    Examples
+    --------
+    Counts whose log-rate is a common latent times a slope:
+
+    >>> import torch
+    >>> from skelbo.models import LatentVariableModel
+    >>> class Rates(LatentVariableModel):
+    ...     n_latents = 1
+    ...
+    ...     def initialize(self, X, rng):
+    ...         return {"level": X.mean(0).log(), "slope": torch.ones(X.shape[1])}
+    ...
+    ...     def log_likelihood(self, X, Z, theta):
+    ...         rate = (theta["level"] + Z * theta["slope"]).exp()
+    ...         return torch.distributions.Poisson(rate).log_prob(X).sum(-1)
+    """
+
+    latent = "continuous"
+    n_latents: int
+    constraints: dict[str, str] = {}
+
+    def initialize(self, X, rng):
+        """Return the first parameters.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, n_features)
+            The data, float64, as given.
+        rng : numpy.random.RandomState
+            Source of randomness.
+
+        Returns
+        -------
+        theta : dict of str to array
+            On the natural scale.
+        """
+        raise NotImplementedError(_missing(self, "initialize(self, X, rng)"))
+
+    def log_likelihood(self, X, Z, theta):
+        """Return log p(x | z; theta) in nats, every constant included.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, n_features)
+            Rows. Missing cells, if any, are NaN.
+        Z : Tensor of shape (n_draws, n_samples, n_latents)
+            Several latent vectors for each row.
+        theta : dict of str to Tensor
+            Parameters.
+
+        Returns
+        -------
+        log_likelihood : Tensor of shape (n_draws, n_samples)
+            One number for each row and draw.
+        """
+        raise NotImplementedError(_missing(self, "log_likelihood(self, X, Z, theta)"))
+
+    def log_prior(self, Z, theta):
+        """Return log p(z; theta): standard normal, or fair coins where z is binary.
+
+        Parameters
+        ----------
+        Z : Tensor of shape (n_draws, n_samples, n_latents)
+            Latents.
+        theta : dict of str to Tensor
+            Parameters.
+
+        Returns
+        -------
+        log_prior : Tensor of shape (n_draws, n_samples)
+            In nats.
+        """
+        if self.latent == "binary":
+            return -np.log(2.0) * Z.shape[-1] + 0.0 * Z.sum(-1)
+        return -0.5 * ((Z**2).sum(-1) + Z.shape[-1] * float(np.log(2 * np.pi)))
+
+
+def check_model(model: Any) -> None:
+    """Raise an error that names the attribute if a model does not keep the contract."""
+    name = type(model).__name__
+    if model.latent not in ("continuous", "binary"):
+        raise ValueError(
+            f"{name}.latent is {model.latent!r}, expected 'continuous' or 'binary'; set it in the "
+            "class."
+        )
+    n_latents = getattr(model, "n_latents", None)
+    if not isinstance(n_latents, (int, np.integer)) or n_latents < 1:
+        raise ValueError(
+            f"{name}.n_latents is {n_latents!r}, expected a positive integer; set it in the class "
+            "or in __init__."
+        )
+    unknown = {k: v for k, v in model.constraints.items() if v not in CONSTRAINTS}
+    if unknown:
+        raise ValueError(
+            f"{name}.constraints has {unknown}, expected one of {CONSTRAINTS} for each name."
+        )
+
+
+def _missing(model: Any, signature: str) -> str:
+    return f"{type(model).__name__} does not define {signature}, which every model needs."

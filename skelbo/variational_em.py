@@ -1,0 +1,204 @@
+"""The third chapter: the posterior is out of reach, and the best q of a family takes its place."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+from sklearn.utils._param_validation import StrOptions
+
+from skelbo.acceleration import Anderson
+from skelbo.elbo import Ascent, ascend
+from skelbo.inference.cases import Cases
+from skelbo.inference.coordinates import Coordinates
+from skelbo.inference.information import standard_errors
+from skelbo.inference.mean_field import best_of
+from skelbo.inference.posterior import best_q
+from skelbo.model_estimator import MODEL_CONSTRAINTS, ModelEstimator
+
+
+class VariationalEM(ModelEstimator):
+    r"""Fit a latent-variable model by variational EM.
+
+    .. math:: \mathrm{ELBO}(\theta, q) = \sum_i E_{q_i}[\log p(x_i, z_i; \theta)] + H[q_i]
+
+    Turns between the best :math:`q_i` of a family for every row and a better theta. For the
+    built-in models all expectations are exact, so that the bound never falls.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of latents, for models given by name.
+    model : {"binary", "gaussian", "bernoulli", "poisson", "decoder"} or LatentVariableModel, \
+            default="binary"
+        The model p(x, z; theta); see :mod:`skelbo.models`. A name builds it with `n_components`
+        latents.
+    posterior : {"mean_field", "full"}, default="mean_field"
+        Family of q. ``"mean_field"``: independent latents, Bernoulli or Gaussian. ``"full"``: a
+        Gaussian with full covariance per row; for binary latents the exact distribution over all
+        states (up to 12 latents).
+    params_init : dict, optional
+        Parameters to begin from, with the keys of `params_`.
+    max_iter : int, default=1000
+        Largest number of iterations per start.
+    tol : "auto" or float, default="auto"
+        ``"auto"`` stops when, by extrapolation, less than 1e-7 nats per row are left to climb. A
+        number stops when one iteration climbs less than it (nats per row).
+    n_init : int, default=1
+        Number of starts; the highest bound is kept.
+    annealing : "auto" or bool, default="auto"
+        Whether a start for binary latents is found by simulated annealing (stochastic EM at a
+        falling temperature). ``"auto"``: yes, unless `params_init` is given.
+    n_importance_samples : int, default=1000
+        Draws per row for log p(x) where it has no closed form and more than two latents.
+    device : str or None, default=None
+        Torch device, for models written in torch.
+    random_state : int, RandomState or None, default=None
+        Source of randomness for starts, importance samples and `sample`.
+    warm_start : bool, default=False
+        Begin from the last fit.
+    verbose : int, default=0
+        1 prints starts and every tenth iteration, 2 also times.
+
+    Attributes
+    ----------
+    model_ : LatentVariableModel
+        The model that was fitted.
+    params_ : dict of str to ndarray
+        Its parameters on their natural scale.
+    standard_errors_ : dict of str to ndarray
+        Their standard errors, from the observed information of log p(X) (Louis 1982) at `params_`.
+    lower_bound_ : float
+        Mean ELBO per row, in nats, at `params_`.
+    lower_bounds_ : list of float
+        The same after each iteration of the best start.
+    n_iter_ : int
+        Number of iterations of the best start.
+    converged_ : bool
+        Whether the best start met the stopping rule.
+    failed_starts_ : list of (int, str)
+        Number and cause of each start that was skipped.
+    n_parameters_ : int
+        Number of free parameters.
+    n_features_in_ : int
+        Number of features.
+    feature_names_in_ : ndarray of shape (n_features,)
+        Names of the features, where X had any.
+
+    See Also
+    --------
+    MCEM : The same models with draws of the exact posterior instead of q.
+
+    References
+    ----------
+    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, section 4.
+    Neal and Hinton (1998).
+
+    Examples
+    --------
+    Yes/no answers and a common trait behind them, every pattern weighted by its frequency:
+
+    >>> import numpy as np
+    >>> from skelbo import VariationalEM
+    >>> answers = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1],
+    ...                     [1, 0, 0], [1, 0, 1], [1, 1, 0], [1, 1, 1]])
+    >>> persons = [31, 12, 9, 18, 8, 15, 17, 60]
+    >>> trait = VariationalEM(1, model="bernoulli").fit(answers, sample_weight=persons)
+    >>> bool(trait.score(answers, sample_weight=persons) > trait.lower_bound_)
+    True
+    >>> trait.transform(answers)[[0, -1]].round(1)
+    array([[-1.2],
+           [ 0.8]])
+    """
+
+    _parameter_constraints: dict = {
+        **MODEL_CONSTRAINTS,
+        "posterior": [StrOptions({"mean_field", "full"})],
+        "annealing": [StrOptions({"auto"}), "boolean"],
+    }
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        model="binary",
+        posterior="mean_field",
+        params_init=None,
+        max_iter=1000,
+        tol="auto",
+        n_init=1,
+        annealing="auto",
+        n_importance_samples=1000,
+        device=None,
+        random_state=None,
+        warm_start=False,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.model = model
+        self.posterior = posterior
+        self.params_init = params_init
+        self.max_iter = max_iter
+        self.tol = tol
+        self.n_init = n_init
+        self.annealing = annealing
+        self.n_importance_samples = n_importance_samples
+        self.device = device
+        self.random_state = random_state
+        self.warm_start = warm_start
+        self.verbose = verbose
+
+    def _climb(self, model, cases: Cases, theta, progress, rng) -> Ascent:
+        """Run one ascent: exactly by the profile likelihood where there is one, else by turns."""
+        climb = partial(
+            ascend, tol=self.tol, max_iter=self.max_iter, on_iteration=progress.iteration
+        )
+        profile = model.profile(cases.X, cases.weights)
+        if profile is not None:
+            anderson = Anderson(profile.to_vector, profile.from_vector)
+            ascent = climb(profile.start(), profile.e_step, profile.m_step, accelerator=anderson)
+            theta = profile.theta(ascent.theta)
+            return Ascent(theta, ascent.start_bound, ascent.lower_bounds, ascent.converged)
+        coordinates = Coordinates(theta, model.constraints)
+        last, thorough = None, False
+
+        def e_step(theta):
+            nonlocal last
+            joint = model.joint(cases.X, theta)
+            last = best_q(joint, self.posterior, last)
+            if thorough:
+                last = best_of(last, best_q(joint, self.posterior))
+            return cases.mean(last.terms.elbo), last
+
+        def m_step(q, theta):
+            if hasattr(q, "states") and not model.closed_form:  # moments would not be enough
+                Z = np.broadcast_to(q.states[:, None], (*q.weights.shape, model.n_latents))
+                return model.maximize(theta, cases.X, q.weights * cases.weights, Z)
+            weights, mean = cases.weights[None], q.mean[None]
+            return model.maximize(theta, cases.X, weights, mean, q.covariance, expand=True)
+
+        anderson = Anderson(coordinates.to_vector, coordinates.from_vector)
+        ascent = climb(theta, e_step, m_step, accelerator=anderson)
+        if model.latent == "continuous" or self.posterior == "full" or not ascent.converged:
+            return ascent
+        # Mean field of binary latents has local optima: look again from where new rows begin.
+        thorough, before = True, ascent
+        anderson = Anderson(coordinates.to_vector, coordinates.from_vector)
+        ascent = ascend(
+            ascent.theta,
+            e_step,
+            m_step,
+            tol=self.tol,
+            max_iter=max(1, self.max_iter - ascent.n_iter),
+            accelerator=anderson,
+            on_iteration=lambda n, *args: progress.iteration(n + before.n_iter, *args),
+        )
+        bounds = (*before.lower_bounds, *ascent.lower_bounds)
+        return Ascent(ascent.theta, before.start_bound, bounds, ascent.converged)
+
+    def _family(self, model):
+        return self.posterior
+
+    def _finish(self, fitted, cases, best):
+        self.standard_errors_ = self._named(standard_errors(fitted, cases)[0])
+        self._warn_if_not_converged(best, self.max_iter, self.tol)

@@ -1,0 +1,290 @@
+"""Models: likelihoods are exact, built-in and user-written ones agree, mistakes are named."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import integrate, stats
+from test_variational_em import answers, counts, lsat6, real
+
+from skelbo import MCEM, VariationalEM
+from skelbo.inference.coordinates import Coordinates
+from skelbo.inference.mean_field import all_states
+from skelbo.models import BinaryFeatureModel, DecoderModel, FactorModel, LatentVariableModel
+from skelbo.models.likelihoods import LIKELIHOODS
+
+
+class TwoParameterLogistic(LatentVariableModel):
+    n_latents = 1
+
+    def initialize(self, X, rng):
+        return {"a": torch.ones(X.shape[1]), "d": X.mean(0).logit()}
+
+    def log_likelihood(self, X, Z, theta):
+        eta = Z * theta["a"] + theta["d"]
+        return (X * eta - torch.nn.functional.softplus(eta)).sum(-1)
+
+
+class Features(LatentVariableModel):
+    latent, n_latents = "binary", 2
+    constraints = {"scale": "positive", "share": "unit_interval"}
+
+    def initialize(self, X, rng):
+        loadings = torch.tensor(rng.standard_normal((2, X.shape[1])))
+        return {"W": loadings, "b": X.mean(0), "scale": X.std(), "share": torch.full((2,), 0.4)}
+
+    def log_likelihood(self, X, Z, theta):
+        normal = torch.distributions.Normal(Z @ theta["W"] + theta["b"], theta["scale"])
+        return normal.log_prob(X).sum(-1)
+
+    def log_prior(self, Z, theta):
+        return (Z * theta["share"].log() + (1 - Z) * (1 - theta["share"]).log()).sum(-1)
+
+
+# ---------------------------------------------------------------- likelihoods
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    name=st.sampled_from(["gaussian", "bernoulli", "poisson"]),
+    x=st.sampled_from([0.0, 1.0]),
+    mean=st.floats(-4, 3),
+    deviation=st.floats(0.01, 2.5),
+)
+def test_expectations_are_exact(name, x, mean, deviation):
+    likelihood, cell = LIKELIHOODS[name], np.full((1, 1), x)
+    arrays = (np.full((1, 1), mean), np.full((1, 1), deviation**2))
+    got = likelihood.expected(cell, *arrays, np.ones(1), deviation)
+
+    def integrand(eta, which):
+        value = likelihood.point(cell, np.full((1, 1), eta), np.ones(1))[which].item()
+        return value * stats.norm.pdf(eta, mean, deviation)
+
+    for which in range(3):
+        reach = (mean - 12 * deviation, mean + 12 * deviation)
+        exact = integrate.quad(integrand, *reach, args=(which,), limit=400, epsabs=1e-12)[0]
+        assert np.isclose(got[which].item(), exact, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", ["gaussian", "bernoulli", "poisson"])
+def test_point_derivatives(name):
+    likelihood, step = LIKELIHOODS[name], 1e-5
+    eta, x = np.linspace(-3, 3, 13), np.ones(13)
+    noise = np.full(13, 0.7)
+    value, slope, curvature = likelihood.point(x, eta, noise)
+    up, down = likelihood.point(x, eta + step, noise), likelihood.point(x, eta - step, noise)
+    assert np.allclose((up[0] - down[0]) / (2 * step), slope, atol=1e-8)
+    assert np.allclose((up[1] - down[1]) / (2 * step), -curvature, atol=1e-8)
+    assert np.allclose(likelihood.value(x, eta, noise), value)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "poisson"])
+def test_probabilities_sum_to_one(name):
+    likelihood = LIKELIHOODS[name]
+    x = np.arange(2.0 if name == "bernoulli" else 200.0)
+    log_prob = likelihood.base(x) + likelihood.value(x, np.full_like(x, 1.3), 1.0)
+    assert np.isclose(np.exp(log_prob).sum(), 1)
+
+
+# --------------------------------------------------------------- joint density
+
+
+@pytest.mark.parametrize(
+    ("model", "X"),
+    [
+        (FactorModel(2), real(8)),
+        (FactorModel(2, noise="isotropic", fit_intercept=False), real(8)),
+        (FactorModel(2, likelihood="poisson"), counts(8)),
+        (FactorModel(1, likelihood="bernoulli"), answers(8)),
+        (BinaryFeatureModel(3), real(8)),
+    ],
+)
+@pytest.mark.parametrize("missing", [False, True])
+def test_scores_and_information_are_derivatives(model, X, missing):
+    X = X.copy()
+    if missing:
+        X[0, 1] = X[5, 2] = np.nan
+    rng = np.random.RandomState(0)
+    theta = model.start(X, np.ones(8), rng, 1)
+    Z = rng.standard_normal((3, 8, model.n_latents))
+    if model.latent == "binary":
+        Z = (Z > 0).astype(float)
+    weights = rng.random_sample((3, 8))
+    scores = model.scores(theta, X, Z)
+    information = model.information(theta, X, Z, weights)
+    column = 0
+    for name, value in theta.items():
+        for index in np.ndindex(np.shape(value)):
+            sides = []
+            for sign in (1, -1):
+                moved = np.array(value)
+                moved[index] += sign * 1e-5
+                near = {**theta, name: moved}
+                total = (weights[..., None] * model.scores(near, X, Z)).sum((0, 1))
+                sides.append((model.joint(X, near).log_joint(Z), total))
+            slope = (sides[0][0] - sides[1][0]) / 2e-5
+            assert np.allclose(slope, scores[..., column], rtol=1e-5, atol=1e-5)
+            bend = -(sides[0][1] - sides[1][1]) / 2e-5
+            assert np.allclose(bend, information[column], rtol=1e-4, atol=1e-4)
+            column += 1
+
+
+def test_quadratic_form_of_binary_features():
+    X = real(6)
+    X[1, 2] = np.nan
+    model = BinaryFeatureModel(3)
+    theta = model.start(X, np.ones(6), np.random.RandomState(0), 0)
+    for z in all_states(3):
+        mean = theta["intercepts"] + theta["loadings"] @ z
+        cells = stats.norm.logpdf(X, mean, np.sqrt(theta["noise_variance"]))
+        got = model.joint(X, theta).log_likelihood(z[None, None])[0]
+        assert np.allclose(got, np.nansum(cells, axis=1))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_coordinates_go_there_and_back(seed):
+    rng = np.random.default_rng(seed)
+    theta = {
+        "a": rng.standard_normal((2, 3)),
+        "b": rng.random(4) + 0.1,
+        "c": rng.uniform(0.01, 0.99, 2),
+        "d": rng.dirichlet(np.ones(3), 2),
+    }
+    kinds = {"b": "positive", "c": "unit_interval", "d": "simplex"}
+    coordinates = Coordinates(theta, kinds)
+    back = coordinates.from_vector(coordinates.to_vector(theta))
+    assert len(coordinates.to_vector(theta)) == 6 + 4 + 2 + 4
+    assert all(np.allclose(back[name], theta[name]) for name in theta)
+
+
+# ---------------------------------------------------------- user-written models
+
+
+def test_user_model_equals_the_built_in_one():
+    X, weights = lsat6()
+    own = VariationalEM(model=TwoParameterLogistic(), posterior="full")
+    own.fit(X, sample_weight=weights)
+    built = VariationalEM(1, model="bernoulli", posterior="full").fit(X, sample_weight=weights)
+    assert np.isclose(own.lower_bound_, built.lower_bound_, atol=1e-7)
+    assert np.allclose(own.params_["a"], built.params_["loadings"][:, 0], atol=3e-3)
+    same = np.allclose(
+        own.standard_errors_["a"], built.standard_errors_["loadings"][:, 0], rtol=0.01
+    )
+    assert same
+    scores, std = own.score_samples(X, return_std=True)
+    assert np.allclose(scores, built.score_samples(X), atol=1e-3) and np.all(std < 1e-6)
+    assert own.n_parameters_ == built.n_parameters_ == 10
+
+
+def test_user_model_by_monte_carlo():
+    X, weights = lsat6()
+    weights = np.round(weights / 4)
+    start = VariationalEM(model=TwoParameterLogistic()).fit(X, sample_weight=weights)
+    estimator = MCEM(
+        model=TwoParameterLogistic(), params_init=start.params_, tol=1e-3, random_state=0
+    ).fit(X, sample_weight=weights)
+    assert estimator.converged_
+    assert estimator.score(X, sample_weight=weights) > start.lower_bound_
+    ratio = estimator.mc_standard_errors_["a"] / estimator.standard_errors_["a"]
+    assert np.all(ratio < 0.5)
+
+
+def test_binary_user_model_equals_the_built_in_one():
+    X = real(40)
+    own = VariationalEM(model=Features(), posterior="full", random_state=0).fit(X)
+    init = {
+        "loadings": own.params_["W"].T,
+        "intercepts": own.params_["b"],
+        "noise_variance": own.params_["scale"] ** 2,
+        "probabilities": own.params_["share"],
+    }
+    built = VariationalEM(2, posterior="full", params_init=init).fit(X)
+    assert np.isclose(own.score(X), built.score(X), atol=1e-4)
+    assert np.isclose(own.lower_bound_, own.score(X), atol=1e-9)
+    field = VariationalEM(model=Features(), random_state=0).fit(X)
+    assert np.all(field.gap(X) > -1e-9)
+    assert np.diff(field.lower_bounds_).min() > -1e-9
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", "poisson"])
+def test_decoder(likelihood):
+    X = {"gaussian": real(30), "bernoulli": answers(30), "poisson": counts(30)}[likelihood]
+    model = DecoderModel(1, hidden_layer_sizes=(4,), likelihood=likelihood)
+    estimator = VariationalEM(model=model, max_iter=5, random_state=0).fit(X)
+    assert np.diff(estimator.lower_bounds_).min() > -1e-9
+    assert estimator.inverse_transform(estimator.transform(X)).shape == X.shape
+    assert estimator.sample(7, random_state=0)[0].shape == (7, X.shape[1])
+    own = torch.nn.Sequential(
+        torch.nn.Linear(1, 3), torch.nn.Tanh(), torch.nn.Linear(3, X.shape[1])
+    )
+    before = own[0].weight.detach().clone()
+    VariationalEM(
+        model=DecoderModel(1, decoder=own, likelihood=likelihood), max_iter=2, random_state=0
+    ).fit(X)
+    assert torch.equal(own[0].weight, before)  # the user's network is not trained in place
+
+
+def test_global_generators_are_left_alone():
+    torch.manual_seed(3)
+    np.random.seed(3)
+    before = torch.random.get_rng_state(), np.random.get_state()[1]
+    VariationalEM(model=TwoParameterLogistic(), random_state=0).fit(answers(30))
+    assert torch.equal(before[0], torch.random.get_rng_state())
+    assert np.array_equal(before[1], np.random.get_state()[1])
+
+
+# ------------------------------------------------------------------- mistakes
+
+
+def broken(**methods):
+    return type("Broken", (TwoParameterLogistic,), methods)()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            broken(log_likelihood=lambda self, X, Z, theta: X * Z * theta["a"] + theta["d"]),
+            r"Broken.log_likelihood returned shape .*, expected \(2, 5\)",
+        ),
+        (
+            broken(log_likelihood=lambda self, X, Z, theta: Z[..., 0] * theta["a"].sum()),
+            r"does not depend on \['d'\]",
+        ),
+        (
+            broken(log_likelihood=lambda self, X, Z, theta: Z[..., 0].numpy()),
+            "returned ndarray, expected a Tensor",
+        ),
+        (
+            broken(log_likelihood=lambda self, X, Z, t: (-t["a"]).log().sum() + 0 * Z[..., 0]),
+            "returned NaN",
+        ),
+        (broken(initialize=lambda self, X, rng: [1.0]), "initialize returned list"),
+        (
+            broken(constraints={"a": "positive"}, initialize=lambda self, X, rng: {"a": -1.0}),
+            "outside its domain, 'positive'",
+        ),
+        (broken(latent="discrete"), "latent is 'discrete'"),
+        (broken(n_latents=0), "n_latents is 0"),
+        (broken(constraints={"a": "odd"}), "constraints has"),
+        (LatentVariableModel(), "n_latents is None"),
+    ],
+)
+@pytest.mark.parametrize("chapter", [VariationalEM, MCEM])
+def test_mistakes_are_named_before_the_fit(model, message, chapter):
+    with pytest.raises(ValueError, match=message):
+        chapter(model=model).fit(answers(20))
+
+
+def test_missing_methods_are_named():
+    empty = type("Empty", (LatentVariableModel,), {"n_latents": 1})()
+    with pytest.raises(NotImplementedError, match=r"Empty does not define initialize"):
+        VariationalEM(model=empty).fit(answers(20))
+    estimator = VariationalEM(model=TwoParameterLogistic()).fit(answers(60))
+    with pytest.raises(AttributeError, match="does not define sample"):
+        estimator.sample(3)
+    with pytest.raises(ValueError, match="likelihood='odd'"):
+        VariationalEM(model=FactorModel(1, likelihood="odd")).fit(real())
