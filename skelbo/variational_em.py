@@ -91,7 +91,7 @@ class VariationalEM(ModelEstimator):
 
     References
     ----------
-    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, section 4.
+    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, eq. 3 and 4.
     Neal and Hinton (1998).
 
     Examples

@@ -122,7 +122,7 @@ class BinaryFeatureModel(LatentVariableModel):
 
     References
     ----------
-    Ding (2020), section 4; Ghahramani and Jordan (1997) for the mean-field equations.
+    Ding (2020), eq. 3; Ghahramani and Jordan (1997) for the mean-field equations.
 
     Examples
     --------
