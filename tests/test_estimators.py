@@ -21,7 +21,14 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import check_estimator
 
-from skelbo import ELBOMonitor, EMGaussianMixture, GaussianMLE, SingularCovarianceWarning
+from skelbo import (
+    MCEM,
+    ELBOMonitor,
+    EMGaussianMixture,
+    GaussianMLE,
+    SingularCovarianceWarning,
+    VariationalEM,
+)
 from skelbo.gaussian.covariance import STRUCTURES
 
 MLES = [GaussianMLE(kind) for kind in ("full", "diag", "spherical")]
@@ -36,6 +43,11 @@ UNBOUNDED = {
     "check_sample_weight_equivalence_on_dense_data": "15 rows in 30 columns: L-BFGS runs along an "
     "almost unbounded likelihood, where rounding decides the path"
 }
+LATENT = [
+    VariationalEM(random_state=0),
+    VariationalEM(1, model="gaussian"),
+    MCEM(1, model="gaussian", random_state=0),
+]
 every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
 
 # Checks that `check_estimator` leaves to scikit-learn's own test-suite.
@@ -75,7 +87,7 @@ def test_check_estimator_whole(estimator):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning")
 @pytest.mark.parametrize("check", EXTRA_CHECKS)
-@every_estimator
+@pytest.mark.parametrize("estimator", ESTIMATORS + LATENT, ids=repr)
 def test_extra_checks(estimator, check):
     getattr(estimator_checks, check)(type(estimator).__name__, clone(estimator))
 
