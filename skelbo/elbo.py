@@ -132,15 +132,15 @@ class StoppingRule:
     confirming: bool = False
     previous: float | None = None
 
-    def met(self, climb: float, bound: float, plain: bool, rate: float) -> bool:
+    def met(
+        self, climb: float, bound: float, plain: bool, rate: Callable[[], float] = lambda: 0.0
+    ) -> bool:
         """Tell whether a step that climbed by `climb` to `bound` was the last."""
         before, self.previous = self.previous, climb if plain else None
-        if before is not None and before > 0:
-            rate = max(rate, min(max(climb / before, 0.0), 0.9999))
         # A climb below the rounding of the bound itself is no climb.
         nothing = bool(climb <= 100 * np.finfo(float).eps * max(abs(bound), 1.0))
         if self.tol == "auto":
-            small = nothing or climb * max(1.0, rate / (1 - rate)) < REMAINING_CLIMB
+            small = nothing or self._nothing_left(climb, before, rate)
         else:
             small = abs(climb) < float(self.tol)
         sure = before is not None if self.tol == "auto" else True
@@ -148,6 +148,16 @@ class StoppingRule:
             sure = self.confirming
         self.confirming = small
         return bool(small and sure and plain)
+
+    @staticmethod
+    def _nothing_left(climb: float, before: float | None, rate: Callable[[], float]) -> bool:
+        """Tell whether less than `REMAINING_CLIMB` is left, at the slower of two rates."""
+        if climb >= REMAINING_CLIMB:
+            return False
+        slowest = rate()
+        if before is not None and before > 0:
+            slowest = max(slowest, min(max(climb / before, 0.0), 0.9999))
+        return climb * max(1.0, slowest / (1 - slowest)) < REMAINING_CLIMB
 
 
 def ascend(
@@ -202,13 +212,13 @@ def ascend(
     rule = StoppingRule(tol, steady, previous=np.inf if continued else None)
     start_bound, statistics = e_step(theta)
     bound, bounds = start_bound, []
-    converged, rate = False, 0.0
+    converged = False
+    rate = (lambda: 0.0) if accelerator is None else accelerator.rate
     for n_iter in range(1, max_iter + 1):
         image = m_step(statistics, theta)
         candidate = None
         if accelerator is not None and n_iter > patience:
             candidate = accelerator.propose(theta, image)
-            rate = accelerator.rate()
         if rule.confirming:
             candidate = None
         theta, new_bound, statistics = _step(image, candidate, bound, e_step, accelerator)
