@@ -102,8 +102,12 @@ class LatentVariableEstimator(
             ensure_all_finite="allow-nan",
             ensure_min_samples=self._min_samples,
         )
+        return X, self._validate_weights(X, sample_weight)
+
+    def _validate_weights(self, X: Any, sample_weight: Any) -> np.ndarray | None:
+        """Check the weights of the rows of X; weights of one throughout count as none."""
         if sample_weight is None:
-            return X, None
+            return None
         weights = _check_sample_weight(
             sample_weight,
             X,
@@ -111,7 +115,7 @@ class LatentVariableEstimator(
             ensure_non_negative=True,
             allow_all_zero_weights=False,
         )
-        return X, None if np.all(weights == 1) else weights
+        return None if np.all(weights == 1) else weights
 
     # ---------------------------------------------------------------- scores
 

@@ -16,11 +16,13 @@ from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from skorch.callbacks import LRScheduler
+from torch.utils.data import Dataset
 
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.neural import persistence
 from skelbo.neural.batches import TableRows, as_batch
 from skelbo.neural.columns import KINDS, Columns
+from skelbo.neural.datasets import DatasetTable
 from skelbo.neural.importance import Sampler
 from skelbo.neural.likelihoods import NOISE_FLOOR
 from skelbo.neural.networks import ACTIVATIONS, AutoEncoder
@@ -140,7 +142,10 @@ class VAEEstimator(LatentVariableEstimator):
         Epochs (and at least 300 steps) without a rise before the learning rate falls or, after
         two falls, the training ends.
     device : str, default="auto"
-        Torch device; ``"auto"`` is CUDA if there is any.
+        Torch device; ``"auto"`` is CUDA if there is any. There the rows lie on the device from
+        the start (a streamed X: a buffer of 64 batches at a time), steps run eagerly, with a
+        fused Adam, and nothing is read back before the end of an epoch; there is no CUDA graph
+        and no compilation.
     callbacks : list or None, default=None
         Callbacks for skorch, beside the estimator's own.
     net_params : dict or None, default=None
@@ -310,9 +315,12 @@ class VAEEstimator(LatentVariableEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN). A numpy.memmap of more than 256 MiB is read
-            while the networks learn, never whole.
+        X : array-like of shape (n_samples, n_features) or torch.utils.data.Dataset
+            Rows, possibly with missing cells (NaN). A numpy.memmap of more than 256 MiB, or a
+            map-style Dataset of any size, is read while the networks learn, never whole. Items
+            of a Dataset are rows, or tuples that begin with one: tensors or arrays of shape
+            (n_features,). Before the first epoch it is read a few times to check and to
+            standardise it (and once for each column to find a likelihood for).
         y : Ignored
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), optional
@@ -329,9 +337,12 @@ class VAEEstimator(LatentVariableEstimator):
         ValueError
             If the data or the networks cannot be used, or if most steps of an epoch are not
             finite.
+        TypeError
+            If X is a Dataset whose items have no number, such as an IterableDataset.
         """
         # Judged, where there is no room for all rows, by some of them.
-        streamed = isinstance(X, np.memmap) and X.nbytes > STREAMED_BYTES
+        large = isinstance(X, np.memmap) and X.nbytes > STREAMED_BYTES
+        streamed = large or isinstance(X, Dataset)
         X, weights = self._read(X, sample_weight, keep_all=streamed)
         step = -(-len(X) // JUDGED_ROWS) if streamed else 1
         judged = X[::step], None if weights is None else weights[::step]
@@ -407,7 +418,13 @@ class VAEEstimator(LatentVariableEstimator):
                 "gradient='score_function' got objective='iwae', expected 'elbo': its score "
                 "function has too much variance to be of use; use gradient='dreg'."
             )
-        X, weights = self._validate_fit(X, sample_weight, reset=reset)
+        if isinstance(X, Dataset):
+            X = DatasetTable(X)
+            self._validate_fit(X[: self._min_samples], None, reset=reset)
+            X.check()
+            weights = self._validate_weights(X, sample_weight)
+        else:
+            X, weights = self._validate_fit(X, sample_weight, reset=reset)
         if weights is not None and not weights.all() and not keep_all:
             X, weights = X[weights > 0], weights[weights > 0]
         if weights is not None and weights.min() == weights.max():

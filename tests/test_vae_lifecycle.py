@@ -10,6 +10,7 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from torch import nn
+from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from skelbo import ELBOMonitor, VAEEstimator
 
@@ -318,3 +319,88 @@ def test_a_stream_yields_every_row_once(tmp_path):
     assert sorted(places) == [i for i in range(1000) if i % 10]
     assert rows.held_out.n_samples == 100
     assert len(rows) == 900
+
+
+class Recorded(Dataset):
+    """Rows beside a label; remembers how many were read at once."""
+
+    def __init__(self, X):
+        self.X, self.largest = X, 0
+
+    def __len__(self):
+        return len(self.X)
+
+    def __getitem__(self, place):
+        return self.X[place], "a label"
+
+    def __getitems__(self, places):
+        self.largest = max(self.largest, len(places))
+        return [self[place] for place in places]
+
+
+@pytest.mark.parametrize(
+    ("weighted", "likelihood", "dtype"),
+    [(False, "gaussian", np.float32), (True, "auto", np.float64)],
+)
+def test_a_dataset_gives_the_fit_of_the_streamed_array(
+    tmp_path, monkeypatch, weighted, likelihood, dtype
+):
+    monkeypatch.setattr("skelbo.vae.STREAMED_BYTES", 0)
+    monkeypatch.setattr("skelbo.vae.JUDGED_ROWS", 100)
+    monkeypatch.setattr("skelbo.neural.training.FINAL_DRAWS", 100)
+    monkeypatch.setattr("skelbo.neural.columns.BLOCK_CELLS", 400)
+    monkeypatch.setattr("skelbo.neural.datasets.BLOCK_CELLS", 400)
+    rng = np.random.default_rng(0)
+    file = np.memmap(tmp_path / "rows", dtype=dtype, mode="w+", shape=(1000, 4))
+    file[:] = rng.normal(size=(1000, 4)) + rng.normal(size=(1000, 1))
+    file[:, 1] = file[:, 1] > 0
+    file[:, 2] = np.clip(np.round(file[:, 2]), 0, 2)
+    file[::7, 0] = np.nan
+    sample_weight = rng.integers(1, 3, 1000) if weighted else None
+    model = small(1, early_stopping=True, max_iter=4, batch_size=4, kl_warmup=0)
+    model.set_params(likelihood=likelihood)
+    dataset = Recorded(file)
+    with pytest.warns(ConvergenceWarning):
+        of_dataset = clone(model).fit(dataset, sample_weight=sample_weight)
+    with pytest.warns(ConvergenceWarning):
+        of_array = clone(model).fit(file, sample_weight=sample_weight)
+    assert dataset.largest < 300
+    assert torch.equal(weights(of_dataset), weights(of_array))
+    assert of_dataset.lower_bounds_ == of_array.lower_bounds_
+    assert np.array_equal(of_dataset.likelihood_, of_array.likelihood_)
+    assert of_dataset.n_features_in_ == 4
+    assert of_dataset.transform(file).dtype == dtype
+
+
+def test_datasets_of_torch_are_read():
+    dataset = TensorDataset(torch.tensor(IRIS), torch.zeros(150))
+    fits = [small().fit(rows) for rows in (dataset, Subset(dataset, range(150)))]
+    assert fits[0].n_features_in_ == 4
+    assert torch.equal(*map(weights, fits))
+
+
+class Endless(IterableDataset):
+    def __iter__(self):
+        return iter(IRIS)
+
+
+class Uncounted(Dataset):
+    def __getitem__(self, place):
+        return IRIS[place]
+
+
+def test_a_dataset_that_cannot_be_read_is_refused():
+    infinite = torch.zeros(150, 4)
+    infinite[7, 1] = np.inf
+    cases = [
+        (Endless(), TypeError, "expected a map-style Dataset"),
+        (Uncounted(), TypeError, "without __len__"),
+        (TensorDataset(torch.zeros(0, 4)), ValueError, "Dataset of 0 rows"),
+        (TensorDataset(torch.zeros(1, 4)), ValueError, "1 sample"),
+        (TensorDataset(torch.zeros(9, 2, 2)), ValueError, r"item 0 .* shape \(2, 2\), expected"),
+        (Recorded([*IRIS[:9], IRIS[9, :3]]), ValueError, r"item 9 .* shape \(3,\), expected"),
+        (TensorDataset(infinite), ValueError, "infinity: item 7"),
+    ]
+    for dataset, kind, message in cases:
+        with pytest.raises(kind, match=message):
+            small().fit(dataset)

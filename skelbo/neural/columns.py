@@ -15,7 +15,8 @@ MAX_AUTO_CATEGORIES = 10
 ROWS_PER_CATEGORY = 10
 # Probabilities and rates at the data mean are kept this far from their limits.
 MARGIN = 1e-3
-BLOCK_ROWS = 2**16
+# Cells that are read at once: 32 MiB of float64.
+BLOCK_CELLS = 2**22
 
 EXPECTED = {
     "bernoulli": "0 or 1; binarise the column, X > threshold",
@@ -179,14 +180,17 @@ def _detect(column: np.ndarray) -> str:
 
 def _blocks(X: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the rows in blocks: a table may be a memory map larger than memory."""
-    for start in range(0, len(X), BLOCK_ROWS):
-        yield X[start : start + BLOCK_ROWS]
+    size = max(1, BLOCK_CELLS // X.shape[1])
+    for start in range(0, len(X), size):
+        yield X[start : start + size]
 
 
 def _check_support(X: np.ndarray, kinds: np.ndarray) -> None:
     if not np.all(kinds == "gaussian"):
-        for number, block in enumerate(_blocks(X)):
-            _check_block(block, kinds, number * BLOCK_ROWS)
+        start = 0
+        for block in _blocks(X):
+            _check_block(block, kinds, start)
+            start += len(block)
 
 
 def _check_block(X: np.ndarray, kinds: np.ndarray, first_row: int) -> None:

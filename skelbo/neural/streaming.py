@@ -1,4 +1,4 @@
-"""The rows of a memory map larger than memory, read while the networks learn."""
+"""The rows of a memory map or a Dataset larger than memory, read while the networks learn."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 
 from skelbo.neural.batches import Batch, as_batch
 from skelbo.neural.columns import Columns
+from skelbo.neural.datasets import DatasetTable
 
 # A buffer is shuffled whole. It is read as several runs of neighbouring rows from all over the
 # table: runs because disks like them, several because neighbours may be alike.
@@ -23,8 +24,8 @@ class StreamedRows:
 
     Parameters
     ----------
-    X : ndarray of shape (n_samples, n_features)
-        A memory map.
+    X : ndarray or DatasetTable of shape (n_samples, n_features)
+        A memory map, or what is indexed like one.
     weights : ndarray of shape (n_samples,) or None
         Frequency weights.
     columns : Columns
@@ -39,7 +40,7 @@ class StreamedRows:
 
     def __init__(
         self,
-        X: np.ndarray,
+        X: np.ndarray | DatasetTable,
         weights: np.ndarray | None,
         columns: Columns,
         like: Tensor,
