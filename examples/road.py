@@ -53,14 +53,14 @@ ESTIMATORS = {
         ("EMGaussianMixture, 3 tied", EMGaussianMixture(3, covariance_type="tied")),
         ("VariationalEM, 2 binary", VariationalEM(2)),
         ("MCEM, 1 factor", MCEM(1, model="gaussian")),
-        ("VAEEstimator, 1 latent", VAEEstimator(1, hidden_layer_sizes=64, lr=5e-3, max_iter=400)),
+        ("VAEEstimator, 1 latent", VAEEstimator(1, hidden_layer_sizes=64, lr=5e-3, max_iter=300)),
     ],
     "Digits (64 columns)": [
         ("GaussianMLE", GaussianMLE()),
         ("EMGaussianMixture, 10 tied", EMGaussianMixture(10, covariance_type="tied")),
         ("EMGaussianMixture, 20 diag", EMGaussianMixture(20, covariance_type="diag")),
         ("VariationalEM, 10 factors", VariationalEM(10, model="gaussian")),
-        ("VAEEstimator, 8 latents", VAEEstimator(8, max_iter=200)),
+        ("VAEEstimator, 8 latents", VAEEstimator(8, max_iter=100)),
     ],
 }
 TABLES = {"Old Faithful (2 columns)": faithful, "Digits (64 columns)": digits}

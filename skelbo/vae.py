@@ -144,8 +144,8 @@ class VAEEstimator(LatentVariableEstimator):
     device : str, default="auto"
         Torch device; ``"auto"`` is CUDA if there is any. There the rows lie on the device from
         the start (a streamed X: a buffer of 64 batches at a time), steps run eagerly, with a
-        fused Adam, and nothing is read back before the end of an epoch; there is no CUDA graph
-        and no compilation.
+        fused Adam, AdamW, Adagrad or SGD, and nothing is read back before the end of an epoch
+        (with another optimizer, one number per step). There is no CUDA graph and no compilation.
     callbacks : list or None, default=None
         Callbacks for skorch, beside the estimator's own.
     net_params : dict or None, default=None
