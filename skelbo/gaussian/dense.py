@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
 from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.natural import MAX_STATISTICS, SAFE_TERMS, Natural
 from skelbo.gaussian.regularization import precision_factors
 from skelbo.gaussian.structure import LOG_2PI, Covariance, is_regular
 
@@ -81,6 +82,27 @@ class Dense(Covariance):
         """Half the log-determinant of each precision."""
         return np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
 
+    def natural(self, means, log_weights):
+        """Return eta_k = (c_k, P_k mu_k, -P_k / 2), products of two columns counted once."""
+        p = means.shape[1]
+        if self.scatter.n_statistics(p) > MAX_STATISTICS:
+            return None
+        precisions = self.factors @ self.factors.swapaxes(1, 2)
+        variances = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
+        terms = precisions**2 * variances[:, :, None] * variances[:, None, :]
+        if not terms.sum(axis=(1, 2)).max() < SAFE_TERMS**2:
+            return None
+        linear = (precisions @ means[:, :, None])[:, :, 0]
+        constant = log_weights + self._half_log_det - 0.5 * p * LOG_2PI
+        constant -= 0.5 * (linear * means).sum(axis=1)
+        if self.pooled:
+            eta = np.concatenate([constant[:, None], linear], axis=1)
+            return Natural(self.scatter, eta, precisions[0])
+        rows, columns = upper_triangle(p)
+        squares = -precisions[:, rows, columns]
+        squares[:, rows == columns] *= 0.5
+        return Natural(self.scatter, np.concatenate([constant[:, None], linear, squares], axis=1))
+
     def expected_log_prob(self, moments, regularization=None):
         """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""
         target = self._estimate(moments)
@@ -112,3 +134,9 @@ class Dense(Covariance):
     def whiten(self, steps, k):
         """Return steps U."""
         return steps @ self.factors[0 if self.pooled else k]
+
+
+@cache
+def upper_triangle(p: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `numpy.triu_indices`, kept."""
+    return np.triu_indices(p)

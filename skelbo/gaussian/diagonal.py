@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.natural import SAFE_TERMS, Natural
 from skelbo.gaussian.structure import (
     LOG_2PI,
-    SAFE_DISTANCE,
     Covariance,
     is_regular,
     squared_distances,
@@ -69,21 +69,27 @@ class Diagonal(Covariance):
     def _inverse(self, n_features: int) -> np.ndarray:
         return np.broadcast_to(self.factors**2, (len(self.factors), n_features))
 
-    def reference(self, means):
-        """Return the means where expanded squares would cancel."""
-        return means if np.max((means * self.factors) ** 2) > SAFE_DISTANCE else None
+    def natural(self, means, log_weights):
+        """Return eta_k = (c_k, mu_k / sigma_k^2, -1 / (2 sigma_k^2))."""
+        inverse = self._inverse(means.shape[1])
+        linear = means * inverse
+        if not np.sum((1 + linear * means) ** 2, axis=1).max() < SAFE_TERMS**2:
+            return None
+        constant = log_weights + 0.5 * (np.log(inverse) - LOG_2PI).sum(axis=1)
+        constant -= 0.5 * (linear * means).sum(axis=1)
+        if self.pooled:
+            eta = np.concatenate([constant[:, None], linear], axis=1)
+            return Natural(self.scatter, eta, inverse[0])
+        eta = np.concatenate([constant[:, None], linear, -0.5 * inverse], axis=1)
+        return Natural(self.scatter, eta)
 
     def log_prob(self, values, means):
-        """Sum over the columns by matrix products, or one component at a time if far away."""
+        """Sum over the columns, one component at a time."""
         inverse = self._inverse(len(values))
         half_log_det = 0.5 * np.log(inverse).sum(axis=1)
         if self.pooled:
             root = np.sqrt(inverse[0])
             distances = squared_distances(means * root, values * root[:, None])
-        elif self.reference(means) is None:
-            distances = inverse @ values**2
-            distances -= 2 * ((means * inverse) @ values)
-            distances += (means**2 * inverse).sum(axis=1)[:, None]
         else:
             steps = (values - m[:, None] for m in means)
             pairs = zip(inverse, steps, strict=True)
