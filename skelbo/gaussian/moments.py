@@ -44,7 +44,7 @@ class Scatter(Enum):
         if self.dense and self.pooled:
             return (steps.T * weight) @ steps
         if self.dense:
-            return np.einsum("k,ki,kj->kij", weight, steps, steps)
+            return (weight[:, None] * steps)[:, :, None] * steps[:, None, :]
         return weight @ steps**2 if self.pooled else weight[:, None] * steps**2
 
     def statistics(self, block: Block) -> np.ndarray:
@@ -123,7 +123,7 @@ class Moments:
         weight = weights.sum(axis=1)
         centre = np.zeros((len(weights), values.shape[-2])) if reference is None else reference
         first, second = _about_reference(kind, values, weights, centre)
-        step = first / np.where(weight > 0, weight, 1.0)[:, None]
+        step = first / safe(weight)[:, None]
         return cls(kind, weight, centre + step, second - kind.of_steps(weight, step))
 
     @classmethod
@@ -134,17 +134,17 @@ class Moments:
             first, second = sums[:, 1:], common
         elif kind.dense:
             p = triangle_size(sums.shape[1])
-            first, second = sums[:, 1 : p + 1], sums[:, symmetric_index(p)]
+            first, second = sums[:, 1 : p + 1], sums.take(symmetric_index(p), 1)
         else:
             p = sums.shape[1] // 2
             first, second = sums[:, 1 : p + 1], sums[:, p + 1 :]
-        mean = first / np.where(weight > 0, weight, 1.0)[:, None]
+        mean = first / safe(weight)[:, None]
         return cls(kind, weight, mean, second - kind.of_steps(weight, mean))
 
     def __add__(self, other: Moments) -> Moments:
         """Return the moments of both sets of rows together (Chan's update)."""
         weight = self.weight + other.weight
-        share = other.weight / np.where(weight > 0, weight, 1.0)
+        share = other.weight / safe(weight)
         steps = other.mean - self.mean
         between = self.kind.of_steps(self.weight * share, steps)
         mean = self.mean + share[:, None] * steps
@@ -165,6 +165,12 @@ def symmetric_index(p: int) -> np.ndarray:
     return index + p + 1
 
 
+def safe(weight: np.ndarray) -> np.ndarray:
+    """Return weights to divide by: one in place of zero."""
+    return weight if np.minimum.reduce(weight) > 0 else np.where(weight > 0, weight, 1.0)
+
+
+@cache
 def triangle_size(n_statistics: int) -> int:
     """Return p from the length (p + 1) (p + 2) / 2 of t(x)."""
     return int((np.sqrt(8 * n_statistics + 1) - 3) / 2 + 0.5)

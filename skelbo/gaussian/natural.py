@@ -10,7 +10,6 @@ share one covariance the products are in h, which drops out of the posterior: :m
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -33,23 +32,16 @@ class Natural:
     kind : Scatter
         Says what t(x) is.
     eta : ndarray of shape (n_components, n_statistics)
+    reach : float
+        Rows with larger cells would overflow.
     common : ndarray of shape (n_features, n_features) or (n_features,), or None
         The precision that all components share, for h(x) = -x' P x / 2; None where h is zero.
     """
 
     kind: Scatter
     eta: np.ndarray
+    reach: float
     common: np.ndarray | None = None
-
-    @cached_property
-    def reach(self) -> float:
-        """Largest cell for which no term can overflow."""
-        largest = max(np.max(np.abs(a[np.isfinite(a)]), initial=1.0) for a in self._parameters)
-        return 1e150 / float(np.sqrt(largest))
-
-    @property
-    def _parameters(self) -> list[np.ndarray]:
-        return [self.eta] if self.common is None else [self.eta, self.common]
 
     def view(self, block: Block) -> NaturalView:
         """Return what the components say of a block of complete rows."""

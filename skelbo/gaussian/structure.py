@@ -66,6 +66,11 @@ class Covariance(ABC):
     def log_prob(self, values: np.ndarray, means: np.ndarray) -> np.ndarray:
         """Return log N(x; mu_k, Sigma_k) in nats, (K, n), of complete rows ``values`` (p, n)."""
 
+    @property
+    def reach(self) -> float:
+        """Largest cell whose square can be whitened without overflow."""
+        return 1e150 / max(1.0, float(np.maximum.reduce(self.factors, axis=None)))
+
     def natural(self, means: np.ndarray, log_weights: np.ndarray) -> Natural | None:
         """Return the natural parameters, None where digits would cancel or nothing is gained."""
         return None
