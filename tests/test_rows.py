@@ -59,7 +59,7 @@ def test_block_size_does_not_matter(kind, monkeypatch, faithful):
 
 def test_threads_do_not_matter(monkeypatch):
     """The same bits from one thread and from three, missing cells and warnings included."""
-    X = np.random.default_rng(0).standard_normal((3000, 3)) + [0.0, 5.0, -5.0]
+    X = np.random.default_rng(0).standard_normal((3000, 3)) + np.array([0.0, 5.0, -5.0])
     X[::7, 1] = np.nan
     monkeypatch.setattr(skelbo.rows, "MIN_THREADED_CELLS", 0)
     monkeypatch.setattr(skelbo.rows, "MAX_BLOCK_ROWS", 256)
