@@ -2,8 +2,8 @@
 
     python benchmarks/bench_predict.py [--cpu]
 
-Both predict with the same parameters, by turns in one process; ratio = scikit-learn / skelbo, so that
-more than 1 is faster. Peak: MiB allocated beyond X and the answer at 10 x the rows of the table.
+Both predict with the same parameters, by turns in one process; ratio = scikit-learn / skelbo, so
+that more than 1 is faster. Last: MiB allocated beyond X and the answer, at ten times the rows.
 """
 
 import argparse
@@ -11,6 +11,7 @@ import statistics
 import time
 import tracemalloc
 import warnings
+from functools import partial
 
 import numpy as np
 from bench_em import TYPES, blobs, compare
@@ -64,7 +65,7 @@ def main():
                 peer = getattr(theirs, "predict_proba" if method == "transform" else method)
                 mine = getattr(ours, method)
                 repeats = 25 if n <= 5000 else 5
-                a, b = compare(lambda f=mine: f(X), lambda f=peer: f(X), repeats, clock)
+                a, b = compare(partial(mine, X), partial(peer, X), repeats, clock)
                 ratios[method].append(b / a)
                 line += f"{b / a:>15.2f}"
             print(line, flush=True)
