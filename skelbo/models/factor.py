@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.models.column_fit import maximize_columns
+from skelbo.models.column_fit import maximize_at_points, maximize_columns
 from skelbo.models.column_scores import complete_information, complete_scores
 from skelbo.models.factor_joint import FactorJoint
 from skelbo.models.factor_start import factor_start
@@ -16,6 +16,8 @@ from skelbo.models.model import LatentVariableModel
 from skelbo.models.noise import HEYWOOD, noise_floor
 from skelbo.models.rotation import axes_gradients, principal_axes, turns
 
+# Newton steps of a theta step on shared points, where they cost next to nothing.
+POINT_STEPS = 4
 # Log-odds that change by this much per standard deviation of a latent: the item is separable.
 LARGE_LOADING = 6.0
 RUNAWAY = (
@@ -155,9 +157,25 @@ class FactorModel(LatentVariableModel):
         ----------
         Liu, Rubin and Wu (1998) for parameter expansion.
         """
-        floor = noise_floor(X, weights.sum(0))
+        floor = noise_floor(X, weights.sum(0)) if self._kind.has_noise else None
         theta = maximize_columns(self, theta, X, weights, mean, covariance, floor, n_steps)
         return self._absorb_prior(theta, weights, mean, covariance) if expand else theta
+
+    def maximize_at(self, theta, points, mass, totals, counts):
+        """Raise E log p(x, z; theta) where all rows have their latents at the same points.
+
+        Parameters
+        ----------
+        theta : dict
+            Parameters to start from.
+        points : ndarray of shape (n_points, n_latents)
+        mass : ndarray of shape (n_points,)
+            Expected weight of the rows at each point.
+        totals, counts : ndarray of shape (n_points, n_features)
+            Expected sums of their known cells, and number of them.
+        """
+        theta = maximize_at_points(self, theta, points, totals, counts, POINT_STEPS)
+        return self._absorb_prior(theta, mass[None], points[None], None)
 
     def prior_moments(self, weights, mean, covariance=None):
         """Return the mean of z over all rows, (d,), and a root of its covariance, (d, d)."""
@@ -209,7 +227,7 @@ class FactorModel(LatentVariableModel):
 
     def rotation_free(self, X, posterior):
         """Tell whether a rotation of z leaves the bound as it is."""
-        return posterior == "full" or (self._kind.has_noise and not np.isnan(X).any())
+        return posterior in ("full", "exact") or (self._kind.has_noise and not np.isnan(X).any())
 
     def scores(self, theta, X, Z):
         """Return the gradient of log p(x, z; theta) in theta, (S, n, P)."""

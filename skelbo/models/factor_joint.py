@@ -98,6 +98,21 @@ class FactorJoint:
             result[part] = self._known(value).sum(-1)
         return result + self.base
 
+    def log_likelihood_at(self, points):
+        """Return log p(x | z), (n, S), at points (S, d) that all rows share: products of matrices.
+
+        For likelihoods without noise, which are linear in x up to `base`.
+        """
+        eta = self.intercepts + points @ self.loadings.T
+        result = self.values @ eta.T
+        normaliser = self.likelihood.log_normaliser(eta)
+        if self.observed is None:
+            result -= normaliser.sum(1)
+        else:
+            result -= self.observed @ normaliser.T
+        result += self.base[:, None]
+        return result
+
     def log_prior(self, Z):
         """Return log p(z), (S, n)."""
         return -0.5 * ((Z**2).sum(-1) + Z.shape[-1] * LOG_2PI)

@@ -42,6 +42,10 @@ class Likelihood(ABC):
         """Return f - base at eta."""
         return self.point(x, eta, noise)[0]
 
+    def log_normaliser(self, eta) -> np.ndarray:
+        """Return a with f - base = x * eta - a(eta), for likelihoods without noise."""
+        return -self.value(0.0, eta, 1.0)
+
     @abstractmethod
     def expected(self, x, mean, variance, noise, reach) -> tuple[np.ndarray, ...]:
         """Return E f - base, E f' and -E f'' for eta ~ N(mean, variance).
