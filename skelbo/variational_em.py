@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from skelbo.acceleration import Anderson
 from skelbo.elbo import Ascent, ascend
+from skelbo.inference.alternation import Alternation
 from skelbo.inference.cases import Cases
 from skelbo.inference.coordinates import Coordinates
 from skelbo.inference.information import standard_errors
 from skelbo.inference.lattice import LatticeEM
-from skelbo.inference.mean_field import best_of
-from skelbo.inference.posterior import best_q, on_lattice
+from skelbo.inference.posterior import on_lattice
 from skelbo.model_estimator import MODEL_CONSTRAINTS, ModelEstimator
 
 
@@ -101,8 +100,7 @@ class VariationalEM(ModelEstimator):
     --------
     Yes/no answers and a common trait behind them, every pattern weighted by its frequency:
 
-    >>> import numpy as np
-    >>> from skelbo import VariationalEM
+    >>>     >>> from skelbo import VariationalEM
     >>> answers = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1],
     ...                     [1, 0, 0], [1, 0, 1], [1, 1, 0], [1, 1, 1]])
     >>> persons = [31, 12, 9, 18, 8, 15, 17, 60]
@@ -167,33 +165,17 @@ class VariationalEM(ModelEstimator):
         if on_lattice(model.joint(cases.X[:1], theta), self.posterior):
             em = LatticeEM(model, cases.X, cases.weights)
             return climb(theta, em.e_step, em.m_step, accelerator=anderson)
-        last, thorough = None, False
-
-        def e_step(theta):
-            nonlocal last
-            joint = model.joint(cases.X, theta)
-            last = best_q(joint, self.posterior, last)
-            if thorough:
-                last = best_of(last, best_q(joint, self.posterior))
-            return cases.mean(last.terms.elbo), last
-
-        def m_step(q, theta):
-            if hasattr(q, "states") and not model.closed_form:  # moments would not be enough
-                Z = np.broadcast_to(q.states[:, None], (*q.weights.shape, model.n_latents))
-                return model.maximize(theta, cases.X, q.weights * cases.weights, Z)
-            weights, mean = cases.weights[None], q.mean[None]
-            return model.maximize(theta, cases.X, weights, mean, q.covariance, expand=True)
-
-        ascent = climb(theta, e_step, m_step, accelerator=anderson)
+        steps = Alternation(model, cases, self.posterior)
+        ascent = climb(theta, steps.e_step, steps.m_step, accelerator=anderson)
         if model.latent == "continuous" or self.posterior != "mean_field" or not ascent.converged:
             return ascent
         # Mean field of binary latents has local optima: look again from where new rows begin.
-        thorough, before = True, ascent
+        steps.thorough, before = True, ascent
         anderson = Anderson(coordinates.to_vector, coordinates.from_vector)
         ascent = ascend(
             ascent.theta,
-            e_step,
-            m_step,
+            steps.e_step,
+            steps.m_step,
             tol=self.tol,
             max_iter=max(1, self.max_iter - ascent.n_iter),
             accelerator=anderson,

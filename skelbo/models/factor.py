@@ -219,6 +219,10 @@ class FactorModel(LatentVariableModel):
         """Return theta with rotation (if `rotate`), order and signs of the factors settled."""
         return principal_axes(theta, rotate=rotate)
 
+    def turn(self, theta, axes):
+        """Return theta for latents turned by `axes`, (d, d): the same p(x)."""
+        return {**theta, "loadings": theta["loadings"] @ axes.T}
+
     def n_parameters(self, theta):
         """Return the number of free parameters: rotations of z do not count."""
         p, d = theta["loadings"].shape
