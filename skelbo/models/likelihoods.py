@@ -118,8 +118,11 @@ class Poisson(Likelihood):
         _reject(known[known != np.floor(known)], "poisson", "counts (0, 1, 2, ...)", "a fraction")
 
     def base(self, x):
-        """Return -log x!."""
-        return -special.gammaln(x + 1)
+        """Return -log x!, from a table where there are fewer counts than cells."""
+        largest = x.max(initial=0.0)
+        if largest >= x.size:
+            return -special.gammaln(x + 1)
+        return -special.gammaln(np.arange(1.0, largest + 2))[x.astype(np.intp)]
 
     def point(self, x, eta, noise):
         """Return f - base, f' and -f''."""
