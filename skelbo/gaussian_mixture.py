@@ -498,20 +498,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         """
         return self.predict_proba(X).argmax(axis=1)
 
-    def impute(self, X):
-        """Return X with missing cells replaced by their expectation given the observed ones.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows with missing cells (NaN).
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            A complete copy; observed cells are unchanged.
-        """
-        X = self._validate(X)
+    def _expected_cells(self, X):
         theta, rows = self._view(X)
 
         def expectation(block: Block) -> np.ndarray:
@@ -520,35 +507,12 @@ class EMGaussianMixture(LatentVariableEstimator):
                 return q.view.values.T
             return np.einsum("kn,kpn->np", q.resp, q.view.values)
 
-        expected = rows.each(expectation, X.shape[1]) + rows.origin
-        return np.where(np.isnan(X), expected.astype(X.dtype), X)
+        return rows.each(expectation, X.shape[1]) + rows.origin
 
-    def sample(self, n_samples=1, random_state=None):
-        """Draw from the joint p(x, z).
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of draws.
-        random_state : int, RandomState or None, default=None
-            Source of randomness. None goes on with the generator of the fit, so that repeated
-            calls give new draws and a program with a seed gives the same ones each time.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows, grouped by component.
-        labels : ndarray of int, shape (n_samples,)
-            The component of each.
-        """
-        check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples}, expected an integer of at least 1."
-            )
+    def _draw(self, n_samples, random_state):
         rng = self.random_state_ if random_state is None else random_stream(random_state)
         theta = self._theta(np.zeros(self.means_.shape[1]))
-        counts = rng.multinomial(int(n_samples), theta.weights)
+        counts = rng.multinomial(n_samples, theta.weights)
         labels = np.repeat(np.arange(len(counts)), counts)
         noise = rng.standard_normal((n_samples, self.means_.shape[1]))
         X = theta.components.means[labels]

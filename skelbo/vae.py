@@ -640,14 +640,13 @@ class VAEEstimator(LatentVariableEstimator):
         return X
 
     def _log_prob(self, X):
-        log_prob, std = self._sampler().log_prob(X)
-        return log_prob.astype(X.dtype), std.astype(X.dtype)
+        return self._sampler().log_prob(X)
 
     def _elbo_terms(self, X):
         return self._sampler().elbo_terms(X)
 
     def _posterior_mean(self, X):
-        return self._sampler().posterior(X)[0].astype(X.dtype)
+        return self._sampler().posterior(X)[0]
 
     @torch.inference_mode()
     def _reconstruct(self, Z):
@@ -656,28 +655,9 @@ class VAEEstimator(LatentVariableEstimator):
         mean = model.likelihood.mean(model.decode(z))
         return self._columns.restore(mean.cpu().numpy()).astype(Z.dtype)
 
-    def impute(self, X):
-        """Return X with missing cells replaced by their expectation given the observed ones.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows with missing cells (NaN).
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            A complete copy; observed cells are unchanged. The expectation is taken over
-            importance-weighted draws of z (Mattei and Frellsen 2019); of codes it is the most
-            probable one.
-        """
-        X = self._validate(X)
-        result, incomplete = X.copy(), np.flatnonzero(np.isnan(X).any(axis=1))
-        if len(incomplete):
-            rows = X[incomplete]
-            expected = self._sampler().expectation(rows).astype(X.dtype)
-            result[incomplete] = np.where(np.isnan(rows), expected, rows)
-        return result
+    def _expected_cells(self, X):
+        # Over importance-weighted draws of z (Mattei and Frellsen 2019); of codes the likeliest.
+        return self._sampler().expectation(X)
 
     def refine(self, X, n_steps=200, lr=0.05) -> Refinement:
         r"""Improve q of each row, and split the gap of the encoder's q into its two parts.
@@ -771,25 +751,7 @@ class VAEEstimator(LatentVariableEstimator):
         return estimator
 
     @torch.inference_mode()
-    def sample(self, n_samples=1, random_state=None):
-        """Draw from the joint p(x, z).
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of draws.
-        random_state : int, RandomState or None, default=None
-            Source of randomness; None draws afresh.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows.
-        Z : ndarray of shape (n_samples, n_components)
-            Their latents.
-        """
-        check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+    def _draw(self, n_samples, random_state):
         model = self.net_.module_
         like = model.likelihood.offset
         with _seeded(random_stream(random_state), str(like.device)):
