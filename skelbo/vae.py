@@ -27,10 +27,11 @@ from skelbo.neural.importance import Sampler
 from skelbo.neural.likelihoods import NOISE_FLOOR
 from skelbo.neural.networks import ACTIVATIONS, AutoEncoder
 from skelbo.neural.objective import Objective
+from skelbo.neural.optimizers import optimizer_options
 from skelbo.neural.refinement import Refinement, refine
 from skelbo.neural.stopping import Levelling, Plateau, Report
 from skelbo.neural.streaming import StreamedRows
-from skelbo.neural.training import VAENet, optimizer_options
+from skelbo.neural.training import VAENet
 from skelbo.progress import Progress
 
 # `early_stopping="auto"` holds rows out where at least this many are left to judge by.
