@@ -31,7 +31,7 @@ class Recorder(Protocol):
     """Turns a function into something that repeats what it did on the device."""
 
     def warm_up(self, run: Callable[[], None], last: bool) -> None:
-        """Call the function, in view of recording it; the last time be strict about it."""
+        """Call the function; the last time be strict, and if it fails take its draws back."""
 
     def record(self, run: Callable[[], None]) -> Callable[[], None]:
         """Return what repeats the function on whatever then lies in its tensors."""
@@ -59,7 +59,7 @@ class CudaGraphs:
         with torch.cuda.device(self.device), warnings.catch_warnings():
             # Adam that is ready for a graph is told off for running without one.
             warnings.filterwarnings("ignore", message=".*capturable=True")
-            current = torch.cuda.current_stream()
+            current, draws = torch.cuda.current_stream(), torch.cuda.get_rng_state()
             self.stream.wait_stream(current)
             try:
                 with torch.cuda.stream(self.stream):
@@ -68,9 +68,10 @@ class CudaGraphs:
                         torch.cuda.set_sync_debug_mode("error")
                     run()
             except RuntimeError as error:
-                if last:
-                    raise CaptureError(str(error)) from error
-                raise
+                if not last:
+                    raise
+                torch.cuda.set_rng_state(draws)
+                raise CaptureError(str(error)) from error
             finally:
                 torch.cuda.set_sync_debug_mode(mode)
                 current.wait_stream(self.stream)

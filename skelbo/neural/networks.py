@@ -126,8 +126,9 @@ class Features(nn.Module):
         parts = [values.index_select(1, self.rest) - self.shift]
         observed = [] if mask is None else [mask.index_select(1, self.rest)]
         for j, size in zip(self.codes, self.sizes, strict=True):
-            codes = nn.functional.one_hot(targets[:, j].long(), size)
-            parts.append(codes.to(targets.dtype))
+            # As one_hot, which reads the smallest and the largest code back.
+            codes = torch.arange(size, dtype=targets.dtype, device=targets.device)
+            parts.append((targets[:, j : j + 1] == codes).to(targets.dtype))
             if mask is not None:
                 observed.append(mask[:, j : j + 1].expand(-1, size))
         features = torch.cat(parts, dim=1)

@@ -55,7 +55,7 @@ class Totals:
 
     def add(self, batch: Batch, estimate: Estimate, finite: Tensor | bool) -> None:
         """Add a step, or only count it as skipped."""
-        if isinstance(finite, bool) and not finite:
+        if finite is False:
             self.skipped += 1
             return
         if isinstance(finite, Tensor):
@@ -71,7 +71,7 @@ class Totals:
                 mask = mask.index_select(1, self.picked)
             squares, counts = _pooled(estimate.squares, estimate.share, batch.weights, mask)
             self.squares += keep(squares)
-            self.counts += keep(counts) if isinstance(counts, Tensor) else counts
+            self.counts += keep(counts) if isinstance(counts, Tensor) else counts * finite
 
     def variance(self) -> Tensor:
         """Return the mean squared residual of each Gaussian column."""

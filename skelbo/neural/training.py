@@ -7,7 +7,7 @@ import math
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 from torch import Tensor, nn
 
 from skelbo.elbo import AscentError
@@ -62,6 +62,9 @@ class VAENet(NeuralNet):
     **kwargs : dict
         As for :class:`skorch.NeuralNet`.
     """
+
+    # What else may hold tensors of a GPU: a pickle must open on a machine without one.
+    cuda_dependent_attributes_ = ["module", "callbacks"]
 
     def __init__(self, module, *, objective=None, beta=1.0, kl_warmup=0, capture="auto", **kwargs):
         self.objective = Objective() if objective is None else objective
@@ -290,6 +293,8 @@ class VAENet(NeuralNet):
         """Tell whether a callback of the user's listens to batches."""
         for name, callback in self.callbacks_:
             if name in ("epoch_timer", "train_loss", "valid_loss", "print_log"):
+                continue
+            if isinstance(callback, LRScheduler) and callback.step_every == "epoch":
                 continue
             for hook in BATCH_HOOKS:
                 if getattr(type(callback), hook) is not getattr(Callback, hook):
