@@ -297,7 +297,8 @@ class EMGaussianMixture(LatentVariableEstimator):
             return self.fit(X, sample_weight=sample_weight)
         known, seen, columns = self._stream
         X, weights = self._validate_fit(X, sample_weight, reset=False)
-        rows = Rows(X, weights, columns.centre, cells_per_row(self.n_components, X.shape[1]))
+        cells = cells_per_row(self.n_components, X.shape[1], STRUCTURES[self.covariance_type])
+        rows = Rows(X, weights, columns.centre, cells)
         theta = self._theta(rows.origin)
         new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
         size = (1 + seen / rows.total_weight) ** -FORGETTING
@@ -322,10 +323,11 @@ class EMGaussianMixture(LatentVariableEstimator):
                 f"device={self.device!r} is only used by solver='gradient', got "
                 f"solver={self.solver!r}; leave device=None."
             )
-        rows = Rows(X, weights)
+        structure = STRUCTURES[self.covariance_type]
+        cells = cells_per_row(self.n_components, X.shape[1], structure)
+        rows = Rows(X, weights, cells_per_row=cells)
         columns = Columns.of_rows(rows)
-        cells = cells_per_row(self.n_components, X.shape[1])
-        return rows.about(columns.centre, cells), columns
+        return rows.about(columns.centre), columns
 
     def _attempts(self, starts, climb, progress):
         """Yield one attempt per start, each to be run before the next is asked for."""
@@ -448,7 +450,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _log_prob(self, X):
         theta, rows = self._view(X)
-        log_prob = rows.each(lambda block: theta.posterior(block).log_prob)
+        log_prob = rows.each(theta.log_prob)
         return log_prob, np.zeros_like(log_prob)
 
     def _elbo_terms(self, X):
@@ -462,7 +464,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _posterior_mean(self, X):
         theta, rows = self._view(X)
-        return rows.each(lambda block: theta.posterior(block).resp.T, len(theta.weights))
+        return rows.each(lambda block: theta.resp(block).T, len(theta.weights))
 
     def _reconstruct(self, Z):
         return (Z @ self.means_).astype(Z.dtype)
@@ -496,16 +498,17 @@ class EMGaussianMixture(LatentVariableEstimator):
         labels : ndarray of int, shape (n_samples,)
             Between 0 and n_components - 1.
         """
-        return self.predict_proba(X).argmax(axis=1)
+        theta, rows = self._view(self._validate(X))
+        return rows.each(theta.labels, dtype=np.intp)
 
     def _expected_cells(self, X):
         theta, rows = self._view(X)
 
         def expectation(block: Block) -> np.ndarray:
-            q = theta.posterior(block)
-            if q.view.values.ndim == 2:
-                return q.view.values.T
-            return np.einsum("kn,kpn->np", q.resp, q.view.values)
+            if block.observed is None:
+                return block.values.T
+            values = theta.components.view(block).values
+            return np.einsum("kn,kpn->np", theta.posterior(block).resp, values)
 
         return rows.each(expectation, X.shape[1]) + rows.origin
 

@@ -129,7 +129,7 @@ class GaussianMLE(LatentVariableEstimator):
         progress.begin_start(0)
         rows = Rows(X, weights)
         columns = Columns.of_rows(rows)
-        rows = rows.about(columns.centre, X.shape[1])
+        rows = rows.about(columns.centre)
         self._moments = None
         if columns.complete:
             self._moments = rows.total(self._block_moments)
@@ -170,7 +170,7 @@ class GaussianMLE(LatentVariableEstimator):
             )
         rows = Rows(X, weights)
         origin = Columns.of_rows(rows).centre if first else self._origin
-        moments = rows.about(origin, X.shape[1]).total(self._block_moments)
+        moments = rows.about(origin).total(self._block_moments)
         self._moments = moments if first else self._moments + moments
         columns = self._columns(self._moments, origin)
         self._publish(self._maximum(self._moments, columns), columns, X.dtype)
