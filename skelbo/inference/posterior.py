@@ -106,11 +106,12 @@ class FittedModel:
         size = max(1, BLOCK_CELLS // cells)
         for first in range(0, len(X), size):
             rows = slice(first, first + size)
-            yield rows, self.model.joint(np.asarray(X[rows], dtype=np.float64), self.theta)
+            block = np.asarray(X[rows], dtype=np.float64)
+            self.model.check(block)
+            yield rows, self.model.joint(block, self.theta)
 
     def log_prob(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Return log p(x) and its standard error, (n,) each, in nats."""
-        self.model.check(X)
         noise, result = self.noise(), np.empty((2, len(X)))
         for rows, joint in self.joints(X):
             result[:, rows] = log_marginal(joint, noise)[:2]
@@ -118,19 +119,16 @@ class FittedModel:
 
     def elbo_terms(self, X) -> ElboTerms:
         """Return the terms of the bound of each row."""
-        self.model.check(X)
         parts = [best_q(joint, self.posterior).terms for _, joint in self.joints(X)]
         names = ("reconstruction", "kl", "energy", "entropy")
         return ElboTerms(*(np.concatenate([getattr(t, name) for t in parts]) for name in names))
 
     def mean(self, X) -> np.ndarray:
         """Return the mean of q of each row, (n, d)."""
-        self.model.check(X)
         return np.concatenate([best_q(joint, self.posterior).mean for _, joint in self.joints(X)])
 
     def impute(self, X) -> np.ndarray:
         """Return E[x | observed cells] of each row, (n, p)."""
-        self.model.check(X)
         noise, result = self.noise(), np.empty(X.shape)
         for rows, joint in self.joints(X):
             draws = log_marginal(joint, noise)[2]

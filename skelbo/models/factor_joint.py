@@ -47,6 +47,11 @@ class FactorJoint:
         """(n_rows, n_latents)."""
         return len(self.values), self.loadings.shape[1]
 
+    @property
+    def block_rows(self) -> int:
+        """Number of rows that are worked on at a time: their cells should stay in cache."""
+        return max(1, CHUNK_CELLS // self.values.shape[1])
+
     def take(self, rows) -> FactorJoint:
         """Return the joint of some of the rows."""
         observed = None if self.observed is None else self.observed[rows]

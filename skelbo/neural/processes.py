@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from operator import itemgetter
 from typing import Any
@@ -66,9 +67,12 @@ class Processes:
     def parallel(module: nn.Module, find_unused: bool) -> nn.Module:
         """Return a module whose backward pass averages the gradients over all processes."""
         # Buffers are the same everywhere: what changes them is computed from sums over all.
-        return nn.parallel.DistributedDataParallel(
-            module, broadcast_buffers=False, find_unused_parameters=find_unused
-        )
+        kind = nn.parallel.DistributedDataParallel
+        renamed = "forward_sync_buffers" in inspect.signature(kind).parameters  # by torch 2.13
+        options: dict[str, Any] = {
+            "forward_sync_buffers" if renamed else "broadcast_buffers": False
+        }
+        return kind(module, find_unused_parameters=find_unused, **options)
 
     def told(self, loss: Tensor) -> Tensor:
         """Return a loss whose gradient tells all processes if it is not finite in this one."""
