@@ -96,10 +96,10 @@ class Rows:
         """Sum of the weights: the number of rows they stand for."""
         return float(self.n_samples if self.weights is None else self.weights.sum())
 
-    def about(self, origin: np.ndarray) -> Rows:
+    def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
         """Return the same rows about another origin; blocks that were kept move there."""
-        rows = Rows(self.X, self.weights, origin, self.cells_per_row)
-        if self._kept is not None:
+        rows = Rows(self.X, self.weights, origin, cells_per_row or self.cells_per_row)
+        if self._kept is not None and rows.block_rows == self.block_rows:
             rows._kept, self._kept = self._kept, None
             for block in rows._kept:
                 block.move(origin - self.origin)
