@@ -100,7 +100,8 @@ class VariationalEM(ModelEstimator):
     --------
     Yes/no answers and a common trait behind them, every pattern weighted by its frequency:
 
-    >>>     >>> from skelbo import VariationalEM
+    >>> import numpy as np
+    >>> from skelbo import VariationalEM
     >>> answers = np.array([[0, 0, 0], [0, 0, 1], [0, 1, 0], [0, 1, 1],
     ...                     [1, 0, 0], [1, 0, 1], [1, 1, 0], [1, 1, 1]])
     >>> persons = [31, 12, 9, 18, 8, 15, 17, 60]

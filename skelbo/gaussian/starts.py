@@ -55,8 +55,11 @@ def sample_rows(rows: Rows, n_components: int) -> Sample:
         part = slice(start, min(start + SAMPLE_ROWS, rows.n_samples))
         here = np.arange(part.start, part.stop)
         new = np.ones(len(here)) if rows.weights is None else rows.weights[part]
+        found = content_hash(rows.X[part])
         present = new > 0
-        keys = np.concatenate([keys, content_hash(rows.X[part])[present]])
+        if len(keys) == size:
+            present &= found <= keys[-1]
+        keys = np.concatenate([keys, found[present]])
         weights = np.concatenate([weights, new[present]])
         where = np.concatenate([where, here[present]])
         keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
@@ -67,25 +70,36 @@ def sample_rows(rows: Rows, n_components: int) -> Sample:
     weights = weights[order]
     n_present = rows.n_samples if rows.weights is None else np.count_nonzero(rows.weights)
     if len(where) < n_present or np.any(weights != 1):
-        order = np.lexsort(values.T)
+        order = _lexicographic(values)
         values, weights = values[order], weights[order]
     return Sample(values, weights)
 
 
+def _lexicographic(values: np.ndarray) -> np.ndarray:
+    """Return the order of rows by the last column, ties by the one before it, and so on."""
+    last = values[:, -1]
+    order = np.argsort(last)
+    tied = np.any(np.diff(last[order]) == 0)
+    return np.lexsort(values.T) if tied else order
+
+
 def content_hash(X: np.ndarray) -> np.ndarray:
-    """Return a 64-bit hash of the content of each row (the finalizer of SplitMix64, chained)."""
-    values = np.asarray(X, dtype=np.float64) + 0.0  # -0.0 becomes 0.0
+    """Return a 64-bit hash of the content of each row.
+
+    The words of a row, their halves mixed (as those of small integers end in zeros), are summed,
+    times powers of an odd number, modulo 2^64; the sum is mixed by the finalizer of SplitMix64.
+    """
+    values = np.add(X, 0.0, dtype=np.float64, order="C")  # -0.0 becomes 0.0
     values[np.isnan(values)] = np.nan
-    bits = np.ascontiguousarray(values.T).view(np.uint64)
-    key = np.zeros(values.shape[0], dtype=np.uint64)
-    for column in bits:
-        key = key * np.uint64(0x9E3779B97F4A7C15) + column
-        key ^= key >> np.uint64(30)
-        key *= np.uint64(0xBF58476D1CE4E5B9)
-        key ^= key >> np.uint64(27)
-        key *= np.uint64(0x94D049BB133111EB)
-        key ^= key >> np.uint64(31)
-    return key
+    bits = values.view(np.uint64)
+    bits ^= bits >> np.uint64(32)
+    powers = np.cumprod(np.full(bits.shape[1], 0x9E3779B97F4A7C15, dtype=np.uint64))
+    key = np.einsum("np,p->n", bits, powers)
+    key ^= key >> np.uint64(30)
+    key *= np.uint64(0xBF58476D1CE4E5B9)
+    key ^= key >> np.uint64(27)
+    key *= np.uint64(0x94D049BB133111EB)
+    return key ^ (key >> np.uint64(31))
 
 
 def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np.ndarray:
