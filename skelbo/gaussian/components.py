@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skelbo.gaussian.covariance import STACKED_ROWS
 from skelbo.gaussian.missing import Completion, complete
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.natural import MAX_STATISTICS
@@ -87,9 +86,7 @@ class Components:
 
 def cells_per_row(n_components: int, n_features: int, structure: type[Covariance]) -> int:
     """Return the size of the temporaries that one row needs in an E-step."""
-    n_statistics = structure.scatter.n_statistics(n_features)
-    if n_statistics > MAX_STATISTICS:
-        n_statistics = STACKED_ROWS
+    n_statistics = min(structure.scatter.n_statistics(n_features), MAX_STATISTICS)
     return 2 * n_components + n_features + n_statistics
 
 

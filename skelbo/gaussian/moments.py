@@ -20,6 +20,9 @@ import numpy as np
 
 from skelbo.rows import Block
 
+# Weights, as shares of the largest, that no sum will show: the square of float64's precision.
+NEGLIGIBLE = 5e-32
+
 
 class Scatter(Enum):
     """What is kept of the scatter, as (dense, pooled over components)."""
@@ -182,7 +185,11 @@ def _about_reference(
     """Sum first and second moments about each component's own reference point."""
     first, second = np.empty(reference.shape), []
     for k, (centre, weight) in enumerate(zip(reference, weights, strict=True)):
-        step = (values if values.ndim == 2 else values[k]) - centre[:, None]
+        rows = values if values.ndim == 2 else values[k]
+        active = np.flatnonzero(weight > NEGLIGIBLE * weight.max(initial=0.0))
+        if 2 * len(active) < len(weight):
+            rows, weight = rows.take(active, axis=1), weight[active]
+        step = rows - centre[:, None]
         if kind.dense:
             root = np.sqrt(weight)
             step *= root
