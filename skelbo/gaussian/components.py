@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skelbo.gaussian.covariance import STACKED_ROWS
+from skelbo.gaussian.factor_view import FactorView
 from skelbo.gaussian.missing import Completion, complete
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
@@ -41,14 +42,7 @@ class Components:
         empty = moments.weight <= 0
         if not empty.any() or self.covariance.pooled:
             return fitted
-        new, old = fitted.covariance, self.covariance
-        keep = empty.reshape(-1, *[1] * (old.covariances.ndim - 1))
-        covariance = replace(
-            new,
-            covariances=np.where(keep, old.covariances, new.covariances),
-            factors=np.where(keep, old.factors, new.factors),
-            floored=np.where(empty, old.floored, new.floored),
-        )
+        covariance = fitted.covariance.keeping(self.covariance, empty)
         return Components(fitted.means, covariance)
 
     def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Components:
@@ -68,8 +62,11 @@ class Components:
         scatter = moments.scatter + moments.kind.of_steps(moments.weight, steps)
         return replace(moments, mean=self.means, scatter=scatter)
 
-    def view(self, block: Block) -> View:
+    def view(self, block: Block) -> View | FactorView:
         """Return what the components say of a block: densities, expectations, moments."""
+        view = self.covariance.view(self.means, block)
+        if view is not None:
+            return view
         if block.observed is None:
             log_prob = self.covariance.log_prob(block.values, self.means)
             return View(self, log_prob, block.values)
@@ -79,12 +76,14 @@ class Components:
     @property
     def cells_per_row(self) -> int:
         """Size of the temporaries that one row needs in `view`."""
-        return cells_per_row(*self.means.shape)
+        K, p = self.means.shape
+        return cells_per_row(K, p, self.covariance.n_factors)
 
 
-def cells_per_row(n_components: int, n_features: int) -> int:
+def cells_per_row(n_components: int, n_features: int, n_factors: int = 0) -> int:
     """Return the size of the temporaries that one row needs in `Components.view`."""
-    return 2 * n_components + max(2 * n_features, min(n_components * n_features, STACKED_ROWS))
+    cells = 2 * n_components + max(2 * n_features, min(n_components * n_features, STACKED_ROWS))
+    return cells + 2 * n_components * n_factors
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.structure import (
     LOG_2PI,
     SAFE_DISTANCE,
-    Covariance,
+    Matrices,
     is_regular,
     squared_distances,
 )
 
 
-class Diagonal(Covariance):
+class Diagonal(Matrices):
     """The arithmetic that `Diag`, `Spherical` and their tied forms share."""
 
     @classmethod

@@ -13,7 +13,7 @@ from skelbo.elbo import AscentError
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import FLOOR, ILL_DEFINED, Ridge
-from skelbo.gaussian.structure import LOG_2PI, Covariance
+from skelbo.gaussian.structure import LOG_2PI, Covariance, Matrices
 from skelbo.rows import Rows
 
 
@@ -101,6 +101,7 @@ class GradientAscent:
             pivots = covariances
             covariances = covariances[:, :1] if self.structure.mixed else covariances
             factors = 1 / np.sqrt(covariances)
+        assert issubclass(self.structure, Matrices)
         floored = np.any(pivots < 100 * FLOOR * self.units**2, axis=1)
         covariance = self.structure(covariances, factors, floored)
         return Mixture(np.exp(log_weights), Components(means, covariance))

@@ -13,6 +13,7 @@ import numpy as np
 
 from skelbo.elbo import ElboTerms
 from skelbo.gaussian.components import Components, View
+from skelbo.gaussian.factor_view import FactorView
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
@@ -52,7 +53,7 @@ class Posterior:
         Responsibilities p(z = k | x; theta).
     """
 
-    view: View
+    view: View | FactorView
     log_joint: np.ndarray
     log_prob: np.ndarray
     resp: np.ndarray
@@ -128,9 +129,12 @@ class Mixture:
         batches = rows.split(size)
         known = [batch.total(self.expected).moments for batch in batches]
         theta = self.m_step(moments, rule)
+        known = [part.aligned(moments) for part in known]
         for number, batch in enumerate(batches):
             known[number] = batch.total(theta.expected).moments
-            theta = theta.m_step(reduce(add, known), rule)
+            whole = reduce(add, known)
+            theta = theta.m_step(whole, rule)
+            known = [part.aligned(whole) for part in known]
         return theta
 
     def m_step(self, moments: Moments, regularization: Regularization) -> Mixture:
