@@ -19,7 +19,7 @@ import numpy as np
 from skelbo.gaussian.factor_view import CarefulView, FactorView, PlainView
 from skelbo.gaussian.joint_moments import JointMoments
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.gaussian.regularization import FLOOR, Regularization
+from skelbo.gaussian.regularization import FLOOR, Regularization, precision_factors
 from skelbo.gaussian.structure import Covariance
 from skelbo.rows import Block
 
@@ -209,16 +209,13 @@ class Factor(Covariance):
 
     def matrices(self) -> dict[str, np.ndarray]:
         """Return covariances, precisions and their upper triangular factors, (K, p, p)."""
-        left, size, _ = self.axes
-        shrunk = left * (size**2 / (1 + size**2))[:, None, :]
-        n_features = self.noise.shape[1]
-        white = np.eye(n_features) - shrunk @ left.swapaxes(1, 2)
-        precisions = white / self.root[:, :, None] / self.root[:, None, :]
-        flipped = np.linalg.cholesky(white[:, ::-1, ::-1])[:, ::-1, ::-1]
+        covariances = self.dense(*self.noise.shape)
+        factors = precision_factors(np.linalg.cholesky(covariances))
+        precisions = factors @ factors.swapaxes(1, 2)
         return {
-            "covariances_": self.dense(*self.noise.shape),
+            "covariances_": covariances,
             "precisions_": precisions,
-            "precisions_cholesky_": flipped / self.root[:, :, None],
+            "precisions_cholesky_": factors,
         }
 
 
