@@ -78,8 +78,10 @@ def test_careful_and_plain_views_agree():
     X, theta = make()
     weights = np.random.default_rng(2).random((K, N))
     means, factor = theta.components.means, theta.components.covariance
-    plain = factor.view(means, Block(X.T, np.ones(N), np.arange(N)))
-    careful = factor.view(means, Block(X.T, np.ones(N), np.arange(N), np.ones((P, N), dtype=bool)))
+    log_weights, index = np.zeros(K), np.arange(N)
+    plain = factor.view(means, Block(X.T, np.ones(N), index), log_weights)
+    seen = np.ones((P, N), dtype=bool)
+    careful = factor.view(means, Block(X.T, np.ones(N), index, seen), log_weights)
     assert type(plain) is not type(careful)
     assert_allclose(plain.log_prob, careful.log_prob, rtol=1e-12)
     one, other = plain.moments(weights), careful.moments(weights)
@@ -94,7 +96,8 @@ def test_missing_cells_by_brute_force():
     X[0] = np.nan
     means, factor = theta.components.means, theta.components.covariance
     weights = np.random.default_rng(2).random((K, 30))
-    view = factor.view(means, Block(X.T, np.ones(30), np.arange(30), ~np.isnan(X).T))
+    block = Block(X.T, np.ones(30), np.arange(30), ~np.isnan(X).T)
+    view = factor.view(means, block, np.zeros(K))
     found = view.moments(weights)
     for k in range(K):
         L = factor.loadings[k]

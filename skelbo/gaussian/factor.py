@@ -16,11 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skelbo.gaussian.factor_view import CarefulView, FactorView, PlainView
+from skelbo.gaussian.factor_view import CarefulView, PlainView
 from skelbo.gaussian.joint_moments import JointMoments
 from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.gaussian.regularization import FLOOR, Regularization, precision_factors
 from skelbo.gaussian.structure import Covariance
+from skelbo.gaussian.view import DensityView
 from skelbo.rows import Block
 
 # Square of a column over its noise variance, the mean over the columns, up to which differences of
@@ -151,25 +152,28 @@ class Factor(Covariance):
         left, size, right = np.linalg.svd(self.loadings / self.root[:, :, None], False)
         return Axes(left, size, right.swapaxes(1, 2))
 
+    @property
+    def reach(self) -> float:
+        """Largest cell whose square can be divided by the noise without overflow."""
+        return 1e150 * min(1.0, float(self.root.min()))
+
     def is_safe(self, means: np.ndarray) -> bool:
         """Tell whether squares may be expanded without losing digits."""
         variances = np.einsum("kpq,kpq->kp", self.loadings, self.loadings)
         ratios = ((variances + means**2) / self.noise).mean(axis=1)
         return bool(ratios.max() < SAFE_RATIO)
 
-    def view(self, means: np.ndarray, block: Block) -> FactorView:
+    def view(self, means: np.ndarray, block: Block, log_weights: np.ndarray) -> DensityView:
         """Return what the components say of a block."""
-        if block.observed is None and self.is_safe(means):
-            return PlainView(self, means, block.values)
-        return CarefulView(self, means, block.values, block.observed)
+        complete = block.observed is None
+        if complete and self.is_safe(means) and block.once(Block.largest) < self.reach:
+            return PlainView(self, means, log_weights, block.values)
+        return CarefulView(self, means, log_weights, block.values, block.observed)
 
     def log_prob(self, values, means):
         """Subtract from the noise's distance what the factors explain (Woodbury)."""
-        return self.view(means, Block(values, np.ones(values.shape[1]), np.empty(0))).log_prob
-
-    def reference(self, means):
-        """Return the points about which moments must be summed, None if the origin will do."""
-        return None if self.is_safe(means) else means
+        block = Block(values, np.ones(values.shape[1]), np.arange(values.shape[1]))
+        return self.view(means, block, np.zeros(len(means))).log_prob
 
     def dense(self, n_components, n_features):
         """Return the covariances, the only place that forms them."""

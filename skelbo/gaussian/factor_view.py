@@ -15,7 +15,6 @@ Ghahramani and Hinton (1996), *The EM algorithm for mixtures of factor analyzers
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -23,35 +22,18 @@ import numpy as np
 
 from skelbo.gaussian.joint_moments import JointMoments
 from skelbo.gaussian.structure import LOG_2PI
+from skelbo.gaussian.view import DensityView
 
 if TYPE_CHECKING:
     from skelbo.gaussian.factor import Factor
 
 
-class FactorView(ABC):
-    """What K factor models say of a block.
-
-    Attributes
-    ----------
-    log_prob : ndarray of shape (n_components, n_rows)
-        Log-density of the observed cells, in nats.
-    values : ndarray of shape (n_features, n_rows) or (n_components, n_features, n_rows)
-        The rows, with missing cells at their expectation.
-    """
-
-    log_prob: np.ndarray
-    values: np.ndarray
-
-    @abstractmethod
-    def moments(self, weights: np.ndarray) -> JointMoments:
-        """Return the expected joint moments of the rows, weighted (n_components, n_rows)."""
-
-
-class PlainView(FactorView):
+class PlainView(DensityView):
     """Complete rows, squares expanded: matrix products for all components together."""
 
-    def __init__(self, factor: Factor, means: np.ndarray, values: np.ndarray):
+    def __init__(self, factor: Factor, means: np.ndarray, log_weights: np.ndarray, values):
         self.factor, self.means, self.values = factor, means, values
+        self.log_weights = log_weights
         left, size, _ = factor.axes
         K, p, q = left.shape
         inverse, shrink = 1 / factor.noise, size / np.sqrt(1 + size**2)
@@ -84,7 +66,7 @@ class PlainView(FactorView):
         back = right.swapaxes(1, 2) / np.sqrt(1 + size**2)[:, :, None]  # z = V u / sqrt(1 + s^2)
         weight = weights.sum(axis=1)
         nothing = np.zeros((K, q, q))
-        sums = JointMoments.of_sums(
+        sums = JointMoments.centred(
             np.zeros_like(means),
             weight,
             weights @ self.values.T,
@@ -99,11 +81,11 @@ class PlainView(FactorView):
         return replace(sums, factor_scatter=factors)
 
 
-class CarefulView(FactorView):
+class CarefulView(DensityView):
     """Any rows, one component at a time: missing cells, tiny noise, far means."""
 
-    def __init__(self, factor: Factor, means, values, observed=None):
-        self.factor, self.means = factor, means
+    def __init__(self, factor: Factor, means: np.ndarray, log_weights, values, observed=None):
+        self.factor, self.means, self.log_weights = factor, means, log_weights
         self.observed = np.ones(values.shape, dtype=bool) if observed is None else observed
         patterns, pattern = np.unique(self.observed, axis=1, return_inverse=True)
         self.seen, self.pattern = patterns.T.astype(float), pattern.ravel()
@@ -144,7 +126,7 @@ class CarefulView(FactorView):
         """Sum about the means, one component at a time."""
         parts = [self._sums(k, weight) for k, weight in enumerate(weights)]
         first, squares, factor_first, cross, factors = map(np.array, zip(*parts, strict=True))
-        return JointMoments.of_sums(
+        return JointMoments.centred(
             self.means, weights.sum(axis=1), first, squares, factor_first, cross, factors
         )
 

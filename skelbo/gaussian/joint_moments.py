@@ -36,7 +36,7 @@ class JointMoments(Moments):
     factor_scatter: np.ndarray
 
     @classmethod
-    def of_sums(cls, reference, weight, first, squares, factor_first, cross, factors):
+    def centred(cls, reference, weight, first, squares, factor_first, cross, factors):
         """Centre sums about `reference` (K, p) for x and about zero for z."""
         safe = np.where(weight > 0, weight, 1.0)[:, None]
         step, factor_mean = first / safe, factor_first / safe
@@ -61,7 +61,7 @@ class JointMoments(Moments):
             cross = steps @ ((projection @ steps) * weight).T
             sums.append((steps @ weight, steps**2 @ weight, cross, projection @ cross))
         first, squares, cross, factors = (np.array(part) for part in zip(*sums, strict=True))
-        about_means = cls.of_sums(
+        about_means = cls.centred(
             means,
             weights.sum(axis=1),
             first,

@@ -32,16 +32,25 @@ class GaussianPosterior:
         Full or diagonal.
     terms : ElboTerms
         The bound of each row, in nats.
+    curvature : ndarray of shape (n_rows, n_latents, n_latents)
+        E of minus the Hessian of log p(x, z): the precision of a full q.
     """
 
     mean: np.ndarray
     precision: np.ndarray
     terms: ElboTerms
+    curvature: np.ndarray
 
     @property
     def covariance(self) -> np.ndarray:
         """Of the same shape as `precision`."""
         return _inverse(self.precision)
+
+    def turned(self, axes: np.ndarray) -> GaussianPosterior:
+        """Return a diagonal q for latents turned by `axes`, (d, d): a place to begin from."""
+        curvature = axes @ self.curvature @ axes.T
+        precision = np.einsum("nkk->nk", curvature)
+        return GaussianPosterior(self.mean @ axes.T, precision, self.terms, curvature)
 
 
 def fit_gaussian(
@@ -87,9 +96,8 @@ def fit_gaussian(
         view = state.take(active)
     entropy = state.bound - state.energy
     kl = state.reconstruction - state.bound
-    return GaussianPosterior(
-        mean, precision, ElboTerms(state.reconstruction, kl, state.energy, entropy)
-    )
+    terms = ElboTerms(state.reconstruction, kl, state.energy, entropy)
+    return GaussianPosterior(mean, precision, terms, state.curvature)
 
 
 def find_mode(joint, start=None) -> tuple[np.ndarray, np.ndarray]:

@@ -16,11 +16,28 @@ RIDGE = 1e-10
 
 def maximize_columns(model, theta, X, weights, mean, covariance, floor, n_steps):
     """Return theta after guarded Newton steps of every column; see `FactorModel.maximize`."""
-    likelihood = model._kind
-    if likelihood.has_noise:
+    if model._kind.has_noise:
         return _regress(model, theta, X, weights, mean, covariance, floor)
+    missing = np.isnan(X)
+    values, known = (np.where(missing, 0.0, X), ~missing) if missing.any() else (X, None)
+    return climb_columns(theta, _Columns(model, values, known, weights, mean, covariance), n_steps)
+
+
+def maximize_at_points(model, theta, points, totals, counts, n_steps):
+    """Return theta after guarded Newton steps, the latents being at points that all rows share.
+
+    Where f is linear in x up to what depends on x alone, the rows at a point count as one cell of
+    a column: their mean answer, as often as there are answers.
+    """
+    means = np.divide(totals, counts, out=np.zeros_like(totals), where=counts > 0)
+    weights = np.ones((1, len(points)))
+    terms = _Columns(model, means, counts, weights, points[None], None)
+    return climb_columns(theta, terms, n_steps)
+
+
+def climb_columns(theta, terms, n_steps):
+    """Return theta after up to `n_steps` Newton steps, each column's shortened till it climbs."""
     coefficients = np.column_stack([theta["intercepts"], theta["loadings"]])
-    terms = _Columns(model, X, weights, mean, covariance)
     value, gradient, hessian = terms(coefficients)
     for _ in range(n_steps):
         step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
@@ -42,13 +59,14 @@ def maximize_columns(model, theta, X, weights, mean, covariance, floor, n_steps)
 
 
 class _Columns:
-    """Value, gradient and (up to the sign) Hessian of every column's objective."""
+    """Value, gradient and (up to the sign) Hessian of every column's objective.
 
-    def __init__(self, model, X, weights, mean, covariance):
+    `known` says how often a cell counts, (n_rows, n_features); None where each counts once.
+    """
+
+    def __init__(self, model, values, known, weights, mean, covariance):
         self.model, self.weights, self.mean, self.covariance = model, weights, mean, covariance
-        missing = np.isnan(X)
-        self.known = ~missing if missing.any() else None
-        self.values = np.where(missing, 0.0, X)
+        self.values, self.known = values, known
 
     def __call__(self, coefficients):
         p, width = coefficients.shape
