@@ -111,7 +111,9 @@ class EMGaussianMixture(LatentVariableEstimator):
         If given, each M-step is a sweep of incremental EM over batches of this many rows: more
         work per iteration, fewer iterations. Only for ``solver="em"``.
     device : str or None, default=None
-        Torch device for ``solver="gradient"``.
+        Torch device, such as ``"cuda"``, for the passes over the rows in `fit`; in float64. Rows
+        are moved once if they fit. Rows with missing cells, M-steps, `partial_fit` and all that
+        comes after the fit stay with NumPy. None is NumPy (for ``solver="gradient"``, the CPU).
     n_factors : int, default=2
         Factors per component for ``covariance_type="factor"``, not used by the others: 0 is diag,
         ``n_features - 1`` is full, and more than that change nothing and are left out.
@@ -275,7 +277,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         progress = Progress(self, rows.X, 1 if warm else self.n_init, self.max_iter)
         rule = regularization(self.reg_covar, columns.scale)
         starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule)
-        climb = partial(self._climb, rows, columns, rule, progress, warm)
+        climb = partial(self._climb, rows, columns, rule, self._e_step(rows), progress, warm)
         restarts = Restarts()
         best = restarts.run(self._attempts(starts, climb, progress), lambda theta: theta.sound)
         self._publish(best, rows.origin, rows.X.dtype)
@@ -354,10 +356,14 @@ class EMGaussianMixture(LatentVariableEstimator):
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
                 f"n_samples = {n_rows}; use fewer components or more data."
             )
-        if self.device is not None and self.solver != "gradient":
+        if self.device is not None and self.covariance_type == "factor":
             raise ValueError(
-                f"device={self.device!r} is only used by solver='gradient', got "
-                f"solver={self.solver!r}; leave device=None."
+                f"device={self.device!r} does not fit covariance_type='factor'; leave device=None."
+            )
+        if self.device is not None and self.batch_size is not None:
+            raise ValueError(
+                f"device={self.device!r} does not fit batch_size={self.batch_size}, whose sweeps "
+                "run in NumPy; leave one of them at None."
             )
         if self.covariance_type == "factor" and self.solver != "em":
             raise ValueError(
@@ -396,7 +402,15 @@ class EMGaussianMixture(LatentVariableEstimator):
         for _ in range(self.n_init):
             yield lambda: given.override(make(), rows.origin)
 
-    def _climb(self, rows, columns, rule, progress, warm, start) -> Ascent:
+    def _e_step(self, rows: Rows):
+        """Return the E-step, on the device if there is one."""
+        if self.device is None:
+            return lambda theta: theta.e_step(rows)
+        from skelbo.gaussian.device import DeviceTable
+
+        return DeviceTable(rows, self.device).e_step
+
+    def _climb(self, rows, columns, rule, e_step, progress, warm, start) -> Ascent:
         """Run one ascent from a start."""
         structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
         theta = start() if callable(start) else start
@@ -409,7 +423,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         try:
             return ascend(
                 theta,
-                lambda theta: theta.e_step(rows),
+                e_step,
                 theta_step,
                 tol=self.tol,
                 max_iter=self.max_iter,
@@ -423,7 +437,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             if callable(start):
                 raise
             # The user gave every parameter: if they lead nowhere, they are still an answer.
-            bound, moments = theta.e_step(rows)
+            bound, moments = e_step(theta)
             return Ascent(theta, bound, (), False, moments)
 
     def _theta_step(self, theta: Mixture, rows: Rows, units: np.ndarray, rule: Regularization):

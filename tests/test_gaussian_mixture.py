@@ -258,7 +258,15 @@ BAD_PARAMETERS = {
         "'factor precision' cannot start covariance_type='factor'",
     ),
     "negative number of factors": ({"n_factors": -1}, "The 'n_factors' parameter of EMGau"),
-    "device": ({"device": "cuda"}, "device='cuda' is only used by solver='gradient'"),
+    "device": ({"device": "abacus"}, "device='abacus' cannot be used here, expected a torch dev"),
+    "device for factors": (
+        {"device": "cpu", "covariance_type": "factor"},
+        "device='cpu' does not fit covariance_type='factor'",
+    ),
+    "device and batches": (
+        {"device": "cpu", "batch_size": 5},
+        "device='cpu' does not fit batch_size=5",
+    ),
     "covariance type": ({"covariance_type": "banded"}, "The 'covariance_type' parameter of EMGau"),
     "tol": ({"tol": -1.0}, "The 'tol' parameter of EMGau"),
     "batch size": ({"batch_size": 0}, "The 'batch_size' parameter of EMGau"),
