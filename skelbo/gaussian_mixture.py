@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import _fit_context
@@ -12,6 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
+from skelbo.dask_input import lazy_on_dask
 from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, ascend
 from skelbo.estimator import LatentVariableEstimator, cast, random_stream
 from skelbo.gaussian.components import Components, cells_per_row
@@ -28,7 +30,7 @@ from skelbo.gaussian.regularization import (
 )
 from skelbo.gaussian.starts import STARTS, sample_rows, start_mixture
 from skelbo.progress import Progress
-from skelbo.rows import Block, Rows
+from skelbo.rows import Block, Rows, RowSource
 
 # Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009).
 FORGETTING = 0.6
@@ -233,7 +235,11 @@ class EMGaussianMixture(LatentVariableEstimator):
         ValueError
             If the data cannot be used, or if every start fails.
         """
-        rows, columns = self._read(X, sample_weight)
+        return self._fit_rows(self._read_rows(X, sample_weight))
+
+    def _fit_rows(self, rows: RowSource) -> EMGaussianMixture:
+        """Fit to rows about zero."""
+        rows, columns = self._centred(rows)
         warm = self.warm_start and hasattr(self, "means_")
         progress = Progress(self, rows.X, 1 if warm else self.n_init, self.max_iter)
         rule = regularization(self.reg_covar, columns.scale)
@@ -241,7 +247,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         climb = partial(self._climb, rows, columns, rule, progress, warm)
         restarts = Restarts()
         best = restarts.run(self._attempts(starts, climb, progress), lambda theta: theta.sound)
-        self._publish(best, rows.origin, rows.X.dtype)
+        self._publish(best, rows.origin, rows.dtype)
         self.failed_starts_ = restarts.failures
         self._stream = best.statistics.scaled(1 / rows.total_weight), rows.total_weight, columns
         self._warn_if_not_converged(best, self.max_iter, self.tol)
@@ -293,39 +299,48 @@ class EMGaussianMixture(LatentVariableEstimator):
         ----------
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
         """
-        if not hasattr(self, "_stream"):
-            return self.fit(X, sample_weight=sample_weight)
+        for rows in self._read_batches(X, sample_weight, reset=not hasattr(self, "_stream")):
+            if hasattr(self, "_stream"):
+                self._absorb(rows)
+            else:
+                self._fit_rows(rows)
+        return self
+
+    def _absorb(self, rows: RowSource) -> None:
+        """Take one step of stepwise EM towards the statistics of a batch."""
         known, seen, columns = self._stream
-        X, weights = self._validate_fit(X, sample_weight, reset=False)
-        rows = Rows(X, weights, columns.centre, cells_per_row(self.n_components, X.shape[1]))
+        rows = rows.about(columns.centre, cells_per_row(self.n_components, rows.n_features))
         theta = self._theta(rows.origin)
         new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
         size = (1 + seen / rows.total_weight) ** -FORGETTING
         known = known.scaled(1 - size) + new.scaled(size)
         theta = theta.m_step(known, regularization(self.reg_covar, columns.scale))
         bound = theta.e_step(rows)[0]
-        self._publish(Ascent(theta, bound, (bound,), True), rows.origin, X.dtype)
+        self._publish(Ascent(theta, bound, (bound,), True), rows.origin, rows.dtype)
         self._stream = known, seen + rows.total_weight, columns
-        return self
 
-    def _read(self, X, sample_weight) -> tuple[Rows, Columns]:
-        """Validate the arguments and read the table once; return it about its centre."""
-        X, weights = self._validate_fit(X, sample_weight)
-        n_rows = len(X) if weights is None else np.count_nonzero(weights)
-        if n_rows < self.n_components:
+    def _centred(self, rows: RowSource) -> tuple[RowSource, Columns]:
+        """Check what the options ask of the rows; return these about their centre."""
+        if rows.n_present < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
-                f"n_samples = {n_rows}; use fewer components or more data."
+                f"n_samples = {rows.n_present}; use fewer components or more data."
             )
         if self.device is not None and self.solver != "gradient":
             raise ValueError(
                 f"device={self.device!r} is only used by solver='gradient', got "
                 f"solver={self.solver!r}; leave device=None."
             )
-        rows = Rows(X, weights)
+        if not isinstance(rows, Rows) and (self.solver == "gradient" or self.batch_size):
+            raise ValueError(
+                f"solver={self.solver!r} with batch_size={self.batch_size} needs X on this "
+                "machine, got a Dask collection; use solver='em' without batch_size, which "
+                "works on all blocks at once."
+            )
         columns = Columns.of_rows(rows)
-        cells = cells_per_row(self.n_components, X.shape[1])
-        return rows.about(columns.centre, cells), columns
+        return rows.about(
+            columns.centre, cells_per_row(self.n_components, rows.n_features)
+        ), columns
 
     def _attempts(self, starts, climb, progress):
         """Yield one attempt per start, each to be run before the next is asked for."""
@@ -336,7 +351,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             if progress.stopped:
                 return
 
-    def _starts(self, rows: Rows, rule: Regularization):
+    def _starts(self, rows: RowSource, rule: Regularization):
         """Yield what each start begins from: parameters, or a function that makes them."""
         kind, K = self.covariance_type, self.n_components
         given = Given.checked(
@@ -383,7 +398,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             bound, moments = theta.e_step(rows)
             return Ascent(theta, bound, (), False, moments)
 
-    def _theta_step(self, theta: Mixture, rows: Rows, units: np.ndarray, rule: Regularization):
+    def _theta_step(self, theta: Mixture, rows: Any, units: np.ndarray, rule: Regularization):
         """Return the update of theta: EM, generalized EM, incremental EM or gradient ascent."""
         if self.solver == "gradient":
             from skelbo.gaussian.gradient import GradientAscent
@@ -467,6 +482,7 @@ class EMGaussianMixture(LatentVariableEstimator):
     def _reconstruct(self, Z):
         return (Z @ self.means_).astype(Z.dtype)
 
+    @lazy_on_dask
     def predict_proba(self, X):
         """Return p(z = k | x) of each row: the responsibilities, same as `transform`.
 
@@ -483,6 +499,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         X = self._validate(X)
         return self._posterior_mean(X).astype(X.dtype, copy=False)
 
+    @lazy_on_dask
     def predict(self, X):
         """Return the most probable component of each row.
 
@@ -498,6 +515,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         """
         return self.predict_proba(X).argmax(axis=1)
 
+    @lazy_on_dask
     def impute(self, X):
         """Return X with missing cells replaced by their expectation given the observed ones.
 

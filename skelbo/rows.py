@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,6 +36,49 @@ class Block:
     weights: np.ndarray
     index: np.ndarray
     observed: np.ndarray | None = None
+
+
+class RowSource(Protocol):
+    """Where a fit gets its rows from: a table in memory or on disk, or a Dask collection.
+
+    Attributes
+    ----------
+    X : array or Dask collection
+    dtype : dtype
+        float32 or float64.
+    origin : ndarray of shape (n_features,)
+        Subtracted from every row.
+    """
+
+    @property
+    def X(self) -> Any: ...  # noqa: D102
+    @property
+    def dtype(self) -> np.dtype: ...  # noqa: D102
+    @property
+    def origin(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def n_features(self) -> int: ...  # noqa: D102
+
+    @property
+    def n_present(self) -> int:
+        """Number of rows of positive weight."""
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights: the number of rows they stand for."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether no cell is missing."""
+
+    def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> RowSource:
+        """Return the same rows about another origin."""
+
+    def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
+        """Return the sum of ``statistic(block, *parameters)`` over the blocks."""
+
+    def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
+        """Return the sum of ``function(X, weights, *parameters)`` over the tables."""
 
 
 class Rows:
@@ -71,15 +114,32 @@ class Rows:
         """Sum of the weights: the number of rows they stand for."""
         return float(self.n_samples if self.weights is None else self.weights.sum())
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of the table."""
+        return self.X.dtype
+
+    @property
+    def n_present(self) -> int:
+        """Number of rows of positive weight."""
+        return self.n_samples if self.weights is None else int(np.count_nonzero(self.weights))
+
+    @property
+    def complete(self) -> bool:
+        """Whether no cell is missing."""
+        return not any(np.isnan(self.X[part]).any() for part in self._parts(MAX_BLOCK_ROWS))
+
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
         """Return the same rows about another origin."""
         return Rows(self.X, self.weights, origin, cells_per_row)
 
     def split(self, size: int) -> list[Rows]:
         """Return the same rows in batches of `size`."""
-        parts = (slice(i, i + size) for i in range(0, self.n_samples, size))
         weights = (lambda part: None) if self.weights is None else self.weights.__getitem__
-        return [Rows(self.X[p], weights(p), self.origin, self.cells_per_row) for p in parts]
+        return [
+            Rows(self.X[part], weights(part), self.origin, self.cells_per_row)
+            for part in self._parts(size)
+        ]
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order."""
@@ -95,12 +155,19 @@ class Rows:
             result = result + statistic(block, *parameters)
         return result
 
+    def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
+        """Return ``function(X, weights, *parameters)``: the table is one."""
+        return function(self.X, self.weights, *parameters)
+
     def each(self, function: Callable[[Block], np.ndarray], *shape: int) -> np.ndarray:
         """Return ``function(block)``, arrays of (n_rows, *shape), for all rows in their order."""
         result = np.empty((self.n_samples, *shape))
         for block in self.blocks():
             result[block.index] = function(block)
         return result
+
+    def _parts(self, size: int) -> Iterator[slice]:
+        return (slice(i, i + size) for i in range(0, self.n_samples, size))
 
     def _read_all(self) -> Iterator[Block]:
         for start in range(0, self.n_samples, self.block_rows):

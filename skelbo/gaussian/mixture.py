@@ -16,7 +16,7 @@ from skelbo.gaussian.components import Components, View
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
-from skelbo.rows import Block, Rows
+from skelbo.rows import Block, Rows, RowSource
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ class Mixture:
         log_prob = float(block.weights @ posterior.log_prob)
         return Expected(log_prob, posterior.view.moments(posterior.resp * block.weights))
 
-    def e_step(self, rows: Rows) -> tuple[float, Moments]:
+    def e_step(self, rows: RowSource) -> tuple[float, Moments]:
         """Return the bound in nats per row and the expected moments, with q = p(z | x; theta).
 
         With this q the gap of eq. 2 of Ding (2020) is zero: the bound is log p(X; theta).
