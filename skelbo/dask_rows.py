@@ -12,14 +12,14 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cache, reduce
 from numbers import Real
 from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from skelbo.rows import Rows
 
@@ -194,21 +194,24 @@ def tables_of(X: Any, weights: Any, dtype: np.dtype) -> tuple[Any, ...]:
 
 def blocks_of(X: Any) -> list[Any]:
     """Return the blocks of rows of a Dask array, dataframe or series, as delayed values."""
-    if is_array(X):
-        if not hasattr(X, "to_delayed"):
-            raise ValueError(ARRAY_EXPRESSIONS)
-        return list((X if X.ndim == 1 else one_column_chunk(X)).to_delayed().ravel())
-    if hasattr(X, "npartitions") and hasattr(X, "_meta"):
-        return list(X.to_delayed())
-    raise TypeError(
-        f"got a Dask {type(X).__name__}, expected a Dask array or dataframe; convert it with "
-        "dask.array.from_delayed or .to_dataframe()."
-    )
+    if is_array(X) and not hasattr(X, "to_delayed"):
+        raise ValueError(ARRAY_EXPRESSIONS)
+    if is_array(X) and X.ndim > 1:
+        X = one_column_chunk(X)
+    return list(np.ravel(X.to_delayed()))
 
 
 def is_array(X: Any) -> bool:
-    """Tell a Dask array from the other collections."""
-    return hasattr(X, "numblocks")
+    """Tell a Dask array from a dataframe or a series; anything else is an error."""
+    array, frame = sys.modules.get("dask.array"), sys.modules.get("dask.dataframe")
+    if array is not None and isinstance(X, array.Array):
+        return True
+    if frame is None or not isinstance(X, frame.DataFrame | frame.Series):
+        raise TypeError(
+            f"got a Dask {type(X).__name__}, expected a Dask array or dataframe; make one of it "
+            "by dask.array.from_delayed or dask.dataframe.from_delayed."
+        )
+    return False
 
 
 def one_column_chunk(X: Any) -> Any:
@@ -260,9 +263,14 @@ def total(parts: Any) -> Any:
     while len(parts) > 1:
         parts = [merge(parts[i : i + FAN_IN]) for i in range(0, len(parts), FAN_IN)]
     # Blocks already occupy the cores; workers under a nanny have one BLAS thread anyhow.
-    with threadpool_limits(1, "blas"):
+    with _threadpools().limit(limits=1, user_api="blas"):
         (value,) = dask.compute(parts[0], retries=RETRIES)
     return value
+
+
+@cache
+def _threadpools() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _worth_keeping(X: Any) -> bool:
