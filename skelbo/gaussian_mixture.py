@@ -19,6 +19,7 @@ from skelbo.estimator import LatentVariableEstimator, cast, random_stream
 from skelbo.gaussian.components import Components, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.given import Given
+from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import (
@@ -372,17 +373,19 @@ class EMGaussianMixture(LatentVariableEstimator):
         """Run one ascent from a start."""
         structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
         theta = start() if callable(start) else start
-        theta_step = self._theta_step(theta, rows, units, rule)
+        incremental = None
+        if self.batch_size is not None and self.solver == "em":
+            incremental = IncrementalEM(rows, rule, self.batch_size)
         anderson = Anderson(
             lambda theta: theta.to_vector(units),
             lambda vector: Mixture.from_vector(vector, self.n_components, units, structure),
         )
         gradient = self.solver == "gradient"
         try:
-            return ascend(
+            ascent = ascend(
                 theta,
-                lambda theta: theta.e_step(rows),
-                theta_step,
+                incremental.e_step if incremental else lambda theta: theta.e_step(rows),
+                incremental.m_step if incremental else self._theta_step(theta, rows, units, rule),
                 tol=self.tol,
                 max_iter=self.max_iter,
                 accelerator=None if gradient or self.acceleration is None else anderson,
@@ -391,6 +394,7 @@ class EMGaussianMixture(LatentVariableEstimator):
                 continued=warm,
                 on_iteration=progress.iteration,
             )
+            return incremental.finished(ascent) if incremental else ascent
         except AscentError:
             if callable(start):
                 raise
@@ -399,7 +403,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             return Ascent(theta, bound, (), False, moments)
 
     def _theta_step(self, theta: Mixture, rows: Any, units: np.ndarray, rule: Regularization):
-        """Return the update of theta: EM, generalized EM, incremental EM or gradient ascent."""
+        """Return the update of theta: EM, generalized EM or gradient ascent."""
         if self.solver == "gradient":
             from skelbo.gaussian.gradient import GradientAscent
 
@@ -407,8 +411,6 @@ class EMGaussianMixture(LatentVariableEstimator):
             return GradientAscent(theta, rows, units, structure, self.reg_covar, self.device).step
         if self.solver == "gem":
             return lambda moments, theta: theta.gradient_step(moments, rule)
-        if self.batch_size is not None:
-            return lambda moments, theta: theta.sweep(rows, moments, rule, self.batch_size)
         return lambda moments, theta: theta.m_step(moments, rule)
 
     def _publish(self, ascent: Ascent, origin: np.ndarray, dtype: np.dtype) -> None:

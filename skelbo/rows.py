@@ -127,19 +127,17 @@ class Rows:
     @property
     def complete(self) -> bool:
         """Whether no cell is missing."""
-        return not any(np.isnan(self.X[part]).any() for part in self._parts(MAX_BLOCK_ROWS))
+        starts = range(0, self.n_samples, MAX_BLOCK_ROWS)
+        return not any(np.isnan(self.X[i : i + MAX_BLOCK_ROWS]).any() for i in starts)
 
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
         """Return the same rows about another origin."""
         return Rows(self.X, self.weights, origin, cells_per_row)
 
-    def split(self, size: int) -> list[Rows]:
-        """Return the same rows in batches of `size`."""
-        weights = (lambda part: None) if self.weights is None else self.weights.__getitem__
-        return [
-            Rows(self.X[part], weights(part), self.origin, self.cells_per_row)
-            for part in self._parts(size)
-        ]
+    def part(self, start: int, stop: int) -> Rows:
+        """Return some of the rows."""
+        weights = None if self.weights is None else self.weights[start:stop]
+        return Rows(self.X[start:stop], weights, self.origin, self.cells_per_row)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order."""
@@ -165,9 +163,6 @@ class Rows:
         for block in self.blocks():
             result[block.index] = function(block)
         return result
-
-    def _parts(self, size: int) -> Iterator[slice]:
-        return (slice(i, i + size) for i in range(0, self.n_samples, size))
 
     def _read_all(self) -> Iterator[Block]:
         for start in range(0, self.n_samples, self.block_rows):

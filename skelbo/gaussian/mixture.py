@@ -6,8 +6,6 @@ r"""The Gaussian mixture as a model of rows x and hidden labels z.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 
 import numpy as np
 
@@ -16,7 +14,7 @@ from skelbo.gaussian.components import Components, View
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
-from skelbo.rows import Block, Rows, RowSource
+from skelbo.rows import Block, RowSource
 
 
 @dataclass(frozen=True)
@@ -118,21 +116,6 @@ class Mixture:
         expected = rows.total(self.expected)
         return expected.log_prob / rows.total_weight, expected.moments
 
-    def sweep(self, rows: Rows, moments: Moments, rule: Regularization, size: int) -> Mixture:
-        """Go through batches of rows, updating theta after each: incremental EM.
-
-        Each batch's share of `moments` (which stand for all rows under this theta) is exchanged
-        for its moments under the newest theta. The bound F(q, theta) never falls on the way, so
-        log p(X; theta) at the end is no lower than at the start. Neal and Hinton (1998).
-        """
-        batches = rows.split(size)
-        known = [batch.total(self.expected).moments for batch in batches]
-        theta = self.m_step(moments, rule)
-        for number, batch in enumerate(batches):
-            known[number] = batch.total(theta.expected).moments
-            theta = theta.m_step(reduce(add, known), rule)
-        return theta
-
     def m_step(self, moments: Moments, regularization: Regularization) -> Mixture:
         """Maximise the energy, the first term of eq. 3 of Ding (2020), in closed form."""
         components = self.components.updated(moments, regularization)
@@ -159,7 +142,9 @@ class Mixture:
             size /= 2
         return self
 
-    def expected_log_joint(self, moments: Moments, regularization: Regularization) -> float:
+    def expected_log_joint(
+        self, moments: Moments, regularization: Regularization | None = None
+    ) -> float:
         """Return Q(theta), the expected log p(x, z; theta) of rows with these moments, in nats."""
         weighted = np.where(moments.weight > 0, moments.weight, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
