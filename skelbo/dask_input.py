@@ -27,7 +27,6 @@ IN_MEMORY_ONLY = (
     "set_output(transform={container!r}) is for tables in memory, got a Dask collection; use "
     "set_output(transform='default'), which gives a Dask array."
 )
-FLOATS = (np.float64, np.float32)
 
 
 # ------------------------------------------------------------------------------------------- fits
@@ -36,7 +35,8 @@ FLOATS = (np.float64, np.float32)
 def read(estimator: Any, X: Any, sample_weight: Any, *, reset: bool) -> DaskRows:
     """Check the arguments of a fit in one pass, with the messages that arrays give."""
     dtype = check_columns(estimator, X, reset=reset)
-    rows = DaskRows.read(X, sample_weight, dtype)
+    cells = estimator._cells_per_row(X.shape[1])
+    rows = DaskRows.read(X, sample_weight, dtype, cells)
     _check_census(estimator, rows, sample_weight is not None)
     return rows
 
@@ -45,7 +45,7 @@ def check_columns(estimator: Any, X: Any, *, reset: bool) -> np.dtype:
     """Check number, names and types of the columns; return float32 or float64."""
     blank = np.empty((0, *X.shape[1:]), X.dtype) if is_array(X) else X._meta
     return validate_data(
-        estimator, blank, reset=reset, dtype=list(FLOATS), ensure_min_samples=0
+        estimator, blank, reset=reset, dtype=[np.float64, np.float32], ensure_min_samples=0
     ).dtype
 
 

@@ -132,7 +132,9 @@ class DaskRows:
     cells_per_row: int | None = None
 
     @classmethod
-    def read(cls, X: Any, weights: Any, dtype: np.dtype) -> DaskRows:
+    def read(
+        cls, X: Any, weights: Any, dtype: np.dtype, cells_per_row: int | None = None
+    ) -> DaskRows:
         """Look at every block once, and keep the blocks if workers have room for them."""
         import dask
 
@@ -142,7 +144,7 @@ class DaskRows:
         if _worth_keeping(X):
             tables = dask.persist(*tables)
         census = total(map(dask.delayed(Census.of_table), tables))
-        return cls(X, tables, census, dtype, np.zeros(X.shape[1]))
+        return cls(X, tables, census, dtype, np.zeros(X.shape[1]), cells_per_row)
 
     @property
     def n_features(self) -> int:
@@ -166,7 +168,7 @@ class DaskRows:
 
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> DaskRows:
         """Return the same rows about another origin."""
-        return replace(self, origin=origin, cells_per_row=cells_per_row)
+        return replace(self, origin=origin, cells_per_row=cells_per_row or self.cells_per_row)
 
     def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
         """Return the sum of ``statistic(block, *parameters)`` over the blocks of all tables."""

@@ -310,7 +310,7 @@ class EMGaussianMixture(LatentVariableEstimator):
     def _absorb(self, rows: RowSource) -> None:
         """Take one step of stepwise EM towards the statistics of a batch."""
         known, seen, columns = self._stream
-        rows = rows.about(columns.centre, cells_per_row(self.n_components, rows.n_features))
+        rows = rows.about(columns.centre)
         theta = self._theta(rows.origin)
         new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
         size = (1 + seen / rows.total_weight) ** -FORGETTING
@@ -339,9 +339,10 @@ class EMGaussianMixture(LatentVariableEstimator):
                 "works on all blocks at once."
             )
         columns = Columns.of_rows(rows)
-        return rows.about(
-            columns.centre, cells_per_row(self.n_components, rows.n_features)
-        ), columns
+        return rows.about(columns.centre), columns
+
+    def _cells_per_row(self, n_features):
+        return cells_per_row(self.n_components, n_features, STRUCTURES[self.covariance_type])
 
     def _attempts(self, starts, climb, progress):
         """Yield one attempt per start, each to be run before the next is asked for."""
@@ -465,7 +466,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _log_prob(self, X):
         theta, rows = self._view(X)
-        log_prob = rows.each(lambda block: theta.posterior(block).log_prob)
+        log_prob = rows.each(theta.log_prob)
         return log_prob, np.zeros_like(log_prob)
 
     def _elbo_terms(self, X):
@@ -479,7 +480,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _posterior_mean(self, X):
         theta, rows = self._view(X)
-        return rows.each(lambda block: theta.posterior(block).resp.T, len(theta.weights))
+        return rows.each(lambda block: theta.resp(block).T, len(theta.weights))
 
     def _reconstruct(self, Z):
         return (Z @ self.means_).astype(Z.dtype)
@@ -515,60 +516,24 @@ class EMGaussianMixture(LatentVariableEstimator):
         labels : ndarray of int, shape (n_samples,)
             Between 0 and n_components - 1.
         """
-        return self.predict_proba(X).argmax(axis=1)
+        theta, rows = self._view(self._validate(X))
+        return rows.each(theta.labels, dtype=np.intp)
 
-    @lazy_on_dask
-    def impute(self, X):
-        """Return X with missing cells replaced by their expectation given the observed ones.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows with missing cells (NaN).
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            A complete copy; observed cells are unchanged.
-        """
-        X = self._validate(X)
+    def _expected_cells(self, X):
         theta, rows = self._view(X)
 
         def expectation(block: Block) -> np.ndarray:
-            q = theta.posterior(block)
-            if q.view.values.ndim == 2:
-                return q.view.values.T
-            return np.einsum("kn,kpn->np", q.resp, q.view.values)
+            if block.observed is None:
+                return block.values.T
+            values = theta.components.view(block).values
+            return np.einsum("kn,kpn->np", theta.posterior(block).resp, values)
 
-        expected = rows.each(expectation, X.shape[1]) + rows.origin
-        return np.where(np.isnan(X), expected.astype(X.dtype), X)
+        return rows.each(expectation, X.shape[1]) + rows.origin
 
-    def sample(self, n_samples=1, random_state=None):
-        """Draw from the joint p(x, z).
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of draws.
-        random_state : int, RandomState or None, default=None
-            Source of randomness. None goes on with the generator of the fit, so that repeated
-            calls give new draws and a program with a seed gives the same ones each time.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows, grouped by component.
-        labels : ndarray of int, shape (n_samples,)
-            The component of each.
-        """
-        check_is_fitted(self)
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples}, expected an integer of at least 1."
-            )
+    def _draw(self, n_samples, random_state):
         rng = self.random_state_ if random_state is None else random_stream(random_state)
         theta = self._theta(np.zeros(self.means_.shape[1]))
-        counts = rng.multinomial(int(n_samples), theta.weights)
+        counts = rng.multinomial(n_samples, theta.weights)
         labels = np.repeat(np.arange(len(counts)), counts)
         noise = rng.standard_normal((n_samples, self.means_.shape[1]))
         X = theta.components.means[labels]

@@ -7,12 +7,10 @@ from numbers import Integral, Real
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
-from skelbo.dask_input import lazy_on_dask
 from skelbo.elbo import Ascent, ElboTerms, ascend
 from skelbo.estimator import LatentVariableEstimator, cast, random_stream
 from skelbo.gaussian.components import Components
@@ -133,7 +131,7 @@ class GaussianMLE(LatentVariableEstimator):
         progress = Progress(self, rows.X, n_starts=1, max_iter=self.max_iter)
         progress.begin_start(0)
         columns = Columns.of_rows(rows)
-        rows = rows.about(columns.centre, rows.n_features)
+        rows = rows.about(columns.centre)
         self._moments = None
         if columns.complete:
             self._moments = self._total_moments(rows)
@@ -173,7 +171,7 @@ class GaussianMLE(LatentVariableEstimator):
                 "it, too); use fit, which needs several passes over incomplete rows."
             )
         origin = Columns.of_rows(rows).centre if first else self._origin
-        moments = self._total_moments(rows.about(origin, rows.n_features))
+        moments = self._total_moments(rows.about(origin))
         self._moments = moments if first or self._moments is None else self._moments + moments
         columns = self._columns(self._moments, origin)
         self._publish(self._maximum(self._moments, columns), columns, rows.dtype)
@@ -279,46 +277,14 @@ class GaussianMLE(LatentVariableEstimator):
         colored = self._components().covariance.color(Z.astype(np.float64), 0)
         return (self.mean_ + colored).astype(Z.dtype)
 
-    @lazy_on_dask
-    def impute(self, X):
-        """Return X with missing cells replaced by their expectation given the observed ones.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows with missing cells (NaN).
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            A complete copy; observed cells are unchanged.
-        """
-        X = self._validate(X)
+    def _expected_cells(self, X):
         components = self._components()
         expected = self._rows(X).each(
             lambda block: self._expectation(components, block), X.shape[1]
         )
-        return np.where(np.isnan(X), (expected + self.mean_).astype(X.dtype), X)
+        return expected + self.mean_
 
-    def sample(self, n_samples=1, random_state=None):
-        """Draw from the joint p(x, z).
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of draws.
-        random_state : int, RandomState or None, default=None
-            Source of randomness; None draws afresh.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows.
-        Z : ndarray of shape (n_samples, n_features)
-            The white noise they come from.
-        """
-        check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+    def _draw(self, n_samples, random_state):
         Z = random_stream(random_state).standard_normal((n_samples, self.n_features_in_))
         Z = Z.astype(self.mean_.dtype)
         return self._reconstruct(Z), Z

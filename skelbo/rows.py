@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 
-# Float64 cells that a block and its temporaries may take: 2 MiB, the size of a core's cache.
-BLOCK_CELLS = 2**18
+# Float64 cells that a block and its temporaries may take: 8 MiB, some cores' last cache.
+BLOCK_CELLS = 2**20
 MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 8192
 # Tables of up to this many cells (32 MiB) are read once and kept in blocks for all passes; larger
 # ones are read again in each pass, so that memory does not grow with them.
 KEPT_CELLS = 2**22
+# What may be kept besides, of statistics that every pass would compute anew (16 MiB).
+STATISTICS_CELLS = 2**21
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,35 @@ class Block:
         Where the rows stand in the table.
     observed : ndarray of bool, shape (n_features, n_rows), or None
         Which cells are known; None where all are. Unknown cells of `values` are NaN.
+    room : int
+        Cells of each statistic of its own that the block may keep; see `once`.
     """
 
     values: np.ndarray
     weights: np.ndarray
     index: np.ndarray
     observed: np.ndarray | None = None
+    room: int = 0
+    _known: dict[Any, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def move(self, step: np.ndarray) -> None:
+        """Put the origin `step` further on, in place."""
+        np.subtract(self.values, step[:, None], out=self.values)
+        self._known.clear()
+
+    def largest(self) -> np.ndarray:
+        """Return the largest absolute value of a cell."""
+        return np.maximum(self.values.max(), -self.values.min())
+
+    def once(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
+        """Return ``function(self)``, remembered for later passes where there is room."""
+        known = self._known.get(function)
+        if known is not None:
+            return known
+        result = function(self)
+        if result.size <= self.room:
+            self._known[function] = result
+        return result
 
 
 class RowSource(Protocol):
@@ -131,8 +156,13 @@ class Rows:
         return not any(np.isnan(self.X[i : i + MAX_BLOCK_ROWS]).any() for i in starts)
 
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
-        """Return the same rows about another origin."""
-        return Rows(self.X, self.weights, origin, cells_per_row)
+        """Return the same rows about another origin; blocks that were kept move there."""
+        rows = Rows(self.X, self.weights, origin, cells_per_row or self.cells_per_row)
+        if self._kept is not None and rows.block_rows == self.block_rows:
+            rows._kept, self._kept = self._kept, None
+            for block in rows._kept:
+                block.move(origin - self.origin)
+        return rows
 
     def part(self, start: int, stop: int) -> Rows:
         """Return some of the rows."""
@@ -142,7 +172,8 @@ class Rows:
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order."""
         if self._kept is None and self.n_samples * self.n_features <= KEPT_CELLS:
-            self._kept = list(self._read_all())
+            room = STATISTICS_CELLS // self.n_samples
+            self._kept = [replace(b, room=room * len(b.index)) for b in self._read_all()]
         return iter(self._kept) if self._kept is not None else self._read_all()
 
     def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
@@ -157,9 +188,11 @@ class Rows:
         """Return ``function(X, weights, *parameters)``: the table is one."""
         return function(self.X, self.weights, *parameters)
 
-    def each(self, function: Callable[[Block], np.ndarray], *shape: int) -> np.ndarray:
+    def each(
+        self, function: Callable[[Block], np.ndarray], *shape: int, dtype: Any = np.float64
+    ) -> np.ndarray:
         """Return ``function(block)``, arrays of (n_rows, *shape), for all rows in their order."""
-        result = np.empty((self.n_samples, *shape))
+        result = np.empty((self.n_samples, *shape), dtype)
         for block in self.blocks():
             result[block.index] = function(block)
         return result
@@ -169,16 +202,19 @@ class Rows:
             yield from self._read(start, min(start + self.block_rows, self.n_samples))
 
     def _read(self, start: int, stop: int) -> Iterator[Block]:
-        values = np.asarray(self.X[start:stop]).T.astype(np.float64, order="C")
-        values -= self.origin[:, None]
+        columns = np.asarray(self.X[start:stop]).T
+        values = np.subtract(columns, self.origin[:, None], order="C", dtype=np.float64)
         weights = np.ones(values.shape[1]) if self.weights is None else self.weights[start:stop]
         index = np.arange(start, stop)
-        observed = ~np.isnan(values)
-        everything = Block(values, weights, index, observed)
-        present, complete = weights > 0, observed.all(axis=0)
-        if present.all() and complete.all():
+        present = weights > 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            nothing_missing = not np.isnan(values.sum())
+        if nothing_missing and present.all():
             yield Block(values, weights, index)
             return
+        observed = ~np.isnan(values)
+        complete = observed.all(axis=0)
+        everything = Block(values, weights, index, observed)
         yield from _pieces(everything, np.flatnonzero(present & complete), len(index), True)
         # Incomplete rows need (p, p) matrices, one a pattern: keep those to a few blocks' size.
         piece = max(1, 4 * BLOCK_CELLS // self.n_features**2)

@@ -9,6 +9,7 @@ import numpy as np
 from skelbo.gaussian.covariance import STACKED_ROWS
 from skelbo.gaussian.missing import Completion, complete
 from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.natural import MAX_STATISTICS
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
 from skelbo.rows import Block
@@ -68,23 +69,28 @@ class Components:
         scatter = moments.scatter + moments.kind.of_steps(moments.weight, steps)
         return replace(moments, mean=self.means, scatter=scatter)
 
-    def view(self, block: Block) -> View:
-        """Return what the components say of a block: densities, expectations, moments."""
+    def view(self, block: Block, log_weights: np.ndarray | float = 0.0) -> View:
+        """Return what the components say of a block, one by one and to the last digit."""
+        log_weights = np.broadcast_to(log_weights, len(self.means))
         if block.observed is None:
             log_prob = self.covariance.log_prob(block.values, self.means)
-            return View(self, log_prob, block.values)
+            return View(self, log_weights, log_prob, block.values)
         completion = complete(self.covariance, self.means, block)
-        return View(self, completion.log_prob, completion.values, completion)
+        return View(self, log_weights, completion.log_prob, completion.values, completion)
 
     @property
     def cells_per_row(self) -> int:
-        """Size of the temporaries that one row needs in `view`."""
-        return cells_per_row(*self.means.shape)
+        """Size of the temporaries that one row needs in an E-step."""
+        n_components, n_features = self.means.shape
+        return cells_per_row(n_components, n_features, type(self.covariance))
 
 
-def cells_per_row(n_components: int, n_features: int) -> int:
-    """Return the size of the temporaries that one row needs in `Components.view`."""
-    return 2 * n_components + max(2 * n_features, min(n_components * n_features, STACKED_ROWS))
+def cells_per_row(n_components: int, n_features: int, structure: type[Covariance]) -> int:
+    """Return the size of the temporaries that one row needs in an E-step."""
+    n_statistics = structure.scatter.n_statistics(n_features)
+    if n_statistics > MAX_STATISTICS:
+        n_statistics = STACKED_ROWS
+    return 2 * n_components + n_features + n_statistics
 
 
 @dataclass(frozen=True)
@@ -100,16 +106,27 @@ class View:
     """
 
     components: Components
+    log_weights: np.ndarray
     log_prob: np.ndarray
     values: np.ndarray
     completion: Completion | None = None
 
+    def log_joint(self) -> np.ndarray:
+        """Return log p(x, z = k), (K, n), in nats."""
+        return self.log_prob + self.log_weights[:, None]
+
+    def log_base(self) -> float:
+        """Return zero: nothing is left out of `log_joint`."""
+        return 0.0
+
+    def total_log_base(self) -> float:
+        """Return zero: nothing is left out of `log_joint`."""
+        return 0.0
+
     def moments(self, weights: np.ndarray) -> Moments:
         """Return the expected moments of the rows, weighted (n_components, n_rows)."""
-        covariance = self.components.covariance
-        means = self.components.means
-        kind = covariance.scatter
-        moments = Moments.of_block(kind, self.values, weights, covariance.reference(means))
+        kind = self.components.covariance.scatter
+        moments = Moments.of_block(kind, self.values, weights, self.components.means)
         if self.completion is None:
             return moments
         scatter = moments.scatter + self.completion.scatter(kind, weights)

@@ -11,7 +11,7 @@ import numpy as np
 from skelbo.gaussian.dense import Dense
 from skelbo.gaussian.diagonal import Diagonal
 from skelbo.gaussian.moments import Scatter
-from skelbo.gaussian.structure import LOG_2PI, SAFE_DISTANCE, Covariance, squared_distances
+from skelbo.gaussian.structure import LOG_2PI, Covariance, squared_distances
 
 # Rows of stacked factors per matrix product: enough for speed, few enough to stay in cache.
 STACKED_ROWS = 64
@@ -21,10 +21,6 @@ class Full(Dense):
     """Each component has its own covariance matrix."""
 
     scatter = Scatter.FULL
-
-    def reference(self, means):
-        """Return the means: scatters are summed one component at a time anyway."""
-        return means
 
     def log_prob(self, values, means):
         """Whiten, for several components in one matrix product, and sum squares."""
@@ -50,11 +46,6 @@ class Tied(Dense):
 
     scatter = Scatter.POOLED_FULL
     pooled = True
-
-    def reference(self, means):
-        """Return the means where expanded squares would cancel."""
-        white = means @ self.factors[0]
-        return means if np.max(white**2) > SAFE_DISTANCE else None
 
     def log_prob(self, values, means):
         """Whiten once, then take distances from the whitened means."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
-from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.moments import Moments, safe
+from skelbo.gaussian.natural import MAX_STATISTICS, SAFE_TERMS, Natural
 from skelbo.gaussian.regularization import precision_factors
 from skelbo.gaussian.structure import LOG_2PI, Covariance, is_regular
 
@@ -16,7 +17,7 @@ class Dense(Covariance):
 
     @classmethod
     def _estimate(cls, moments: Moments) -> np.ndarray:
-        weight = np.where(moments.weight > 0, moments.weight, 1.0)
+        weight = safe(moments.weight)
         if cls.pooled:
             return (moments.scatter / moments.weight.sum())[None]
         return moments.scatter / weight[:, None, None]
@@ -81,6 +82,27 @@ class Dense(Covariance):
         """Half the log-determinant of each precision."""
         return np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
 
+    def natural(self, means, log_weights):
+        """Return eta_k = (c_k, P_k mu_k, -P_k / 2), products of two columns counted once."""
+        p = means.shape[1]
+        if self.scatter.n_statistics(p) > MAX_STATISTICS:
+            return None
+        precisions = self.factors @ self.factors.swapaxes(1, 2)
+        sizes = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
+        terms = sizes[:, None, :] @ precisions**2 @ sizes[:, :, None]
+        if not np.maximum.reduce(terms, axis=None) < SAFE_TERMS**2:
+            return None
+        eta = np.empty((len(means), self.scatter.n_statistics(p)))
+        linear = (precisions @ means[:, :, None])[:, :, 0]
+        eta[:, 0] = log_weights + self._half_log_det - 0.5 * p * LOG_2PI
+        eta[:, 0] -= 0.5 * np.einsum("kp,kp->k", linear, means)
+        eta[:, 1 : p + 1] = linear
+        if self.pooled:
+            return Natural(self.scatter, eta, self.reach, precisions[0])
+        index, share = upper_triangle(p)
+        np.multiply(precisions.reshape(-1, p * p).take(index, 1), share, out=eta[:, p + 1 :])
+        return Natural(self.scatter, eta, self.reach)
+
     def expected_log_prob(self, moments, regularization=None):
         """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""
         target = self._estimate(moments)
@@ -112,3 +134,10 @@ class Dense(Covariance):
     def whiten(self, steps, k):
         """Return steps U."""
         return steps @ self.factors[0 if self.pooled else k]
+
+
+@cache
+def upper_triangle(p: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return where a matrix (flat) holds its upper triangle, and its shares in -x' P x / 2."""
+    rows, columns = np.triu_indices(p)
+    return rows * p + columns, np.where(rows == columns, -0.5, -1.0)

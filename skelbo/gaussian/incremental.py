@@ -1,4 +1,4 @@
-"""Incremental EM with a memory: every batch of rows updates theta, none is looked at twice a sweep."""
+"""Incremental EM with a memory: each batch updates theta, and a sweep reads it once."""
 
 from __future__ import annotations
 

@@ -65,21 +65,25 @@ class Drawn:
     @classmethod
     def of_table(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
         """Draw from a table, which may be a memory map of any size."""
-        keys, found = np.empty(0, np.uint64), np.empty(0)
+        keys: np.ndarray = np.empty(0, np.uint64)
+        found: np.ndarray = np.empty(0)
         where: np.ndarray = np.empty(0, np.intp)
         n_present = 0
         for start in range(0, len(X), SAMPLE_ROWS):
-            here = np.arange(start, min(start + SAMPLE_ROWS, len(X)))
-            part = slice(start, start + SAMPLE_ROWS)
+            part = slice(start, min(start + SAMPLE_ROWS, len(X)))
+            here = np.arange(part.start, part.stop)
             new = np.ones(len(here)) if weights is None else weights[part]
-            present = new > 0
+            hashed, present = content_hash(X[part]), new > 0
             n_present += int(present.sum())
-            keys = np.concatenate([keys, content_hash(X[part])[present]])
+            if len(keys) == size:
+                present &= hashed <= keys[-1]
+            keys = np.concatenate([keys, hashed[present]])
             found = np.concatenate([found, new[present]])
             where = np.concatenate([where, here[present]])
             keys, found, first = _smallest(keys, found, size)
             where = where[first]
-        return cls(keys, np.asarray(X[where]), found, n_present, size)
+        order = np.argsort(where)  # a memory map is read in its order
+        return cls(keys[order], np.asarray(X[where[order]]), found[order], n_present, size)
 
     def __add__(self, other: Drawn) -> Drawn:
         keys, weights, first = _smallest(
@@ -87,16 +91,17 @@ class Drawn:
             np.concatenate([self.weights, other.weights]),
             self.size,
         )
-        values = np.concatenate([self.values, other.values])[first]
-        return Drawn(keys, values, weights, self.n_present + other.n_present, self.size)
+        order = np.argsort(first)
+        values = np.concatenate([self.values, other.values])[first[order]]
+        n_present = self.n_present + other.n_present
+        return Drawn(keys[order], values, weights[order], n_present, self.size)
 
 
 def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
-    """Merge equal keys, keep the smallest, in their order; return also where they stood."""
+    """Merge equal keys and keep the smallest; return also where they stood."""
     keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
     weights = np.bincount(copies, weights)
-    order = np.argsort(first[:size])
-    return keys[order], weights[order], first[order]
+    return keys[:size], weights[:size], first[:size]
 
 
 def sample_rows(rows: RowSource, n_components: int) -> Sample:
@@ -112,25 +117,36 @@ def sample_rows(rows: RowSource, n_components: int) -> Sample:
     values = np.nan_to_num(drawn.values - rows.origin, nan=0.0)
     weights = drawn.weights
     if len(values) < drawn.n_present or np.any(weights != 1):
-        order = np.lexsort(drawn.values.T)
+        order = _lexicographic(values)
         values, weights = values[order], weights[order]
     return Sample(values, weights)
 
 
+def _lexicographic(values: np.ndarray) -> np.ndarray:
+    """Return the order of rows by the last column, ties by the one before it, and so on."""
+    last = values[:, -1]
+    order = np.argsort(last)
+    tied = np.any(np.diff(last[order]) == 0)
+    return np.lexsort(values.T) if tied else order
+
+
 def content_hash(X: np.ndarray) -> np.ndarray:
-    """Return a 64-bit hash of the content of each row (the finalizer of SplitMix64, chained)."""
-    values = np.asarray(X, dtype=np.float64) + 0.0  # -0.0 becomes 0.0
+    """Return a 64-bit hash of the content of each row.
+
+    The words of a row, their halves mixed (as those of small integers end in zeros), are summed,
+    times powers of an odd number, modulo 2^64; the sum is mixed by the finalizer of SplitMix64.
+    """
+    values = np.add(X, 0.0, dtype=np.float64, order="C")  # -0.0 becomes 0.0
     values[np.isnan(values)] = np.nan
-    bits = np.ascontiguousarray(values.T).view(np.uint64)
-    key = np.zeros(values.shape[0], dtype=np.uint64)
-    for column in bits:
-        key = key * np.uint64(0x9E3779B97F4A7C15) + column
-        key ^= key >> np.uint64(30)
-        key *= np.uint64(0xBF58476D1CE4E5B9)
-        key ^= key >> np.uint64(27)
-        key *= np.uint64(0x94D049BB133111EB)
-        key ^= key >> np.uint64(31)
-    return key
+    bits = values.view(np.uint64)
+    bits ^= bits >> np.uint64(32)
+    powers = np.cumprod(np.full(bits.shape[1], 0x9E3779B97F4A7C15, dtype=np.uint64))
+    key = np.einsum("np,p->n", bits, powers)
+    key ^= key >> np.uint64(30)
+    key *= np.uint64(0xBF58476D1CE4E5B9)
+    key ^= key >> np.uint64(27)
+    key *= np.uint64(0x94D049BB133111EB)
+    return key ^ (key >> np.uint64(31))
 
 
 def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np.ndarray:

@@ -13,12 +13,10 @@ from typing import ClassVar
 import numpy as np
 
 from skelbo.gaussian.moments import Moments, Scatter
+from skelbo.gaussian.natural import Natural
 from skelbo.gaussian.regularization import FLOOR, Regularization
 
 LOG_2PI = float(np.log(2 * np.pi))
-# Squared whitened distance of a mean from the origin up to which expanded squares, x'x - 2 x'm +
-# m'm, keep twelve digits; beyond it differences are squared one component at a time.
-SAFE_DISTANCE = 1e4
 
 
 @dataclass(frozen=True)
@@ -68,9 +66,14 @@ class Covariance(ABC):
     def log_prob(self, values: np.ndarray, means: np.ndarray) -> np.ndarray:
         """Return log N(x; mu_k, Sigma_k) in nats, (K, n), of complete rows ``values`` (p, n)."""
 
-    @abstractmethod
-    def reference(self, means: np.ndarray) -> np.ndarray | None:
-        """Return the points about which moments must be summed, None if the origin will do."""
+    @property
+    def reach(self) -> float:
+        """Largest cell whose square can be whitened without overflow."""
+        return 1e150 / max(1.0, float(np.maximum.reduce(self.factors, axis=None)))
+
+    def natural(self, means: np.ndarray, log_weights: np.ndarray) -> Natural | None:
+        """Return the natural parameters, None where digits would cancel or nothing is gained."""
+        return None
 
     @abstractmethod
     def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Covariance:
@@ -144,12 +147,6 @@ def is_regular(shares: np.ndarray) -> bool:
 
 
 def squared_distances(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Return |x_i - c_k|^2, (K, n), for centres (K, p) and values (p, n)."""
-    squares = (centres**2).sum(axis=1)
-    if np.max(squares) > SAFE_DISTANCE:
-        return np.array([((values - c[:, None]) ** 2).sum(axis=0) for c in centres])
-    distances = centres @ values
-    distances *= -2
-    distances += squares[:, None]
-    distances += np.einsum("pn,pn->n", values, values)
-    return np.maximum(distances, 0.0, out=distances)
+    """Return |x_i - c_k|^2, (K, n), for centres (K, p) and values (p, n), to the last digit."""
+    steps = (values - centre[:, None] for centre in centres)
+    return np.array([np.einsum("pn,pn->n", step, step) for step in steps])

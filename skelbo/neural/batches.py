@@ -126,8 +126,8 @@ class TableRows:
         """Return training rows that stand for all: here all."""
         return self.train
 
-    def shuffled(self) -> Iterator[Batch]:
+    def shuffled(self, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Yield the training rows once, in random order."""
-        order = torch.randperm(len(self), device=self.train.targets.device)
+        order = torch.randperm(len(self), device=self.like.device, generator=generator)
         for index in order.tensor_split(self.n_batches):
             yield self.train.take(index)
