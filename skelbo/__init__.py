@@ -17,7 +17,7 @@ _MODULES = {
     "GaussianMLE": "skelbo.gaussian_mle",
     "ImportanceWarning": "skelbo.neural.importance",
     "MCEM": "skelbo.mcem",
-    "NoiseFloorWarning": "skelbo.vae",
+    "NoiseFloorWarning": "skelbo.neural.results",
     "SingularCovarianceWarning": "skelbo.gaussian.regularization",
     "VAEEstimator": "skelbo.vae",
     "VariationalEM": "skelbo.variational_em",
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from skelbo.gaussian_mle import GaussianMLE
     from skelbo.mcem import MCEM
     from skelbo.neural.importance import ImportanceWarning
-    from skelbo.vae import NoiseFloorWarning, VAEEstimator
+    from skelbo.neural.results import NoiseFloorWarning
+    from skelbo.vae import VAEEstimator
     from skelbo.variational_em import VariationalEM
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import warnings
 from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -15,10 +17,13 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from skelbo.dask_input import batches, check_columns, lazy_on_dask, mean_log_prob, read
+from skelbo.dask_rows import is_dask
 from skelbo.elbo import Ascent, ElboTerms
+from skelbo.rows import Rows, RowSource
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase "
@@ -41,8 +46,9 @@ class LatentVariableEstimator(
     """A model p(x, z; theta) behind scikit-learn's interface.
 
     A subclass supplies ``fit`` and the hooks ``_log_prob``, ``_elbo_terms``, ``_posterior_mean``,
-    ``_reconstruct`` and ``n_parameters_``; everything that users call is here, once. Scores are
-    in nats, in the units of the X that was passed, every constant included.
+    ``_reconstruct``, ``_expected_cells``, ``_draw`` and ``n_parameters_``; everything that users
+    call is here, once. Scores are in nats, in the units of the X that was passed, every constant
+    included. Hooks may answer in float64: what users get is in the dtype of X.
     """
 
     _min_samples = 2
@@ -70,6 +76,14 @@ class LatentVariableEstimator(
     @abstractmethod
     def _reconstruct(self, Z: np.ndarray) -> np.ndarray:
         """Return E[x | z] for validated latents."""
+
+    @abstractmethod
+    def _expected_cells(self, X: np.ndarray) -> np.ndarray:
+        """Return E[x | observed cells] of every cell of validated rows, all of them incomplete."""
+
+    @abstractmethod
+    def _draw(self, n_samples: int, random_state: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Draw `n_samples` pairs (x, z) from the joint."""
 
     @property
     @abstractmethod
@@ -104,6 +118,31 @@ class LatentVariableEstimator(
         )
         return X, self._validate_weights(X, sample_weight)
 
+    def _read_rows(self, X: Any, sample_weight: Any, *, reset: bool = True) -> RowSource:
+        """Check the arguments of a fit that needs no more of the rows than their statistics."""
+        if is_dask(X):
+            return read(self, X, sample_weight, reset=reset)
+        return self._rows_of(*self._validate_fit(X, sample_weight, reset=reset))
+
+    def _rows_of(self, X: np.ndarray, weights: np.ndarray | None) -> Rows:
+        """Return validated rows in blocks that fit the estimator."""
+        return Rows(X, weights, cells_per_row=self._cells_per_row(X.shape[1]))
+
+    def _cells_per_row(self, n_features: int) -> int | None:
+        """Return the size of the temporaries that a row needs in a fit."""
+        return None
+
+    def _read_batches(self, X: Any, sample_weight: Any, *, reset: bool) -> Iterator[Rows]:
+        """Check the arguments of `partial_fit`; yield the blocks of a Dask collection in turn."""
+        if not is_dask(X):
+            yield self._rows_of(*self._validate_fit(X, sample_weight, reset=reset))
+            return
+        dtype = check_columns(self, X, reset=reset)
+        min_rows = max(self._min_samples, getattr(self, "n_components", 1))
+        for part, weights in batches(X, sample_weight, dtype, min_rows):
+            check_array(part, ensure_all_finite="allow-nan", estimator=self, input_name="X")
+            yield self._rows_of(part, self._validate_weights(part, weights))
+
     def _validate_weights(self, X: Any, sample_weight: Any) -> np.ndarray | None:
         """Check the weights of the rows of X; weights of one throughout count as none."""
         if sample_weight is None:
@@ -119,6 +158,7 @@ class LatentVariableEstimator(
 
     # ---------------------------------------------------------------- scores
 
+    @lazy_on_dask
     def score_samples(self, X, return_std=False):
         """Return log p(x) of each row: nats, in the units of X, all constants included.
 
@@ -157,12 +197,15 @@ class LatentVariableEstimator(
         score : float
             Mean log-density.
         """
+        if is_dask(X):
+            return mean_log_prob(self, X, sample_weight)[0]
         log_prob = self.score_samples(X)
         if sample_weight is None:
             return float(np.mean(log_prob))
         weights = _check_sample_weight(sample_weight, log_prob, dtype=np.float64)
         return float(np.average(log_prob.astype(np.float64), weights=weights))
 
+    @lazy_on_dask
     def elbo_terms(self, X):
         """Return reconstruction, KL, energy and entropy of each row, in nats.
 
@@ -196,6 +239,7 @@ class LatentVariableEstimator(
         """
         return self.elbo_terms(X).elbo
 
+    @lazy_on_dask
     def gap(self, X):
         """Return KL(q || p(z | x)) of each row: ``score_samples(X) - elbo(X)``, in nats.
 
@@ -248,12 +292,16 @@ class LatentVariableEstimator(
         return deviance + float(np.log(n_samples)) * self.n_parameters_
 
     def _deviance(self, X, sample_weight) -> tuple[float, float]:
+        if is_dask(X):
+            mean, total = mean_log_prob(self, X, sample_weight)
+            return -2 * mean * total, total
         mean = self.score(X, sample_weight=sample_weight)
         rows = self._validate(X).shape[0] if sample_weight is None else np.sum(sample_weight)
         return -2 * mean * float(rows), float(rows)
 
     # --------------------------------------------------------------- latents
 
+    @lazy_on_dask
     def transform(self, X):
         """Return the mean of q(z | x) of each row.
 
@@ -292,6 +340,54 @@ class LatentVariableEstimator(
                 "pass latents as transform(X) returns them."
             )
         return self._reconstruct(Z)
+
+    @lazy_on_dask
+    def impute(self, X):
+        """Return X with missing cells replaced by their expectation given the observed ones.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows with missing cells (NaN).
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            A complete copy; observed cells are unchanged.
+        """
+        X = np.array(self._validate(X))
+        missing = np.isnan(X)
+        incomplete = np.flatnonzero(missing.any(axis=1))
+        if incomplete.size:
+            expected = self._expected_cells(X[incomplete])
+            X[missing] = expected[missing[incomplete]]
+        return X
+
+    def sample(self, n_samples=1, random_state=None):
+        """Draw from the joint p(x, z).
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Number of draws.
+        random_state : int, RandomState or None, default=None
+            Source of randomness; None draws afresh. (A mixture goes on with the generator of its
+            fit instead, so that repeated calls give new draws and a program with a seed gives the
+            same ones each time.)
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows; those of a mixture are grouped by component.
+        Z : ndarray of shape (n_samples, n_latents)
+            The latents they come from; for a mixture the components, int of shape (n_samples,).
+        """
+        check_is_fitted(self)
+        if not isinstance(n_samples, Integral) or n_samples < 1:
+            raise ValueError(
+                f"Invalid value for 'n_samples': {n_samples}, expected an integer of at least 1."
+            )
+        return self._draw(int(n_samples), random_state)
 
     def fit_transform(self, X, y=None, sample_weight=None):
         """Fit to X and return ``transform(X)``.

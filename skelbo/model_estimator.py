@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import _fit_context
-from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
@@ -162,54 +161,22 @@ class ModelEstimator(LatentVariableEstimator):
         return self.model_.n_latents
 
     def _log_prob(self, X):
-        log_prob, std = self._fitted().log_prob(X)
-        return log_prob.astype(X.dtype), std.astype(X.dtype)
+        return self._fitted().log_prob(X)
 
     def _elbo_terms(self, X):
         return self._fitted().elbo_terms(X)
 
     def _posterior_mean(self, X):
-        return self._fitted().mean(X).astype(X.dtype)
+        return self._fitted().mean(X)
 
     def _reconstruct(self, Z):
         fitted = self._fitted()
         return fitted.model.mean(Z.astype(np.float64), fitted.theta).astype(Z.dtype)
 
-    def impute(self, X):
-        """Return X with missing cells replaced by their expectation given the observed ones.
+    def _expected_cells(self, X):
+        return self._fitted().impute(X)
 
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows with missing cells (NaN).
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            A complete copy; observed cells are unchanged.
-        """
-        X = self._validate(X)
-        return np.where(np.isnan(X), self._fitted().impute(X).astype(X.dtype), X)
-
-    def sample(self, n_samples=1, random_state=None):
-        """Draw from the joint p(x, z).
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of draws.
-        random_state : int, RandomState or None, default=None
-            Source of randomness; None draws afresh.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows.
-        Z : ndarray of shape (n_samples, n_latents)
-            The latents they come from.
-        """
-        check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+    def _draw(self, n_samples, random_state):
         fitted = self._fitted()
         X, Z = fitted.model.sample(n_samples, fitted.theta, random_stream(random_state))
         dtype = np.result_type(*self.params_.values())

@@ -2,78 +2,51 @@
 
 from __future__ import annotations
 
-import copy
-import warnings
-from contextlib import contextmanager
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import _fit_context
-from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
-from skorch.callbacks import LRScheduler
 from torch.utils.data import Dataset
 
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.neural import persistence
+from skelbo.neural.assembly import (
+    check_lasting,
+    chosen_device,
+    is_linear,
+    lasting_parameters,
+    make_net,
+    seeded,
+)
 from skelbo.neural.batches import TableRows, as_batch
 from skelbo.neural.columns import KINDS, Columns
 from skelbo.neural.datasets import DatasetTable
+from skelbo.neural.held_out import JUDGED_ROWS, number_held_out, training_rows
 from skelbo.neural.importance import Sampler
-from skelbo.neural.likelihoods import NOISE_FLOOR
-from skelbo.neural.networks import ACTIVATIONS, AutoEncoder
-from skelbo.neural.objective import Objective
+from skelbo.neural.networks import ACTIVATIONS
+from skelbo.neural.processes import Processes
 from skelbo.neural.refinement import Refinement, refine
-from skelbo.neural.stopping import Levelling, Plateau, Report
+from skelbo.neural.results import (
+    active_units,
+    check_finite,
+    noise_variance,
+    warn_of_end,
+    warn_of_floor,
+)
+from skelbo.neural.schedule import stopping_rule, warmup_epochs
+from skelbo.neural.stopping import Report
 from skelbo.neural.streaming import StreamedRows
-from skelbo.neural.training import VAENet, optimizer_options
+from skelbo.neural.training import VAENet
 from skelbo.progress import Progress
 
-# `early_stopping="auto"` holds rows out where at least this many are left to judge by.
-MIN_HELD_OUT = 20
-# `kl_warmup="auto"`: this many steps, within a third of the epochs and a hundred of them.
-WARMUP_STEPS, MAX_WARMUP = 3000, 100
-# Ten epochs of a small table are few steps: at least this many must pass without a rise.
-PATIENCE_STEPS = 300
 # Rows times draws behind `lower_bound_`: the bound of a large table needs few draws of each row.
 BOUND_DRAWS = 100_000
-# A pass of `partial_fit`, or a fit to a memory map, is judged by this many of its rows.
-JUDGED_ROWS = 10_000
 # A memory map larger than this is read while the networks learn, never whole.
 STREAMED_BYTES = 2**28
-# A latent is active if the mean of q varies this much over rows (Burda et al. 2015).
-ACTIVE_VARIANCE = 0.01
-
-# What is written to a file as it is.
-FACTS = (
-    "lower_bound_",
-    "lower_bounds_",
-    "validation_lower_bounds_",
-    "n_iter_",
-    "converged_",
-    "n_skipped_steps_",
-    "n_features_in_",
-    "_seed",
-)
-
-AT_FLOOR = (
-    "{n} of {p} Gaussian columns (the first is column {first}) are constant, or their noise "
-    "reached its floor, {floor:g} of the column's standard deviation: the likelihood of such a "
-    "column has no upper bound. It may be discrete or a copy of another; drop it, or name its "
-    "likelihood."
-)
-STILL_RISING = (
-    "the bound was still rising after max_iter={max_iter} epochs; increase max_iter or lr."
-)
-INTERRUPTED = "the fit was interrupted after {n} epochs; the best weights so far are kept."
-
-
-class NoiseFloorWarning(UserWarning):
-    """The noise variance of a Gaussian column reached its floor."""
 
 
 class VAEEstimator(LatentVariableEstimator):
@@ -343,25 +316,27 @@ class VAEEstimator(LatentVariableEstimator):
         # Judged, where there is no room for all rows, by some of them.
         large = isinstance(X, np.memmap) and X.nbytes > STREAMED_BYTES
         streamed = large or isinstance(X, Dataset)
-        X, weights = self._read(X, sample_weight, keep_all=streamed)
-        step = -(-len(X) // JUDGED_ROWS) if streamed else 1
-        judged = X[::step], None if weights is None else weights[::step]
         warm = self.warm_start and hasattr(self, "net_")
-        if warm:
-            self._check_same_shape(X)
-        rng = random_stream(self.random_state)
+        X, weights = self._read(X, sample_weight, reset=not warm, keep_all=streamed)
+        some, their_weights = _some_of(X, weights) if streamed else (X, weights)
+        rng = self._stream_of_draws()
         columns = self._columns if warm else Columns.read(X, weights, self.likelihood)
         columns.check(X)
         progress = Progress(self, X, n_starts=1, max_iter=self.max_iter)
+        progress.verbose = self.verbose if self._leads else 0
         progress.begin_start(0)
-        with _seeded(rng, self._device()):
-            net = self._make_net(columns, X.dtype, self.net_ if warm else None)
+        with seeded(rng, self._device):
+            net = make_net(self, columns, X.dtype, self.net_ if warm else None)
             rows = self._rows(X, weights, columns, net, rng, streamed)
-            net.kl_warmup = 0 if warm and self.kl_warmup == "auto" else self._warmup(rows)
-            self._train(net, rows, columns, *judged, progress)
+            warmup = 0 if warm and self.kl_warmup == "auto" else self.kl_warmup
+            net.kl_warmup = warmup_epochs(warmup, rows.n_batches, self.max_iter)
+            offset = float(np.average(columns.log_jacobian(some), weights=their_weights))
+            self._train(net, rows, offset, progress)
         progress.end_start()
-        self._publish(net, columns, *judged, int(rng.randint(2**31 - 1)))
-        self._warn()
+        self._publish(net, columns, some, their_weights, int(rng.randint(2**31 - 1)))
+        self.lower_bounds_[-1] = self.lower_bound_
+        if self._leads:
+            self._warn()
         progress.end()
         return self
 
@@ -389,22 +364,25 @@ class VAEEstimator(LatentVariableEstimator):
         first = not hasattr(self, "net_")
         X, weights = self._read(X, sample_weight, reset=first)
         if not hasattr(self, "_stream"):
-            self._stream = random_stream(self.random_state)
+            self._stream = self._stream_of_draws()
         columns = Columns.read(X, weights, self.likelihood) if first else self._columns
         columns.check(X)
         bounds = [] if first else self.lower_bounds_
-        with _seeded(self._stream, self._device()):
+        with seeded(self._stream, self._device):
             if first:
-                net = self._make_net(columns, X.dtype, None)
+                net = make_net(self, columns, X.dtype, None)
                 seed = int(self._stream.randint(2**31 - 1))
             else:
                 net, seed = self.net_, self._seed
             net.set_params(lr=self.lr)
             net.kl_warmup = 0 if self.kl_warmup == "auto" else self.kl_warmup
             train = as_batch(X, columns, net.module_.likelihood.offset, weights)
+            passes = net.n_epochs_
             net.partial_fit(TableRows(train, None, self.batch_size), epochs=1)
-        some = slice(None, None, -(-len(X) // JUDGED_ROWS))
-        self._publish(net, columns, X[some], None if weights is None else weights[some], seed)
+            if net.n_epochs_ == passes:  # skorch ends a training by Ctrl-C without a word
+                raise KeyboardInterrupt
+        some, their_weights = _some_of(X, weights)
+        self._publish(net, columns, some, their_weights, seed)
         self.lower_bounds_ = [*bounds, self.lower_bound_]
         self.n_iter_ = len(self.lower_bounds_)
         if first:
@@ -418,6 +396,8 @@ class VAEEstimator(LatentVariableEstimator):
                 "gradient='score_function' got objective='iwae', expected 'elbo': its score "
                 "function has too much variance to be of use; use gradient='dreg'."
             )
+        if not reset:
+            check_lasting(self, self._made_for)
         if isinstance(X, Dataset):
             X = DatasetTable(X)
             self._validate_fit(X[: self._min_samples], None, reset=reset)
@@ -431,102 +411,35 @@ class VAEEstimator(LatentVariableEstimator):
             return X, None  # only ratios matter to a mean
         return X, weights
 
-    def _check_same_shape(self, X) -> None:
-        """Refuse to go on from a fit of another shape."""
-        before = self._columns.n_features, self.net_.module_.n_latents
-        if (X.shape[1], self.n_components) != before:
-            raise ValueError(
-                f"warm_start=True got {X.shape[1]} columns and n_components={self.n_components}, "
-                f"expected the {before[0]} and {before[1]} of the last fit; use warm_start=False."
-            )
-
+    @property
     def _device(self) -> str:
-        if self.device != "auto":
-            return self.device
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return chosen_device(self.device)
 
     @property
-    def _sizes(self) -> tuple[int, ...]:
-        sizes = self.hidden_layer_sizes
-        return (int(sizes),) if isinstance(sizes, Integral) else tuple(int(n) for n in sizes)
+    def _leads(self) -> bool:
+        """Whether this process is the one that speaks, of those that train together."""
+        return Processes().rank == 0
 
-    def _make_net(self, columns: Columns, dtype: np.dtype, before: VAENet | None) -> VAENet:
-        """Make an initialised net, with fresh weights or those of a net before it."""
-        if before is None:
-            model = AutoEncoder(
-                columns,
-                self.n_components,
-                self.noise,
-                self.encoder,
-                self.decoder,
-                self._sizes,
-                self.activation,
-            )
-            model.to(torch.float32 if dtype == np.float32 else torch.float64)
-            model.check_shapes()
-        else:
-            model = before.module_
-        optimizer, options = optimizer_options(self.optimizer)
-        params: dict[str, Any] = {
-            "optimizer": optimizer,
-            "lr": self.lr,
-            "max_epochs": self.max_iter,
-            "batch_size": self.batch_size,
-            "device": self._device(),
-            "callbacks": [_copied(c) for c in self.callbacks or ()],
-            "callbacks__print_log": None,
-            "train_split": None,
-            "verbose": 0,
-            **{f"optimizer__{name}": value for name, value in options.items()},
-            **(self.net_params or {}),
-        }
-        objective = Objective(self.objective, self.gradient, self.n_samples)
-        net = VAENet(model, objective=objective, beta=self.beta, **params).initialize()
-        if before is not None and type(before.optimizer_) is type(net.optimizer_):
-            state = {
-                **net.optimizer_.state_dict(),
-                "state": before.optimizer_.state_dict()["state"],
-            }
-            net.optimizer_.load_state_dict(state)
-        return net
+    def _stream_of_draws(self) -> np.random.RandomState:
+        """Return the source of randomness, the same in all processes that train together."""
+        rng = random_stream(self.random_state)
+        if self.random_state is None:
+            rng = random_stream(Processes(self._device).agreed(rng.randint(2**31 - 1)))
+        return rng
 
-    def _rows(
-        self, X, weights, columns: Columns, net: VAENet, rng, streamed: bool
-    ) -> TableRows | StreamedRows:
-        """Bring the rows to the device, some of them held out."""
-        n_held_out = int(len(X) * self.validation_fraction)
-        stop = self.early_stopping
-        if stop == "auto":
-            linear = self.encoder is None and self.decoder is None and self._sizes == ()
-            stop = n_held_out >= MIN_HELD_OUT and not linear
+    def _rows(self, X, weights, columns, net, rng, streamed) -> TableRows | StreamedRows:
+        """Return what an epoch goes through."""
+        n_held_out = number_held_out(
+            len(X), self.early_stopping, self.validation_fraction, is_linear(self)
+        )
         like = net.module_.likelihood.offset
-        if streamed:
-            n_held_out = min(n_held_out, JUDGED_ROWS) if stop else 0
-            held_out = np.sort(rng.permutation(len(X))[:n_held_out])
-            return StreamedRows(X, weights, columns, like, held_out, self.batch_size)
-        if not stop:
-            return TableRows(as_batch(X, columns, like, weights), None, self.batch_size)
-        if n_held_out < 1 or n_held_out == len(X):
-            raise ValueError(
-                f"early_stopping={self.early_stopping} with validation_fraction="
-                f"{self.validation_fraction} would hold out {n_held_out} of {len(X)} rows, "
-                "expected at least one on either side; use early_stopping=False or more rows."
-            )
-        order = rng.permutation(len(X))
-        parts = [
-            as_batch(X[i], columns, like, None if weights is None else weights[i])
-            for i in (np.sort(order[n_held_out:]), order[:n_held_out])
-        ]
-        return TableRows(parts[0], parts[1], self.batch_size)
+        return training_rows(X, weights, columns, like, n_held_out, self.batch_size, rng, streamed)
 
-    def _train(
-        self, net: VAENet, rows: TableRows | StreamedRows, columns, X, weights, progress
-    ) -> None:
+    def _train(self, net: VAENet, rows, offset: float, progress: Progress) -> None:
         """Run the epochs, with the callbacks that are the estimator's own."""
-        own = [self._rule(net, rows)]
-        offset = float(np.average(columns.log_jacobian(X), weights=weights))
+        rule = stopping_rule(net, rows, self.early_stopping, self.n_iter_no_change)
         # Last in line: one that ends the training must not keep the others from their epoch.
-        own.append(Report(progress, offset))
+        own = [rule, Report(progress, offset)]
         theirs = net.callbacks_
         net.callbacks_ = theirs + [(type(c).__name__, c.initialize()) for c in own]
         net.partial_fit(rows)
@@ -535,9 +448,9 @@ class VAEEstimator(LatentVariableEstimator):
         done = [row for row in net.history if "train_loss" in row]
         if not done:
             raise KeyboardInterrupt
-        self.lower_bounds_ = [offset - row["train_loss"] for row in done]
+        self.lower_bounds_ = [offset - float(row["train_loss"]) for row in done]
         self.validation_lower_bounds_ = [
-            offset - row["valid_loss"] for row in done if "valid_loss" in row
+            offset - float(row["valid_loss"]) for row in done if "valid_loss" in row
         ]
         self.n_iter_ = len(done)
         # Without a rule the end of the epochs is the end.
@@ -545,65 +458,26 @@ class VAEEstimator(LatentVariableEstimator):
         self.converged_ = net.stopped_ or finished
         self._interrupted = not self.converged_ and len(done) < net.max_epochs
 
-    def _rule(self, net: VAENet, rows: TableRows | StreamedRows) -> Plateau | Levelling:
-        """Return what ends the training and lowers the learning rate."""
-        patience = max(self.n_iter_no_change, -(-PATIENCE_STEPS // rows.n_batches))
-        steers = not any(isinstance(c, LRScheduler) for _, c in net.callbacks_)
-        if rows.held_out is not None:
-            return Plateau(patience, net.kl_warmup, steers)
-        window = patience if self.early_stopping == "auto" else None
-        return Levelling(window, net.max_epochs, net.kl_warmup, steers)
-
-    def _warmup(self, rows: TableRows | StreamedRows) -> int:
-        if self.kl_warmup != "auto":
-            return int(self.kl_warmup)
-        epochs = -(-WARMUP_STEPS // rows.n_batches)
-        return min(epochs, MAX_WARMUP, self.max_iter // 3)
-
     def _publish(self, net: VAENet, columns: Columns, X, weights, seed: int) -> None:
         net.module_.eval()
-        self.net_, self._columns, self._seed = net, columns, seed
-        self.likelihood_ = columns.kinds.astype(object)
-        self.noise_variance_ = self._noise_variance()
-        self.n_skipped_steps_ = net.n_skipped_steps_
-        mean = self._sampler().posterior(X)[0]
-        spread = np.average((mean - np.average(mean, 0, weights)) ** 2, 0, weights)
-        self.active_units_ = spread > ACTIVE_VARIANCE
         draws = self.n_samples
         if self.objective == "elbo":
             draws = int(np.clip(BOUND_DRAWS // len(X), 1, self.n_importance_samples))
-        bound = self._sampler(draws).bound(X, self.objective)
+        sampler = Sampler(net.module_, columns, draws, seed)
+        mean, bound = sampler.posterior(X)[0], sampler.bound(X, self.objective)
+        check_finite(bound, mean, net.n_epochs_, self.lr)
+        self.net_, self._columns, self._seed = net, columns, seed
+        self._made_for = lasting_parameters(self)
+        self.likelihood_ = columns.kinds.astype(object)
+        self.noise_variance_ = noise_variance(net.module_.likelihood, columns, self.noise)
+        self.n_skipped_steps_ = net.n_skipped_steps_
+        self.active_units_ = active_units(mean, weights)
         self.lower_bound_ = float(np.average(bound, weights=weights))
-        if getattr(self, "lower_bounds_", None):
-            self.lower_bounds_[-1] = self.lower_bound_
-
-    def _noise_variance(self):
-        gaussian = self.net_.module_.likelihood.gaussian
-        variance = np.full(self._columns.n_features, np.nan)
-        if gaussian is not None:
-            chosen = self._columns.kinds == "gaussian"
-            inside = gaussian.variance.cpu().numpy().astype(np.float64)
-            variance[chosen] = inside * self._columns.scale[chosen] ** 2
-            if self.noise == "isotropic":
-                return float(variance[chosen].mean())
-        return variance
 
     def _warn(self) -> None:
-        gaussian = self.net_.module_.likelihood.gaussian
-        if gaussian is not None and self.noise != "unit":
-            members = np.flatnonzero(self._columns.kinds == "gaussian")
-            doubtful = members[gaussian.at_floor.cpu().numpy() | self._columns.constant[members]]
-            if len(doubtful):
-                message = AT_FLOOR.format(
-                    n=len(doubtful), p=len(members), first=doubtful[0], floor=NOISE_FLOOR
-                )
-                warnings.warn(message, NoiseFloorWarning, stacklevel=3)
-        if self._interrupted:
-            message = INTERRUPTED.format(n=self.n_iter_)
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)
-        elif not self.converged_:
-            message = STILL_RISING.format(max_iter=self.max_iter)
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+        warn_of_floor(self.net_.module_.likelihood, self._columns, stacklevel=4)
+        if not self.converged_:
+            warn_of_end(self.n_iter_, self.max_iter, self._interrupted, stacklevel=4)
 
     # ---------------------------------------------------------------- after fit
 
@@ -640,14 +514,13 @@ class VAEEstimator(LatentVariableEstimator):
         return X
 
     def _log_prob(self, X):
-        log_prob, std = self._sampler().log_prob(X)
-        return log_prob.astype(X.dtype), std.astype(X.dtype)
+        return self._sampler().log_prob(X)
 
     def _elbo_terms(self, X):
         return self._sampler().elbo_terms(X)
 
     def _posterior_mean(self, X):
-        return self._sampler().posterior(X)[0].astype(X.dtype)
+        return self._sampler().posterior(X)[0]
 
     @torch.inference_mode()
     def _reconstruct(self, Z):
@@ -656,28 +529,9 @@ class VAEEstimator(LatentVariableEstimator):
         mean = model.likelihood.mean(model.decode(z))
         return self._columns.restore(mean.cpu().numpy()).astype(Z.dtype)
 
-    def impute(self, X):
-        """Return X with missing cells replaced by their expectation given the observed ones.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows with missing cells (NaN).
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            A complete copy; observed cells are unchanged. The expectation is taken over
-            importance-weighted draws of z (Mattei and Frellsen 2019); of codes it is the most
-            probable one.
-        """
-        X = self._validate(X)
-        result, incomplete = X.copy(), np.flatnonzero(np.isnan(X).any(axis=1))
-        if len(incomplete):
-            rows = X[incomplete]
-            expected = self._sampler().expectation(rows).astype(X.dtype)
-            result[incomplete] = np.where(np.isnan(rows), expected, rows)
-        return result
+    def _expected_cells(self, X):
+        # Over importance-weighted draws of z (Mattei and Frellsen 2019); of codes the likeliest.
+        return self._sampler().expectation(X)
 
     def refine(self, X, n_steps=200, lr=0.05) -> Refinement:
         r"""Improve q of each row, and split the gap of the encoder's q into its two parts.
@@ -716,15 +570,7 @@ class VAEEstimator(LatentVariableEstimator):
             File to write.
         """
         check_is_fitted(self)
-        names = getattr(self, "feature_names_in_", None)
-        facts = {name: getattr(self, name) for name in FACTS if hasattr(self, name)}
-        facts |= {
-            "params": persistence.plain_parameters(self.get_params(deep=False)),
-            "active_units_": self.active_units_.tolist(),
-            "feature_names_in_": None if names is None else names.tolist(),
-            "dtype": str(self.net_.module_.likelihood.offset.dtype).removeprefix("torch."),
-        }
-        persistence.write(path, self.net_.module_, self._columns, facts)
+        persistence.save(self, path)
 
     @classmethod
     def from_file(cls, path, **params):
@@ -743,72 +589,19 @@ class VAEEstimator(LatentVariableEstimator):
         estimator : VAEEstimator
             Fitted: it scores as the one that was written.
         """
-        weights, columns, facts = persistence.read(path)
-        written = facts.pop("params")
-        if isinstance(written["hidden_layer_sizes"], list):  # JSON has no tuples
-            written["hidden_layer_sizes"] = tuple(written["hidden_layer_sizes"])
-        estimator = cls(**{**written, **params})
-        dtype = np.dtype(facts.pop("dtype"))
-        with _seeded(random_stream(0), estimator._device()):
-            net = estimator._make_net(columns, dtype, None)
-        try:
-            net.module_.load_state_dict(weights)
-        except RuntimeError as error:
-            raise ValueError(
-                f"the networks do not fit the weights in {path}; pass the encoder and decoder "
-                f"that were used in fit. {error}"
-            ) from None
-        net.module_.eval()
-        names = facts.pop("feature_names_in_")
-        if names is not None:
-            estimator.feature_names_in_ = np.array(names, dtype=object)
-        estimator.active_units_ = np.array(facts.pop("active_units_"))
-        for name, value in facts.items():
-            setattr(estimator, name, value)
-        estimator.net_, estimator._columns = net, columns
-        estimator.likelihood_ = columns.kinds.astype(object)
-        estimator.noise_variance_ = estimator._noise_variance()
-        return estimator
+        return persistence.load(cls, path, params)
 
     @torch.inference_mode()
-    def sample(self, n_samples=1, random_state=None):
-        """Draw from the joint p(x, z).
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of draws.
-        random_state : int, RandomState or None, default=None
-            Source of randomness; None draws afresh.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows.
-        Z : ndarray of shape (n_samples, n_components)
-            Their latents.
-        """
-        check_is_fitted(self)
-        check_scalar(n_samples, "n_samples", Integral, min_val=1)
+    def _draw(self, n_samples, random_state):
         model = self.net_.module_
         like = model.likelihood.offset
-        with _seeded(random_stream(random_state), str(like.device)):
+        with seeded(random_stream(random_state), str(like.device)):
             z = torch.randn(n_samples, model.n_latents, dtype=like.dtype, device=like.device)
             x = model.likelihood.sample(model.decode(z)).cpu().numpy()
         return self._columns.restore(x).astype(x.dtype), z.cpu().numpy()
 
 
-@contextmanager
-def _seeded(rng: np.random.RandomState, device: str):
-    """Seed torch from `rng`, and give the caller's generators back untouched."""
-    devices = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(rng.randint(2**31 - 1)))
-        yield
-
-
-def _copied(callback: Any) -> Any:
-    """Return a copy: fit writes to callbacks, but never to a constructor parameter."""
-    if isinstance(callback, tuple):
-        return callback[0], _copied(callback[1])
-    return callback if isinstance(callback, type) else copy.copy(callback)
+def _some_of(X, weights):
+    """Return evenly spaced rows, not too many, with their weights."""
+    some = slice(None, None, -(-len(X) // JUDGED_ROWS))
+    return X[some], None if weights is None else weights[some]

@@ -110,5 +110,5 @@ def test_sample_moments(iris):
     assert_allclose(X.mean(axis=0), model.mean_, atol=0.03)
     assert_allclose(np.cov(X.T), model.covariance_, atol=0.06)
     assert_allclose(model.transform(X), Z, atol=1e-9)
-    with pytest.raises(ValueError, match="n_samples == 0, must be >= 1"):
+    with pytest.raises(ValueError, match="Invalid value for 'n_samples': 0"):
         model.sample(0)

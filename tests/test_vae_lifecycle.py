@@ -90,9 +90,26 @@ def test_a_stop_by_ctrl_c_keeps_what_was_learned():
     assert np.isfinite(model.score(IRIS))
 
 
+def test_ctrl_c_restores_the_best_weights_of_the_rows_held_out():
+    X = np.random.default_rng(0).normal(size=(60, 6))
+    params = {"early_stopping": True, "validation_fraction": 0.5, "lr": 1e-2, "kl_warmup": 0}
+    wide = {"hidden_layer_sizes": (64,), "batch_size": 4, "n_iter_no_change": 100}
+    with pytest.warns(ConvergenceWarning, match="interrupted after 29 epochs"):
+        model = small(max_iter=200, callbacks=[Interrupt(30)], **params, **wide).fit(X)
+    bounds = model.validation_lower_bounds_
+    best = 1 + int(np.argmax(bounds))
+    assert best < 29  # it overfits
+    # The weights are those of a fit that ends with the best epoch.
+    with pytest.warns(ConvergenceWarning, match="still rising"):
+        short = small(max_iter=best, **params, **wide).fit(X)
+    assert torch.equal(weights(model), weights(short))
+
+
 def test_ctrl_c_before_the_first_epoch_is_passed_on():
     with pytest.raises(KeyboardInterrupt):
         small(callbacks=[Interrupt(1)]).fit(IRIS)
+    with pytest.raises(KeyboardInterrupt):
+        small(callbacks=[Interrupt(1)]).partial_fit(IRIS)
 
 
 # ------------------------------------------------------------------------ callbacks
@@ -175,10 +192,29 @@ def test_warm_start_goes_on_where_the_fit_ended():
     assert small(max_iter=1, lr=1e-6).fit(IRIS).lower_bound_ < before - 1
 
 
-def test_warm_start_needs_the_same_shape():
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_components", 3),
+        ("likelihood", "poisson"),
+        ("noise", "isotropic"),
+        ("hidden_layer_sizes", (9,)),
+        ("encoder", nn.Linear),
+    ],
+)
+def test_what_goes_on_must_fit_together(name, value):
+    X = np.round(IRIS)
+    model = small(warm_start=True).fit(X).set_params(**{name: value})
+    for go_on in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=f"{name} is .* the networks to go on from were made"):
+            go_on(X)
+    model.set_params(warm_start=False).fit(X).partial_fit(X)
+
+
+def test_warm_start_needs_the_same_columns():
     model = small(warm_start=True).fit(IRIS)
-    with pytest.raises(ValueError, match="expected the 4 and 2 of the last fit"):
-        model.set_params(n_components=3).fit(IRIS)
+    with pytest.raises(ValueError, match="expecting 4 features"):
+        model.fit(IRIS[:, :3])
 
 
 def test_partial_fit_climbs_pass_by_pass():
@@ -187,6 +223,7 @@ def test_partial_fit_climbs_pass_by_pass():
         model.partial_fit(IRIS)
     assert model.n_iter_ == 40 == len(model.lower_bounds_)
     assert np.mean(model.lower_bounds_[-10:]) > np.mean(model.lower_bounds_[:10]) + 0.5
+    assert len(set(model.lower_bounds_)) == 40
     again = small(lr=1e-2)
     for _ in range(40):
         again.partial_fit(IRIS)
@@ -347,6 +384,7 @@ def test_a_dataset_gives_the_fit_of_the_streamed_array(
 ):
     monkeypatch.setattr("skelbo.vae.STREAMED_BYTES", 0)
     monkeypatch.setattr("skelbo.vae.JUDGED_ROWS", 100)
+    monkeypatch.setattr("skelbo.neural.held_out.JUDGED_ROWS", 100)
     monkeypatch.setattr("skelbo.neural.training.FINAL_DRAWS", 100)
     monkeypatch.setattr("skelbo.neural.columns.BLOCK_CELLS", 400)
     monkeypatch.setattr("skelbo.neural.datasets.BLOCK_CELLS", 400)

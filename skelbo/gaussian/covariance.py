@@ -1,7 +1,8 @@
 """Covariance structures, one class each; `STRUCTURES` is the only table from name to class.
 
-Two families differ in their arithmetic, `Dense` and `Diagonal`; within a family the structures
-differ in what is shared: ``pooled`` over the components, ``mixed`` over the columns.
+Three families differ in their arithmetic: `Dense`, `Diagonal` and, between them, `Factor`. Within
+the first two the structures differ in what is shared: ``pooled`` over the components, ``mixed``
+over the columns.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import numpy as np
 
 from skelbo.gaussian.dense import Dense
 from skelbo.gaussian.diagonal import Diagonal
+from skelbo.gaussian.factor import Factor
 from skelbo.gaussian.moments import Scatter
 from skelbo.gaussian.structure import LOG_2PI, Covariance, squared_distances
 
@@ -94,4 +96,5 @@ STRUCTURES: dict[str, type[Covariance]] = {
     "spherical": Spherical,
     "tied_diag": TiedDiag,
     "tied_spherical": TiedSpherical,
+    "factor": Factor,
 }

@@ -9,10 +9,10 @@ import numpy as np
 from skelbo.gaussian.moments import Moments, safe
 from skelbo.gaussian.natural import MAX_STATISTICS, SAFE_TERMS, Natural
 from skelbo.gaussian.regularization import precision_factors
-from skelbo.gaussian.structure import LOG_2PI, Covariance, is_regular
+from skelbo.gaussian.structure import LOG_2PI, Matrices, is_regular
 
 
-class Dense(Covariance):
+class Dense(Matrices):
     """The arithmetic that `Full` and `Tied` share."""
 
     @classmethod

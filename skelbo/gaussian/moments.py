@@ -12,7 +12,7 @@ which is what makes blocks, batches, repeated `partial_fit` and weights one and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
 
@@ -156,6 +156,24 @@ class Moments:
     def scaled(self, factor: float) -> Moments:
         """Return the moments of the same rows with all weights times `factor`."""
         return Moments(self.kind, factor * self.weight, self.mean, factor * self.scatter)
+
+    def shared(self) -> Moments:
+        """Give every component the pooled scatter, in proportion to its weight."""
+        if self.kind.pooled:
+            return self
+        share = self.weight / self.weight.sum()
+        within = self.scatter.sum(axis=0)
+        return replace(self, scatter=share.reshape(-1, *[1] * within.ndim) * within)
+
+    def overall(self) -> Moments:
+        """Give every component the scatter of all rows about their common mean."""
+        steps = self.mean - self.weight @ self.mean / self.weight.sum()
+        between = self.kind.of_steps(self.weight, steps)
+        return replace(self, scatter=self.scatter + between).shared()
+
+    def aligned(self, whole: Moments) -> Moments:
+        """Return the moments as they stand after an M-step given `whole`: x does not change."""
+        return self
 
 
 @cache

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from skelbo.neural.columns import Columns
-from skelbo.neural.likelihoods import TableLikelihood
 from skelbo.neural.posterior import Posterior
+from skelbo.neural.table_likelihood import TableLikelihood
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -91,20 +91,23 @@ class Features(nn.Module):
     """
 
     shift: Tensor
+    counts: Tensor
+    rest: Tensor
 
     def __init__(self, columns: Columns, with_mask: bool):
         super().__init__()
         self.with_mask = with_mask
         kinds = columns.kinds
         self.plain = bool((kinds == "gaussian").all())
-        self.counts = np.flatnonzero(kinds == "poisson").tolist()
+        counts, rest = np.flatnonzero(kinds == "poisson"), np.flatnonzero(kinds != "categorical")
+        self.register_buffer("counts", torch.as_tensor(counts), persistent=False)
+        self.register_buffer("rest", torch.as_tensor(rest), persistent=False)
         self.codes = np.flatnonzero(kinds == "categorical").tolist()
-        self.rest = np.flatnonzero(kinds != "categorical").tolist()
         self.sizes = columns.categories.tolist()
         shift = np.where(kinds == "gaussian", 0.0, columns.mean)
-        shift[self.counts] = np.log1p(shift[self.counts])
-        self.register_buffer("shift", torch.as_tensor(shift[self.rest]))
-        width = len(self.rest) + sum(self.sizes)
+        shift[counts] = np.log1p(shift[counts])
+        self.register_buffer("shift", torch.as_tensor(shift[rest]))
+        width = len(rest) + sum(self.sizes)
         self.n_outputs = width + (columns.n_features if with_mask else 0)
 
     def forward(self, targets: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -117,14 +120,15 @@ class Features(nn.Module):
 
     def _encode(self, targets: Tensor, mask: Tensor | None) -> Tensor:
         values = targets
-        if self.counts:
-            values = targets.clone()
-            values[:, self.counts] = torch.log1p(targets[:, self.counts])
-        parts = [values[:, self.rest] - self.shift]
-        observed = [] if mask is None else [mask[:, self.rest]]
+        if len(self.counts):
+            logs = torch.log1p(targets.index_select(1, self.counts))
+            values = targets.index_copy(1, self.counts, logs)
+        parts = [values.index_select(1, self.rest) - self.shift]
+        observed = [] if mask is None else [mask.index_select(1, self.rest)]
         for j, size in zip(self.codes, self.sizes, strict=True):
-            codes = nn.functional.one_hot(targets[:, j].long(), size)
-            parts.append(codes.to(targets.dtype))
+            # As one_hot, which reads the smallest and the largest code back.
+            codes = torch.arange(size, dtype=targets.dtype, device=targets.device)
+            parts.append((targets[:, j : j + 1] == codes).to(targets.dtype))
             if mask is not None:
                 observed.append(mask[:, j : j + 1].expand(-1, size))
         features = torch.cat(parts, dim=1)
@@ -196,12 +200,19 @@ class AutoEncoder(nn.Module):
         if z.ndim == 2:
             outputs = self.decoder(z)
         else:
-            outputs = self.decoder(z.reshape(-1, self.n_latents)).view(*z.shape[:-1], -1)
+            outputs = self.decoder(z.reshape(-1, self.n_latents))
+            outputs = outputs.view(*z.shape[:-1], self.likelihood.n_outputs)
         return outputs if self.centred else outputs + self.likelihood.offset
 
     def forward(self, targets: Tensor, mask: Tensor | None = None) -> Posterior:
         """Return q(z | x) of each row: see `encode`."""
         return self.encode(targets, mask)
+
+    def foreign_networks(self) -> list[str]:
+        """Return the names of classes in encoder and decoder that are not of torch.nn."""
+        modules = (*self.encoder.modules(), *self.decoder.modules())
+        kinds = dict.fromkeys(type(module) for module in modules)
+        return [kind.__name__ for kind in kinds if not kind.__module__.startswith("torch.nn.")]
 
     @torch.no_grad()
     def check_shapes(self) -> None:
@@ -210,6 +221,12 @@ class AutoEncoder(nn.Module):
         self.eval()
         targets = self.likelihood.offset.new_zeros(1, self.likelihood.n_features)
         code = _tried(self.encoder, self.features(targets), "encoder")
+        if not isinstance(code, (Tensor, tuple)):
+            raise ValueError(
+                f"encoder gave a {type(code).__name__}, expected a tensor of shape "
+                f"(n_samples, {2 * self.n_latents}), or a tuple of mean and log-variance; change "
+                "what it returns."
+            )
         parts = code if isinstance(code, tuple) else (code[..., ::2], code[..., 1::2])
         wrong = [p for p in parts if tuple(p.shape) != (1, self.n_latents)]
         if wrong or len(parts) != 2:

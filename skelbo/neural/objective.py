@@ -92,6 +92,30 @@ class Objective:
     gradient: str = "reparameterized"
     n_draws: int = 1
 
+    def noise(
+        self, model: AutoEncoder, batch: Batch, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """Draw the standard normal behind z, shape (n_draws, n_samples, n_latents).
+
+        Parameters
+        ----------
+        model : AutoEncoder
+            Both networks.
+        batch : Batch
+            Rows.
+        generator : Generator, optional
+            Where the draws come from, on any device.
+
+        Returns
+        -------
+        Tensor
+            On the device of the rows.
+        """
+        like, shape = batch.targets, (self.n_draws, batch.n_samples, model.n_latents)
+        device = like.device if generator is None else generator.device
+        noise = torch.randn(shape, dtype=like.dtype, device=device, generator=generator)
+        return noise.to(like.device)
+
     def __call__(
         self, model: AutoEncoder, batch: Batch, noise: Tensor, kl_weight: Tensor | float
     ) -> Estimate:

@@ -3,17 +3,34 @@
 from __future__ import annotations
 
 import json
+import os
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from skelbo.estimator import random_stream
+from skelbo.neural.assembly import chosen_device, lasting_parameters, make_net, seeded
 from skelbo.neural.columns import Columns
+from skelbo.neural.results import noise_variance
 
 FORMAT = "skelbo.VAEEstimator/1"
 WEIGHTS = "net."
 ARRAYS = ("center", "scale", "mean", "constant")
+# What is written as it is.
+FACTS = (
+    "lower_bound_",
+    "lower_bounds_",
+    "validation_lower_bounds_",
+    "n_iter_",
+    "converged_",
+    "n_skipped_steps_",
+    "n_features_in_",
+    "_seed",
+)
 
 
 def _safetensors():
@@ -69,7 +86,21 @@ def write(path: Any, module: nn.Module, columns: Columns, facts: dict[str, Any])
         "has_missing": columns.has_missing,
         "n_categorical": len(columns.frequencies),
     }
-    save_file(tensors, path, metadata={"format": FORMAT, "json": json.dumps(facts)})
+    metadata = {"format": FORMAT, "json": json.dumps(facts)}
+    _replace(path, lambda place: save_file(tensors, place, metadata=metadata))
+
+
+def _replace(path: Any, write_to: Any) -> None:
+    """Write a file beside its place and move it there: nobody ever reads half of it."""
+    target = Path(path)
+    handle, place = tempfile.mkstemp(dir=target.parent, prefix=target.name)
+    os.close(handle)
+    try:
+        write_to(place)
+        os.replace(place, target)
+    except BaseException:
+        os.unlink(place)
+        raise
 
 
 def read(path: Any) -> tuple[dict[str, torch.Tensor], Columns, dict[str, Any]]:
@@ -109,3 +140,77 @@ def read(path: Any) -> tuple[dict[str, torch.Tensor], Columns, dict[str, Any]]:
     )
     weights = {k[len(WEIGHTS) :]: v for k, v in tensors.items() if k.startswith(WEIGHTS)}
     return weights, columns, facts
+
+
+def save(estimator: Any, path: Any) -> None:
+    """Write a fitted estimator.
+
+    Parameters
+    ----------
+    estimator : VAEEstimator
+        Fitted.
+    path : path-like
+        File to write.
+    """
+    names = getattr(estimator, "feature_names_in_", None)
+    module = estimator.net_.module_
+    facts = {name: getattr(estimator, name) for name in FACTS if hasattr(estimator, name)}
+    facts |= {
+        "params": plain_parameters(estimator.get_params(deep=False)),
+        "active_units_": estimator.active_units_.tolist(),
+        "feature_names_in_": None if names is None else names.tolist(),
+        "dtype": str(module.likelihood.offset.dtype).removeprefix("torch."),
+    }
+    write(path, module, estimator._columns, facts)
+
+
+def load(kind: type, path: Any, params: dict[str, Any]) -> Any:
+    """Read what `save` wrote.
+
+    Parameters
+    ----------
+    kind : type
+        VAEEstimator.
+    path : path-like
+        File to read.
+    params : dict
+        Constructor parameters to override.
+
+    Returns
+    -------
+    VAEEstimator
+        Fitted.
+    """
+    weights, columns, facts = read(path)
+    estimator = kind(**{**_constructor(facts.pop("params")), **params})
+    dtype, names = np.dtype(facts.pop("dtype")), facts.pop("feature_names_in_")
+    with seeded(random_stream(0), chosen_device(estimator.device)):
+        net = make_net(estimator, columns, dtype, None)
+    try:
+        net.module_.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(
+            f"the networks do not fit the weights in {path}; pass the encoder and decoder "
+            f"that were used in fit. {error}"
+        ) from None
+    net.module_.eval()
+    if names is not None:
+        estimator.feature_names_in_ = np.array(names, dtype=object)
+    estimator.active_units_ = np.array(facts.pop("active_units_"))
+    for name, value in facts.items():
+        setattr(estimator, name, value)
+    estimator.net_, estimator._columns = net, columns
+    estimator._made_for = lasting_parameters(estimator)
+    estimator.likelihood_ = columns.kinds.astype(object)
+    likelihood = net.module_.likelihood
+    estimator.noise_variance_ = noise_variance(likelihood, columns, estimator.noise)
+    return estimator
+
+
+def _constructor(written: dict[str, Any]) -> dict[str, Any]:
+    """Return constructor parameters as they were before they were JSON."""
+    if isinstance(written["hidden_layer_sizes"], list):  # JSON has no tuples
+        written["hidden_layer_sizes"] = tuple(written["hidden_layer_sizes"])
+    if written["device"].startswith("cuda") and not torch.cuda.is_available():
+        written["device"] = "auto"  # fitted on another machine
+    return written

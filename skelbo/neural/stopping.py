@@ -179,7 +179,7 @@ class Report(Callback):
         """Report; end the training if a callback asks for it."""
         self.epochs += 1
         bound = self.offset - net.history[-1, "train_loss"]
-        if self.progress.iteration(self.epochs, bound, None):
+        if net.processes.any(self.progress.iteration(self.epochs, bound, None)):
             raise KeyboardInterrupt
 
     def on_train_end(self, net, X=None, y=None, **kwargs):

@@ -69,10 +69,11 @@ class StreamedRows:
         index = np.flatnonzero(self.learned)
         return self._read(index[:: -(-len(index) // n_samples)])
 
-    def shuffled(self) -> Iterator[Batch]:
+    def shuffled(self, generator: torch.Generator | None = None) -> Iterator[Batch]:
         """Yield the training rows once, in an order that is random as far as a buffer goes."""
-        run = BATCHES_PER_RUN * self.batch_size
-        starts = torch.randperm(-(-len(self.X) // run)).numpy() * run
+        run, device = BATCHES_PER_RUN * self.batch_size, self.like.device
+        n_runs = -(-len(self.X) // run)
+        starts = torch.randperm(n_runs, device=device, generator=generator).cpu().numpy() * run
         for first in range(0, len(starts), RUNS_PER_BUFFER):
             runs = [np.arange(s, s + run) for s in starts[first : first + RUNS_PER_BUFFER]]
             index = np.concatenate(runs)
@@ -81,6 +82,6 @@ class StreamedRows:
             if not len(index):
                 continue
             buffer = self._read(index)
-            order = torch.randperm(len(index), device=self.like.device)
+            order = torch.randperm(len(index), device=device, generator=generator)
             for part in order.tensor_split(-(-len(index) // self.batch_size)):
                 yield buffer.take(part)

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import math
-from typing import Any
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 from torch import Tensor, nn
 
 from skelbo.elbo import AscentError
 from skelbo.neural.batches import Batch, TableRows
-from skelbo.neural.likelihoods import TableLikelihood
-from skelbo.neural.objective import Estimate, Objective
+from skelbo.neural.captured_step import CapturedStep, Recorder, make_recorder
+from skelbo.neural.objective import Objective
+from skelbo.neural.processes import Processes
+from skelbo.neural.step import GradientStep
 from skelbo.neural.streaming import StreamedRows
+from skelbo.neural.totals import Totals
+
+LOG = logging.getLogger("skelbo")
+CAPTURABLE = (torch.optim.Adam, torch.optim.AdamW)
 
 # Draws over which the noise variance of an epoch is averaged: a few rows make a noisy mean.
 DRAWS_OF_VARIANCE = 5000
@@ -29,59 +35,6 @@ DIVERGED = (
     "lr (now {lr:g}), a larger batch_size, or look for cells far outside the rest of their column."
 )
 BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_grad_computed")
-
-
-class Totals:
-    """Sums over an epoch, kept on the device: reading one per batch would stall a GPU."""
-
-    def __init__(self, like: Tensor, likelihood: TableLikelihood):
-        gaussian = likelihood.members.get("gaussian", [])
-        n_gaussian = len(gaussian)
-        # Which columns of the mask belong to the squares; none are picked where all do.
-        self.picked = gaussian if n_gaussian < likelihood.n_features else None
-        self.bound = like.new_zeros((), dtype=torch.float64)
-        self.skipped = like.new_zeros((), dtype=torch.float32)
-        self.squares = like.new_zeros(n_gaussian)
-        self.counts = like.new_zeros(n_gaussian)
-        self.steps = 0
-
-    def add(self, batch: Batch, estimate: Estimate, finite: Tensor | bool) -> None:
-        """Add a step, or only count it as skipped."""
-        self.steps += 1
-        if isinstance(finite, bool) and not finite:
-            self.skipped += 1
-            return
-        if isinstance(finite, Tensor):
-            self.skipped += ~finite
-
-        def keep(value: Tensor) -> Tensor:
-            return torch.where(finite, value, 0.0) if isinstance(finite, Tensor) else value
-
-        self.bound += keep(batch.total(estimate.bound))
-        if estimate.squares is not None:
-            mask = batch.mask
-            if mask is not None and self.picked is not None:
-                mask = mask[:, self.picked]
-            squares, counts = _pooled(estimate.squares, estimate.share, batch.weights, mask)
-            self.squares += keep(squares)
-            self.counts += keep(counts) if isinstance(counts, Tensor) else counts
-
-    def variance(self) -> Tensor:
-        """Return the mean squared residual of each Gaussian column."""
-        return self.squares / self.counts.clamp(min=1e-12)
-
-
-def _pooled(
-    squares: Tensor, share: Tensor | None, weights: Tensor | None, mask: Tensor | None
-) -> tuple[Tensor, Tensor | int]:
-    """Return weighted sums of squares, and of cells, per Gaussian column."""
-    if share is not None:
-        squares = (share[..., None] * squares).sum(0)
-    else:
-        squares = squares[0] if len(squares) == 1 else squares.mean(0)
-    if weights is None:
-        return squares.sum(0), len(squares) if mask is None else mask.sum(0)
-    return weights @ squares, weights.sum() if mask is None else weights @ mask
 
 
 class VAENet(NeuralNet):
@@ -102,14 +55,22 @@ class VAENet(NeuralNet):
         Weight of the KL.
     kl_warmup : int
         Epochs over which the weight rises to `beta`.
+    capture : "auto" or bool
+        Whether to launch each step on a GPU as one CUDA graph. ``"auto"`` does unless a network
+        has modules that are not of :mod:`torch.nn`: what those do may depend on more than their
+        input. What else stands against it is found in ``not_captured_because_``.
     **kwargs : dict
         As for :class:`skorch.NeuralNet`.
     """
 
-    def __init__(self, module, *, objective=None, beta=1.0, kl_warmup=0, **kwargs):
+    # What else may hold tensors of a GPU: a pickle must open on a machine without one.
+    cuda_dependent_attributes_ = ["module", "callbacks"]
+
+    def __init__(self, module, *, objective=None, beta=1.0, kl_warmup=0, capture="auto", **kwargs):
         self.objective = Objective() if objective is None else objective
         self.beta = beta
         self.kl_warmup = kl_warmup
+        self.capture = capture
         kwargs.setdefault("criterion", nn.Identity)
         super().__init__(module, **kwargs)
 
@@ -125,13 +86,15 @@ class VAENet(NeuralNet):
 
     def get_loss(self, y_pred, y_true, X=None, training=False):
         """Return minus the mean bound of a batch, for code that drives skorch step by step."""
-        return -X.mean(self._estimate(X, self._kl_weight()).surrogate)
+        noise = self.objective.noise(self.module_, X)
+        return -X.mean(self.objective(self.module_, X, noise, self._kl_weight()).surrogate)
 
     def initialize_history(self):
         """Begin a history, and the counts that go with it."""
         super().initialize_history()
-        self._learned: list[Tensor] = []
+        self._step: GradientStep | CapturedStep | None = None
         self.held_out_bounds_: Tensor | None = None
+        self.not_captured_because_: str | None = None
         self.n_epochs_, self.n_skipped_steps_, self.stopped_ = 0, 0, False
         return self
 
@@ -145,8 +108,17 @@ class VAENet(NeuralNet):
             raise
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Let go of what only the training needs: what is left must pickle, from a GPU too."""
-        self._learned, self.held_out_bounds_ = [], None
+        """Let go of what only the training needs."""
+        self._step, self.held_out_bounds_ = None, None
+
+    def __getstate__(self):
+        """Leave out what only the training needs: from a GPU, it would not pickle."""
+        return {**super().__getstate__(), "_step": None, "held_out_bounds_": None}
+
+    @property
+    def processes(self) -> Processes:
+        """Those that train this net together."""
+        return Processes(self.device)
 
     def run_single_epoch(self, iterator, training, prefix, step_fn, **fit_params):
         """Run an epoch and record it as one batch.
@@ -181,23 +153,17 @@ class VAENet(NeuralNet):
 
     def _learn(self, rows: TableRows | StreamedRows) -> float:
         """Run one epoch of Algorithm 2, then the theta-step of the noise; return the bound."""
-        like = rows.like
-        likelihood = self.module_.likelihood
-        gaussian = likelihood.gaussian
-        totals = Totals(like, likelihood)
-        kl_weight = self._kl_weight()
-        self._learned = [p for p in self.module_.parameters() if p.requires_grad]
-        before = [p.detach().clone() for p in self._learned]
-        heard = self._batch_listeners()
-        for batch in rows.shuffled():
-            if heard:
-                self.notify("on_batch_begin", batch=batch, training=True)
-            estimate, finite = self._step(batch, kl_weight, heard)
-            totals.add(batch, estimate, finite)
-            if heard:
-                self.notify("on_batch_end", batch=batch, training=True)
+        self._step = step = self._step or self._make_step()
+        with step.epoch(self._kl_weight()) as totals:
+            before = [p.detach().clone() for p in step.learned]
+            for batch in rows.shuffled(step.generator):
+                self._tell("on_batch_begin", batch)
+                step(batch)
+                self._tell("on_batch_end", batch)
+        self.processes.add(*totals.tensors)
         self.n_epochs_ += 1
-        skipped = self._repair(before, totals)
+        skipped = self._repair(before, step)
+        gaussian = self.module_.likelihood.gaussian
         if gaussian is not None and skipped < totals.steps:
             draws = len(rows) * self.objective.n_draws
             rate = max(min(1.0, draws / DRAWS_OF_VARIANCE), 1 / self.n_epochs_)
@@ -205,55 +171,59 @@ class VAENet(NeuralNet):
         kept = len(rows) * (1 - skipped / totals.steps)
         return float(totals.bound) / kept if kept else float("nan")
 
-    def _step(self, batch: Batch, kl_weight: float, heard: bool):
-        """Take one gradient step on theta and phi, unless it is not finite."""
-        estimate = self._estimate(batch, kl_weight)
-        loss = -batch.mean(estimate.surrogate)
-        for parameter in self._learned:
-            parameter.grad = None
-        loss.backward()
-        if heard:
-            self.notify(
-                "on_grad_computed",
-                named_parameters=list(self.module_.named_parameters()),
-                batch=batch,
-                training=True,
+    def _make_step(self) -> GradientStep | CapturedStep:
+        """Return what a step is on this device, with these callbacks."""
+        self._heard = self._batch_listeners()
+        like = self.module_.likelihood.offset
+        recorder = make_recorder(like.device)
+        self.not_captured_because_ = self._obstacle(like.device, recorder)
+        fused = bool(self.optimizer_.defaults.get("fused"))
+        captured = self.not_captured_because_ is None
+        step = GradientStep(
+            self.module_,
+            self.objective,
+            self.optimizer_,
+            self.processes,
+            reads=not captured and not (fused and like.device.type == "cuda"),
+            listener=self._tell_of_gradient if self._heard else None,
+        )
+        if recorder is not None and captured:
+            return CapturedStep(step, recorder)
+        LOG.info("steps are not captured: %s", self.not_captured_because_)
+        return step
+
+    def _obstacle(self, device: torch.device, recorder: Recorder | None) -> str | None:
+        """Return why steps cannot be captured, if so."""
+        foreign = self.module_.foreign_networks()
+        if not self.capture:
+            return f"capture={self.capture}"
+        if recorder is None:
+            return f"the device is {device}"
+        if type(self.optimizer_) not in CAPTURABLE or not self.optimizer_.defaults.get("fused"):
+            return f"{type(self.optimizer_).__name__} is not the fused Adam or AdamW"
+        if self._heard:
+            return "a callback listens to batches"
+        if self.processes.size > 1:
+            return "several processes share each batch"
+        if foreign and self.capture == "auto":
+            return (
+                f"{foreign[0]} may not do the same in each step; if it does, pass "
+                "net_params={'capture': True}"
             )
-        probe = self._probe(loss)
-        if probe.device.type == "cuda" and self.optimizer_.defaults.get("fused"):
-            # The fused kernels skip the update by themselves where this is 1: nothing is read.
-            finite = torch.isfinite(probe)
-            self.optimizer_.found_inf = (~finite).float()
-            self.optimizer_.step()
-            return estimate, finite
-        sound = math.isfinite(probe)
-        if sound:
-            self.optimizer_.step()
-        return estimate, sound
+        return None
 
-    def _probe(self, loss: Tensor) -> Tensor:
-        """Return a number that is finite if the step is.
-
-        Whatever goes wrong in the backward pass ends in the first gradients of the encoder, which
-        is the last to be reached.
-        """
-        probe = loss.detach()
-        for parameter in self._learned:
-            # The smallest of a layer's gradients says as much as the largest: take the bias.
-            if parameter.grad is not None and parameter.ndim == 1:
-                return probe + parameter.grad.sum()
-        return probe
-
-    def _repair(self, before: list[Tensor], totals: Totals) -> int:
+    def _repair(self, before: list[Tensor], step: GradientStep | CapturedStep) -> int:
         """Count the steps that were skipped; undo an epoch that broke the weights."""
+        totals = step.totals
         skipped = int(totals.skipped)
-        sound = all(math.isfinite(p.detach().sum()) for p in self._learned)
-        if not sound:
-            with torch.no_grad():
-                for parameter, value in zip(self._learned, before, strict=True):
+        with torch.no_grad():
+            # One number for all: reading one per parameter would stall a GPU as often.
+            sound = math.isfinite(sum(p.sum() for p in step.learned))
+            if not sound:
+                for parameter, value in zip(step.learned, before, strict=True):
                     parameter.copy_(value)
-            self.optimizer_.state.clear()
-            skipped = totals.steps
+                self.optimizer_.state.clear()
+                skipped = totals.steps
         self.n_skipped_steps_ += skipped
         if skipped > MAX_SKIPPED * totals.steps:
             lr = self.optimizer_.param_groups[0]["lr"]
@@ -262,7 +232,6 @@ class VAENet(NeuralNet):
                     skipped=skipped, steps=totals.steps, epoch=self.n_epochs_, lr=float(lr)
                 )
             )
-        self._learned = []
         return skipped
 
     @torch.no_grad()
@@ -279,33 +248,32 @@ class VAENet(NeuralNet):
         if likelihood.gaussian is None:
             return
         self._set_training(False)
-        totals = Totals(rows.targets, likelihood)
+        totals = Totals(likelihood)
         draws = rows.n_samples * self.objective.n_draws
+        generator = torch.Generator().manual_seed(rows.n_samples)
         for _ in range(-(-FINAL_DRAWS // draws)):
             for part in rows.slices(FINAL_DRAWS):
-                totals.add(part, self._estimate(part, self.beta), True)
+                noise = self.objective.noise(self.module_, part, generator)
+                totals.add(part, self.objective(self.module_, part, noise, self.beta), True)
         likelihood.gaussian.maximize(totals.variance(), 1.0)
 
     @torch.no_grad()
     def _judge(self, batch: Batch) -> float:
         """Return the bound of rows held out, by draws that are the same in every epoch."""
-        n, d = batch.n_samples, self.module_.n_latents
+        n = batch.n_samples
         repeats = max(1, min(16, HELD_OUT_DRAWS // n))
-        generator = torch.Generator().manual_seed(n)
         copies = batch.map(lambda tensor: tensor.repeat(repeats, *[1] * (tensor.ndim - 1)))
-        noise = torch.randn(self.objective.n_draws, copies.n_samples, d, generator=generator)
-        estimate = self.objective(self.module_, copies, noise.to(batch.targets), self.beta)
-        self.held_out_bounds_ = estimate.bound.view(repeats, n).mean(0)
+        generator = torch.Generator().manual_seed(n)
+        noise = self.objective.noise(self.module_, copies, generator)
+        rows, noise = self.processes.share(copies, noise)
+        bounds = self.objective(self.module_, rows, noise, self.beta).bound
         if self.beta != 1 and self.objective.name == "elbo":
             # What is climbed is what decides when to stop.
-            kl = self.module_.encode(batch.targets, batch.mask).kl()
-            self.held_out_bounds_ += (1 - self.beta) * kl
+            kl = self.module_.encode(rows.targets, rows.mask).kl()
+            bounds = bounds + (1 - self.beta) * kl
+        bounds = self.processes.gather(bounds, copies.n_samples)
+        self.held_out_bounds_ = bounds.view(repeats, n).mean(0)
         return float(batch.mean(self.held_out_bounds_))
-
-    def _estimate(self, batch: Batch, kl_weight: float):
-        shape = self.objective.n_draws, batch.n_samples, self.module_.n_latents
-        noise = torch.randn(shape, dtype=batch.targets.dtype, device=batch.targets.device)
-        return self.objective(self.module_, batch, noise, kl_weight)
 
     def _kl_weight(self) -> float:
         """Return beta of this epoch."""
@@ -313,39 +281,22 @@ class VAENet(NeuralNet):
             return float(self.beta)
         return float(self.beta) * (self.n_epochs_ + 1) / (self.kl_warmup + 1)
 
+    def _tell(self, hook: str, batch: Batch, **news) -> None:
+        if self._heard:
+            self.notify(hook, batch=batch, training=True, **news)
+
+    def _tell_of_gradient(self, batch: Batch) -> None:
+        named = list(self.module_.named_parameters())
+        self._tell("on_grad_computed", batch, named_parameters=named)
+
     def _batch_listeners(self) -> bool:
         """Tell whether a callback of the user's listens to batches."""
         for name, callback in self.callbacks_:
             if name in ("epoch_timer", "train_loss", "valid_loss", "print_log"):
                 continue
+            if isinstance(callback, LRScheduler) and callback.step_every == "epoch":
+                continue
             for hook in BATCH_HOOKS:
                 if getattr(type(callback), hook) is not getattr(Callback, hook):
                     return True
         return False
-
-
-def optimizer_options(name: Any) -> tuple[type, dict]:
-    """Return the class of an optimiser and the options that make it fast.
-
-    Parameters
-    ----------
-    name : str or type
-        One of ``"adam" "adamw" "adagrad" "rmsprop" "sgd"``, or a class of torch.optim's kind.
-
-    Returns
-    -------
-    optimizer : type
-        The class.
-    options : dict
-        ``fused=True`` where there is a fused kernel: a fifth of a small net's step.
-    """
-    classes = {
-        "adam": torch.optim.Adam,
-        "adamw": torch.optim.AdamW,
-        "adagrad": torch.optim.Adagrad,
-        "rmsprop": torch.optim.RMSprop,
-        "sgd": torch.optim.SGD,
-    }
-    optimizer = classes[name] if isinstance(name, str) else name
-    fusible = (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad, torch.optim.SGD)
-    return optimizer, {"fused": True} if optimizer in fusible else {}
