@@ -109,7 +109,7 @@ def draw(results):
         ax.plot(seconds, fitted, ":", color=line[0].get_color())
     ax.set(xscale="log", xlabel="CPU seconds of training", ylabel="log p(x), nats per row")
     ax.set_title("held out (solid), training rows (dotted)")
-    ax.legend()
+    ax.legend(loc="center left")
     return figure
 
 
