@@ -16,6 +16,7 @@ from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, asce
 from skelbo.estimator import LatentVariableEstimator, cast, random_stream
 from skelbo.gaussian.components import Components, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
+from skelbo.gaussian.factor import Factor, free_factors
 from skelbo.gaussian.given import Given
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments
@@ -32,6 +33,25 @@ from skelbo.rows import Block, Rows
 
 # Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009).
 FORGETTING = 0.6
+PUBLIC_MATRICES = ("covariances_", "precisions_", "precisions_cholesky_")
+
+
+class MatricesOfFactors:
+    """A public array that most fits store, and that one with factors computes when asked for.
+
+    Stored arrays shadow it: it has no setter.
+    """
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, model, owner=None):
+        if model is None:
+            return self
+        if "loadings_" not in vars(model):
+            raise AttributeError(f"{type(model).__name__!r} object has no attribute {self.name!r}")
+        covariance = model._theta(np.zeros(model.means_.shape[1])).components.covariance
+        return cast(covariance.matrices()[self.name], model.means_.dtype)
 
 
 class EMGaussianMixture(LatentVariableEstimator):
@@ -41,17 +61,18 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     The names, shapes and meanings are those of :class:`sklearn.mixture.GaussianMixture`, so that
     changing the import is enough. On top of it: sample weights, missing cells (NaN),
-    `transform`, the terms of the bound, six covariance types, acceleration, callbacks, starts
+    `transform`, the terms of the bound, seven covariance types, acceleration, callbacks, starts
     that do not die, and a default stopping rule that reaches the mode.
 
     Parameters
     ----------
     n_components : int, default=1
         Number of Gaussians.
-    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, \
-            default="full"
+    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical", \
+            "factor"}, default="full"
         What is shared: nothing, the matrix, off-diagonal zeros, one variance for all columns, and
-        the latter two shared by all components.
+        the latter two shared by all components. ``"factor"`` is between diag and full, for tables
+        of many columns: few factors and noise, a mixture of factor analysers.
     tol : "auto" or float, default="auto"
         ``"auto"`` stops when, by geometric extrapolation, less than 1e-7 nats per row are left to
         climb. A number stops when one iteration climbs less than it (nats per row).
@@ -90,7 +111,12 @@ class EMGaussianMixture(LatentVariableEstimator):
         If given, each M-step is a sweep of incremental EM over batches of this many rows: more
         work per iteration, fewer iterations. Only for ``solver="em"``.
     device : str or None, default=None
-        Torch device for ``solver="gradient"``.
+        Torch device, such as ``"cuda"``, for the passes over the rows in `fit`; in float64. Rows
+        are moved once if they fit. Rows with missing cells, M-steps, `partial_fit` and all that
+        comes after the fit stay with NumPy. None is NumPy (for ``solver="gradient"``, the CPU).
+    n_factors : int, default=2
+        Factors per component for ``covariance_type="factor"``, not used by the others: 0 is diag,
+        ``n_features - 1`` is full, and more than that change nothing and are left out.
 
     Attributes
     ----------
@@ -102,7 +128,13 @@ class EMGaussianMixture(LatentVariableEstimator):
         Covariances, their inverses P, and upper triangular U with P = U U^T. Shape (n_components,
         n_features, n_features) if full, (n_features, n_features) if tied, (n_components,
         n_features) if diag, (n_components,) if spherical, (n_features,) if tied_diag, a scalar if
-        tied_spherical.
+        tied_spherical. If factor, as if full; they are computed when asked for, not stored.
+    loadings_ : ndarray of shape (n_components, n_features, n_factors)
+        Only if factor: the covariance is ``loadings_ @ loadings_.T + diag(noise_variances_)``,
+        component by component. The loadings are free to be rotated.
+    noise_variances_ : ndarray of shape (n_components, n_features)
+        Only if factor. One that runs to zero (a Heywood case) stops at 1e-10 of its column's
+        variance, if ``reg_covar="auto"``.
     lower_bound_ : float
         Mean log-likelihood per row of the training data, in nats, at the fitted parameters.
     lower_bounds_ : list of float
@@ -128,6 +160,8 @@ class EMGaussianMixture(LatentVariableEstimator):
     ----------
     Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, eq. 2 and 3. Neal and Hinton
     (1998), *A View of the EM Algorithm that Justifies Incremental, Sparse, and Other Variants*.
+    Ghahramani and Hinton (1996), *The EM Algorithm for Mixtures of Factor Analyzers*; Liu, Rubin
+    and Wu (1998), *Parameter Expansion to Accelerate EM*.
 
     Examples
     --------
@@ -161,6 +195,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         "acceleration": [StrOptions({"auto", "anderson"}), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "device": [str, None],
+        "n_factors": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -184,6 +219,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         acceleration="auto",
         batch_size=None,
         device=None,
+        n_factors=2,
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -203,6 +239,9 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.acceleration = acceleration
         self.batch_size = batch_size
         self.device = device
+        self.n_factors = n_factors
+
+    covariances_, precisions_, precisions_cholesky_ = (MatricesOfFactors() for _ in range(3))
 
     # For `partial_fit`: expected moments per row, number of rows, what the first rows looked like.
     _stream: tuple[Moments, float, Columns]
@@ -238,7 +277,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         progress = Progress(self, rows.X, 1 if warm else self.n_init, self.max_iter)
         rule = regularization(self.reg_covar, columns.scale)
         starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule)
-        climb = partial(self._climb, rows, columns, rule, progress, warm)
+        climb = partial(self._climb, rows, columns, rule, self._e_step(rows), progress, warm)
         restarts = Restarts()
         best = restarts.run(self._attempts(starts, climb, progress), lambda theta: theta.sound)
         self._publish(best, rows.origin, rows.X.dtype)
@@ -297,16 +336,15 @@ class EMGaussianMixture(LatentVariableEstimator):
             return self.fit(X, sample_weight=sample_weight)
         known, seen, columns = self._stream
         X, weights = self._validate_fit(X, sample_weight, reset=False)
-        cells = cells_per_row(self.n_components, X.shape[1], STRUCTURES[self.covariance_type])
-        rows = Rows(X, weights, columns.centre, cells)
-        theta = self._theta(rows.origin)
+        theta = self._theta(columns.centre)
+        rows = Rows(X, weights, columns.centre, theta.components.cells_per_row)
         new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
         size = (1 + seen / rows.total_weight) ** -FORGETTING
         known = known.scaled(1 - size) + new.scaled(size)
         theta = theta.m_step(known, regularization(self.reg_covar, columns.scale))
         bound = theta.e_step(rows)[0]
         self._publish(Ascent(theta, bound, (bound,), True), rows.origin, X.dtype)
-        self._stream = known, seen + rows.total_weight, columns
+        self._stream = known.aligned(known), seen + rows.total_weight, columns
         return self
 
     def _read(self, X, sample_weight) -> tuple[Rows, Columns]:
@@ -318,13 +356,21 @@ class EMGaussianMixture(LatentVariableEstimator):
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
                 f"n_samples = {n_rows}; use fewer components or more data."
             )
-        if self.device is not None and self.solver != "gradient":
+        if self.device is not None and self.covariance_type == "factor":
             raise ValueError(
-                f"device={self.device!r} is only used by solver='gradient', got "
-                f"solver={self.solver!r}; leave device=None."
+                f"device={self.device!r} does not fit covariance_type='factor'; leave device=None."
             )
-        structure = STRUCTURES[self.covariance_type]
-        cells = cells_per_row(self.n_components, X.shape[1], structure)
+        if self.device is not None and self.batch_size is not None:
+            raise ValueError(
+                f"device={self.device!r} does not fit batch_size={self.batch_size}, whose sweeps "
+                "run in NumPy; leave one of them at None."
+            )
+        if self.covariance_type == "factor" and self.solver != "em":
+            raise ValueError(
+                f"solver={self.solver!r} does not fit covariance_type='factor'; use solver='em'."
+            )
+        n_features, structure = X.shape[1], STRUCTURES[self.covariance_type]
+        cells = cells_per_row(self.n_components, n_features, structure, self._n_factors(n_features))
         rows = Rows(X, weights, cells_per_row=cells)
         columns = Columns.of_rows(rows)
         return rows.about(columns.centre), columns
@@ -351,11 +397,20 @@ class EMGaussianMixture(LatentVariableEstimator):
             yield from [whole] * self.n_init
             return
         sample = sample_rows(rows, K)
-        make = partial(start_mixture, self.init_params, sample, K, STRUCTURES[kind], rule, rng)
+        start = self.init_params, sample, K, STRUCTURES[kind], rule, rng
+        make = partial(start_mixture, *start, self._n_factors(rows.n_features))
         for _ in range(self.n_init):
             yield lambda: given.override(make(), rows.origin)
 
-    def _climb(self, rows, columns, rule, progress, warm, start) -> Ascent:
+    def _e_step(self, rows: Rows):
+        """Return the E-step, on the device if there is one."""
+        if self.device is None:
+            return lambda theta: theta.e_step(rows)
+        from skelbo.gaussian.device import DeviceTable
+
+        return DeviceTable(rows, self.device).e_step
+
+    def _climb(self, rows, columns, rule, e_step, progress, warm, start) -> Ascent:
         """Run one ascent from a start."""
         structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
         theta = start() if callable(start) else start
@@ -368,7 +423,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         try:
             return ascend(
                 theta,
-                lambda theta: theta.e_step(rows),
+                e_step,
                 theta_step,
                 tol=self.tol,
                 max_iter=self.max_iter,
@@ -382,7 +437,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             if callable(start):
                 raise
             # The user gave every parameter: if they lead nowhere, they are still an answer.
-            bound, moments = theta.e_step(rows)
+            bound, moments = e_step(theta)
             return Ascent(theta, bound, (), False, moments)
 
     def _theta_step(self, theta: Mixture, rows: Rows, units: np.ndarray, rule: Regularization):
@@ -402,6 +457,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         theta = ascent.theta
         self.weights_ = theta.weights.astype(dtype)
         self.means_ = (theta.components.means + origin).astype(dtype)
+        for name in PUBLIC_MATRICES + Factor.rebuilt_from:
+            self.__dict__.pop(name, None)  # of a fit with another covariance_type
         for name, array in theta.components.covariance.published().items():
             setattr(self, name, cast(array, dtype))
         self._publish_ascent(ascent)
@@ -421,9 +478,9 @@ class EMGaussianMixture(LatentVariableEstimator):
                 f"the mixture fitted before ({K} components, {p} features); set "
                 "warm_start=False to begin anew."
             )
-        covariance = STRUCTURES[self.covariance_type].from_published(
-            self.precisions_cholesky_, K, p
-        )
+        structure = STRUCTURES[self.covariance_type]
+        arrays = (getattr(self, name) for name in structure.rebuilt_from)
+        covariance = structure.from_published(*arrays, K, p)
         means = np.asarray(self.means_, dtype=np.float64) - origin
         weights = np.asarray(self.weights_, dtype=np.float64)
         return Mixture(weights / weights.sum(), Components(means, covariance))
@@ -439,7 +496,12 @@ class EMGaussianMixture(LatentVariableEstimator):
         """Number of free parameters: weights, means and covariances."""
         check_is_fitted(self)
         K, p = self.means_.shape
-        return K - 1 + K * p + STRUCTURES[self.covariance_type].n_parameters(K, p)
+        structure = STRUCTURES[self.covariance_type]
+        return K - 1 + K * p + structure.n_parameters(K, p, self._n_factors(p))
+
+    def _n_factors(self, n_features: int) -> int:
+        """Return the number of hidden factors per component."""
+        return free_factors(self.n_factors, n_features) if self.covariance_type == "factor" else 0
 
     def _n_parameters(self):
         return self.n_parameters_

@@ -12,11 +12,12 @@ from operator import add
 import numpy as np
 
 from skelbo.elbo import ElboTerms
-from skelbo.gaussian.components import Components, View
+from skelbo.gaussian.components import Components
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.natural import Natural, NaturalView
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
+from skelbo.gaussian.view import DensityView
 from skelbo.rows import Block, Rows
 
 
@@ -98,7 +99,7 @@ class Mixture:
         with np.errstate(over="ignore", invalid="ignore"):
             return self.components.covariance.natural(self.components.means, self.log_weights)
 
-    def view(self, block: Block) -> View | NaturalView:
+    def view(self, block: Block) -> DensityView | NaturalView:
         """Return what the components say of a block of rows: densities and moments."""
         natural = self.natural
         complete = block.observed is None
@@ -176,9 +177,12 @@ class Mixture:
         batches = rows.split(size)
         known = [batch.total(self.expected).moments for batch in batches]
         theta = self.m_step(moments, rule)
+        known = [part.aligned(moments) for part in known]
         for number, batch in enumerate(batches):
             known[number] = batch.total(theta.expected).moments
-            theta = theta.m_step(reduce(add, known), rule)
+            whole = reduce(add, known)
+            theta = theta.m_step(whole, rule)
+            known = [part.aligned(whole) for part in known]
         return theta
 
     def m_step(self, moments: Moments, regularization: Regularization) -> Mixture:
