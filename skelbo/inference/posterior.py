@@ -20,6 +20,8 @@ from skelbo.inference.mean_field import (
 
 # Cells (draws x rows x columns) that a block of rows may take.
 BLOCK_CELLS = 2**22
+# Latents of a row that the best q looks at together, at least.
+POINTS_OF_Q = 128
 ROUGH = 1e-10
 
 
@@ -100,9 +102,13 @@ class FittedModel:
         rng = np.random.RandomState(self.seed)
         return BaseNoise.draw(self.n_draws, self.model.n_latents, rng)
 
-    def joints(self, X: np.ndarray):
-        """Yield slices of rows and log p(x, z; theta) of these rows, block by block."""
-        cells = max(self.n_draws, 256) * (X.shape[1] + 2 * self.model.n_latents)
+    def joints(self, X: np.ndarray, n_points: int | None = None):
+        """Yield slices of rows and log p(x, z; theta) of these rows, block by block.
+
+        `n_points` is how many latents of a row are looked at together: by default, all draws.
+        """
+        n_points = max(self.n_draws, 256) if n_points is None else n_points
+        cells = n_points * (X.shape[1] + 2 * self.model.n_latents)
         size = max(1, BLOCK_CELLS // cells)
         for first in range(0, len(X), size):
             rows = slice(first, first + size)
@@ -119,13 +125,20 @@ class FittedModel:
 
     def elbo_terms(self, X) -> ElboTerms:
         """Return the terms of the bound of each row."""
-        parts = [best_q(joint, self.posterior).terms for _, joint in self.joints(X)]
+        parts = [q.terms for q in self._qs(X)]
         names = ("reconstruction", "kl", "energy", "entropy")
         return ElboTerms(*(np.concatenate([getattr(t, name) for t in parts]) for name in names))
 
     def mean(self, X) -> np.ndarray:
         """Return the mean of q of each row, (n, d)."""
-        return np.concatenate([best_q(joint, self.posterior).mean for _, joint in self.joints(X)])
+        return np.concatenate([q.mean for q in self._qs(X)])
+
+    def _qs(self, X):
+        """Yield the best q of the rows, block by block."""
+        listed = self.model.latent == "binary" and self.model.n_latents <= MAX_ENUMERATED
+        n_points = 2**self.model.n_latents if listed else POINTS_OF_Q
+        for _, joint in self.joints(X, max(n_points, POINTS_OF_Q)):
+            yield best_q(joint, self.posterior)
 
     def impute(self, X) -> np.ndarray:
         """Return E[x | observed cells] of each row, (n, p)."""
