@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import _fit_context
@@ -12,11 +13,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
+from skelbo.dask_input import lazy_on_dask
 from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, ascend
 from skelbo.estimator import LatentVariableEstimator, cast, random_stream
 from skelbo.gaussian.components import Components, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
+from skelbo.gaussian.factor import Factor, free_factors
 from skelbo.gaussian.given import Given
+from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import (
@@ -28,10 +32,29 @@ from skelbo.gaussian.regularization import (
 )
 from skelbo.gaussian.starts import STARTS, sample_rows, start_mixture
 from skelbo.progress import Progress
-from skelbo.rows import Block, Rows
+from skelbo.rows import Block, Rows, RowSource
 
 # Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009).
 FORGETTING = 0.6
+PUBLIC_MATRICES = ("covariances_", "precisions_", "precisions_cholesky_")
+
+
+class MatricesOfFactors:
+    """A public array that most fits store, and that one with factors computes when asked for.
+
+    Stored arrays shadow it: it has no setter.
+    """
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, model, owner=None):
+        if model is None:
+            return self
+        if "loadings_" not in vars(model):
+            raise AttributeError(f"{type(model).__name__!r} object has no attribute {self.name!r}")
+        covariance = model._theta(np.zeros(model.means_.shape[1])).components.covariance
+        return cast(covariance.matrices()[self.name], model.means_.dtype)
 
 
 class EMGaussianMixture(LatentVariableEstimator):
@@ -41,17 +64,18 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     The names, shapes and meanings are those of :class:`sklearn.mixture.GaussianMixture`, so that
     changing the import is enough. On top of it: sample weights, missing cells (NaN),
-    `transform`, the terms of the bound, six covariance types, acceleration, callbacks, starts
+    `transform`, the terms of the bound, seven covariance types, acceleration, callbacks, starts
     that do not die, and a default stopping rule that reaches the mode.
 
     Parameters
     ----------
     n_components : int, default=1
         Number of Gaussians.
-    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, \
-            default="full"
+    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical", \
+            "factor"}, default="full"
         What is shared: nothing, the matrix, off-diagonal zeros, one variance for all columns, and
-        the latter two shared by all components.
+        the latter two shared by all components. ``"factor"`` is between diag and full, for tables
+        of many columns: few factors and noise, a mixture of factor analysers.
     tol : "auto" or float, default="auto"
         ``"auto"`` stops when, by geometric extrapolation, less than 1e-7 nats per row are left to
         climb. A number stops when one iteration climbs less than it (nats per row).
@@ -88,9 +112,15 @@ class EMGaussianMixture(LatentVariableEstimator):
         to plain EM.
     batch_size : int or None, default=None
         If given, each M-step is a sweep of incremental EM over batches of this many rows: more
-        work per iteration, fewer iterations. Only for ``solver="em"``.
+        work per iteration, fewer iterations. Only for ``solver="em"`` on a table, and not for
+        factors.
     device : str or None, default=None
-        Torch device for ``solver="gradient"``.
+        Torch device, such as ``"cuda"``, for the passes over the rows in `fit`; in float64. Rows
+        are moved once if they fit. Rows with missing cells, M-steps, `partial_fit` and all that
+        comes after the fit stay with NumPy. None is NumPy (for ``solver="gradient"``, the CPU).
+    n_factors : int, default=2
+        Factors per component for ``covariance_type="factor"``, not used by the others: 0 is diag,
+        ``n_features - 1`` is full, and more than that change nothing and are left out.
 
     Attributes
     ----------
@@ -102,7 +132,13 @@ class EMGaussianMixture(LatentVariableEstimator):
         Covariances, their inverses P, and upper triangular U with P = U U^T. Shape (n_components,
         n_features, n_features) if full, (n_features, n_features) if tied, (n_components,
         n_features) if diag, (n_components,) if spherical, (n_features,) if tied_diag, a scalar if
-        tied_spherical.
+        tied_spherical. If factor, as if full; they are computed when asked for, not stored.
+    loadings_ : ndarray of shape (n_components, n_features, n_factors)
+        Only if factor: the covariance is ``loadings_ @ loadings_.T + diag(noise_variances_)``,
+        component by component. The loadings are free to be rotated.
+    noise_variances_ : ndarray of shape (n_components, n_features)
+        Only if factor. One that runs to zero (a Heywood case) stops at 1e-10 of its column's
+        variance, if ``reg_covar="auto"``.
     lower_bound_ : float
         Mean log-likelihood per row of the training data, in nats, at the fitted parameters.
     lower_bounds_ : list of float
@@ -128,6 +164,8 @@ class EMGaussianMixture(LatentVariableEstimator):
     ----------
     Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, eq. 2 and 3. Neal and Hinton
     (1998), *A View of the EM Algorithm that Justifies Incremental, Sparse, and Other Variants*.
+    Ghahramani and Hinton (1996), *The EM Algorithm for Mixtures of Factor Analyzers*; Liu, Rubin
+    and Wu (1998), *Parameter Expansion to Accelerate EM*.
 
     Examples
     --------
@@ -161,6 +199,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         "acceleration": [StrOptions({"auto", "anderson"}), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "device": [str, None],
+        "n_factors": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -184,6 +223,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         acceleration="auto",
         batch_size=None,
         device=None,
+        n_factors=2,
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -203,6 +243,9 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.acceleration = acceleration
         self.batch_size = batch_size
         self.device = device
+        self.n_factors = n_factors
+
+    covariances_, precisions_, precisions_cholesky_ = (MatricesOfFactors() for _ in range(3))
 
     # For `partial_fit`: expected moments per row, number of rows, what the first rows looked like.
     _stream: tuple[Moments, float, Columns]
@@ -233,15 +276,19 @@ class EMGaussianMixture(LatentVariableEstimator):
         ValueError
             If the data cannot be used, or if every start fails.
         """
-        rows, columns = self._read(X, sample_weight)
+        return self._fit_rows(self._read_rows(X, sample_weight))
+
+    def _fit_rows(self, rows: RowSource) -> EMGaussianMixture:
+        """Fit to rows about zero."""
+        rows, columns = self._centred(rows)
         warm = self.warm_start and hasattr(self, "means_")
         progress = Progress(self, rows.X, 1 if warm else self.n_init, self.max_iter)
         rule = regularization(self.reg_covar, columns.scale)
         starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule)
-        climb = partial(self._climb, rows, columns, rule, progress, warm)
+        climb = partial(self._climb, rows, columns, rule, self._e_step(rows), progress, warm)
         restarts = Restarts()
         best = restarts.run(self._attempts(starts, climb, progress), lambda theta: theta.sound)
-        self._publish(best, rows.origin, rows.X.dtype)
+        self._publish(best, rows.origin, rows.dtype)
         self.failed_starts_ = restarts.failures
         self._stream = best.statistics.scaled(1 / rows.total_weight), rows.total_weight, columns
         self._warn_if_not_converged(best, self.max_iter, self.tol)
@@ -293,39 +340,59 @@ class EMGaussianMixture(LatentVariableEstimator):
         ----------
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
         """
-        if not hasattr(self, "_stream"):
-            return self.fit(X, sample_weight=sample_weight)
+        for rows in self._read_batches(X, sample_weight, reset=not hasattr(self, "_stream")):
+            if hasattr(self, "_stream"):
+                self._absorb(rows)
+            else:
+                self._fit_rows(rows)
+        return self
+
+    def _absorb(self, rows: RowSource) -> None:
+        """Take one step of stepwise EM towards the statistics of a batch."""
         known, seen, columns = self._stream
-        X, weights = self._validate_fit(X, sample_weight, reset=False)
-        rows = Rows(X, weights, columns.centre, cells_per_row(self.n_components, X.shape[1]))
+        rows = rows.about(columns.centre)
         theta = self._theta(rows.origin)
         new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
         size = (1 + seen / rows.total_weight) ** -FORGETTING
         known = known.scaled(1 - size) + new.scaled(size)
         theta = theta.m_step(known, regularization(self.reg_covar, columns.scale))
         bound = theta.e_step(rows)[0]
-        self._publish(Ascent(theta, bound, (bound,), True), rows.origin, X.dtype)
-        self._stream = known, seen + rows.total_weight, columns
-        return self
+        self._publish(Ascent(theta, bound, (bound,), True), rows.origin, rows.dtype)
+        self._stream = known.aligned(known), seen + rows.total_weight, columns
 
-    def _read(self, X, sample_weight) -> tuple[Rows, Columns]:
-        """Validate the arguments and read the table once; return it about its centre."""
-        X, weights = self._validate_fit(X, sample_weight)
-        n_rows = len(X) if weights is None else np.count_nonzero(weights)
-        if n_rows < self.n_components:
+    def _centred(self, rows: RowSource) -> tuple[RowSource, Columns]:
+        """Check what the options ask of the rows; return these about their centre."""
+        if rows.n_present < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
-                f"n_samples = {n_rows}; use fewer components or more data."
+                f"n_samples = {rows.n_present}; use fewer components or more data."
             )
-        if self.device is not None and self.solver != "gradient":
-            raise ValueError(
-                f"device={self.device!r} is only used by solver='gradient', got "
-                f"solver={self.solver!r}; leave device=None."
-            )
-        rows = Rows(X, weights)
+        self._check_options(rows)
         columns = Columns.of_rows(rows)
-        cells = cells_per_row(self.n_components, X.shape[1])
-        return rows.about(columns.centre, cells), columns
+        return rows.about(columns.centre), columns
+
+    def _check_options(self, rows: RowSource) -> None:
+        """Refuse options that do not go together."""
+        factor, dask = self.covariance_type == "factor", not isinstance(rows, Rows)
+        device, batches = self.device is not None, self.batch_size is not None
+        factors, elsewhere = "covariance_type='factor'", "a Dask collection, not held here"
+        refusals = [
+            ("solver", factor and self.solver != "em", f"{factors}; use solver='em'"),
+            ("solver", dask and self.solver == "gradient", f"{elsewhere}; use solver='em'"),
+            ("device", device and factor, f"{factors}; leave device=None"),
+            ("device", device and dask, f"{elsewhere}; leave device=None"),
+            ("device", device and batches, f"batch_size={self.batch_size}; leave one at None"),
+            ("batch_size", batches and self.solver != "em", "other solvers; use solver='em'"),
+            ("batch_size", batches and factor, f"{factors}; use partial_fit for batches"),
+            ("batch_size", batches and dask, f"{elsewhere}; use partial_fit for batches"),
+        ]
+        for name, refused, other in refusals:
+            if refused:
+                raise ValueError(f"{name}={getattr(self, name)!r} does not fit {other}.")
+
+    def _cells_per_row(self, n_features):
+        structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
+        return cells_per_row(self.n_components, n_features, structure, n_factors)
 
     def _attempts(self, starts, climb, progress):
         """Yield one attempt per start, each to be run before the next is asked for."""
@@ -336,7 +403,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             if progress.stopped:
                 return
 
-    def _starts(self, rows: Rows, rule: Regularization):
+    def _starts(self, rows: RowSource, rule: Regularization):
         """Yield what each start begins from: parameters, or a function that makes them."""
         kind, K = self.covariance_type, self.n_components
         given = Given.checked(
@@ -349,24 +416,38 @@ class EMGaussianMixture(LatentVariableEstimator):
             yield from [whole] * self.n_init
             return
         sample = sample_rows(rows, K)
-        make = partial(start_mixture, self.init_params, sample, K, STRUCTURES[kind], rule, rng)
+        start = self.init_params, sample, K, STRUCTURES[kind], rule, rng
+        make = partial(start_mixture, *start, self._n_factors(rows.n_features))
         for _ in range(self.n_init):
             yield lambda: given.override(make(), rows.origin)
 
-    def _climb(self, rows, columns, rule, progress, warm, start) -> Ascent:
+    def _e_step(self, rows: Any):
+        """Return the E-step, on the device if there is one."""
+        if self.device is None:
+            return lambda theta: theta.e_step(rows)
+        from skelbo.gaussian.device import DeviceTable
+
+        return DeviceTable(rows, self.device).e_step
+
+    def _climb(self, rows, columns, rule, e_step, progress, warm, start) -> Ascent:
         """Run one ascent from a start."""
         structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
         theta = start() if callable(start) else start
-        theta_step = self._theta_step(theta, rows, units, rule)
+        incremental = None
+        if self.batch_size is not None and self.solver == "em":
+            incremental = IncrementalEM(rows, rule, self.batch_size)
+            e_step, theta_step = incremental.e_step, incremental.m_step
+        else:
+            theta_step = self._theta_step(theta, rows, units, rule)
         anderson = Anderson(
             lambda theta: theta.to_vector(units),
             lambda vector: Mixture.from_vector(vector, self.n_components, units, structure),
         )
         gradient = self.solver == "gradient"
         try:
-            return ascend(
+            ascent = ascend(
                 theta,
-                lambda theta: theta.e_step(rows),
+                e_step,
                 theta_step,
                 tol=self.tol,
                 max_iter=self.max_iter,
@@ -376,15 +457,16 @@ class EMGaussianMixture(LatentVariableEstimator):
                 continued=warm,
                 on_iteration=progress.iteration,
             )
+            return incremental.finished(ascent) if incremental else ascent
         except AscentError:
             if callable(start):
                 raise
             # The user gave every parameter: if they lead nowhere, they are still an answer.
-            bound, moments = theta.e_step(rows)
+            bound, moments = e_step(theta)
             return Ascent(theta, bound, (), False, moments)
 
-    def _theta_step(self, theta: Mixture, rows: Rows, units: np.ndarray, rule: Regularization):
-        """Return the update of theta: EM, generalized EM, incremental EM or gradient ascent."""
+    def _theta_step(self, theta: Mixture, rows: Any, units: np.ndarray, rule: Regularization):
+        """Return the update of theta: EM, generalized EM or gradient ascent."""
         if self.solver == "gradient":
             from skelbo.gaussian.gradient import GradientAscent
 
@@ -392,14 +474,14 @@ class EMGaussianMixture(LatentVariableEstimator):
             return GradientAscent(theta, rows, units, structure, self.reg_covar, self.device).step
         if self.solver == "gem":
             return lambda moments, theta: theta.gradient_step(moments, rule)
-        if self.batch_size is not None:
-            return lambda moments, theta: theta.sweep(rows, moments, rule, self.batch_size)
         return lambda moments, theta: theta.m_step(moments, rule)
 
     def _publish(self, ascent: Ascent, origin: np.ndarray, dtype: np.dtype) -> None:
         theta = ascent.theta
         self.weights_ = theta.weights.astype(dtype)
         self.means_ = (theta.components.means + origin).astype(dtype)
+        for name in PUBLIC_MATRICES + Factor.rebuilt_from:
+            self.__dict__.pop(name, None)  # of a fit with another covariance_type
         for name, array in theta.components.covariance.published().items():
             setattr(self, name, cast(array, dtype))
         self._publish_ascent(ascent)
@@ -419,9 +501,9 @@ class EMGaussianMixture(LatentVariableEstimator):
                 f"the mixture fitted before ({K} components, {p} features); set "
                 "warm_start=False to begin anew."
             )
-        covariance = STRUCTURES[self.covariance_type].from_published(
-            self.precisions_cholesky_, K, p
-        )
+        structure = STRUCTURES[self.covariance_type]
+        arrays = (getattr(self, name) for name in structure.rebuilt_from)
+        covariance = structure.from_published(*arrays, K, p)
         means = np.asarray(self.means_, dtype=np.float64) - origin
         weights = np.asarray(self.weights_, dtype=np.float64)
         return Mixture(weights / weights.sum(), Components(means, covariance))
@@ -437,7 +519,12 @@ class EMGaussianMixture(LatentVariableEstimator):
         """Number of free parameters: weights, means and covariances."""
         check_is_fitted(self)
         K, p = self.means_.shape
-        return K - 1 + K * p + STRUCTURES[self.covariance_type].n_parameters(K, p)
+        structure = STRUCTURES[self.covariance_type]
+        return K - 1 + K * p + structure.n_parameters(K, p, self._n_factors(p))
+
+    def _n_factors(self, n_features: int) -> int:
+        """Return the number of hidden factors per component."""
+        return free_factors(self.n_factors, n_features) if self.covariance_type == "factor" else 0
 
     def _n_parameters(self):
         return self.n_parameters_
@@ -448,7 +535,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _log_prob(self, X):
         theta, rows = self._view(X)
-        log_prob = rows.each(lambda block: theta.posterior(block).log_prob)
+        log_prob = rows.each(theta.log_prob)
         return log_prob, np.zeros_like(log_prob)
 
     def _elbo_terms(self, X):
@@ -462,11 +549,12 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _posterior_mean(self, X):
         theta, rows = self._view(X)
-        return rows.each(lambda block: theta.posterior(block).resp.T, len(theta.weights))
+        return rows.each(lambda block: theta.resp(block).T, len(theta.weights))
 
     def _reconstruct(self, Z):
         return (Z @ self.means_).astype(Z.dtype)
 
+    @lazy_on_dask
     def predict_proba(self, X):
         """Return p(z = k | x) of each row: the responsibilities, same as `transform`.
 
@@ -483,6 +571,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         X = self._validate(X)
         return self._posterior_mean(X).astype(X.dtype, copy=False)
 
+    @lazy_on_dask
     def predict(self, X):
         """Return the most probable component of each row.
 
@@ -496,16 +585,17 @@ class EMGaussianMixture(LatentVariableEstimator):
         labels : ndarray of int, shape (n_samples,)
             Between 0 and n_components - 1.
         """
-        return self.predict_proba(X).argmax(axis=1)
+        theta, rows = self._view(self._validate(X))
+        return rows.each(theta.labels, dtype=np.intp)
 
     def _expected_cells(self, X):
         theta, rows = self._view(X)
 
         def expectation(block: Block) -> np.ndarray:
-            q = theta.posterior(block)
-            if q.view.values.ndim == 2:
-                return q.view.values.T
-            return np.einsum("kn,kpn->np", q.resp, q.view.values)
+            if block.observed is None:
+                return block.values.T
+            values = theta.components.view(block).values
+            return np.einsum("kn,kpn->np", theta.posterior(block).resp, values)
 
         return rows.each(expectation, X.shape[1]) + rows.origin
 

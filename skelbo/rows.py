@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from typing import Any, Protocol
 
 import numpy as np
 
-# Float64 cells that a block and its temporaries may take: 2 MiB, the size of a core's cache.
-BLOCK_CELLS = 2**18
+from skelbo.threads import n_threads, threaded
+
+# Float64 cells that a block and its temporaries may take: 8 MiB, some cores' last cache.
+BLOCK_CELLS = 2**20
 MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 8192
 # Tables of up to this many cells (32 MiB) are read once and kept in blocks for all passes; larger
 # ones are read again in each pass, so that memory does not grow with them.
 KEPT_CELLS = 2**22
+# What may be kept besides, of statistics that every pass would compute anew (16 MiB).
+STATISTICS_CELLS = 2**21
+# Smaller tables, temporaries included, are done before threads have started.
+MIN_THREADED_CELLS = 2**22
 
 
 @dataclass(frozen=True)
@@ -30,12 +37,78 @@ class Block:
         Where the rows stand in the table.
     observed : ndarray of bool, shape (n_features, n_rows), or None
         Which cells are known; None where all are. Unknown cells of `values` are NaN.
+    room : int
+        Cells of each statistic of its own that the block may keep; see `once`.
     """
 
     values: np.ndarray
     weights: np.ndarray
     index: np.ndarray
     observed: np.ndarray | None = None
+    room: int = 0
+    _known: dict[Any, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def move(self, step: np.ndarray) -> None:
+        """Put the origin `step` further on, in place."""
+        np.subtract(self.values, step[:, None], out=self.values)
+        self._known.clear()
+
+    def largest(self) -> np.ndarray:
+        """Return the largest absolute value of a cell."""
+        return np.maximum(self.values.max(), -self.values.min())
+
+    def once(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
+        """Return ``function(self)``, remembered for later passes where there is room."""
+        known = self._known.get(function)
+        if known is not None:
+            return known
+        result = function(self)
+        if result.size <= self.room:
+            self._known[function] = result
+        return result
+
+
+class RowSource(Protocol):
+    """Where a fit gets its rows from: a table in memory or on disk, or a Dask collection.
+
+    Attributes
+    ----------
+    X : array or Dask collection
+    dtype : dtype
+        float32 or float64.
+    origin : ndarray of shape (n_features,)
+        Subtracted from every row.
+    """
+
+    @property
+    def X(self) -> Any: ...  # noqa: D102
+    @property
+    def dtype(self) -> np.dtype: ...  # noqa: D102
+    @property
+    def origin(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def n_features(self) -> int: ...  # noqa: D102
+
+    @property
+    def n_present(self) -> int:
+        """Number of rows of positive weight."""
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights: the number of rows they stand for."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether no cell is missing."""
+
+    def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> RowSource:
+        """Return the same rows about another origin."""
+
+    def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
+        """Return the sum of ``statistic(block, *parameters)`` over the blocks."""
+
+    def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
+        """Return the sum of ``function(X, weights, *parameters)`` over the tables."""
 
 
 class Rows:
@@ -62,65 +135,124 @@ class Rows:
         self.n_samples, self.n_features = X.shape
         self.origin = np.zeros(self.n_features) if origin is None else origin
         self.cells_per_row = cells_per_row
-        cells = max(cells_per_row or 0, self.n_features)
-        self.block_rows = int(np.clip(BLOCK_CELLS // cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
-        self._kept: list[Block] | None = None
+        self.cells = max(cells_per_row or 0, self.n_features)
+        self.block_rows = int(np.clip(BLOCK_CELLS // self.cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
+        self._kept: list[list[Block]] | None = None
 
     @property
     def total_weight(self) -> float:
         """Sum of the weights: the number of rows they stand for."""
         return float(self.n_samples if self.weights is None else self.weights.sum())
 
-    def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
-        """Return the same rows about another origin."""
-        return Rows(self.X, self.weights, origin, cells_per_row)
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of the table."""
+        return self.X.dtype
 
-    def split(self, size: int) -> list[Rows]:
-        """Return the same rows in batches of `size`."""
-        parts = (slice(i, i + size) for i in range(0, self.n_samples, size))
-        weights = (lambda part: None) if self.weights is None else self.weights.__getitem__
-        return [Rows(self.X[p], weights(p), self.origin, self.cells_per_row) for p in parts]
+    @property
+    def n_present(self) -> int:
+        """Number of rows of positive weight."""
+        return self.n_samples if self.weights is None else int(np.count_nonzero(self.weights))
+
+    @property
+    def complete(self) -> bool:
+        """Whether no cell is missing."""
+        starts = range(0, self.n_samples, MAX_BLOCK_ROWS)
+        return not any(np.isnan(self.X[i : i + MAX_BLOCK_ROWS]).any() for i in starts)
+
+    def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
+        """Return the same rows about another origin; blocks that were kept move there."""
+        rows = Rows(self.X, self.weights, origin, cells_per_row or self.cells_per_row)
+        if self._kept is not None and rows.block_rows == self.block_rows:
+            rows._kept, self._kept = self._kept, None
+            for block in chain.from_iterable(rows._kept):
+                block.move(origin - self.origin)
+        return rows
+
+    def part(self, start: int, stop: int) -> Rows:
+        """Return some of the rows."""
+        weights = None if self.weights is None else self.weights[start:stop]
+        return Rows(self.X[start:stop], weights, self.origin, self.cells_per_row)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order."""
-        if self._kept is None and self.n_samples * self.n_features <= KEPT_CELLS:
-            self._kept = list(self._read_all())
-        return iter(self._kept) if self._kept is not None else self._read_all()
+        return chain.from_iterable(map(self._blocks_of, self._parts()))
 
     def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
-        """Return the sum of ``statistic(block, *parameters)`` over the blocks."""
-        blocks = self.blocks()
-        result = statistic(next(blocks), *parameters)
-        for block in blocks:
-            result = result + statistic(block, *parameters)
-        return result
+        """Return the sum of ``statistic(block, *parameters)`` over the blocks.
 
-    def each(self, function: Callable[[Block], np.ndarray], *shape: int) -> np.ndarray:
+        The order of the sum depends on the blocks alone, not on the number of threads.
+        """
+
+        def subtotal(part: list[Block] | range) -> Any:
+            return _sum(statistic(block, *parameters) for block in self._blocks_of(part))
+
+        return _sum(threaded(subtotal, self._parts(), self._n_threads))
+
+    def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
+        """Return ``function(X, weights, *parameters)``: the table is one."""
+        return function(self.X, self.weights, *parameters)
+
+    def each(
+        self, function: Callable[[Block], np.ndarray], *shape: int, dtype: Any = np.float64
+    ) -> np.ndarray:
         """Return ``function(block)``, arrays of (n_rows, *shape), for all rows in their order."""
-        result = np.empty((self.n_samples, *shape))
-        for block in self.blocks():
-            result[block.index] = function(block)
+        result = np.empty((self.n_samples, *shape), dtype)
+
+        def fill(part: list[Block] | range) -> None:
+            for block in self._blocks_of(part):
+                result[block.index] = function(block)
+
+        for _ in threaded(fill, self._parts(), self._n_threads):
+            pass
         return result
 
-    def _read_all(self) -> Iterator[Block]:
-        for start in range(0, self.n_samples, self.block_rows):
-            yield from self._read(start, min(start + self.block_rows, self.n_samples))
+    @property
+    def _n_threads(self) -> int:
+        return n_threads() if self.n_samples * self.cells >= MIN_THREADED_CELLS else 1
 
-    def _read(self, start: int, stop: int) -> Iterator[Block]:
-        values = np.asarray(self.X[start:stop]).T.astype(np.float64, order="C")
-        values -= self.origin[:, None]
+    def _parts(self) -> list[list[Block]] | list[range]:
+        """Return the blocks, or the ranges of rows that they are read from, in order."""
+        starts = range(0, self.n_samples, self.block_rows)
+        parts = [range(i, min(i + self.block_rows, self.n_samples)) for i in starts]
+        if self._kept is None and self.n_samples * self.n_features <= KEPT_CELLS:
+            room = STATISTICS_CELLS // self.n_samples
+            self._kept = [
+                [replace(block, room=room * len(block.index)) for block in self._read(part)]
+                for part in parts
+            ]
+        return parts if self._kept is None else self._kept
+
+    def _blocks_of(self, part: list[Block] | range) -> Iterable[Block]:
+        return self._read(part) if isinstance(part, range) else part
+
+    def _read(self, part: range) -> Iterator[Block]:
+        start, stop = part.start, part.stop
+        columns = np.asarray(self.X[start:stop]).T
+        values = np.subtract(columns, self.origin[:, None], order="C", dtype=np.float64)
         weights = np.ones(values.shape[1]) if self.weights is None else self.weights[start:stop]
         index = np.arange(start, stop)
-        observed = ~np.isnan(values)
-        everything = Block(values, weights, index, observed)
-        present, complete = weights > 0, observed.all(axis=0)
-        if present.all() and complete.all():
+        present = weights > 0
+        with np.errstate(over="ignore", invalid="ignore"):
+            nothing_missing = not np.isnan(values.sum())
+        if nothing_missing and present.all():
             yield Block(values, weights, index)
             return
+        observed = ~np.isnan(values)
+        complete = observed.all(axis=0)
+        everything = Block(values, weights, index, observed)
         yield from _pieces(everything, np.flatnonzero(present & complete), len(index), True)
         # Incomplete rows need (p, p) matrices, one a pattern: keep those to a few blocks' size.
         piece = max(1, 4 * BLOCK_CELLS // self.n_features**2)
         yield from _pieces(everything, np.flatnonzero(present & ~complete), piece, False)
+
+
+def _sum(terms: Iterable[Any]) -> Any:
+    """Return the sum of terms in their order; None counts as nothing."""
+    total = None
+    for term in terms:
+        total = term if total is None else total if term is None else total + term
+    return total
 
 
 def _pieces(block: Block, chosen: np.ndarray, size: int, complete: bool) -> Iterator[Block]:

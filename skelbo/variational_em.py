@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from functools import partial
 
-import numpy as np
 from sklearn.utils._param_validation import StrOptions
 
 from skelbo.acceleration import Anderson
 from skelbo.elbo import Ascent, ascend
+from skelbo.inference.alternation import Alternation
 from skelbo.inference.cases import Cases
 from skelbo.inference.coordinates import Coordinates
 from skelbo.inference.information import standard_errors
-from skelbo.inference.mean_field import best_of
-from skelbo.inference.posterior import best_q
+from skelbo.inference.lattice import LatticeEM
+from skelbo.inference.posterior import on_lattice
 from skelbo.model_estimator import MODEL_CONSTRAINTS, ModelEstimator
 
 
@@ -33,10 +33,12 @@ class VariationalEM(ModelEstimator):
             default="binary"
         The model p(x, z; theta); see :mod:`skelbo.models`. A name builds it with `n_components`
         latents.
-    posterior : {"mean_field", "full"}, default="mean_field"
+    posterior : {"mean_field", "full", "exact"}, default="mean_field"
         Family of q. ``"mean_field"``: independent latents, Bernoulli or Gaussian. ``"full"``: a
         Gaussian with full covariance per row; for binary latents the exact distribution over all
-        states (up to 12 latents).
+        states (up to 12 latents). ``"exact"``: p(z | x) itself, so that the bound is log p(x) and
+        this is EM: binary latents as above, Gaussian factor models, and Bernoulli or Poisson factor
+        models with one or two latents (by quadrature).
     params_init : dict, optional
         Parameters to begin from, with the keys of `params_`.
     max_iter : int, default=1000
@@ -113,7 +115,7 @@ class VariationalEM(ModelEstimator):
 
     _parameter_constraints: dict = {
         **MODEL_CONSTRAINTS,
-        "posterior": [StrOptions({"mean_field", "full"})],
+        "posterior": [StrOptions({"mean_field", "full", "exact"})],
         "annealing": [StrOptions({"auto"}), "boolean"],
     }
 
@@ -160,34 +162,21 @@ class VariationalEM(ModelEstimator):
             theta = profile.theta(ascent.theta)
             return Ascent(theta, ascent.start_bound, ascent.lower_bounds, ascent.converged)
         coordinates = Coordinates(theta, model.constraints)
-        last, thorough = None, False
-
-        def e_step(theta):
-            nonlocal last
-            joint = model.joint(cases.X, theta)
-            last = best_q(joint, self.posterior, last)
-            if thorough:
-                last = best_of(last, best_q(joint, self.posterior))
-            return cases.mean(last.terms.elbo), last
-
-        def m_step(q, theta):
-            if hasattr(q, "states") and not model.closed_form:  # moments would not be enough
-                Z = np.broadcast_to(q.states[:, None], (*q.weights.shape, model.n_latents))
-                return model.maximize(theta, cases.X, q.weights * cases.weights, Z)
-            weights, mean = cases.weights[None], q.mean[None]
-            return model.maximize(theta, cases.X, weights, mean, q.covariance, expand=True)
-
         anderson = Anderson(coordinates.to_vector, coordinates.from_vector)
-        ascent = climb(theta, e_step, m_step, accelerator=anderson)
-        if model.latent == "continuous" or self.posterior == "full" or not ascent.converged:
+        if on_lattice(model.joint(cases.X[:1], theta), self.posterior):
+            em = LatticeEM(model, cases.X, cases.weights)
+            return climb(theta, em.e_step, em.m_step, accelerator=anderson)
+        steps = Alternation(model, cases, self.posterior)
+        ascent = climb(theta, steps.e_step, steps.m_step, accelerator=anderson)
+        if model.latent == "continuous" or self.posterior != "mean_field" or not ascent.converged:
             return ascent
         # Mean field of binary latents has local optima: look again from where new rows begin.
-        thorough, before = True, ascent
+        steps.thorough, before = True, ascent
         anderson = Anderson(coordinates.to_vector, coordinates.from_vector)
         ascent = ascend(
             ascent.theta,
-            e_step,
-            m_step,
+            steps.e_step,
+            steps.m_step,
             tol=self.tol,
             max_iter=max(1, self.max_iter - ascent.n_iter),
             accelerator=anderson,

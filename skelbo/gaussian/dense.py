@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 
-from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.moments import Moments, safe
+from skelbo.gaussian.natural import MAX_STATISTICS, SAFE_TERMS, Natural
 from skelbo.gaussian.regularization import precision_factors
-from skelbo.gaussian.structure import LOG_2PI, Covariance, is_regular
+from skelbo.gaussian.structure import LOG_2PI, Matrices, is_regular
 
 
-class Dense(Covariance):
+class Dense(Matrices):
     """The arithmetic that `Full` and `Tied` share."""
 
     @classmethod
     def _estimate(cls, moments: Moments) -> np.ndarray:
-        weight = np.where(moments.weight > 0, moments.weight, 1.0)
+        weight = safe(moments.weight)
         if cls.pooled:
             return (moments.scatter / moments.weight.sum())[None]
         return moments.scatter / weight[:, None, None]
@@ -50,13 +51,12 @@ class Dense(Covariance):
     def from_vector(cls, vector, n_components, units):
         """Read log-Cholesky coordinates."""
         p = len(units)
-        rows, columns = np.tril_indices(p)
         lower = np.zeros((1 if cls.pooled else n_components, p, p))
-        lower[:, rows, columns] = vector.reshape(len(lower), -1)
-        pivots = np.exp(np.diagonal(lower, axis1=1, axis2=2))
-        if not is_regular(pivots**2) or not np.all(np.isfinite(lower)):
+        lower.reshape(-1, p * p)[:, lower_triangle(p)] = vector.reshape(len(lower), -1)
+        diagonal = np.einsum("kii->ki", lower)
+        diagonal[:] = np.exp(diagonal)
+        if not is_regular(diagonal**2) or not np.all(np.isfinite(lower)):
             return None
-        lower[:, range(p), range(p)] = pivots
         return cls._from_cholesky(lower * units[:, None])
 
     @classmethod
@@ -73,13 +73,35 @@ class Dense(Covariance):
         """Return log-Cholesky coordinates: the diagonals are logarithms."""
         lower = self._cholesky / units[:, None]
         p = len(units)
-        lower[:, range(p), range(p)] = np.log(np.diagonal(lower, axis1=1, axis2=2))
-        return lower[:, *np.tril_indices(p)].ravel()
+        diagonal = np.einsum("kii->ki", lower)
+        diagonal[:] = np.log(diagonal)
+        return lower.reshape(-1, p * p).take(lower_triangle(p), axis=1).ravel()
 
     @cached_property
     def _half_log_det(self) -> np.ndarray:
         """Half the log-determinant of each precision."""
         return np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
+
+    def natural(self, means, log_weights):
+        """Return eta_k = (c_k, P_k mu_k, -P_k / 2), products of two columns counted once."""
+        p = means.shape[1]
+        if self.scatter.n_statistics(p) > MAX_STATISTICS:
+            return None
+        precisions = self.factors @ self.factors.swapaxes(1, 2)
+        sizes = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
+        terms = sizes[:, None, :] @ precisions**2 @ sizes[:, :, None]
+        if not np.maximum.reduce(terms, axis=None) < SAFE_TERMS**2:
+            return None
+        eta = np.empty((len(means), self.scatter.n_statistics(p)))
+        linear = (precisions @ means[:, :, None])[:, :, 0]
+        eta[:, 0] = log_weights + self._half_log_det - 0.5 * p * LOG_2PI
+        eta[:, 0] -= 0.5 * np.einsum("kp,kp->k", linear, means)
+        eta[:, 1 : p + 1] = linear
+        if self.pooled:
+            return Natural(self.scatter, eta, self.reach, precisions[0])
+        index, share = upper_triangle(p)
+        np.multiply(precisions.reshape(-1, p * p).take(index, 1), share, out=eta[:, p + 1 :])
+        return Natural(self.scatter, eta, self.reach)
 
     def expected_log_prob(self, moments, regularization=None):
         """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""
@@ -112,3 +134,17 @@ class Dense(Covariance):
     def whiten(self, steps, k):
         """Return steps U."""
         return steps @ self.factors[0 if self.pooled else k]
+
+
+@cache
+def upper_triangle(p: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return where a matrix (flat) holds its upper triangle, and its shares in -x' P x / 2."""
+    rows, columns = np.triu_indices(p)
+    return rows * p + columns, np.where(rows == columns, -0.5, -1.0)
+
+
+@cache
+def lower_triangle(p: int) -> np.ndarray:
+    """Return where a matrix (flat) holds its lower triangle."""
+    rows, columns = np.tril_indices(p)
+    return rows * p + columns

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import numpy as np
 
-from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.moments import Moments, safe
+from skelbo.gaussian.natural import SAFE_TERMS, Natural
 from skelbo.gaussian.structure import (
     LOG_2PI,
-    SAFE_DISTANCE,
-    Covariance,
+    Matrices,
     is_regular,
     squared_distances,
 )
 
 
-class Diagonal(Covariance):
+class Diagonal(Matrices):
     """The arithmetic that `Diag`, `Spherical` and their tied forms share."""
 
     @classmethod
     def _estimate(cls, moments: Moments) -> np.ndarray:
-        weight = np.where(moments.weight > 0, moments.weight, 1.0)
+        weight = safe(moments.weight)
         if cls.pooled:
             variances = (moments.scatter / moments.weight.sum())[None]
         else:
@@ -69,28 +69,41 @@ class Diagonal(Covariance):
     def _inverse(self, n_features: int) -> np.ndarray:
         return np.broadcast_to(self.factors**2, (len(self.factors), n_features))
 
-    def reference(self, means):
-        """Return the means where expanded squares would cancel."""
-        return means if np.max((means * self.factors) ** 2) > SAFE_DISTANCE else None
+    def _half_log_det(self, n_features: int) -> np.ndarray:
+        """Half the log-determinant of each precision."""
+        logs = np.add.reduce(np.log(self.factors), axis=1)
+        return n_features * logs if self.mixed else logs
+
+    def natural(self, means, log_weights):
+        """Return eta_k = (c_k, mu_k / sigma_k^2, -1 / (2 sigma_k^2))."""
+        p = means.shape[1]
+        inverse = self._inverse(p)
+        linear = means * inverse
+        squares = linear * means
+        if not np.maximum.reduce(squares, axis=None) < SAFE_TERMS / p:
+            return None
+        eta = np.empty((len(means), self.scatter.n_statistics(p)))
+        eta[:, 0] = log_weights + self._half_log_det(p) - 0.5 * p * LOG_2PI
+        eta[:, 0] -= 0.5 * np.add.reduce(squares, axis=1)
+        eta[:, 1 : p + 1] = linear
+        if self.pooled:
+            return Natural(self.scatter, eta, self.reach, inverse[0])
+        np.multiply(inverse, -0.5, out=eta[:, p + 1 :])
+        return Natural(self.scatter, eta, self.reach)
 
     def log_prob(self, values, means):
-        """Sum over the columns by matrix products, or one component at a time if far away."""
+        """Sum over the columns, one component at a time."""
         inverse = self._inverse(len(values))
-        half_log_det = 0.5 * np.log(inverse).sum(axis=1)
         if self.pooled:
             root = np.sqrt(inverse[0])
             distances = squared_distances(means * root, values * root[:, None])
-        elif self.reference(means) is None:
-            distances = inverse @ values**2
-            distances -= 2 * ((means * inverse) @ values)
-            distances += (means**2 * inverse).sum(axis=1)[:, None]
         else:
             steps = (values - m[:, None] for m in means)
             pairs = zip(inverse, steps, strict=True)
             distances = np.array([inv @ step**2 for inv, step in pairs])
         distances += len(values) * LOG_2PI
         distances *= -0.5
-        distances += half_log_det[:, None]
+        distances += self._half_log_det(len(values))[:, None]
         return distances
 
     def expected_log_prob(self, moments, regularization=None):
@@ -100,7 +113,7 @@ class Diagonal(Covariance):
         if regularization is not None:
             target = regularization.diagonal(target, self.mixed)[0]
         ratio = np.broadcast_to(target * self.factors**2, (len(target), p)).sum(axis=1)
-        each = -0.5 * (p * LOG_2PI + ratio - np.log(self._inverse(p)).sum(axis=1))
+        each = self._half_log_det(p) - 0.5 * (p * LOG_2PI + ratio)
         return float(np.sum(moments.weight * each))
 
     def stepped(self, moments, regularization, size):

@@ -6,17 +6,18 @@ r"""The Gaussian mixture as a model of rows x and hidden labels z.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
+from functools import cached_property
 
 import numpy as np
 
 from skelbo.elbo import ElboTerms
-from skelbo.gaussian.components import Components, View
+from skelbo.gaussian.components import Components
 from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.natural import Natural, NaturalView
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
-from skelbo.rows import Block, Rows
+from skelbo.gaussian.view import DensityView
+from skelbo.rows import Block, RowSource
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,6 @@ class Posterior:
         Responsibilities p(z = k | x; theta).
     """
 
-    view: View
     log_joint: np.ndarray
     log_prob: np.ndarray
     resp: np.ndarray
@@ -86,52 +86,85 @@ class Mixture:
         """Whether no covariance had to be altered to become regular."""
         return not self.components.covariance.floored.any()
 
+    @cached_property
+    def log_weights(self) -> np.ndarray:
+        """Logarithms of the weights."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.weights)
+
+    @cached_property
+    def natural(self) -> Natural | None:
+        """The natural parameters, None where the components are better seen one by one."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.components.covariance.natural(self.components.means, self.log_weights)
+
+    def view(self, block: Block) -> DensityView | NaturalView:
+        """Return what the components say of a block of rows: densities and moments."""
+        natural = self.natural
+        complete = block.observed is None
+        if natural is not None and complete and block.once(Block.largest) < natural.reach:
+            return natural.view(block)
+        return self.components.view(block, self.log_weights)
+
     def posterior(self, block: Block) -> Posterior:
         """Compute q(z) = p(z | x; theta) for a block of rows."""
-        view = self.components.view(block)
-        with np.errstate(divide="ignore"):
-            log_weights = np.log(self.weights)[:, None]
-        log_joint = view.log_prob + log_weights
-        top = log_joint.max(axis=0)
-        lost = np.isneginf(top)  # so far away that every density underflows
-        if lost.any():
-            log_joint[:, lost] = log_weights
-            top[lost] = log_weights.max()
-        resp = np.exp(log_joint - top)
-        total = resp.sum(axis=0)
-        resp /= total
-        log_prob = top + np.log(total)
-        log_prob[lost] = -np.inf
-        return Posterior(view, log_joint, log_prob, resp)
+        view = self.view(block)
+        log_joint = view.log_joint()
+        resp = log_joint.copy()
+        log_prob = self.normalize(resp)
+        base = view.log_base()
+        return Posterior(log_joint + base, log_prob + base, resp)
+
+    def log_prob(self, block: Block) -> np.ndarray:
+        """Return log p(x; theta) of a block of rows, (n,), in nats."""
+        view = self.view(block)
+        return self.normalize(view.log_joint()) + view.log_base()
+
+    def resp(self, block: Block) -> np.ndarray:
+        """Return p(z = k | x; theta) of a block of rows, (K, n)."""
+        resp = self.view(block).log_joint()
+        self.normalize(resp)
+        return resp
+
+    def labels(self, block: Block) -> np.ndarray:
+        """Return the most probable component of each row of a block, (n,)."""
+        log_joint = self.view(block).log_joint()
+        labels = log_joint.argmax(axis=0)
+        labels[np.isneginf(np.maximum.reduce(log_joint, axis=0))] = self.weights.argmax()
+        return labels
 
     def expected(self, block: Block) -> Expected:
         """Return the E-step's statistics of one block."""
-        posterior = self.posterior(block)
-        log_prob = float(block.weights @ posterior.log_prob)
-        return Expected(log_prob, posterior.view.moments(posterior.resp * block.weights))
+        view = self.view(block)
+        resp = view.log_joint()
+        log_prob = self.normalize(resp, block.weights)
+        bound = float(block.weights @ log_prob) + view.total_log_base()
+        return Expected(bound, view.moments(resp))
 
-    def e_step(self, rows: Rows) -> tuple[float, Moments]:
+    def normalize(self, log_joint: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:
+        """Turn log p(x, z) (K, n) into weights times p(z | x), in place; return log p(x)."""
+        top = np.maximum.reduce(log_joint, axis=0)
+        lost = None
+        if np.minimum.reduce(top) == -np.inf:  # so far away that every density underflows
+            lost = np.isneginf(top)
+            log_joint[:, lost] = self.log_weights[:, None]
+            top[lost] = self.log_weights.max()
+        log_joint -= top
+        resp = np.exp(log_joint, out=log_joint)
+        total = np.add.reduce(resp, axis=0)
+        resp *= weights / total
+        top += np.log(total, out=total)
+        if lost is not None:
+            top[lost] = -np.inf
+        return top
+
+    def e_step(self, rows: RowSource) -> tuple[float, Moments]:
         """Return the bound in nats per row and the expected moments, with q = p(z | x; theta).
 
         With this q the gap of eq. 2 of Ding (2020) is zero: the bound is log p(X; theta).
         """
         expected = rows.total(self.expected)
         return expected.log_prob / rows.total_weight, expected.moments
-
-    def sweep(self, rows: Rows, moments: Moments, rule: Regularization, size: int) -> Mixture:
-        """Go through batches of rows, updating theta after each: incremental EM.
-
-        Each batch's share of `moments` (which stand for all rows under this theta) is exchanged
-        for its moments under the newest theta. The bound F(q, theta) never falls on the way, so
-        log p(X; theta) at the end is no lower than at the start. Neal and Hinton (1998).
-        """
-        batches = rows.split(size)
-        known = [batch.total(self.expected).moments for batch in batches]
-        theta = self.m_step(moments, rule)
-        for number, batch in enumerate(batches):
-            known[number] = batch.total(theta.expected).moments
-            theta = theta.m_step(reduce(add, known), rule)
-        return theta
 
     def m_step(self, moments: Moments, regularization: Regularization) -> Mixture:
         """Maximise the energy, the first term of eq. 3 of Ding (2020), in closed form."""
@@ -159,7 +192,9 @@ class Mixture:
             size /= 2
         return self
 
-    def expected_log_joint(self, moments: Moments, regularization: Regularization) -> float:
+    def expected_log_joint(
+        self, moments: Moments, regularization: Regularization | None = None
+    ) -> float:
         """Return Q(theta), the expected log p(x, z; theta) of rows with these moments, in nats."""
         weighted = np.where(moments.weight > 0, moments.weight, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -171,14 +206,14 @@ class Mixture:
         q = self.posterior(block)
         with np.errstate(divide="ignore", invalid="ignore"):
             log_resp = np.log(q.resp)
-            log_ratio = log_resp - np.log(self.weights)[:, None]
+            log_ratio = log_resp - self.log_weights[:, None]
 
         def expect(values: np.ndarray) -> np.ndarray:
             return np.where(q.resp > 0, q.resp * values, 0.0).sum(axis=0)
 
         with np.errstate(invalid="ignore"):
             return ElboTerms(
-                reconstruction=expect(q.view.log_prob),
+                reconstruction=expect(q.log_joint - self.log_weights[:, None]),
                 kl=expect(log_ratio),
                 energy=expect(q.log_joint),
                 entropy=-expect(log_resp),
@@ -186,10 +221,9 @@ class Mixture:
 
     def to_vector(self, units: np.ndarray) -> np.ndarray:
         """Return unconstrained coordinates: log-weights, means, covariance, in `units`."""
-        with np.errstate(divide="ignore"):
-            log_weights = np.log(self.weights)
         means = (self.components.means / units).ravel()
-        return np.concatenate([log_weights, means, self.components.covariance.to_vector(units)])
+        covariance = self.components.covariance.to_vector(units)
+        return np.concatenate([self.log_weights, means, covariance])
 
     @classmethod
     def from_vector(

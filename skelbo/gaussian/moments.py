@@ -12,10 +12,16 @@ which is what makes blocks, batches, repeated `partial_fit` and weights one and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from functools import cache
 
 import numpy as np
+
+from skelbo.rows import Block
+
+# Weights, as shares of the largest, that no sum will show: the square of float64's precision.
+NEGLIGIBLE = 5e-32
 
 
 class Scatter(Enum):
@@ -41,8 +47,39 @@ class Scatter(Enum):
         if self.dense and self.pooled:
             return (steps.T * weight) @ steps
         if self.dense:
-            return np.einsum("k,ki,kj->kij", weight, steps, steps)
+            return (weight[:, None] * steps)[:, :, None] * steps[:, None, :]
         return weight @ steps**2 if self.pooled else weight[:, None] * steps**2
+
+    def statistics(self, block: Block) -> np.ndarray:
+        """Return t(x) of each row, (n_statistics, n_rows): one, the columns, products of columns.
+
+        Where scatters are pooled the products are not needed row by row; see `second_moments`.
+        """
+        p, n = block.values.shape
+        t = np.empty((self.n_statistics(p), n))
+        t[0] = 1.0
+        t[1 : p + 1] = block.values
+        if self is Scatter.DIAGONAL:
+            np.square(block.values, out=t[p + 1 :])
+        elif self is Scatter.FULL:
+            first = p + 1
+            for i, column in enumerate(block.values):
+                np.multiply(block.values[i:], column, out=t[first : first + p - i])
+                first += p - i
+        return t
+
+    def n_statistics(self, p: int) -> int:
+        """Return the length of t(x) for x of length p."""
+        if self.pooled:
+            return 1 + p
+        return (p + 1) * (p + 2) // 2 if self.dense else 1 + 2 * p
+
+    def second_moments(self, block: Block) -> np.ndarray:
+        """Return the second moments of a block about the origin, summed over all rows."""
+        weighted = block.values * block.weights
+        if self.dense:
+            return weighted @ block.values.T
+        return np.einsum("pn,pn->p", weighted, block.values)
 
 
 @dataclass(frozen=True)
@@ -84,22 +121,33 @@ class Moments:
             Frequency times responsibility.
         reference : ndarray of shape (n_components, n_features), optional
             A point near each component's mean about which to sum, so that no digits cancel.
-            Without it the sums run about the origin, in one matrix product for all components.
+            The origin if not given.
         """
         weight = weights.sum(axis=1)
-        if reference is None and values.ndim == 2 and kind is not Scatter.FULL:
-            centre = np.zeros((len(weights), len(values)))
-            first, second = weights @ values.T, _about_origin(kind, values, weights)
-        else:
-            centre = np.zeros((len(weights), values.shape[-2])) if reference is None else reference
-            first, second = _about_reference(kind, values, weights, centre)
-        step = first / np.where(weight > 0, weight, 1.0)[:, None]
+        centre = np.zeros((len(weights), values.shape[-2])) if reference is None else reference
+        first, second = _about_reference(kind, values, weights, centre)
+        step = first / safe(weight)[:, None]
         return cls(kind, weight, centre + step, second - kind.of_steps(weight, step))
+
+    @classmethod
+    def of_sums(cls, kind: Scatter, sums: np.ndarray, common: np.ndarray | None = None) -> Moments:
+        """Centre sums of t(x), (n_components, n_statistics), and the second moments in common."""
+        weight = sums[:, 0].copy()
+        if common is not None:
+            first, second = sums[:, 1:], common
+        elif kind.dense:
+            p = triangle_size(sums.shape[1])
+            first, second = sums[:, 1 : p + 1], sums.take(symmetric_index(p), 1)
+        else:
+            p = sums.shape[1] // 2
+            first, second = sums[:, 1 : p + 1], sums[:, p + 1 :]
+        mean = first / safe(weight)[:, None]
+        return cls(kind, weight, mean, second - kind.of_steps(weight, mean))
 
     def __add__(self, other: Moments) -> Moments:
         """Return the moments of both sets of rows together (Chan's update)."""
         weight = self.weight + other.weight
-        share = other.weight / np.where(weight > 0, weight, 1.0)
+        share = other.weight / safe(weight)
         steps = other.mean - self.mean
         between = self.kind.of_steps(self.weight * share, steps)
         mean = self.mean + share[:, None] * steps
@@ -109,14 +157,44 @@ class Moments:
         """Return the moments of the same rows with all weights times `factor`."""
         return Moments(self.kind, factor * self.weight, self.mean, factor * self.scatter)
 
+    def shared(self) -> Moments:
+        """Give every component the pooled scatter, in proportion to its weight."""
+        if self.kind.pooled:
+            return self
+        share = self.weight / self.weight.sum()
+        within = self.scatter.sum(axis=0)
+        return replace(self, scatter=share.reshape(-1, *[1] * within.ndim) * within)
 
-def _about_origin(kind: Scatter, values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Sum second moments about zero: one matrix product whatever the number of components."""
-    if kind is Scatter.POOLED_FULL:
-        root = values * np.sqrt(weights.sum(axis=0))
-        return root @ root.T
-    squares = values**2
-    return squares @ weights.sum(axis=0) if kind.pooled else weights @ squares.T
+    def overall(self) -> Moments:
+        """Give every component the scatter of all rows about their common mean."""
+        steps = self.mean - self.weight @ self.mean / self.weight.sum()
+        between = self.kind.of_steps(self.weight, steps)
+        return replace(self, scatter=self.scatter + between).shared()
+
+    def aligned(self, whole: Moments) -> Moments:
+        """Return the moments as they stand after an M-step given `whole`: x does not change."""
+        return self
+
+
+@cache
+def symmetric_index(p: int) -> np.ndarray:
+    """Return where t(x) holds the product of two columns, (p, p)."""
+    index = np.empty((p, p), dtype=np.intp)
+    index[np.triu_indices(p)] = np.arange(p * (p + 1) // 2)
+    lower = np.tril_indices(p)
+    index[lower] = index.T[lower]
+    return index + p + 1
+
+
+def safe(weight: np.ndarray) -> np.ndarray:
+    """Return weights to divide by: one in place of zero."""
+    return weight if np.minimum.reduce(weight) > 0 else np.where(weight > 0, weight, 1.0)
+
+
+@cache
+def triangle_size(n_statistics: int) -> int:
+    """Return p from the length (p + 1) (p + 2) / 2 of t(x)."""
+    return int((np.sqrt(8 * n_statistics + 1) - 3) / 2 + 0.5)
 
 
 def _about_reference(
@@ -125,7 +203,11 @@ def _about_reference(
     """Sum first and second moments about each component's own reference point."""
     first, second = np.empty(reference.shape), []
     for k, (centre, weight) in enumerate(zip(reference, weights, strict=True)):
-        step = (values if values.ndim == 2 else values[k]) - centre[:, None]
+        rows = values if values.ndim == 2 else values[k]
+        active = np.flatnonzero(weight > NEGLIGIBLE * weight.max(initial=0.0))
+        if 2 * len(active) < len(weight):
+            rows, weight = rows.take(active, axis=1), weight[active]
+        step = rows - centre[:, None]
         if kind.dense:
             root = np.sqrt(weight)
             step *= root

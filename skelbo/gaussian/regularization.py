@@ -16,11 +16,13 @@ from scipy import linalg
 
 from skelbo.elbo import AscentError
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.rows import Block, Rows
+from skelbo.rows import Block, RowSource
 
 # Smallest variance, in units of the columns' own, that "auto" tells from zero. Far above rounding
 # (1e-16, or 1e-14 for data that were once float32), far below any correlation seen in practice.
 FLOOR = 1e-10
+# Variances below this have no finite precision.
+TINY = 1e-290
 # A Cholesky pivot above this share of its column's variance needs no closer look.
 SAFE_PIVOT = 1e-6
 
@@ -74,12 +76,14 @@ class Ridge(Regularization):
             factors = precision_factors(np.linalg.cholesky(ridged))
         except np.linalg.LinAlgError:
             raise AscentError(ILL_DEFINED) from None
+        if not np.all(np.abs(factors) < TINY**-0.5):
+            raise AscentError(ILL_DEFINED)
         return ridged, factors, np.zeros(len(ridged), dtype=bool)
 
     def diagonal(self, variances, mixed):
         """Add the ridge to the variances."""
         ridged = variances + self.amount
-        if not np.all(ridged > 0):
+        if not np.all(ridged > TINY):
             raise AscentError(ILL_DEFINED)
         return ridged, np.zeros(len(ridged), dtype=bool)
 
@@ -183,7 +187,7 @@ class Columns:
     complete: bool
 
     @classmethod
-    def of_rows(cls, rows: Rows) -> Columns:
+    def of_rows(cls, rows: RowSource) -> Columns:
         """Read the table once; a column without cells or beyond float64's range is an error."""
         moments = rows.total(_column_moments)
         unseen = np.flatnonzero(moments.weight == 0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
@@ -11,10 +12,9 @@ from sklearn.metrics import pairwise_distances_argmin
 
 from skelbo.elbo import AscentError
 from skelbo.gaussian.mixture import Mixture
-from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
-from skelbo.rows import Rows
+from skelbo.rows import RowSource
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
 SAMPLE_ROWS = 4096
@@ -39,7 +39,72 @@ class Sample:
     weights: np.ndarray
 
 
-def sample_rows(rows: Rows, n_components: int) -> Sample:
+@dataclass(frozen=True)
+class Drawn:
+    """Those distinct rows of a table whose hashes are smallest, in their order; additive.
+
+    Attributes
+    ----------
+    keys : ndarray of uint64, shape (n_rows,)
+        Hashes of the rows' content.
+    values : ndarray of shape (n_rows, n_features)
+    weights : ndarray of shape (n_rows,)
+        How many rows of the table each one stands for.
+    n_present : int
+        Number of rows of positive weight in the table.
+    size : int
+        Number of rows to keep at most.
+    """
+
+    keys: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+    n_present: int
+    size: int
+
+    @classmethod
+    def of_table(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
+        """Draw from a table, which may be a memory map of any size."""
+        keys: np.ndarray = np.empty(0, np.uint64)
+        found: np.ndarray = np.empty(0)
+        where: np.ndarray = np.empty(0, np.intp)
+        n_present = 0
+        for start in range(0, len(X), SAMPLE_ROWS):
+            part = slice(start, min(start + SAMPLE_ROWS, len(X)))
+            here = np.arange(part.start, part.stop)
+            new = np.ones(len(here)) if weights is None else weights[part]
+            hashed, present = content_hash(X[part]), new > 0
+            n_present += int(present.sum())
+            if len(keys) == size:
+                present &= hashed <= keys[-1]
+            keys = np.concatenate([keys, hashed[present]])
+            found = np.concatenate([found, new[present]])
+            where = np.concatenate([where, here[present]])
+            keys, found, first = _smallest(keys, found, size)
+            where = where[first]
+        order = np.argsort(where)  # a memory map is read in its order
+        return cls(keys[order], np.asarray(X[where[order]]), found[order], n_present, size)
+
+    def __add__(self, other: Drawn) -> Drawn:
+        keys, weights, first = _smallest(
+            np.concatenate([self.keys, other.keys]),
+            np.concatenate([self.weights, other.weights]),
+            self.size,
+        )
+        order = np.argsort(first)
+        values = np.concatenate([self.values, other.values])[first[order]]
+        n_present = self.n_present + other.n_present
+        return Drawn(keys[order], values, weights[order], n_present, self.size)
+
+
+def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
+    """Merge equal keys and keep the smallest; return also where they stood."""
+    keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
+    weights = np.bincount(copies, weights)
+    return keys[:size], weights[:size], first[:size]
+
+
+def sample_rows(rows: RowSource, n_components: int) -> Sample:
     """Draw the rows for a start so that weights and repetitions mean the same.
 
     Rows are chosen by a hash of their content, repeated rows are merged into weighted ones, and
@@ -48,44 +113,40 @@ def sample_rows(rows: Rows, n_components: int) -> Sample:
     the clusters as it would outside.
     """
     size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
-    keys: np.ndarray = np.empty(0, np.uint64)
-    weights: np.ndarray = np.empty(0)
-    where: np.ndarray = np.empty(0, np.intp)
-    for start in range(0, rows.n_samples, SAMPLE_ROWS):
-        part = slice(start, min(start + SAMPLE_ROWS, rows.n_samples))
-        here = np.arange(part.start, part.stop)
-        new = np.ones(len(here)) if rows.weights is None else rows.weights[part]
-        present = new > 0
-        keys = np.concatenate([keys, content_hash(rows.X[part])[present]])
-        weights = np.concatenate([weights, new[present]])
-        where = np.concatenate([where, here[present]])
-        keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
-        weights, where = np.bincount(copies, weights), where[first]
-        keys, weights, where = keys[:size], weights[:size], where[:size]
-    order = np.argsort(where)  # a memory map is read in its order
-    values = np.nan_to_num(rows.X[where[order]] - rows.origin, nan=0.0)
-    weights = weights[order]
-    n_present = rows.n_samples if rows.weights is None else np.count_nonzero(rows.weights)
-    if len(where) < n_present or np.any(weights != 1):
-        order = np.lexsort(values.T)
+    drawn = rows.fold(Drawn.of_table, size)
+    values = np.nan_to_num(drawn.values - rows.origin, nan=0.0)
+    weights = drawn.weights
+    if len(values) < drawn.n_present or np.any(weights != 1):
+        order = _lexicographic(values)
         values, weights = values[order], weights[order]
     return Sample(values, weights)
 
 
+def _lexicographic(values: np.ndarray) -> np.ndarray:
+    """Return the order of rows by the last column, ties by the one before it, and so on."""
+    last = values[:, -1]
+    order = np.argsort(last)
+    tied = np.any(np.diff(last[order]) == 0)
+    return np.lexsort(values.T) if tied else order
+
+
 def content_hash(X: np.ndarray) -> np.ndarray:
-    """Return a 64-bit hash of the content of each row (the finalizer of SplitMix64, chained)."""
-    values = np.asarray(X, dtype=np.float64) + 0.0  # -0.0 becomes 0.0
+    """Return a 64-bit hash of the content of each row.
+
+    The words of a row, their halves mixed (as those of small integers end in zeros), are summed,
+    times powers of an odd number, modulo 2^64; the sum is mixed by the finalizer of SplitMix64.
+    """
+    values = np.add(X, 0.0, dtype=np.float64, order="C")  # -0.0 becomes 0.0
     values[np.isnan(values)] = np.nan
-    bits = np.ascontiguousarray(values.T).view(np.uint64)
-    key = np.zeros(values.shape[0], dtype=np.uint64)
-    for column in bits:
-        key = key * np.uint64(0x9E3779B97F4A7C15) + column
-        key ^= key >> np.uint64(30)
-        key *= np.uint64(0xBF58476D1CE4E5B9)
-        key ^= key >> np.uint64(27)
-        key *= np.uint64(0x94D049BB133111EB)
-        key ^= key >> np.uint64(31)
-    return key
+    bits = values.view(np.uint64)
+    bits ^= bits >> np.uint64(32)
+    powers = np.cumprod(np.full(bits.shape[1], 0x9E3779B97F4A7C15, dtype=np.uint64))
+    key = np.einsum("np,p->n", bits, powers)
+    key ^= key >> np.uint64(30)
+    key *= np.uint64(0xBF58476D1CE4E5B9)
+    key ^= key >> np.uint64(27)
+    key *= np.uint64(0x94D049BB133111EB)
+    return key ^ (key >> np.uint64(31))
 
 
 def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np.ndarray:
@@ -135,6 +196,7 @@ def start_mixture(
     structure: type[Covariance],
     regularization: Regularization,
     rng: np.random.RandomState,
+    n_factors: int = 0,
 ) -> Mixture:
     """Return the parameters from which an ascent begins.
 
@@ -149,23 +211,25 @@ def start_mixture(
     weights = resp * sample.weights
     safe = np.where(weights.sum(axis=1) > 0, weights.sum(axis=1), 1.0)
     reference = (weights @ sample.values) / safe[:, None]
-    moments = Moments.of_block(structure.scatter, sample.values.T, weights, reference)
-    candidates = [moments] if own else []
-    candidates.append(_pooled(moments))
+    moments = partial(
+        structure.first_moments, sample.values.T, weights, reference, n_factors=n_factors
+    )
+    candidates = [lambda: moments(own=True)] if own else []
+    candidates.append(lambda: moments(own=False).shared())
     if regularization.always_succeeds:
-        candidates.append(_total(moments))
+        candidates.append(lambda: moments(own=False).overall())
     return _first_sound(candidates, structure, regularization)
 
 
 def _first_sound(candidates, structure, regularization) -> Mixture:
     """Return the fit to the first moments that give regular covariances."""
-    for moments in candidates:
+    for candidate in candidates:
         try:
-            mixture = Mixture.from_moments(structure, moments, regularization)
+            mixture = Mixture.from_moments(structure, candidate(), regularization)
         except AscentError as error:
             failure = error
             continue
-        if mixture.sound or moments is candidates[-1]:
+        if mixture.sound or candidate is candidates[-1]:
             return mixture
     raise failure
 
@@ -179,19 +243,3 @@ def _shared(n_rows: int, n_components: int) -> np.ndarray:
     owner = np.arange(n_components) % n_rows
     resp = _one_hot(np.arange(n_rows), n_rows)[owner]
     return resp / resp.sum(axis=0)
-
-
-def _pooled(moments: Moments) -> Moments:
-    """Give every component the pooled scatter, in proportion to its weight."""
-    if moments.kind.pooled:
-        return moments
-    share = moments.weight / moments.weight.sum()
-    within = moments.scatter.sum(axis=0)
-    return replace(moments, scatter=share.reshape(-1, *[1] * within.ndim) * within)
-
-
-def _total(moments: Moments) -> Moments:
-    """Give every component the scatter of all rows about their common mean."""
-    steps = moments.mean - moments.weight @ moments.mean / moments.weight.sum()
-    between = moments.kind.of_steps(moments.weight, steps)
-    return _pooled(replace(moments, scatter=moments.scatter + between))

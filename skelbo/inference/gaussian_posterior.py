@@ -18,7 +18,7 @@ from skelbo.elbo import ElboTerms
 TOLERANCE = 1e-12
 MAX_STEPS = 100
 SHORTEST = 2.0**-24
-ROWS_PER_BLOCK = 2048
+TERMS = ("reconstruction", "kl", "energy", "entropy")
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,41 @@ class GaussianPosterior:
         Full or diagonal.
     terms : ElboTerms
         The bound of each row, in nats.
+    curvature : ndarray of shape (n_rows, n_latents, n_latents)
+        E of minus the Hessian of log p(x, z): the precision of a full q.
     """
 
     mean: np.ndarray
     precision: np.ndarray
     terms: ElboTerms
+    curvature: np.ndarray
 
     @property
     def covariance(self) -> np.ndarray:
         """Of the same shape as `precision`."""
         return _inverse(self.precision)
+
+    def take(self, rows) -> GaussianPosterior:
+        """Return the q of some of the rows."""
+        terms = ElboTerms(*(getattr(self.terms, name)[rows] for name in TERMS))
+        return GaussianPosterior(self.mean[rows], self.precision[rows], terms, self.curvature[rows])
+
+    @classmethod
+    def concatenated(cls, parts: list[GaussianPosterior]) -> GaussianPosterior:
+        """Return the q of the rows of all parts."""
+        terms = ElboTerms(*(np.concatenate([getattr(q.terms, t) for q in parts]) for t in TERMS))
+        arrays = (
+            np.concatenate([getattr(q, name) for q in parts])
+            for name in ("mean", "precision", "curvature")
+        )
+        mean, precision, curvature = arrays
+        return cls(mean, precision, terms, curvature)
+
+    def turned(self, axes: np.ndarray) -> GaussianPosterior:
+        """Return a diagonal q for latents turned by `axes`, (d, d): a place to begin from."""
+        curvature = axes @ self.curvature @ axes.T
+        precision = np.einsum("nkk->nk", curvature)
+        return GaussianPosterior(self.mean @ axes.T, precision, self.terms, curvature)
 
 
 def fit_gaussian(
@@ -62,6 +87,21 @@ def fit_gaussian(
     n_steps : int
         Largest number of steps.
     """
+    size = getattr(joint, "block_rows", None)
+    n = joint.shape[0]
+    if size is None or n <= size:
+        return _climb(joint, diagonal, start, tol, n_steps)
+    blocks = [slice(first, first + size) for first in range(0, n, size)]
+    starts = [None if start is None else start.take(rows) for rows in blocks]
+    parts = [
+        _climb(joint.take(rows), diagonal, begin, tol, n_steps)
+        for rows, begin in zip(blocks, starts, strict=True)
+    ]
+    return GaussianPosterior.concatenated(parts)
+
+
+def _climb(joint, diagonal, start, tol, n_steps) -> GaussianPosterior:
+    """Take steps in all rows at once; rows that are done drop out."""
     mean, precision = joint.start() if start is None else (start.mean, start.precision)
     if start is None and diagonal:
         precision = np.einsum("nkk->nk", precision)
@@ -87,9 +127,8 @@ def fit_gaussian(
         view = state.take(active)
     entropy = state.bound - state.energy
     kl = state.reconstruction - state.bound
-    return GaussianPosterior(
-        mean, precision, ElboTerms(state.reconstruction, kl, state.energy, entropy)
-    )
+    terms = ElboTerms(state.reconstruction, kl, state.energy, entropy)
+    return GaussianPosterior(mean, precision, terms, state.curvature)
 
 
 def find_mode(joint, start=None) -> tuple[np.ndarray, np.ndarray]:

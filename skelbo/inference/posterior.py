@@ -10,6 +10,7 @@ import numpy as np
 from skelbo.elbo import ElboTerms
 from skelbo.inference.gaussian_posterior import fit_gaussian
 from skelbo.inference.importance import BaseNoise
+from skelbo.inference.lattice import MAX_LATENTS, fit_lattice
 from skelbo.inference.marginal import log_marginal
 from skelbo.inference.mean_field import (
     MAX_ENUMERATED,
@@ -29,13 +30,15 @@ def best_q(joint, posterior: str, start=None):
     ----------
     joint : object
         log p(x, z; theta) of n rows.
-    posterior : {"mean_field", "full"}
-        Binary z: independent Bernoullis, or the distribution over all states. Continuous z: a
-        Gaussian per row with diagonal or full covariance.
+    posterior : {"mean_field", "full", "exact"}
+        Binary z: independent Bernoullis, or (both others) the distribution over all states.
+        Continuous z: a Gaussian per row with diagonal or full covariance, or p(z | x) itself.
     start : optional
         An earlier q of the same rows to begin from. Without it a row's q depends on the row alone.
     """
     if not hasattr(joint, "conditional_logit"):
+        if on_lattice(joint, posterior):
+            return fit_lattice(joint)
         diagonal = posterior == "mean_field"
         if start is None:
             return fit_gaussian(joint, diagonal=diagonal)
@@ -45,10 +48,27 @@ def best_q(joint, posterior: str, start=None):
         return fit_bernoulli(joint, None if start is None else start.mean)
     if joint.shape[1] > MAX_ENUMERATED:
         raise ValueError(
-            f"posterior='full' lists all states of n_latents={joint.shape[1]} binary latents, "
-            f"expected at most {MAX_ENUMERATED}; use posterior='mean_field' or MCEM."
+            f"posterior={posterior!r} lists all states of n_latents={joint.shape[1]} binary "
+            f"latents, expected at most {MAX_ENUMERATED}; use posterior='mean_field' or MCEM."
         )
     return enumerate_posterior(joint)
+
+
+def on_lattice(joint, posterior: str) -> bool:
+    """Tell whether q is p(z | x) on a lattice; raise ValueError if it should be and cannot."""
+    closed = hasattr(joint, "conditional_logit") or getattr(joint, "gaussian", False)
+    if posterior != "exact" or closed:
+        return False
+    if not hasattr(joint, "log_likelihood_at"):
+        reason = "this model is not linear in z"
+    elif joint.shape[1] > MAX_LATENTS:
+        reason = f"got {joint.shape[1]} latents"
+    else:
+        return True
+    raise ValueError(
+        "posterior='exact' needs binary latents, a Gaussian FactorModel, or another FactorModel "
+        f"with at most {MAX_LATENTS} latents; {reason}. Use posterior='full' or MCEM."
+    )
 
 
 @dataclass(frozen=True)
@@ -61,7 +81,7 @@ class FittedModel:
         See `skelbo.models`.
     theta : dict of str to ndarray
         Parameters.
-    posterior : {"mean_field", "full"}
+    posterior : {"mean_field", "full", "exact"}
         Family of q.
     n_draws : int
         Importance samples per row, where log p(x) has no better way.
@@ -86,11 +106,12 @@ class FittedModel:
         size = max(1, BLOCK_CELLS // cells)
         for first in range(0, len(X), size):
             rows = slice(first, first + size)
-            yield rows, self.model.joint(np.asarray(X[rows], dtype=np.float64), self.theta)
+            block = np.asarray(X[rows], dtype=np.float64)
+            self.model.check(block)
+            yield rows, self.model.joint(block, self.theta)
 
     def log_prob(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Return log p(x) and its standard error, (n,) each, in nats."""
-        self.model.check(X)
         noise, result = self.noise(), np.empty((2, len(X)))
         for rows, joint in self.joints(X):
             result[:, rows] = log_marginal(joint, noise)[:2]
@@ -98,19 +119,16 @@ class FittedModel:
 
     def elbo_terms(self, X) -> ElboTerms:
         """Return the terms of the bound of each row."""
-        self.model.check(X)
         parts = [best_q(joint, self.posterior).terms for _, joint in self.joints(X)]
         names = ("reconstruction", "kl", "energy", "entropy")
         return ElboTerms(*(np.concatenate([getattr(t, name) for t in parts]) for name in names))
 
     def mean(self, X) -> np.ndarray:
         """Return the mean of q of each row, (n, d)."""
-        self.model.check(X)
         return np.concatenate([best_q(joint, self.posterior).mean for _, joint in self.joints(X)])
 
     def impute(self, X) -> np.ndarray:
         """Return E[x | observed cells] of each row, (n, p)."""
-        self.model.check(X)
         noise, result = self.noise(), np.empty(X.shape)
         for rows, joint in self.joints(X):
             draws = log_marginal(joint, noise)[2]

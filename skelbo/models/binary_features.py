@@ -9,9 +9,10 @@ from scipy import special
 
 from skelbo.models.column_fit import maximize_columns
 from skelbo.models.column_scores import complete_information, complete_scores
-from skelbo.models.factor import HEYWOOD, FactorModel, noise_floor
 from skelbo.models.likelihoods import LIKELIHOODS, LOG_2PI
 from skelbo.models.model import LatentVariableModel
+from skelbo.models.noise import HEYWOOD, noise_floor
+from skelbo.models.rotation import intercept_directions
 
 # Probabilities of features stay this far (in rows) from 0 and 1, where a feature is dead.
 SMALLEST_COUNT = 1e-3
@@ -237,11 +238,10 @@ class BinaryFeatureModel(LatentVariableModel):
 
     def constraint_jacobian(self, theta):
         """Return the gradients of what is not fitted: b, if there is no intercept."""
-        size = sum(np.size(value) for value in theta.values())
-        return np.array(self._frozen(theta)).reshape(-1, size)
+        directions = intercept_directions(theta)
+        return directions[:0] if self.fit_intercept else directions
 
     tangents = constraint_jacobian
-    _frozen = FactorModel._frozen
 
     def n_parameters(self, theta):
         """Return the number of free parameters."""

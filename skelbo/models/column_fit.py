@@ -10,17 +10,34 @@ from __future__ import annotations
 import numpy as np
 
 # Cells (draws x rows x columns) worked on at a time: they should stay in cache.
-CHUNK_CELLS = 2**17
+CHUNK_CELLS = 2**16
 RIDGE = 1e-10
 
 
 def maximize_columns(model, theta, X, weights, mean, covariance, floor, n_steps):
     """Return theta after guarded Newton steps of every column; see `FactorModel.maximize`."""
-    likelihood = model._kind
-    if likelihood.has_noise:
+    if model._kind.has_noise:
         return _regress(model, theta, X, weights, mean, covariance, floor)
+    missing = np.isnan(X)
+    values, known = (np.where(missing, 0.0, X), ~missing) if missing.any() else (X, None)
+    return climb_columns(theta, _Columns(model, values, known, weights, mean, covariance), n_steps)
+
+
+def maximize_at_points(model, theta, points, totals, counts, n_steps):
+    """Return theta after guarded Newton steps, the latents being at points that all rows share.
+
+    Where f is linear in x up to what depends on x alone, the rows at a point count as one cell of
+    a column: their mean answer, as often as there are answers.
+    """
+    means = np.divide(totals, counts, out=np.zeros_like(totals), where=counts > 0)
+    weights = np.ones((1, len(points)))
+    terms = _Columns(model, means, counts, weights, points[None], None)
+    return climb_columns(theta, terms, n_steps)
+
+
+def climb_columns(theta, terms, n_steps):
+    """Return theta after up to `n_steps` Newton steps, each column's shortened till it climbs."""
     coefficients = np.column_stack([theta["intercepts"], theta["loadings"]])
-    terms = _Columns(model, X, weights, mean, covariance)
     value, gradient, hessian = terms(coefficients)
     for _ in range(n_steps):
         step = np.linalg.solve(hessian, gradient[..., None])[..., 0]
@@ -42,33 +59,34 @@ def maximize_columns(model, theta, X, weights, mean, covariance, floor, n_steps)
 
 
 class _Columns:
-    """Value, gradient and (up to the sign) Hessian of every column's objective."""
+    """Value, gradient and (up to the sign) Hessian of every column's objective.
 
-    def __init__(self, model, X, weights, mean, covariance):
+    `known` says how often a cell counts, (n_rows, n_features); None where each counts once.
+    """
+
+    def __init__(self, model, values, known, weights, mean, covariance):
         self.model, self.weights, self.mean, self.covariance = model, weights, mean, covariance
-        missing = np.isnan(X)
-        self.known = ~missing if missing.any() else None
-        self.values = np.where(missing, 0.0, X)
+        self.values, self.known = values, known
 
     def __call__(self, coefficients):
         p, width = coefficients.shape
         value, gradient = np.zeros(p), np.zeros((p, width))
         hessian = np.zeros((p, width * width))
-        for mean, weights in self._chunks():
-            f, slope, curvature = self._cells(coefficients, mean, weights)
-            design = np.concatenate([np.ones((*mean.shape[:2], 1)), mean], axis=2)
-            flat = design.reshape(-1, width)
+        for draws, rows in self._parts():
+            f, slope, curvature = self._cells(coefficients, draws, rows)
+            mean = self.mean[draws, rows]
+            flat = np.concatenate([np.ones((*mean.shape[:2], 1)), mean], axis=2)
+            flat = flat.reshape(-1, width)
             outer = flat[:, :, None] * flat[:, None, :]
             value += f.sum((0, 1))
             slope, curvature = slope.reshape(-1, p), curvature.reshape(-1, p)
             gradient += slope.T @ flat
             if self.covariance is not None:
-                outer[:, 1:, 1:] += _dense(self.covariance)
-            hessian += curvature.T @ outer.reshape(-1, width * width)
-            if self.covariance is not None:
-                widths = _dense(self.covariance).reshape(len(flat), -1)
-                pull = (curvature.T @ widths).reshape(p, width - 1, width - 1)
+                spread = _dense(self.covariance[rows])
+                outer[:, 1:, 1:] += spread
+                pull = (curvature.T @ spread.reshape(len(flat), -1)).reshape(p, width - 1, -1)
                 gradient[:, 1:] -= (pull @ coefficients[:, 1:, None])[..., 0]
+            hessian += curvature.T @ outer.reshape(-1, width * width)
         return value, *self._regular(gradient, hessian.reshape(p, width, width))
 
     def _regular(self, gradient, hessian):
@@ -79,21 +97,27 @@ class _Columns:
             gradient[:, 0], hessian[:, 0, 1:], hessian[:, 1:, 0], hessian[:, 0, 0] = 0, 0, 0, 1
         return gradient, hessian
 
-    def _chunks(self):
-        size = max(1, CHUNK_CELLS // self.values.size)
-        for first in range(0, len(self.mean), size):
-            yield self.mean[first : first + size], self.weights[first : first + size]
+    def _parts(self):
+        """Yield slices of draws and of rows: parts that stay in cache."""
+        n_rows = max(1, CHUNK_CELLS // self.values.shape[1])
+        n_draws = max(1, n_rows // len(self.values))
+        for first in range(0, len(self.values), n_rows):
+            for draw in range(0, len(self.mean), n_draws):
+                yield slice(draw, draw + n_draws), slice(first, first + n_rows)
 
-    def _cells(self, coefficients, mean, weights):
+    def _cells(self, coefficients, draws, rows):
+        """Return E f, E f' and -E f'' of the cells, times how often they count."""
         likelihood, loadings = self.model._kind, coefficients[:, 1:]
-        eta = coefficients[:, 0] + mean @ loadings.T
-        share = weights[..., None] if self.known is None else weights[..., None] * self.known
+        values, share = self.values[rows], self.weights[draws, rows, None]
+        eta = coefficients[:, 0] + self.mean[draws, rows] @ loadings.T
+        if self.known is not None:
+            share = share * self.known[rows]
         if self.covariance is None:
-            cells = likelihood.point(self.values, eta, 1.0)
+            cells = likelihood.point(values, eta, 1.0)
         else:
-            from_q = predictor_variance(self.covariance, loadings)
+            variance = predictor_variance(self.covariance[rows], loadings)
             reach = np.sqrt((loadings**2).sum(1).max())
-            cells = likelihood.expected(self.values, eta, from_q, 1.0, reach)
+            cells = likelihood.expected(values, eta, variance, 1.0, reach)
         return [share * cell for cell in cells]
 
 

@@ -42,6 +42,10 @@ class Likelihood(ABC):
         """Return f - base at eta."""
         return self.point(x, eta, noise)[0]
 
+    def log_normaliser(self, eta) -> np.ndarray:
+        """Return a with f - base = x * eta - a(eta), for likelihoods without noise."""
+        return -self.value(0.0, eta, 1.0)
+
     @abstractmethod
     def expected(self, x, mean, variance, noise, reach) -> tuple[np.ndarray, ...]:
         """Return E f - base, E f' and -E f'' for eta ~ N(mean, variance).
@@ -114,8 +118,11 @@ class Poisson(Likelihood):
         _reject(known[known != np.floor(known)], "poisson", "counts (0, 1, 2, ...)", "a fraction")
 
     def base(self, x):
-        """Return -log x!."""
-        return -special.gammaln(x + 1)
+        """Return -log x!, from a table where there are fewer counts than cells."""
+        largest = x.max(initial=0.0)
+        if largest >= x.size:
+            return -special.gammaln(x + 1)
+        return -special.gammaln(np.arange(1.0, largest + 2))[x.astype(np.intp)]
 
     def point(self, x, eta, noise):
         """Return f - base, f' and -f''."""
