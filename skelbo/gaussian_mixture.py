@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from skelbo.acceleration import Anderson
 from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, ascend
 from skelbo.estimator import LatentVariableEstimator, cast, random_stream
-from skelbo.gaussian.components import Components, cells_per_row
+from skelbo.gaussian.components import Components, cells_per_gap, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.factor import Factor, free_factors
 from skelbo.gaussian.given import Given
@@ -337,7 +337,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         known, seen, columns = self._stream
         X, weights = self._validate_fit(X, sample_weight, reset=False)
         theta = self._theta(columns.centre)
-        rows = Rows(X, weights, columns.centre, theta.components.cells_per_row)
+        rows = Rows(X, weights, columns.centre, *theta.components.cells)
         new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
         size = (1 + seen / rows.total_weight) ** -FORGETTING
         known = known.scaled(1 - size) + new.scaled(size)
@@ -369,9 +369,9 @@ class EMGaussianMixture(LatentVariableEstimator):
             raise ValueError(
                 f"solver={self.solver!r} does not fit covariance_type='factor'; use solver='em'."
             )
-        n_features, structure = X.shape[1], STRUCTURES[self.covariance_type]
-        cells = cells_per_row(self.n_components, n_features, structure, self._n_factors(n_features))
-        rows = Rows(X, weights, cells_per_row=cells)
+        structure, q = STRUCTURES[self.covariance_type], self._n_factors(X.shape[1])
+        shape = self.n_components, X.shape[1], structure, q
+        rows = Rows(X, weights, None, cells_per_row(*shape), cells_per_gap(*shape))
         columns = Columns.of_rows(rows)
         return rows.about(columns.centre), columns
 
@@ -489,7 +489,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         """Return theta and rows about the centre of the mixture."""
         origin = np.average(np.asarray(self.means_, dtype=np.float64), 0, self.weights_)
         theta = self._theta(origin)
-        return theta, Rows(X, origin=origin, cells_per_row=theta.components.cells_per_row)
+        return theta, Rows(X, None, origin, *theta.components.cells)
 
     @property
     def n_parameters_(self):
