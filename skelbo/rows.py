@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -68,6 +68,49 @@ class Block:
         return result
 
 
+class RowSource(Protocol):
+    """Where a fit gets its rows from: a table in memory or on disk, or a Dask collection.
+
+    Attributes
+    ----------
+    X : array or Dask collection
+    dtype : dtype
+        float32 or float64.
+    origin : ndarray of shape (n_features,)
+        Subtracted from every row.
+    """
+
+    @property
+    def X(self) -> Any: ...  # noqa: D102
+    @property
+    def dtype(self) -> np.dtype: ...  # noqa: D102
+    @property
+    def origin(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def n_features(self) -> int: ...  # noqa: D102
+
+    @property
+    def n_present(self) -> int:
+        """Number of rows of positive weight."""
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights: the number of rows they stand for."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether no cell is missing."""
+
+    def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> RowSource:
+        """Return the same rows about another origin."""
+
+    def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
+        """Return the sum of ``statistic(block, *parameters)`` over the blocks."""
+
+    def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
+        """Return the sum of ``function(X, weights, *parameters)`` over the tables."""
+
+
 class Rows:
     """A table as weighted rows about one origin.
 
@@ -103,6 +146,22 @@ class Rows:
         """Sum of the weights: the number of rows they stand for."""
         return float(self.n_samples if self.weights is None else self.weights.sum())
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of the table."""
+        return self.X.dtype
+
+    @property
+    def n_present(self) -> int:
+        """Number of rows of positive weight."""
+        return self.n_samples if self.weights is None else int(np.count_nonzero(self.weights))
+
+    @property
+    def complete(self) -> bool:
+        """Whether no cell is missing."""
+        starts = range(0, self.n_samples, MAX_BLOCK_ROWS)
+        return not any(np.isnan(self.X[i : i + MAX_BLOCK_ROWS]).any() for i in starts)
+
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
         """Return the same rows about another origin; blocks that were kept move there."""
         cells = cells_per_row or self.cells_per_row
@@ -113,12 +172,11 @@ class Rows:
                 block.move(origin - self.origin)
         return rows
 
-    def split(self, size: int) -> list[Rows]:
-        """Return the same rows in batches of `size`."""
-        parts = (slice(i, i + size) for i in range(0, self.n_samples, size))
-        weights = (lambda part: None) if self.weights is None else self.weights.__getitem__
+    def part(self, start: int, stop: int) -> Rows:
+        """Return some of the rows."""
+        weights = None if self.weights is None else self.weights[start:stop]
         cells = self.cells_per_row, self.cells_per_gap
-        return [Rows(self.X[p], weights(p), self.origin, *cells) for p in parts]
+        return Rows(self.X[start:stop], weights, self.origin, *cells)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order."""
@@ -134,6 +192,10 @@ class Rows:
             return _sum(statistic(block, *parameters) for block in self._blocks_of(part))
 
         return _sum(threaded(subtotal, self._parts(), self._n_threads))
+
+    def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
+        """Return ``function(X, weights, *parameters)``: the table is one."""
+        return function(self.X, self.weights, *parameters)
 
     def each(
         self, function: Callable[[Block], np.ndarray], *shape: int, dtype: Any = np.float64

@@ -214,7 +214,7 @@ def test_between_diag_and_full(wine, holes):
     assert more.n_parameters_ == ends[1].n_parameters_
 
 
-@pytest.mark.parametrize("options", [{}, {"acceleration": None}, {"batch_size": 40}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"acceleration": None}], ids=str)
 def test_monotone_and_to_the_same_mode(wine, options):
     X = with_holes(wine, 0.05)
     model = fit(X, 2, n_factors=1, max_iter=2000, **options)
