@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import ABCMeta, abstractmethod
+from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
@@ -16,10 +17,13 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from skelbo.dask_input import batches, check_columns, lazy_on_dask, mean_log_prob, read
+from skelbo.dask_rows import is_dask
 from skelbo.elbo import Ascent, ElboTerms
+from skelbo.rows import Rows, RowSource
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase "
@@ -114,6 +118,36 @@ class LatentVariableEstimator(
         )
         return X, self._validate_weights(X, sample_weight)
 
+    def _read_rows(self, X: Any, sample_weight: Any, *, reset: bool = True) -> RowSource:
+        """Check the arguments of a fit that needs no more of the rows than their statistics."""
+        if is_dask(X):
+            return read(self, X, sample_weight, reset=reset)
+        return self._rows_of(*self._validate_fit(X, sample_weight, reset=reset))
+
+    def _rows_of(self, X: np.ndarray, weights: np.ndarray | None) -> Rows:
+        """Return validated rows in blocks that fit the estimator."""
+        cells = self._cells_per_row(X.shape[1]), self._cells_per_gap(X.shape[1])
+        return Rows(X, weights, None, *cells)
+
+    def _cells_per_row(self, n_features: int) -> int | None:
+        """Return the size of the temporaries that a row needs in a fit."""
+        return None
+
+    def _cells_per_gap(self, n_features: int) -> int | None:
+        """Return the same for a row with missing cells; None for matrices of (p, p)."""
+        return None
+
+    def _read_batches(self, X: Any, sample_weight: Any, *, reset: bool) -> Iterator[Rows]:
+        """Check the arguments of `partial_fit`; yield the blocks of a Dask collection in turn."""
+        if not is_dask(X):
+            yield self._rows_of(*self._validate_fit(X, sample_weight, reset=reset))
+            return
+        dtype = check_columns(self, X, reset=reset)
+        min_rows = max(self._min_samples, getattr(self, "n_components", 1))
+        for part, weights in batches(X, sample_weight, dtype, min_rows):
+            check_array(part, ensure_all_finite="allow-nan", estimator=self, input_name="X")
+            yield self._rows_of(part, self._validate_weights(part, weights))
+
     def _validate_weights(self, X: Any, sample_weight: Any) -> np.ndarray | None:
         """Check the weights of the rows of X; weights of one throughout count as none."""
         if sample_weight is None:
@@ -129,6 +163,7 @@ class LatentVariableEstimator(
 
     # ---------------------------------------------------------------- scores
 
+    @lazy_on_dask
     def score_samples(self, X, return_std=False):
         """Return log p(x) of each row: nats, in the units of X, all constants included.
 
@@ -167,12 +202,15 @@ class LatentVariableEstimator(
         score : float
             Mean log-density.
         """
+        if is_dask(X):
+            return mean_log_prob(self, X, sample_weight)[0]
         log_prob = self.score_samples(X)
         if sample_weight is None:
             return float(np.mean(log_prob))
         weights = _check_sample_weight(sample_weight, log_prob, dtype=np.float64)
         return float(np.average(log_prob.astype(np.float64), weights=weights))
 
+    @lazy_on_dask
     def elbo_terms(self, X):
         """Return reconstruction, KL, energy and entropy of each row, in nats.
 
@@ -206,6 +244,7 @@ class LatentVariableEstimator(
         """
         return self.elbo_terms(X).elbo
 
+    @lazy_on_dask
     def gap(self, X):
         """Return KL(q || p(z | x)) of each row: ``score_samples(X) - elbo(X)``, in nats.
 
@@ -258,12 +297,16 @@ class LatentVariableEstimator(
         return deviance + float(np.log(n_samples)) * self.n_parameters_
 
     def _deviance(self, X, sample_weight) -> tuple[float, float]:
+        if is_dask(X):
+            mean, total = mean_log_prob(self, X, sample_weight)
+            return -2 * mean * total, total
         mean = self.score(X, sample_weight=sample_weight)
         rows = self._validate(X).shape[0] if sample_weight is None else np.sum(sample_weight)
         return -2 * mean * float(rows), float(rows)
 
     # --------------------------------------------------------------- latents
 
+    @lazy_on_dask
     def transform(self, X):
         """Return the mean of q(z | x) of each row.
 
@@ -303,6 +346,7 @@ class LatentVariableEstimator(
             )
         return self._reconstruct(Z)
 
+    @lazy_on_dask
     def impute(self, X):
         """Return X with missing cells replaced by their expectation given the observed ones.
 

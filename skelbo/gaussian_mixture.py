@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from functools import partial
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
 from sklearn.base import _fit_context
@@ -12,12 +13,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
+from skelbo.dask_input import lazy_on_dask
 from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, ascend
 from skelbo.estimator import LatentVariableEstimator, cast, random_stream
-from skelbo.gaussian.components import Components, cells_per_row
+from skelbo.gaussian.components import Components, cells_per_gap, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.factor import Factor, free_factors
 from skelbo.gaussian.given import Given
+from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import (
@@ -29,7 +32,7 @@ from skelbo.gaussian.regularization import (
 )
 from skelbo.gaussian.starts import STARTS, sample_rows, start_mixture
 from skelbo.progress import Progress
-from skelbo.rows import Block, Rows
+from skelbo.rows import Block, Rows, RowSource
 
 # Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009).
 FORGETTING = 0.6
@@ -109,7 +112,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         to plain EM.
     batch_size : int or None, default=None
         If given, each M-step is a sweep of incremental EM over batches of this many rows: more
-        work per iteration, fewer iterations. Only for ``solver="em"``.
+        work per iteration, fewer iterations. Only for ``solver="em"`` on a table, and not for
+        factors.
     device : str or None, default=None
         Torch device, such as ``"cuda"``, for the passes over the rows in `fit`; in float64. Rows
         are moved once if they fit. Rows with missing cells, M-steps, `partial_fit` and all that
@@ -272,7 +276,11 @@ class EMGaussianMixture(LatentVariableEstimator):
         ValueError
             If the data cannot be used, or if every start fails.
         """
-        rows, columns = self._read(X, sample_weight)
+        return self._fit_rows(self._read_rows(X, sample_weight))
+
+    def _fit_rows(self, rows: RowSource) -> EMGaussianMixture:
+        """Fit to rows about zero."""
+        rows, columns = self._centred(rows)
         warm = self.warm_start and hasattr(self, "means_")
         progress = Progress(self, rows.X, 1 if warm else self.n_init, self.max_iter)
         rule = regularization(self.reg_covar, columns.scale)
@@ -280,7 +288,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         climb = partial(self._climb, rows, columns, rule, self._e_step(rows), progress, warm)
         restarts = Restarts()
         best = restarts.run(self._attempts(starts, climb, progress), lambda theta: theta.sound)
-        self._publish(best, rows.origin, rows.X.dtype)
+        self._publish(best, rows.origin, rows.dtype)
         self.failed_starts_ = restarts.failures
         self._stream = best.statistics.scaled(1 / rows.total_weight), rows.total_weight, columns
         self._warn_if_not_converged(best, self.max_iter, self.tol)
@@ -332,48 +340,63 @@ class EMGaussianMixture(LatentVariableEstimator):
         ----------
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
         """
-        if not hasattr(self, "_stream"):
-            return self.fit(X, sample_weight=sample_weight)
+        for rows in self._read_batches(X, sample_weight, reset=not hasattr(self, "_stream")):
+            if hasattr(self, "_stream"):
+                self._absorb(rows)
+            else:
+                self._fit_rows(rows)
+        return self
+
+    def _absorb(self, rows: RowSource) -> None:
+        """Take one step of stepwise EM towards the statistics of a batch."""
         known, seen, columns = self._stream
-        X, weights = self._validate_fit(X, sample_weight, reset=False)
-        theta = self._theta(columns.centre)
-        rows = Rows(X, weights, columns.centre, theta.components.cells_per_row)
+        rows = rows.about(columns.centre)
+        theta = self._theta(rows.origin)
         new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
         size = (1 + seen / rows.total_weight) ** -FORGETTING
         known = known.scaled(1 - size) + new.scaled(size)
         theta = theta.m_step(known, regularization(self.reg_covar, columns.scale))
         bound = theta.e_step(rows)[0]
-        self._publish(Ascent(theta, bound, (bound,), True), rows.origin, X.dtype)
+        self._publish(Ascent(theta, bound, (bound,), True), rows.origin, rows.dtype)
         self._stream = known.aligned(known), seen + rows.total_weight, columns
-        return self
 
-    def _read(self, X, sample_weight) -> tuple[Rows, Columns]:
-        """Validate the arguments and read the table once; return it about its centre."""
-        X, weights = self._validate_fit(X, sample_weight)
-        n_rows = len(X) if weights is None else np.count_nonzero(weights)
-        if n_rows < self.n_components:
+    def _centred(self, rows: RowSource) -> tuple[RowSource, Columns]:
+        """Check what the options ask of the rows; return these about their centre."""
+        if rows.n_present < self.n_components:
             raise ValueError(
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
-                f"n_samples = {n_rows}; use fewer components or more data."
+                f"n_samples = {rows.n_present}; use fewer components or more data."
             )
-        if self.device is not None and self.covariance_type == "factor":
-            raise ValueError(
-                f"device={self.device!r} does not fit covariance_type='factor'; leave device=None."
-            )
-        if self.device is not None and self.batch_size is not None:
-            raise ValueError(
-                f"device={self.device!r} does not fit batch_size={self.batch_size}, whose sweeps "
-                "run in NumPy; leave one of them at None."
-            )
-        if self.covariance_type == "factor" and self.solver != "em":
-            raise ValueError(
-                f"solver={self.solver!r} does not fit covariance_type='factor'; use solver='em'."
-            )
-        n_features, structure = X.shape[1], STRUCTURES[self.covariance_type]
-        cells = cells_per_row(self.n_components, n_features, structure, self._n_factors(n_features))
-        rows = Rows(X, weights, cells_per_row=cells)
+        self._check_options(rows)
         columns = Columns.of_rows(rows)
         return rows.about(columns.centre), columns
+
+    def _check_options(self, rows: RowSource) -> None:
+        """Refuse options that do not go together."""
+        factor, dask = self.covariance_type == "factor", not isinstance(rows, Rows)
+        device, batches = self.device is not None, self.batch_size is not None
+        factors, elsewhere = "covariance_type='factor'", "a Dask collection, not held here"
+        refusals = [
+            ("solver", factor and self.solver != "em", f"{factors}; use solver='em'"),
+            ("solver", dask and self.solver == "gradient", f"{elsewhere}; use solver='em'"),
+            ("device", device and factor, f"{factors}; leave device=None"),
+            ("device", device and dask, f"{elsewhere}; leave device=None"),
+            ("device", device and batches, f"batch_size={self.batch_size}; leave one at None"),
+            ("batch_size", batches and self.solver != "em", "other solvers; use solver='em'"),
+            ("batch_size", batches and factor, f"{factors}; use partial_fit for batches"),
+            ("batch_size", batches and dask, f"{elsewhere}; use partial_fit for batches"),
+        ]
+        for name, refused, other in refusals:
+            if refused:
+                raise ValueError(f"{name}={getattr(self, name)!r} does not fit {other}.")
+
+    def _cells_per_row(self, n_features):
+        structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
+        return cells_per_row(self.n_components, n_features, structure, n_factors)
+
+    def _cells_per_gap(self, n_features):
+        structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
+        return cells_per_gap(self.n_components, n_features, structure, n_factors)
 
     def _attempts(self, starts, climb, progress):
         """Yield one attempt per start, each to be run before the next is asked for."""
@@ -384,7 +407,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             if progress.stopped:
                 return
 
-    def _starts(self, rows: Rows, rule: Regularization):
+    def _starts(self, rows: RowSource, rule: Regularization):
         """Yield what each start begins from: parameters, or a function that makes them."""
         kind, K = self.covariance_type, self.n_components
         given = Given.checked(
@@ -402,7 +425,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         for _ in range(self.n_init):
             yield lambda: given.override(make(), rows.origin)
 
-    def _e_step(self, rows: Rows):
+    def _e_step(self, rows: Any):
         """Return the E-step, on the device if there is one."""
         if self.device is None:
             return lambda theta: theta.e_step(rows)
@@ -414,14 +437,19 @@ class EMGaussianMixture(LatentVariableEstimator):
         """Run one ascent from a start."""
         structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
         theta = start() if callable(start) else start
-        theta_step = self._theta_step(theta, rows, units, rule)
+        incremental = None
+        if self.batch_size is not None and self.solver == "em":
+            incremental = IncrementalEM(rows, rule, self.batch_size)
+            e_step, theta_step = incremental.e_step, incremental.m_step
+        else:
+            theta_step = self._theta_step(theta, rows, units, rule)
         anderson = Anderson(
             lambda theta: theta.to_vector(units),
             lambda vector: Mixture.from_vector(vector, self.n_components, units, structure),
         )
         gradient = self.solver == "gradient"
         try:
-            return ascend(
+            ascent = ascend(
                 theta,
                 e_step,
                 theta_step,
@@ -433,6 +461,7 @@ class EMGaussianMixture(LatentVariableEstimator):
                 continued=warm,
                 on_iteration=progress.iteration,
             )
+            return incremental.finished(ascent) if incremental else ascent
         except AscentError:
             if callable(start):
                 raise
@@ -440,8 +469,8 @@ class EMGaussianMixture(LatentVariableEstimator):
             bound, moments = e_step(theta)
             return Ascent(theta, bound, (), False, moments)
 
-    def _theta_step(self, theta: Mixture, rows: Rows, units: np.ndarray, rule: Regularization):
-        """Return the update of theta: EM, generalized EM, incremental EM or gradient ascent."""
+    def _theta_step(self, theta: Mixture, rows: Any, units: np.ndarray, rule: Regularization):
+        """Return the update of theta: EM, generalized EM or gradient ascent."""
         if self.solver == "gradient":
             from skelbo.gaussian.gradient import GradientAscent
 
@@ -449,8 +478,6 @@ class EMGaussianMixture(LatentVariableEstimator):
             return GradientAscent(theta, rows, units, structure, self.reg_covar, self.device).step
         if self.solver == "gem":
             return lambda moments, theta: theta.gradient_step(moments, rule)
-        if self.batch_size is not None:
-            return lambda moments, theta: theta.sweep(rows, moments, rule, self.batch_size)
         return lambda moments, theta: theta.m_step(moments, rule)
 
     def _publish(self, ascent: Ascent, origin: np.ndarray, dtype: np.dtype) -> None:
@@ -489,7 +516,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         """Return theta and rows about the centre of the mixture."""
         origin = np.average(np.asarray(self.means_, dtype=np.float64), 0, self.weights_)
         theta = self._theta(origin)
-        return theta, Rows(X, origin=origin, cells_per_row=theta.components.cells_per_row)
+        return theta, Rows(X, None, origin, *theta.components.cells)
 
     @property
     def n_parameters_(self):
@@ -531,6 +558,7 @@ class EMGaussianMixture(LatentVariableEstimator):
     def _reconstruct(self, Z):
         return (Z @ self.means_).astype(Z.dtype)
 
+    @lazy_on_dask
     def predict_proba(self, X):
         """Return p(z = k | x) of each row: the responsibilities, same as `transform`.
 
@@ -547,6 +575,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         X = self._validate(X)
         return self._posterior_mean(X).astype(X.dtype, copy=False)
 
+    @lazy_on_dask
     def predict(self, X):
         """Return the most probable component of each row.
 

@@ -16,7 +16,7 @@ from skelbo.estimator import LatentVariableEstimator, cast, random_stream
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.mixture import Mixture
-from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.gaussian.regularization import (
     SINGULAR,
     Columns,
@@ -24,7 +24,7 @@ from skelbo.gaussian.regularization import (
     regularization,
 )
 from skelbo.progress import Progress
-from skelbo.rows import Block, Rows
+from skelbo.rows import Block, Rows, RowSource
 
 
 class GaussianMLE(LatentVariableEstimator):
@@ -100,6 +100,9 @@ class GaussianMLE(LatentVariableEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
     }
 
+    # For `partial_fit`: the moments of all rows so far; None where cells were missing.
+    _moments: Moments | None = None
+
     def __init__(self, covariance_type="full", *, reg_covar="auto", tol="auto", max_iter=1000):
         self.covariance_type = covariance_type
         self.reg_covar = reg_covar
@@ -124,21 +127,20 @@ class GaussianMLE(LatentVariableEstimator):
         self : GaussianMLE
             The fitted estimator.
         """
-        X, weights = self._validate_fit(X, sample_weight)
-        progress = Progress(self, X, n_starts=1, max_iter=self.max_iter)
+        rows = self._read_rows(X, sample_weight)
+        progress = Progress(self, rows.X, n_starts=1, max_iter=self.max_iter)
         progress.begin_start(0)
-        rows = Rows(X, weights)
         columns = Columns.of_rows(rows)
         rows = rows.about(columns.centre)
         self._moments = None
         if columns.complete:
-            self._moments = rows.total(self._block_moments)
+            self._moments = self._total_moments(rows)
             ascent = self._maximum(self._moments, columns)
             progress.iteration(1, ascent.lower_bound, ascent.theta)
         else:
             ascent = self._climb(rows, columns, progress)
         progress.end_start()
-        self._publish(ascent, columns, X.dtype)
+        self._publish(ascent, columns, rows.dtype)
         self._warn_if_not_converged(ascent, self.max_iter, self.tol)
         progress.end()
         return self
@@ -162,24 +164,21 @@ class GaussianMLE(LatentVariableEstimator):
             The updated estimator.
         """
         first = not hasattr(self, "mean_")
-        X, weights = self._validate_fit(X, sample_weight, reset=first)
-        if np.isnan(X).any() or not (first or self._moments is not None):
+        rows = self._read_rows(X, sample_weight, reset=first)
+        if not rows.complete or not (first or self._moments is not None):
             raise ValueError(
                 "partial_fit got missing cells (NaN), expected complete rows (in fits before "
                 "it, too); use fit, which needs several passes over incomplete rows."
             )
-        rows = Rows(X, weights)
         origin = Columns.of_rows(rows).centre if first else self._origin
-        moments = rows.about(origin).total(self._block_moments)
-        self._moments = moments if first else self._moments + moments
+        moments = self._total_moments(rows.about(origin))
+        self._moments = moments if first or self._moments is None else self._moments + moments
         columns = self._columns(self._moments, origin)
-        self._publish(self._maximum(self._moments, columns), columns, X.dtype)
+        self._publish(self._maximum(self._moments, columns), columns, rows.dtype)
         return self
 
-    def _block_moments(self, block: Block) -> Moments:
-        kind = STRUCTURES[self.covariance_type].scatter
-        reference = np.zeros((1, len(block.values)))
-        return Moments.of_block(kind, block.values, block.weights[None], reference)
+    def _total_moments(self, rows: RowSource) -> Moments:
+        return rows.total(_block_moments, STRUCTURES[self.covariance_type].scatter)
 
     @staticmethod
     def _columns(moments: Moments, origin: np.ndarray) -> Columns:
@@ -196,7 +195,7 @@ class GaussianMLE(LatentVariableEstimator):
         bound = theta.components.expected_log_prob(moments) / moments.weight[0]
         return Ascent(theta, bound, (bound,), True)
 
-    def _climb(self, rows: Rows, columns: Columns, progress: Progress) -> Ascent:
+    def _climb(self, rows: RowSource, columns: Columns, progress: Progress) -> Ascent:
         """Maximise the likelihood of the observed cells by EM, the missing ones being hidden."""
         structure = STRUCTURES[self.covariance_type]
         units, p = np.sqrt(columns.scale), rows.n_features
@@ -289,3 +288,8 @@ class GaussianMLE(LatentVariableEstimator):
         Z = random_stream(random_state).standard_normal((n_samples, self.n_features_in_))
         Z = Z.astype(self.mean_.dtype)
         return self._reconstruct(Z), Z
+
+
+def _block_moments(block: Block, kind: Scatter) -> Moments:
+    reference = np.zeros((1, len(block.values)))
+    return Moments.of_block(kind, block.values, block.weights[None], reference)

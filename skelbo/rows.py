@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from skelbo.threads import n_threads, threaded
 
-# Float64 cells that a block and its temporaries may take: 8 MiB, some cores' last cache.
-BLOCK_CELLS = 2**20
+# Float64 cells that a block and its temporaries may take: 4 MiB, within the last cache.
+BLOCK_CELLS = 2**19
 MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 8192
 # Tables of up to this many cells (32 MiB) are read once and kept in blocks for all passes; larger
 # ones are read again in each pass, so that memory does not grow with them.
@@ -54,7 +54,7 @@ class Block:
         self._known.clear()
 
     def largest(self) -> np.ndarray:
-        """Return the largest absolute value of a cell."""
+        """Return the largest absolute value of a cell, NaN if a cell is missing."""
         return np.maximum(self.values.max(), -self.values.min())
 
     def once(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
@@ -63,9 +63,52 @@ class Block:
         if known is not None:
             return known
         result = function(self)
-        if result.size <= self.room:
+        if result.size <= max(self.room, 1):
             self._known[function] = result
         return result
+
+
+class RowSource(Protocol):
+    """Where a fit gets its rows from: a table in memory or on disk, or a Dask collection.
+
+    Attributes
+    ----------
+    X : array or Dask collection
+    dtype : dtype
+        float32 or float64.
+    origin : ndarray of shape (n_features,)
+        Subtracted from every row.
+    """
+
+    @property
+    def X(self) -> Any: ...  # noqa: D102
+    @property
+    def dtype(self) -> np.dtype: ...  # noqa: D102
+    @property
+    def origin(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def n_features(self) -> int: ...  # noqa: D102
+
+    @property
+    def n_present(self) -> int:
+        """Number of rows of positive weight."""
+
+    @property
+    def total_weight(self) -> float:
+        """Sum of the weights: the number of rows they stand for."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether no cell is missing."""
+
+    def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> RowSource:
+        """Return the same rows about another origin."""
+
+    def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
+        """Return the sum of ``statistic(block, *parameters)`` over the blocks."""
+
+    def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
+        """Return the sum of ``function(X, weights, *parameters)`` over the tables."""
 
 
 class Rows:
@@ -84,14 +127,16 @@ class Rows:
         Subtracted from every row; zero if not given.
     cells_per_row : int, optional
         Size of the temporaries that a row needs; sets the length of a block.
+    cells_per_gap : int, optional
+        The same for a row with missing cells; n_features squared if not given.
     """
 
-    def __init__(self, X, weights=None, origin=None, cells_per_row=None):
+    def __init__(self, X, weights=None, origin=None, cells_per_row=None, cells_per_gap=None):
         self.X = X
         self.weights = weights
         self.n_samples, self.n_features = X.shape
         self.origin = np.zeros(self.n_features) if origin is None else origin
-        self.cells_per_row = cells_per_row
+        self.cells_per_row, self.cells_per_gap = cells_per_row, cells_per_gap
         self.cells = max(cells_per_row or 0, self.n_features)
         self.block_rows = int(np.clip(BLOCK_CELLS // self.cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
         self._kept: list[list[Block]] | None = None
@@ -101,20 +146,37 @@ class Rows:
         """Sum of the weights: the number of rows they stand for."""
         return float(self.n_samples if self.weights is None else self.weights.sum())
 
+    @property
+    def dtype(self) -> np.dtype:
+        """Precision of the table."""
+        return self.X.dtype
+
+    @property
+    def n_present(self) -> int:
+        """Number of rows of positive weight."""
+        return self.n_samples if self.weights is None else int(np.count_nonzero(self.weights))
+
+    @property
+    def complete(self) -> bool:
+        """Whether no cell is missing."""
+        starts = range(0, self.n_samples, MAX_BLOCK_ROWS)
+        return not any(np.isnan(self.X[i : i + MAX_BLOCK_ROWS]).any() for i in starts)
+
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
         """Return the same rows about another origin; blocks that were kept move there."""
-        rows = Rows(self.X, self.weights, origin, cells_per_row or self.cells_per_row)
+        cells = cells_per_row or self.cells_per_row
+        rows = Rows(self.X, self.weights, origin, cells, self.cells_per_gap)
         if self._kept is not None and rows.block_rows == self.block_rows:
             rows._kept, self._kept = self._kept, None
             for block in chain.from_iterable(rows._kept):
                 block.move(origin - self.origin)
         return rows
 
-    def split(self, size: int) -> list[Rows]:
-        """Return the same rows in batches of `size`."""
-        parts = (slice(i, i + size) for i in range(0, self.n_samples, size))
-        weights = (lambda part: None) if self.weights is None else self.weights.__getitem__
-        return [Rows(self.X[p], weights(p), self.origin, self.cells_per_row) for p in parts]
+    def part(self, start: int, stop: int) -> Rows:
+        """Return some of the rows."""
+        weights = None if self.weights is None else self.weights[start:stop]
+        cells = self.cells_per_row, self.cells_per_gap
+        return Rows(self.X[start:stop], weights, self.origin, *cells)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order."""
@@ -131,6 +193,10 @@ class Rows:
 
         return _sum(threaded(subtotal, self._parts(), self._n_threads))
 
+    def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
+        """Return ``function(X, weights, *parameters)``: the table is one."""
+        return function(self.X, self.weights, *parameters)
+
     def each(
         self, function: Callable[[Block], np.ndarray], *shape: int, dtype: Any = np.float64
     ) -> np.ndarray:
@@ -139,9 +205,11 @@ class Rows:
 
         def fill(part: list[Block] | range) -> None:
             for block in self._blocks_of(part):
-                result[block.index] = function(block)
+                first, last = block.index[[0, -1]]
+                whole = last - first + 1 == len(block.index)
+                result[slice(first, last + 1) if whole else block.index] = function(block)
 
-        for _ in threaded(fill, self._parts(), self._n_threads):
+        for _ in threaded(fill, self._kept or self._ranges(), self._n_threads):
             pass
         return result
 
@@ -150,16 +218,18 @@ class Rows:
         return n_threads() if self.n_samples * self.cells >= MIN_THREADED_CELLS else 1
 
     def _parts(self) -> list[list[Block]] | list[range]:
-        """Return the blocks, or the ranges of rows that they are read from, in order."""
-        starts = range(0, self.n_samples, self.block_rows)
-        parts = [range(i, min(i + self.block_rows, self.n_samples)) for i in starts]
+        """Return the blocks, kept from now on, or the ranges of rows that they are read from."""
         if self._kept is None and self.n_samples * self.n_features <= KEPT_CELLS:
             room = STATISTICS_CELLS // self.n_samples
             self._kept = [
                 [replace(block, room=room * len(block.index)) for block in self._read(part)]
-                for part in parts
+                for part in self._ranges()
             ]
-        return parts if self._kept is None else self._kept
+        return self._ranges() if self._kept is None else self._kept
+
+    def _ranges(self) -> list[range]:
+        starts = range(0, self.n_samples, self.block_rows)
+        return [range(i, min(i + self.block_rows, self.n_samples)) for i in starts]
 
     def _blocks_of(self, part: list[Block] | range) -> Iterable[Block]:
         return self._read(part) if isinstance(part, range) else part
@@ -171,17 +241,16 @@ class Rows:
         weights = np.ones(values.shape[1]) if self.weights is None else self.weights[start:stop]
         index = np.arange(start, stop)
         present = weights > 0
-        with np.errstate(over="ignore", invalid="ignore"):
-            nothing_missing = not np.isnan(values.sum())
-        if nothing_missing and present.all():
-            yield Block(values, weights, index)
+        whole = Block(values, weights, index)
+        if not np.isnan(whole.once(Block.largest)) and present.all():
+            yield whole
             return
         observed = ~np.isnan(values)
         complete = observed.all(axis=0)
         everything = Block(values, weights, index, observed)
         yield from _pieces(everything, np.flatnonzero(present & complete), len(index), True)
-        # Incomplete rows need (p, p) matrices, one a pattern: keep those to a few blocks' size.
-        piece = max(1, 4 * BLOCK_CELLS // self.n_features**2)
+        # Incomplete rows may need (p, p) matrices, one a pattern: keep those to a few blocks' size.
+        piece = max(1, 4 * BLOCK_CELLS // (self.cells_per_gap or self.n_features**2))
         yield from _pieces(everything, np.flatnonzero(present & ~complete), piece, False)
 
 

@@ -60,9 +60,9 @@ def test_same_statistics(kind, device, shift, streamed, monkeypatch):
 
 def test_small_blocks_are_joined():
     rows, _ = make("diag")
-    first, second = (b for b in rows.blocks() if b.observed is None), rows.split(300)
-    whole = next(first)
-    parts = [next(part.blocks()) for part in second]
+    whole = next(block for block in rows.blocks() if block.observed is None)
+    starts = range(0, rows.n_samples, 300)
+    parts = [next(rows.part(i, i + 300).blocks()) for i in starts]
     joined = DeviceBlock(parts, torch.device("cpu"))
     assert_allclose(joined.values.numpy(), whole.values)
     assert_allclose(joined.weights.numpy(), whole.weights)

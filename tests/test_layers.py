@@ -12,8 +12,17 @@ import skelbo
 ROOT = Path(skelbo.__file__).parent
 # Top floor: chapters, which do not import each other. Ground floor: what things are.
 TOP = {"gaussian_mle", "gaussian_mixture", "variational_em", "mcem", "vae", "hidden_markov"}
-MIDDLE = {"estimator", "progress", "callbacks", "model_estimator", "inference", "neural", "display"}
-GROUND = {"elbo", "acceleration", "rows", "threads", "models", "gaussian"}
+MIDDLE = {
+    "estimator",
+    "dask_input",
+    "progress",
+    "callbacks",
+    "model_estimator",
+    "inference",
+    "neural",
+    "display",
+}
+GROUND = {"elbo", "acceleration", "rows", "dask_rows", "threads", "models", "gaussian"}
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path.name != "__init__.py")
 
 

@@ -19,14 +19,11 @@ import numpy as np
 from skelbo.gaussian.factor_view import CarefulView, PlainView
 from skelbo.gaussian.joint_moments import JointMoments
 from skelbo.gaussian.moments import Moments, Scatter
+from skelbo.gaussian.natural import SAFE_TERMS
 from skelbo.gaussian.regularization import FLOOR, Regularization, precision_factors
 from skelbo.gaussian.structure import Covariance
 from skelbo.gaussian.view import DensityView
 from skelbo.rows import Block
-
-# Square of a column over its noise variance, the mean over the columns, up to which differences of
-# squares keep thirteen digits.
-SAFE_RATIO = 1e3
 
 
 class Axes(NamedTuple):
@@ -160,8 +157,8 @@ class Factor(Covariance):
     def is_safe(self, means: np.ndarray) -> bool:
         """Tell whether squares may be expanded without losing digits."""
         variances = np.einsum("kpq,kpq->kp", self.loadings, self.loadings)
-        ratios = ((variances + means**2) / self.noise).mean(axis=1)
-        return bool(ratios.max() < SAFE_RATIO)
+        terms = ((variances + means**2) / self.noise).sum(axis=1)
+        return bool(terms.max() < SAFE_TERMS)
 
     def view(self, means: np.ndarray, block: Block, log_weights: np.ndarray) -> DensityView:
         """Return what the components say of a block."""

@@ -6,8 +6,7 @@ r"""The Gaussian mixture as a model of rows x and hidden labels z.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, reduce
-from operator import add
+from functools import cached_property
 
 import numpy as np
 
@@ -18,7 +17,7 @@ from skelbo.gaussian.natural import Natural, NaturalView
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
 from skelbo.gaussian.view import DensityView
-from skelbo.rows import Block, Rows
+from skelbo.rows import Block, RowSource
 
 
 @dataclass(frozen=True)
@@ -159,31 +158,13 @@ class Mixture:
             top[lost] = -np.inf
         return top
 
-    def e_step(self, rows: Rows) -> tuple[float, Moments]:
+    def e_step(self, rows: RowSource) -> tuple[float, Moments]:
         """Return the bound in nats per row and the expected moments, with q = p(z | x; theta).
 
         With this q the gap of eq. 2 of Ding (2020) is zero: the bound is log p(X; theta).
         """
         expected = rows.total(self.expected)
         return expected.log_prob / rows.total_weight, expected.moments
-
-    def sweep(self, rows: Rows, moments: Moments, rule: Regularization, size: int) -> Mixture:
-        """Go through batches of rows, updating theta after each: incremental EM.
-
-        Each batch's share of `moments` (which stand for all rows under this theta) is exchanged
-        for its moments under the newest theta. The bound F(q, theta) never falls on the way, so
-        log p(X; theta) at the end is no lower than at the start. Neal and Hinton (1998).
-        """
-        batches = rows.split(size)
-        known = [batch.total(self.expected).moments for batch in batches]
-        theta = self.m_step(moments, rule)
-        known = [part.aligned(moments) for part in known]
-        for number, batch in enumerate(batches):
-            known[number] = batch.total(theta.expected).moments
-            whole = reduce(add, known)
-            theta = theta.m_step(whole, rule)
-            known = [part.aligned(whole) for part in known]
-        return theta
 
     def m_step(self, moments: Moments, regularization: Regularization) -> Mixture:
         """Maximise the energy, the first term of eq. 3 of Ding (2020), in closed form."""
@@ -211,7 +192,9 @@ class Mixture:
             size /= 2
         return self
 
-    def expected_log_joint(self, moments: Moments, regularization: Regularization) -> float:
+    def expected_log_joint(
+        self, moments: Moments, regularization: Regularization | None = None
+    ) -> float:
         """Return Q(theta), the expected log p(x, z; theta) of rows with these moments, in nats."""
         weighted = np.where(moments.weight > 0, moments.weight, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):

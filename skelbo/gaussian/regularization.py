@@ -16,7 +16,7 @@ from scipy import linalg
 
 from skelbo.elbo import AscentError
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.rows import Block, Rows
+from skelbo.rows import Block, RowSource
 
 # Smallest variance, in units of the columns' own, that "auto" tells from zero. Far above rounding
 # (1e-16, or 1e-14 for data that were once float32), far below any correlation seen in practice.
@@ -187,7 +187,7 @@ class Columns:
     complete: bool
 
     @classmethod
-    def of_rows(cls, rows: Rows) -> Columns:
+    def of_rows(cls, rows: RowSource) -> Columns:
         """Read the table once; a column without cells or beyond float64's range is an error."""
         moments = rows.total(_column_moments)
         unseen = np.flatnonzero(moments.weight == 0)

@@ -14,7 +14,7 @@ from skelbo.elbo import AscentError
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
-from skelbo.rows import Rows
+from skelbo.rows import RowSource
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
 SAMPLE_ROWS = 4096
@@ -39,7 +39,72 @@ class Sample:
     weights: np.ndarray
 
 
-def sample_rows(rows: Rows, n_components: int) -> Sample:
+@dataclass(frozen=True)
+class Drawn:
+    """Those distinct rows of a table whose hashes are smallest, in their order; additive.
+
+    Attributes
+    ----------
+    keys : ndarray of uint64, shape (n_rows,)
+        Hashes of the rows' content.
+    values : ndarray of shape (n_rows, n_features)
+    weights : ndarray of shape (n_rows,)
+        How many rows of the table each one stands for.
+    n_present : int
+        Number of rows of positive weight in the table.
+    size : int
+        Number of rows to keep at most.
+    """
+
+    keys: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+    n_present: int
+    size: int
+
+    @classmethod
+    def of_table(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
+        """Draw from a table, which may be a memory map of any size."""
+        keys: np.ndarray = np.empty(0, np.uint64)
+        found: np.ndarray = np.empty(0)
+        where: np.ndarray = np.empty(0, np.intp)
+        n_present = 0
+        for start in range(0, len(X), SAMPLE_ROWS):
+            part = slice(start, min(start + SAMPLE_ROWS, len(X)))
+            here = np.arange(part.start, part.stop)
+            new = np.ones(len(here)) if weights is None else weights[part]
+            hashed, present = content_hash(X[part]), new > 0
+            n_present += int(present.sum())
+            if len(keys) == size:
+                present &= hashed <= keys[-1]
+            keys = np.concatenate([keys, hashed[present]])
+            found = np.concatenate([found, new[present]])
+            where = np.concatenate([where, here[present]])
+            keys, found, first = _smallest(keys, found, size)
+            where = where[first]
+        order = np.argsort(where)  # a memory map is read in its order
+        return cls(keys[order], np.asarray(X[where[order]]), found[order], n_present, size)
+
+    def __add__(self, other: Drawn) -> Drawn:
+        keys, weights, first = _smallest(
+            np.concatenate([self.keys, other.keys]),
+            np.concatenate([self.weights, other.weights]),
+            self.size,
+        )
+        order = np.argsort(first)
+        values = np.concatenate([self.values, other.values])[first[order]]
+        n_present = self.n_present + other.n_present
+        return Drawn(keys[order], values, weights[order], n_present, self.size)
+
+
+def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
+    """Merge equal keys and keep the smallest; return also where they stood."""
+    keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
+    weights = np.bincount(copies, weights)
+    return keys[:size], weights[:size], first[:size]
+
+
+def sample_rows(rows: RowSource, n_components: int) -> Sample:
     """Draw the rows for a start so that weights and repetitions mean the same.
 
     Rows are chosen by a hash of their content, repeated rows are merged into weighted ones, and
@@ -48,28 +113,10 @@ def sample_rows(rows: Rows, n_components: int) -> Sample:
     the clusters as it would outside.
     """
     size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
-    keys: np.ndarray = np.empty(0, np.uint64)
-    weights: np.ndarray = np.empty(0)
-    where: np.ndarray = np.empty(0, np.intp)
-    for start in range(0, rows.n_samples, SAMPLE_ROWS):
-        part = slice(start, min(start + SAMPLE_ROWS, rows.n_samples))
-        here = np.arange(part.start, part.stop)
-        new = np.ones(len(here)) if rows.weights is None else rows.weights[part]
-        found = content_hash(rows.X[part])
-        present = new > 0
-        if len(keys) == size:
-            present &= found <= keys[-1]
-        keys = np.concatenate([keys, found[present]])
-        weights = np.concatenate([weights, new[present]])
-        where = np.concatenate([where, here[present]])
-        keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
-        weights, where = np.bincount(copies, weights), where[first]
-        keys, weights, where = keys[:size], weights[:size], where[:size]
-    order = np.argsort(where)  # a memory map is read in its order
-    values = np.nan_to_num(rows.X[where[order]] - rows.origin, nan=0.0)
-    weights = weights[order]
-    n_present = rows.n_samples if rows.weights is None else np.count_nonzero(rows.weights)
-    if len(where) < n_present or np.any(weights != 1):
+    drawn = rows.fold(Drawn.of_table, size)
+    values = np.nan_to_num(drawn.values - rows.origin, nan=0.0)
+    weights = drawn.weights
+    if len(values) < drawn.n_present or np.any(weights != 1):
         order = _lexicographic(values)
         values, weights = values[order], weights[order]
     return Sample(values, weights)

@@ -1,0 +1,154 @@
+"""What does Dask cost, how often is the data read, and does a fit survive the death of a worker?
+
+    python benchmarks/bench_dask.py [--blocks 4 16 64 256] [--kills 20]
+
+First table: milliseconds per EM iteration (256000 x 8, 8 components, full covariances) in memory,
+on Dask's threads and on a cluster of two worker processes, by number of blocks; what the cluster
+takes beyond the time in memory, per block; and how often each block was read in the whole fit. The
+workers' allocator is set up as by the line `ALLOCATOR` below: Dask's own setting gives every large
+temporary back to the system at once, which makes EM about three times slower. --plain leaves that.
+
+With --kills N: N fits during each of which a worker is killed at a random moment, compared bit by
+bit with the synchronous scheduler's.
+"""
+
+import argparse
+import logging
+import os
+import random
+import signal
+import tempfile
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from uuid import uuid4
+
+import dask
+import dask.array as da
+import numpy as np
+from distributed import Client, LocalCluster
+
+from skelbo import EMGaussianMixture
+
+N_ROWS, N_COLUMNS = 256_000, 8
+TIMEOUT = 120
+# A worker that is killed again before it is back is otherwise given up by LocalCluster.
+PATIENT = {"distributed.deploy.lost-worker-timeout": "1h"}
+ALLOCATOR = {"distributed.nanny.pre-spawn-environ.MALLOC_TOP_PAD_": 2**26}
+
+
+def load(index, n_rows, folder):
+    """Make a block of rows, and leave a note that it was made."""
+    (Path(folder) / uuid4().hex).touch()
+    rng = np.random.default_rng(index)
+    return rng.standard_normal((n_rows, N_COLUMNS)) + 3.0 * rng.integers(8, size=(n_rows, 1))
+
+
+def lazy_table(n_blocks, n_rows, folder):
+    """Return a Dask array whose blocks are made when they are needed."""
+    shape = n_rows // n_blocks, N_COLUMNS
+    make = dask.delayed(load)
+    blocks = [da.from_delayed(make(i, shape[0], folder), shape, float) for i in range(n_blocks)]
+    return da.concatenate(blocks)
+
+
+def fit(X, n_iter):
+    model = EMGaussianMixture(8, max_iter=n_iter, tol=0.0, acceleration=None, random_state=0)
+    return model.fit(X)
+
+
+def ms_per_iteration(X):
+    """Return the milliseconds that ten more iterations take, each."""
+    seconds = {}
+    for n_iter in (2, 12):
+        start = time.perf_counter()
+        fit(X, n_iter)
+        seconds[n_iter] = time.perf_counter() - start
+    return 100 * (seconds[12] - seconds[2])
+
+
+def count(folder):
+    """Return how many notes were left, and remove them."""
+    notes = list(Path(folder).iterdir())
+    for note in notes:
+        note.unlink()
+    return len(notes)
+
+
+def cost(block_counts, folder):
+    titles = f"{'blocks':>7}{'memory':>9}{'threads':>9}{'cluster':>9}"
+    print(f"{titles}{'beyond, per block':>19}{'loads':>7}")
+    for n_blocks in block_counts:
+        lazy = lazy_table(n_blocks, N_ROWS, folder)
+        with dask.config.set(scheduler="threads"):
+            rows = lazy.compute()
+            threads = ms_per_iteration(da.from_array(rows, chunks=(N_ROWS // n_blocks, N_COLUMNS)))
+        memory = ms_per_iteration(rows)
+        cluster = ms_per_iteration(lazy)
+        count(folder)
+        fit(lazy, 12)
+        line = f"{n_blocks:>7}{memory:>9.1f}{threads:>9.1f}{cluster:>9.1f}"
+        beyond = (cluster - memory) / n_blocks
+        print(f"{line}{beyond:>16.2f} ms{count(folder) / n_blocks:>7.1f}", flush=True)
+
+
+def same(a, b):
+    return a.lower_bounds_ == b.lower_bounds_ and np.array_equal(a.covariances_, b.covariances_)
+
+
+def kills(n_fits, cluster, client, folder):
+    lazy = lazy_table(16, 32_000, folder)
+    with dask.config.set(scheduler="synchronous"):
+        expected = fit(lazy, 20)
+    start = time.perf_counter()
+    undisturbed = fit(lazy, 20)
+    length = time.perf_counter() - start
+    identical, hits = 0, 0
+    for number in range(n_fits):
+        client.wait_for_workers(2)
+        count(folder)
+        victim, delay = random.choice(list(cluster.workers.values())).pid, length * random.random()
+        killer = threading.Timer(delay, os.kill, (victim, signal.SIGKILL))
+        with ThreadPoolExecutor(1) as thread:
+            future = thread.submit(fit, lazy, 20)
+            killer.start()
+            try:
+                got = future.result(timeout=TIMEOUT)
+            except TimeoutError:
+                print(f"fit {number}: hung after a kill at {delay:.2f} s", flush=True)
+                os._exit(1)
+            hits += not killer.is_alive()
+            killer.join()
+        identical += same(got, expected)
+        result = "identical" if same(got, expected) else "DIFFERENT"
+        loads = f"{count(folder)} loads of 16 blocks"
+        print(f"fit {number}: killed after {delay:.2f} s, {loads}, {result}", flush=True)
+    print(
+        f"{identical} of {n_fits} fits bit for bit those of the synchronous scheduler, none hung; "
+        f"{hits} of the kills hit during the fit; undisturbed: {same(undisturbed, expected)}"
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--blocks", nargs="*", type=int, default=[4, 16, 64, 256])
+    parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--plain", action="store_true", help="leave Dask's allocator setting")
+    args = parser.parse_args()
+    warnings.simplefilter("ignore")
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+    with (
+        dask.config.set(PATIENT if args.plain else {**PATIENT, **ALLOCATOR}),
+        tempfile.TemporaryDirectory() as folder,
+        LocalCluster(n_workers=2, **options) as cluster,
+        Client(cluster) as client,
+    ):
+        cost(args.blocks, folder)
+        if args.kills:
+            kills(args.kills, cluster, client, folder)
+
+
+if __name__ == "__main__":
+    main()

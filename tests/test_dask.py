@@ -1,0 +1,409 @@
+"""Dask input: the same estimators, the same answers, whatever the blocks and the scheduler."""
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from uuid import uuid4
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+from distributed import Client, LocalCluster
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import sparse
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.estimator_checks import check_estimator
+
+from skelbo import EMGaussianMixture, GaussianMLE
+from skelbo.dask_rows import is_dask
+
+N_CHECKS = 53
+
+# ------------------------------------------------------------- scikit-learn's checks, through Dask
+
+
+def as_dask(array, n_blocks=2):
+    """Return a table as a Dask collection, and what is no table as it is."""
+    if array is None or np.isscalar(array) or sparse.issparse(array):
+        return array
+    if isinstance(array, (pd.DataFrame, pd.Series)):
+        return dd.from_pandas(array, npartitions=n_blocks, sort=False)
+    array = np.asarray(array)
+    if not array.ndim:
+        return array
+    rows = max(1, -(-len(array) // n_blocks))
+    return da.from_array(array, chunks=(rows, *array.shape[1:]))
+
+
+class ThroughDask:
+    """Hands every table on as a Dask collection, and computes the answers, which must be lazy."""
+
+    in_a_task = False  # where the blocks of a collection come back as arrays
+
+    def _hand_on(self, method, X, **arguments):
+        if ThroughDask.in_a_task or sparse.issparse(X):
+            return method(X, **arguments)
+        X, arguments = as_dask(X), {key: as_dask(value) for key, value in arguments.items()}
+        ThroughDask.in_a_task = True
+        try:
+            answer = method(X, **arguments)
+            return answer.compute() if is_dask(answer) else answer
+        finally:
+            ThroughDask.in_a_task = False
+
+    def fit(self, X, y=None, sample_weight=None):
+        return self._hand_on(super().fit, X, sample_weight=sample_weight)
+
+    def partial_fit(self, X, y=None, sample_weight=None):
+        return self._hand_on(super().partial_fit, X, sample_weight=sample_weight)
+
+    def score(self, X, y=None, sample_weight=None):
+        return self._hand_on(super().score, X, sample_weight=sample_weight)
+
+    def score_samples(self, X):
+        return self._hand_on(super().score_samples, X)
+
+    def transform(self, X):
+        return self._hand_on(super().transform, X)
+
+
+class DaskMLE(ThroughDask, GaussianMLE):
+    """`GaussianMLE` that never sees an array."""
+
+
+class DaskMixture(ThroughDask, EMGaussianMixture):
+    """`EMGaussianMixture` that never sees an array."""
+
+    def predict(self, X):
+        return self._hand_on(super().predict, X)
+
+    def predict_proba(self, X):
+        return self._hand_on(super().predict_proba, X)
+
+
+@pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("estimator", [DaskMLE(), DaskMixture(2, random_state=0)], ids=repr)
+def test_check_estimator_on_dask_input(estimator):
+    """The whole list, no failure, nothing excused."""
+    with dask.config.set(scheduler="synchronous"):
+        results = check_estimator(clone(estimator), on_fail=None, on_skip=None)
+    assert [(r["check_name"], r["exception"]) for r in results if r["status"] == "failed"] == []
+    skipped = {r["check_name"] for r in results if r["status"] == "skipped"}
+    assert skipped <= {"check_array_api_input"}
+    assert len(results) == N_CHECKS
+
+
+# ------------------------------------------------------------------ the same answers as in memory
+
+
+CONTAINERS = ["array", "columns", "unknown", "frame"]
+
+
+@st.composite
+def tables(draw):
+    """Return rows with holes, weights, and a way to cut them: blocks may be empty or of one row."""
+    rng = np.random.default_rng(draw(st.integers(0, 10**6)))
+    lengths = draw(st.lists(st.sampled_from([0, 1, 2, 17, 40]), min_size=1, max_size=12))
+    lengths.append(60)
+    n = sum(lengths)
+    X = rng.standard_normal((n, 3)) @ rng.standard_normal((3, 3)) + 4.0 * rng.integers(
+        2, size=(n, 1)
+    )
+    if draw(st.booleans()):
+        X[rng.random(X.shape) < 0.1] = np.nan
+    weights = rng.integers(0, 3, n) + 0.5 * rng.random(n) if draw(st.booleans()) else None
+    X = X.astype(draw(st.sampled_from([np.float64, np.float32])))
+    return (
+        X,
+        weights,
+        tuple(lengths),
+        draw(st.sampled_from(["array", "columns", "unknown", "frame"])),
+    )
+
+
+def cut(X, weights, lengths, kind):
+    """Return a table and its weights as Dask collections of the given block lengths."""
+    lazy_weights = None if weights is None else da.from_array(weights, chunks=(lengths,))
+    if kind in ("array", "columns"):
+        return da.from_array(X, chunks=(lengths, 3 if kind == "array" else 2)), lazy_weights
+    if kind == "unknown":
+        lazy = da.from_array(X, chunks=(lengths, 3))
+        lazy._chunks = ((np.nan,) * len(lengths), (3,))
+        return lazy, lazy_weights
+    ends = np.cumsum(lengths)
+    frame = pd.DataFrame(X, columns=list("abc")).assign(w=weights if weights is not None else 1.0)
+    parts = [dask.delayed(frame.iloc[end - n : end]) for n, end in zip(lengths, ends, strict=True)]
+    lazy = dd.from_delayed(parts, meta=frame.iloc[:0])
+    return lazy[["a", "b", "c"]], None if weights is None else lazy["w"]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@given(table=tables(), kind=st.sampled_from(["full", "tied", "diag", "spherical"]))
+@settings(max_examples=25, deadline=None)
+def test_same_fit_as_in_memory_however_cut(table, kind):
+    """With the same start, chosen by the rows' content, and the same number of iterations."""
+    X, weights, *_ = table
+    lazy, lazy_weights = cut(*table)
+    mixture = EMGaussianMixture(2, covariance_type=kind, max_iter=8, tol=0.0, random_state=0)
+    single = GaussianMLE("diag" if kind == "tied" else kind)
+    with dask.config.set(scheduler="synchronous"):
+        for model in (mixture, single):
+            here = clone(model).fit(X, sample_weight=weights)
+            there = clone(model).fit(lazy, sample_weight=lazy_weights)
+            digits = 1e-8 if X.dtype == np.float64 else 1e-5
+            assert_allclose(there.lower_bounds_, here.lower_bounds_, rtol=digits)
+            fitted = [name for name in vars(here) if name.endswith("_") and name[0] != "_"]
+            for name in fitted:
+                if isinstance(getattr(here, name), np.ndarray | np.floating):
+                    assert type(getattr(there, name)) is type(getattr(here, name))
+                    assert getattr(there, name).dtype == getattr(here, name).dtype
+                    assert_allclose(getattr(there, name), getattr(here, name), digits, digits)
+            assert there.score(lazy, sample_weight=lazy_weights) == pytest.approx(
+                here.score(X, sample_weight=weights), rel=digits
+            )
+            assert there.bic(lazy) == pytest.approx(here.bic(X), rel=digits)
+            assert_allclose(there.transform(lazy).compute(), here.transform(X), atol=1e3 * digits)
+
+
+ANSWERS = ["score_samples", "transform", "predict", "predict_proba", "elbo", "gap", "impute"]
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+def test_answers_are_lazy_and_those_of_arrays(container, iris):
+    """Also of a model that was fitted in memory, and with no computation before it is asked for."""
+    X = iris[:, :3].astype(np.float32)
+    X[::9, 1] = np.nan
+    table = pd.DataFrame(X, columns=list("abc")) if container == "frame" else X
+    model = EMGaussianMixture(3, random_state=0).fit(table)
+    lazy, _ = cut(X, None, (0, 70, 1, 79), container)
+
+    def refuse(*args, **kwargs):
+        raise AssertionError("computed before it was asked for")
+
+    with dask.config.set(scheduler=refuse):
+        answers = {name: getattr(model, name)(lazy) for name in ANSWERS}
+        terms, (log_prob, std) = model.elbo_terms(lazy), model.score_samples(lazy, return_std=True)
+    before = {name: getattr(model, name)(table) for name in ANSWERS}
+    kl_before = model.elbo_terms(table).kl
+    model.fit(table[::2])  # answers are those of the model that was asked
+    for name, answer in answers.items():
+        now = answer.compute(scheduler="synchronous")
+        assert_allclose(now, before[name], rtol=2e-5, atol=1e-6)
+        assert answer.dtype == now.dtype == before[name].dtype and answer.ndim == now.ndim
+    assert_allclose(terms.kl.compute(scheduler="synchronous"), kl_before, atol=1e-5)
+    assert_array_equal(std.compute(scheduler="synchronous"), np.zeros(150))
+    assert_allclose(log_prob.compute(scheduler="synchronous"), before["score_samples"], rtol=2e-5)
+
+
+def test_same_blocks_same_bits_on_every_scheduler(faithful):
+    X = da.from_array(faithful, chunks=(20, 2))
+    model = EMGaussianMixture(2, max_iter=4, tol=0.0, random_state=0)
+    fits = []
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        for options in (
+            {"scheduler": "synchronous"},
+            {"scheduler": "threads", "num_workers": 3},
+            {"scheduler": "processes", "pool": pool},
+        ):
+            with dask.config.set(options), pytest.warns(ConvergenceWarning):
+                fits.append(clone(model).fit(X))
+    for fit in fits[1:]:
+        assert fit.lower_bounds_ == fits[0].lower_bounds_
+        assert_array_equal(fit.means_, fits[0].means_)
+        assert_array_equal(fit.covariances_, fits[0].covariances_)
+
+
+def test_names_of_columns_and_other_columns(iris):
+    frame = pd.DataFrame(iris, columns=list("abcd")).assign(note="text")
+    lazy = dd.from_pandas(frame, npartitions=3)
+    model = EMGaussianMixture(2, random_state=0).fit(lazy[list("abcd")])
+    assert_array_equal(model.feature_names_in_, list("abcd"))
+    assert model.score(frame[list("abcd")]) == pytest.approx(model.score(lazy[list("abcd")]))
+    with pytest.raises(ValueError, match="feature names should match"):
+        model.predict(lazy[list("abdc")])
+    with pytest.raises(ValueError, match="could not convert string to float"):
+        model.fit(lazy)
+    with pytest.raises(ValueError, match=r"set_output\(transform='pandas'\) is for tables in"):
+        model.set_output(transform="pandas").transform(lazy[list("abcd")])
+
+
+def test_streams(iris, faithful):
+    """GaussianMLE adds blocks up exactly; the mixture takes block after block, in order."""
+    X = da.from_array(iris, chunks=((50, 0, 1, 99), 4))
+    whole = GaussianMLE().fit(iris)
+    model = GaussianMLE().partial_fit(X[:70]).partial_fit(X[70:])
+    assert_allclose(model.covariance_, whole.covariance_, rtol=1e-12)
+    weights = np.ones(272)
+    weights[100:150] = 0.0
+    lazy = da.from_array(faithful, chunks=((100, 50, 1, 121), 2))
+    lazy_weights = da.from_array(weights, chunks=(40,))
+    stream = EMGaussianMixture(2, random_state=0).partial_fit(lazy, sample_weight=lazy_weights)
+    by_hand = EMGaussianMixture(2, random_state=0).partial_fit(faithful[:100])
+    by_hand.partial_fit(faithful[150:])
+    assert_array_equal(stream.means_, by_hand.means_)
+    assert stream.n_features_in_ == 2
+
+
+def test_a_search_over_dask_input(iris):
+    X = da.from_array(iris, chunks=(50, 4))
+    search = GridSearchCV(EMGaussianMixture(random_state=0), {"n_components": [1, 2]}, cv=3)
+    here = clone(search).fit(iris).cv_results_["mean_test_score"]
+    there = search.fit(X)
+    assert_allclose(there.cv_results_["mean_test_score"], here, rtol=1e-8)
+    assert is_dask(there.best_estimator_.predict(X))
+
+
+# ---------------------------------------------------------------------------------- what is wrong
+
+
+def spoilt(value):
+    X = np.ones((6, 2))
+    X[4, 1] = value
+    return as_dask(X)
+
+
+SIX = as_dask(np.arange(12.0).reshape(6, 2))
+UNKNOWN = cut(np.ones((6, 3)), None, (3, 3), "unknown")[0]
+BAD_INPUT = {
+    "no rows": (as_dask(np.empty((0, 3))), None, "0 sample"),
+    "one row": (as_dask(np.ones((1, 3))), None, "1 sample.*minimum of 2 is required by"),
+    "no columns": (as_dask(np.empty((5, 0))), None, "0 feature"),
+    "infinite": (spoilt(np.inf), None, "Input X contains infinity"),
+    "strings": (as_dask(np.array([["a", "b"], ["c", "d"]])), None, "could not convert string"),
+    "one dimension": (as_dask(np.arange(5.0)), None, "Expected 2D array"),
+    "complex": (spoilt(1.0) * 1j, None, "Complex data not supported"),
+    "series": (dd.from_pandas(pd.Series([1.0, 2.0]), npartitions=1), None, "2-dimensional"),
+    "negative weight": (SIX, as_dask(np.array([1, 1, 1, 1, -1, 1])), "Negative values"),
+    "zero weights": (SIX, as_dask(np.zeros(6)), "at least one non-zero"),
+    "weight not finite": (SIX, as_dask(np.array([1, 1, 1, 1, np.nan, 1])), "weight contains NaN"),
+    "wrong weights": (SIX, as_dask(np.ones(5)), r"sample_weight.shape == \(5,\), expected \(6,\)"),
+    "weights of another shape": (SIX, as_dask(np.ones((6, 1))), "must be 1D array or scalar"),
+    "weights in memory": (UNKNOWN, np.ones(6), "pass it as a Dask array or series with"),
+    "other blocks": (UNKNOWN, as_dask(np.ones(6), 3), "3 blocks, expected the 2 of X"),
+    "uneven blocks": (
+        UNKNOWN,
+        da.from_array(np.ones(6), chunks=((2, 4),)),
+        r"sample_weight.shape == \(2,\), expected \(3,\)",
+    ),
+    "empty column": (
+        as_dask(np.array([[1.0, np.nan], [2.0, np.nan]])),
+        None,
+        "column 1 of X has no observed cell",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD_INPUT)
+@pytest.mark.parametrize("estimator", [GaussianMLE(), EMGaussianMixture()], ids=repr)
+def test_bad_input_by_message(estimator, case):
+    """The messages of arrays, raised on the client."""
+    X, weights, message = BAD_INPUT[case]
+    with dask.config.set(scheduler="synchronous"), pytest.raises(ValueError, match=message):
+        clone(estimator).fit(X, sample_weight=weights)
+
+
+def test_what_is_not_for_dask_says_so(iris):
+    X = as_dask(iris)
+    for options in ({"batch_size": 10}, {"solver": "gradient"}, {"device": "cpu"}):
+        with pytest.raises(ValueError, match="does not fit a Dask collection, not held here; "):
+            EMGaussianMixture(2, **options).fit(X)
+    with pytest.raises(ValueError, match="n_components = 200, n_samples = 150"):
+        EMGaussianMixture(200).fit(X)
+    with pytest.raises(ValueError, match=r"got missing cells \(NaN\), expected complete rows"):
+        GaussianMLE().partial_fit(spoilt(np.nan))
+    with pytest.raises(
+        TypeError, match=r"got a Dask Delayed\w*, expected a Dask array or dataframe"
+    ):
+        GaussianMLE().fit(dask.delayed(iris))
+    with pytest.raises(ValueError, match="X has 3 features, but GaussianMLE is expecting 4"):
+        GaussianMLE().fit(iris).score(X[:, :3])
+
+
+def test_arrays_of_expressions_say_so():
+    """Dask's arrays to come have no blocks to work on yet."""
+    code = (
+        "import dask; dask.config.set({'array.query-planning': True})\n"
+        "import dask.array as da; from skelbo import GaussianMLE\n"
+        "try: GaussianMLE().fit(da.ones((9, 2), chunks=(3, 2)))\n"
+        "except ValueError as error: print(error)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert "array.query-planning=True" in run.stdout
+
+
+# ----------------------------------------------------------------------------- a cluster, killed
+
+
+def load(index, folder):
+    """Make a block of rows, and leave a note that it was made."""
+    (Path(folder) / uuid4().hex).touch()
+    rng = np.random.default_rng(index)
+    return rng.standard_normal((1000, 4)) + 3.0 * rng.integers(3, size=(1000, 1))
+
+
+@pytest.fixture
+def cluster():
+    """Two worker processes on this machine."""
+    options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
+    with LocalCluster(n_workers=2, **options) as cluster, Client(cluster):
+        yield cluster
+
+
+class Killer:
+    """A callback that kills a worker a moment after an iteration."""
+
+    max_propagation_depth = None
+
+    def __init__(self, cluster, victim, iteration):
+        self.cluster, self.victim, self.iteration = cluster, victim, iteration
+
+    def setup(self, estimator, context):
+        pass
+
+    teardown = on_fit_task_begin = setup
+
+    def on_fit_task_end(self, estimator, context, *, metadata=None):
+        if metadata and metadata.get("n_iter") == self.iteration:
+            pid = self.cluster.workers[self.victim].pid
+            threading.Timer(0.01 * self.iteration, os.kill, (pid, signal.SIGKILL)).start()
+
+
+def test_a_killed_worker_changes_nothing(cluster, tmp_path):
+    """Blocks are read once; fits during which a worker dies end with the same bits."""
+    blocks = [da.from_delayed(dask.delayed(load)(i, tmp_path), (1000, 4), float) for i in range(8)]
+    X = da.concatenate(blocks)
+    model = EMGaussianMixture(3, max_iter=12, tol=0.0, random_state=0)
+
+    def loads_of(fit):
+        for note in tmp_path.iterdir():
+            note.unlink()
+        with warnings.catch_warnings(), ThreadPoolExecutor(1) as thread:
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            return thread.submit(fit, X).result(timeout=60), len(list(tmp_path.iterdir()))
+
+    with dask.config.set(scheduler="synchronous"):
+        expected, _ = loads_of(clone(model).fit)
+    fits = [loads_of(clone(model).fit)]
+    assert fits[0][1] == len(blocks)
+    for victim, iteration in ((0, 2), (1, 6)):
+        fits.append(loads_of(clone(model).set_callbacks(Killer(cluster, victim, iteration)).fit))
+        assert fits[-1][1] > len(blocks)  # something was lost and read again
+    for got, _ in fits:
+        assert got.lower_bounds_ == expected.lower_bounds_
+        assert_array_equal(got.means_, expected.means_)
+        assert_array_equal(got.covariances_, expected.covariances_)
