@@ -41,13 +41,14 @@ class Alternation:
     def e_step(self, theta):
         """Return the bound per row, in nats, at the best q, and q."""
         if self._ahead is not None and self._ahead[0] is theta:
-            _, bound, self._last = self._ahead
-            return bound, self._last
-        self._last = self._best(theta, self._last)
-        return self.cases.mean(self._last.terms.elbo), self._last
+            return self._ahead[1:]
+        q = self._best(theta, self._last)
+        return self.cases.mean(q.terms.elbo), q
 
     def m_step(self, q, theta):
         """Return parameters that raise the bound."""
+        # From here every q of this step begins; from that of a theta that is refused it might fall.
+        self._last = q
         model, cases = self.model, self.cases
         if hasattr(q, "states") and not model.closed_form:  # moments would not be enough
             Z = np.broadcast_to(q.states[:, None], (*q.weights.shape, model.n_latents))
@@ -72,9 +73,9 @@ class Alternation:
         if axes is None:
             return None
         candidate = self.model.turn(theta, axes)
-        turned = self._best(candidate, q.turned(axes))
-        bound = self.cases.mean(turned.terms.elbo)
+        start = self._best(candidate, q.turned(axes))
+        bound = self.cases.mean(start.terms.elbo)
         if not bound >= self.cases.mean(q.terms.elbo):
             return None
-        self._last, self._ahead = turned, (candidate, bound, turned)
+        self._last, self._ahead = start, (candidate, bound, start)
         return candidate

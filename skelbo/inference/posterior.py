@@ -125,20 +125,16 @@ class FittedModel:
 
     def elbo_terms(self, X) -> ElboTerms:
         """Return the terms of the bound of each row."""
-        parts = [q.terms for q in self._qs(X)]
+        parts = [best_q(joint, self.posterior).terms for _, joint in self.joints(X)]
         names = ("reconstruction", "kl", "energy", "entropy")
         return ElboTerms(*(np.concatenate([getattr(t, name) for t in parts]) for name in names))
 
     def mean(self, X) -> np.ndarray:
         """Return the mean of q of each row, (n, d)."""
-        return np.concatenate([q.mean for q in self._qs(X)])
-
-    def _qs(self, X):
-        """Yield the best q of the rows, block by block."""
         listed = self.model.latent == "binary" and self.model.n_latents <= MAX_ENUMERATED
-        n_points = 2**self.model.n_latents if listed else POINTS_OF_Q
-        for _, joint in self.joints(X, max(n_points, POINTS_OF_Q)):
-            yield best_q(joint, self.posterior)
+        n_points = max(POINTS_OF_Q, 2**self.model.n_latents if listed else 0)
+        joints = (joint for _, joint in self.joints(X, n_points))
+        return np.concatenate([best_q(joint, self.posterior).mean for joint in joints])
 
     def impute(self, X) -> np.ndarray:
         """Return E[x | observed cells] of each row, (n, p)."""
