@@ -44,7 +44,8 @@ from skelbo.neural.training import VAENet
 from skelbo.progress import Progress
 
 # Rows times draws behind `lower_bound_`: the bound of a large table needs few draws of each row.
-BOUND_DRAWS = 100_000
+# A pass of `partial_fit` must not spend longer on it than on learning.
+BOUND_DRAWS, PASS_DRAWS = 100_000, 10_000
 # A memory map larger than this is read while the networks learn, never whole.
 STREAMED_BYTES = 2**28
 
@@ -347,7 +348,8 @@ class VAEEstimator(LatentVariableEstimator):
             offset = float(np.average(columns.log_jacobian(some), weights=their_weights))
             self._train(net, rows, offset, progress)
         progress.end_start()
-        self._publish(net, columns, some, their_weights, int(rng.randint(2**31 - 1)))
+        seed = int(rng.randint(2**31 - 1))
+        self._publish(net, columns, some, their_weights, seed, BOUND_DRAWS)
         self.lower_bounds_[-1] = self.lower_bound_
         if self._leads:
             self._warn()
@@ -397,7 +399,7 @@ class VAEEstimator(LatentVariableEstimator):
             if net.n_epochs_ == passes:  # skorch ends a training by Ctrl-C without a word
                 raise KeyboardInterrupt
         some, their_weights = _some_of(X, weights)
-        self._publish(net, columns, some, their_weights, seed)
+        self._publish(net, columns, some, their_weights, seed, PASS_DRAWS)
         self.lower_bounds_ = [*bounds, self.lower_bound_]
         self.n_iter_ = len(self.lower_bounds_)
         if first:
@@ -473,11 +475,11 @@ class VAEEstimator(LatentVariableEstimator):
         self.converged_ = net.stopped_ or finished
         self._interrupted = not self.converged_ and len(done) < net.max_epochs
 
-    def _publish(self, net: VAENet, columns: Columns, X, weights, seed: int) -> None:
+    def _publish(self, net: VAENet, columns: Columns, X, weights, seed, budget) -> None:
         net.module_.eval()
         draws = self.n_samples
         if self.objective == "elbo":
-            draws = int(np.clip(BOUND_DRAWS // len(X), 1, self.n_importance_samples))
+            draws = int(np.clip(budget // len(X), 1, self.n_importance_samples))
         sampler = Sampler(net.module_, columns, draws, seed)
         mean, bound = sampler.posterior(X)[0], sampler.bound(X, self.objective)
         check_finite(bound, mean, net.n_epochs_, self.lr)
