@@ -11,8 +11,8 @@ import numpy as np
 
 from skelbo.threads import n_threads, threaded
 
-# Float64 cells that a block and its temporaries may take: 8 MiB, some cores' last cache.
-BLOCK_CELLS = 2**20
+# Float64 cells that a block and its temporaries may take: 4 MiB, within the last cache.
+BLOCK_CELLS = 2**19
 MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 8192
 # Tables of up to this many cells (32 MiB) are read once and kept in blocks for all passes; larger
 # ones are read again in each pass, so that memory does not grow with them.
@@ -54,7 +54,7 @@ class Block:
         self._known.clear()
 
     def largest(self) -> np.ndarray:
-        """Return the largest absolute value of a cell."""
+        """Return the largest absolute value of a cell, NaN if a cell is missing."""
         return np.maximum(self.values.max(), -self.values.min())
 
     def once(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
@@ -63,7 +63,7 @@ class Block:
         if known is not None:
             return known
         result = function(self)
-        if result.size <= self.room:
+        if result.size <= max(self.room, 1):
             self._known[function] = result
         return result
 
@@ -205,9 +205,11 @@ class Rows:
 
         def fill(part: list[Block] | range) -> None:
             for block in self._blocks_of(part):
-                result[block.index] = function(block)
+                first, last = block.index[[0, -1]]
+                whole = last - first + 1 == len(block.index)
+                result[slice(first, last + 1) if whole else block.index] = function(block)
 
-        for _ in threaded(fill, self._parts(), self._n_threads):
+        for _ in threaded(fill, self._kept or self._ranges(), self._n_threads):
             pass
         return result
 
@@ -216,16 +218,18 @@ class Rows:
         return n_threads() if self.n_samples * self.cells >= MIN_THREADED_CELLS else 1
 
     def _parts(self) -> list[list[Block]] | list[range]:
-        """Return the blocks, or the ranges of rows that they are read from, in order."""
-        starts = range(0, self.n_samples, self.block_rows)
-        parts = [range(i, min(i + self.block_rows, self.n_samples)) for i in starts]
+        """Return the blocks, kept from now on, or the ranges of rows that they are read from."""
         if self._kept is None and self.n_samples * self.n_features <= KEPT_CELLS:
             room = STATISTICS_CELLS // self.n_samples
             self._kept = [
                 [replace(block, room=room * len(block.index)) for block in self._read(part)]
-                for part in parts
+                for part in self._ranges()
             ]
-        return parts if self._kept is None else self._kept
+        return self._ranges() if self._kept is None else self._kept
+
+    def _ranges(self) -> list[range]:
+        starts = range(0, self.n_samples, self.block_rows)
+        return [range(i, min(i + self.block_rows, self.n_samples)) for i in starts]
 
     def _blocks_of(self, part: list[Block] | range) -> Iterable[Block]:
         return self._read(part) if isinstance(part, range) else part
@@ -237,10 +241,9 @@ class Rows:
         weights = np.ones(values.shape[1]) if self.weights is None else self.weights[start:stop]
         index = np.arange(start, stop)
         present = weights > 0
-        with np.errstate(over="ignore", invalid="ignore"):
-            nothing_missing = not np.isnan(values.sum())
-        if nothing_missing and present.all():
-            yield Block(values, weights, index)
+        whole = Block(values, weights, index)
+        if not np.isnan(whole.once(Block.largest)) and present.all():
+            yield whole
             return
         observed = ~np.isnan(values)
         complete = observed.all(axis=0)

@@ -41,7 +41,8 @@ class Alternation:
     def e_step(self, theta):
         """Return the bound per row, in nats, at the best q, and q."""
         if self._ahead is not None and self._ahead[0] is theta:
-            return self._ahead[1:]
+            _, bound, self._last = self._ahead
+            return bound, self._last
         self._last = self._best(theta, self._last)
         return self.cases.mean(self._last.terms.elbo), self._last
 
@@ -71,9 +72,9 @@ class Alternation:
         if axes is None:
             return None
         candidate = self.model.turn(theta, axes)
-        start = self._best(candidate, q.turned(axes))
-        bound = self.cases.mean(start.terms.elbo)
+        turned = self._best(candidate, q.turned(axes))
+        bound = self.cases.mean(turned.terms.elbo)
         if not bound >= self.cases.mean(q.terms.elbo):
             return None
-        self._last, self._ahead = start, (candidate, bound, start)
+        self._last, self._ahead = turned, (candidate, bound, turned)
         return candidate

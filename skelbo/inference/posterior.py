@@ -20,7 +20,7 @@ from skelbo.inference.mean_field import (
 
 # Cells (draws x rows x columns) that a block of rows may take.
 BLOCK_CELLS = 2**22
-ROUGH = 1e-9
+ROUGH = 1e-10
 
 
 def best_q(joint, posterior: str, start=None):
