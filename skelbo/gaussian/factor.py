@@ -3,8 +3,8 @@ r"""Covariances of few factors and noise: the mixture of factor analysers.
 .. math:: \Sigma_k = \Lambda_k \Lambda_k^T + \operatorname{diag}(\psi_k), \quad
           x = \mu_k + \Lambda_k z + \varepsilon, \quad z \sim N(0, I_q)
 
-Between `Diag` (q = 0) and `Full`, for p columns where p x p matrices are too many numbers: no such
-matrix is ever formed in a fit, all cost is O(n K p q).
+Between `Diag` (q = 0) and `Full`, for p columns where K matrices of p x p are too many numbers: an
+iteration forms none and costs O(n K p q); a start looks at one at a time.
 """
 
 from __future__ import annotations
