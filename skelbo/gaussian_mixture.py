@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -21,7 +22,6 @@ from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.given import Given
 from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
-from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import (
     SINGULAR,
     Columns,
@@ -30,11 +30,9 @@ from skelbo.gaussian.regularization import (
     regularization,
 )
 from skelbo.gaussian.starts import STARTS, sample_rows, start_mixture
+from skelbo.gaussian.stream import EARLY_STARTS, EarlyRows, Stream
 from skelbo.progress import Progress
 from skelbo.rows import Block, Rows, RowSource
-
-# Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009).
-FORGETTING = 0.6
 
 
 class EMGaussianMixture(LatentVariableEstimator):
@@ -90,8 +88,9 @@ class EMGaussianMixture(LatentVariableEstimator):
         Anderson acceleration with a monotone fallback. ``"auto"`` leaves the first 10 iterations
         to plain EM.
     batch_size : int or None, default=None
-        If given, each M-step is a sweep of incremental EM over batches of this many rows: more
-        work per iteration, fewer iterations. Only for ``solver="em"``.
+        If given, each iteration is a sweep of incremental EM over batches of this many rows, theta
+        being updated after each. Statistics of every batch are kept between sweeps. Takes fewer
+        iterations of more work: pays where rows are slow to read. Only for ``solver="em"``.
     device : str or None, default=None
         Torch device for ``solver="gradient"``.
 
@@ -207,8 +206,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.batch_size = batch_size
         self.device = device
 
-    # For `partial_fit`: expected moments per row, number of rows, what the first rows looked like.
-    _stream: tuple[Moments, float, Columns]
+    _stream: Stream
 
     # -------------------------------------------------------------------- fit
 
@@ -238,19 +236,21 @@ class EMGaussianMixture(LatentVariableEstimator):
         """
         return self._fit_rows(self._read_rows(X, sample_weight))
 
-    def _fit_rows(self, rows: RowSource) -> EMGaussianMixture:
+    def _fit_rows(self, rows: RowSource, n_init: int | None = None) -> EMGaussianMixture:
         """Fit to rows about zero."""
         rows, columns = self._centred(rows)
         warm = self.warm_start and hasattr(self, "means_")
-        progress = Progress(self, rows.X, 1 if warm else self.n_init, self.max_iter)
+        n_starts = 1 if warm else n_init or self.n_init
+        progress = Progress(self, rows.X, n_starts, self.max_iter)
         rule = regularization(self.reg_covar, columns.scale)
-        starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule)
+        starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule, n_starts)
         climb = partial(self._climb, rows, columns, rule, progress, warm)
         restarts = Restarts()
         best = restarts.run(self._attempts(starts, climb, progress), lambda theta: theta.sound)
         self._publish(best, rows.origin, rows.dtype)
         self.failed_starts_ = restarts.failures
-        self._stream = best.statistics.scaled(1 / rows.total_weight), rows.total_weight, columns
+        weight = rows.total_weight
+        self._stream = Stream(best.statistics.scaled(1 / weight), weight, columns)
         self._warn_if_not_converged(best, self.max_iter, self.tol)
         progress.end()
         return self
@@ -278,9 +278,10 @@ class EMGaussianMixture(LatentVariableEstimator):
     def partial_fit(self, X, y=None, sample_weight=None):
         """Update the mixture by one batch of a stream: stepwise EM.
 
-        The first batch is fitted whole, as by `fit`; each later batch moves the expected
-        statistics towards its own, by a step of t^-0.6 at the t-th batch if all are of one size,
-        and an M-step follows. After `fit` the stream goes on from there.
+        The first rows (4096, or 64 a component if that is more) are kept and fitted whole, from
+        three starts or `n_init`, each time they have doubled. From then on no row is kept: each
+        batch moves the expected statistics towards its own, by a step of t^-0.8 at the t-th batch
+        if all are of one size, and an M-step follows. After `fit` the stream goes on from there.
 
         Parameters
         ----------
@@ -301,24 +302,27 @@ class EMGaussianMixture(LatentVariableEstimator):
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
         """
         for rows in self._read_batches(X, sample_weight, reset=not hasattr(self, "_stream")):
-            if hasattr(self, "_stream"):
-                self._absorb(rows)
+            early = self._stream.early if hasattr(self, "_stream") else EarlyRows()
+            early = None if early is None else early.joined(rows)
+            if early is not None and early.due(self.n_components):
+                self._fit_rows(self._rows_of(*early.table), max(self.n_init, EARLY_STARTS))
+                early = early.all_fitted()
             else:
-                self._fit_rows(rows)
+                self._absorb(rows)
+            kept = None if early is None or early.enough(self.n_components) else early
+            self._stream = replace(self._stream, early=kept)
         return self
 
     def _absorb(self, rows: RowSource) -> None:
         """Take one step of stepwise EM towards the statistics of a batch."""
-        known, seen, columns = self._stream
+        columns = self._stream.columns
         rows = rows.about(columns.centre)
         theta = self._theta(rows.origin)
-        new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
-        size = (1 + seen / rows.total_weight) ** -FORGETTING
-        known = known.scaled(1 - size) + new.scaled(size)
-        theta = theta.m_step(known, regularization(self.reg_covar, columns.scale))
+        stream = self._stream.moved(theta.e_step(rows)[1], rows.total_weight)
+        theta = theta.m_step(stream.moments, regularization(self.reg_covar, columns.scale))
         bound = theta.e_step(rows)[0]
         self._publish(Ascent(theta, bound, (bound,), True), rows.origin, rows.dtype)
-        self._stream = known, seen + rows.total_weight, columns
+        self._stream = stream
 
     def _centred(self, rows: RowSource) -> tuple[RowSource, Columns]:
         """Check what the options ask of the rows; return these about their centre."""
@@ -353,7 +357,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             if progress.stopped:
                 return
 
-    def _starts(self, rows: RowSource, rule: Regularization):
+    def _starts(self, rows: RowSource, rule: Regularization, n_init: int):
         """Yield what each start begins from: parameters, or a function that makes them."""
         kind, K = self.covariance_type, self.n_components
         given = Given.checked(
@@ -363,11 +367,11 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.random_state_ = rng
         whole = given.whole(rows.origin)
         if whole is not None:
-            yield from [whole] * self.n_init
+            yield from [whole] * n_init
             return
         sample = sample_rows(rows, K)
         make = partial(start_mixture, self.init_params, sample, K, STRUCTURES[kind], rule, rng)
-        for _ in range(self.n_init):
+        for _ in range(n_init):
             yield lambda: given.override(make(), rows.origin)
 
     def _climb(self, rows, columns, rule, progress, warm, start) -> Ascent:
