@@ -2,11 +2,12 @@
 
     python benchmarks/bench_streaming.py [--seeds 5]
 
-First table: log-likelihood of held-out rows beyond that of one Gaussian of the same type, of `partial_fit` over one
-pass in batches of 500 or 2000 rows as a share of that of `fit` (mean and smallest over seeds). Both
-know the number of components. Second table: times that every row is read, and CPU seconds, until
-the default stopping rule is met, from the same start: EM beside incremental EM (`batch_size`), with
-and without acceleration; and the bound reached, in nats per row.
+First table: log-likelihood of held-out rows beyond that of one Gaussian of the same covariance
+type, of `partial_fit` over one pass in batches of 500 or 2000 rows as a share of that of `fit`
+(mean and smallest over seeds). Both know the number of components. Second table: how often each
+row is read, and CPU seconds, until the default stopping rule is met, from the same start: EM beside
+incremental EM (`batch_size`), with and without acceleration; and the bound reached, in nats per
+row.
 """
 
 import argparse

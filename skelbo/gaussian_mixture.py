@@ -15,7 +15,16 @@ from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
 from skelbo.dask_input import lazy_on_dask
-from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, ascend
+from skelbo.elbo import (
+    PATIENCE,
+    Ascent,
+    AscentError,
+    ElboTerms,
+    Restarts,
+    ascend,
+    ascend_together,
+    climbing,
+)
 from skelbo.estimator import LatentVariableEstimator, cast, random_stream
 from skelbo.gaussian.components import Components, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
@@ -244,9 +253,11 @@ class EMGaussianMixture(LatentVariableEstimator):
         progress = Progress(self, rows.X, n_starts, self.max_iter)
         rule = regularization(self.reg_covar, columns.scale)
         starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule, n_starts)
-        climb = partial(self._climb, rows, columns, rule, progress, warm)
+        attempts = self._attempts if isinstance(rows, Rows) else self._attempts_together
         restarts = Restarts()
-        best = restarts.run(self._attempts(starts, climb, progress), lambda theta: theta.sound)
+        best = restarts.run(
+            attempts(starts, rows, columns, rule, progress, warm), lambda theta: theta.sound
+        )
         self._publish(best, rows.origin, rows.dtype)
         self.failed_starts_ = restarts.failures
         weight = rows.total_weight
@@ -348,14 +359,30 @@ class EMGaussianMixture(LatentVariableEstimator):
     def _cells_per_row(self, n_features):
         return cells_per_row(self.n_components, n_features, STRUCTURES[self.covariance_type])
 
-    def _attempts(self, starts, climb, progress):
+    def _attempts(self, starts, rows, columns, rule, progress, warm):
         """Yield one attempt per start, each to be run before the next is asked for."""
         for number, start in enumerate(starts):
             progress.begin_start(number)
-            yield partial(climb, start)
+            yield partial(self._climb, rows, columns, rule, progress, warm, start)
             progress.end_start()
             if progress.stopped:
                 return
+
+    def _attempts_together(self, starts, rows, columns, rule, progress, warm):
+        """Yield one attempt per start, all run side by side: a pass over the rows serves all."""
+
+        def climb(start, report):
+            theta = start() if callable(start) else start
+            step = self._theta_step(theta, rows, np.sqrt(columns.scale), rule)
+            return (yield from climbing(theta, step, **self._options(columns, report, warm)))
+
+        starts = list(starts)
+        reports = [progress.of_start(number) for number in range(len(starts))]
+        climbs = [climb(*pair) for pair in zip(starts, reports, strict=True)]
+        results = ascend_together(climbs, lambda thetas: Mixture.e_steps(thetas, rows))
+        for start, report, result in zip(starts, reports, results, strict=True):
+            report.end_start()
+            yield partial(self._outcome, rows, start, result)
 
     def _starts(self, rows: RowSource, rule: Regularization, n_init: int):
         """Yield what each start begins from: parameters, or a function that makes them."""
@@ -376,36 +403,44 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _climb(self, rows, columns, rule, progress, warm, start) -> Ascent:
         """Run one ascent from a start."""
-        structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
         theta = start() if callable(start) else start
-        incremental = None
-        if self.batch_size is not None and self.solver == "em":
-            incremental = IncrementalEM(rows, rule, self.batch_size)
+        options = self._options(columns, progress, warm)
+        try:
+            if self.batch_size is not None and self.solver == "em":
+                engine = IncrementalEM(rows, rule, self.batch_size)
+                return engine.finished(ascend(theta, engine.e_step, engine.m_step, **options))
+            step = self._theta_step(theta, rows, np.sqrt(columns.scale), rule)
+            return ascend(theta, lambda theta: theta.e_step(rows), step, **options)
+        except AscentError as error:
+            return self._outcome(rows, start, error)
+
+    def _outcome(self, rows, start, result: Ascent | AscentError) -> Ascent:
+        """Return what an ascent reached; raise the error of one that could not go on."""
+        if isinstance(result, Ascent):
+            return result
+        if callable(start):
+            raise result
+        # The user gave every parameter: if they lead nowhere, they are still an answer.
+        bound, moments = start.e_step(rows)
+        return Ascent(start, bound, (), False, moments)
+
+    def _options(self, columns, progress, warm) -> dict[str, Any]:
+        """Return how `skelbo.elbo.ascend` is to climb."""
+        structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
         anderson = Anderson(
             lambda theta: theta.to_vector(units),
             lambda vector: Mixture.from_vector(vector, self.n_components, units, structure),
         )
         gradient = self.solver == "gradient"
-        try:
-            ascent = ascend(
-                theta,
-                incremental.e_step if incremental else lambda theta: theta.e_step(rows),
-                incremental.m_step if incremental else self._theta_step(theta, rows, units, rule),
-                tol=self.tol,
-                max_iter=self.max_iter,
-                accelerator=None if gradient or self.acceleration is None else anderson,
-                patience=0 if self.acceleration == "anderson" else PATIENCE,
-                steady=not gradient,
-                continued=warm,
-                on_iteration=progress.iteration,
-            )
-            return incremental.finished(ascent) if incremental else ascent
-        except AscentError:
-            if callable(start):
-                raise
-            # The user gave every parameter: if they lead nowhere, they are still an answer.
-            bound, moments = theta.e_step(rows)
-            return Ascent(theta, bound, (), False, moments)
+        return {
+            "tol": self.tol,
+            "max_iter": self.max_iter,
+            "accelerator": None if gradient or self.acceleration is None else anderson,
+            "patience": 0 if self.acceleration == "anderson" else PATIENCE,
+            "steady": not gradient,
+            "continued": warm,
+            "on_iteration": progress.iteration,
+        }
 
     def _theta_step(self, theta: Mixture, rows: Any, units: np.ndarray, rule: Regularization):
         """Return the update of theta: EM, generalized EM or gradient ascent."""

@@ -24,7 +24,7 @@ def blobs(n, p, K, rng):
     return centres[labels] + np.einsum("nij,nj->ni", shapes[labels], rng.standard_normal((n, p)))
 
 
-# -------------------------------------------------------------------------------- seen once, in turn
+# ------------------------------------------------------------------------------ seen once, in turn
 
 
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
