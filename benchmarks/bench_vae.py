@@ -1,10 +1,11 @@
 """How much slower than a bare PyTorch loop is an epoch of VAEEstimator?
 
 Side by side in one run: a hand-written eager loop (data on the device, fused Adam, no DataLoader),
-the estimator, skorch as it comes (the same networks and loss as a plain NeuralNet), and pythae (the
-same networks; its own loss, of unit variance) if it is installed. Prints milliseconds per epoch (of
-CPU time, or on a GPU by the clock) and ratios to the bare loop, below 1 where it is beaten. On a GPU
-the estimator launches each step as one CUDA graph; without that it is "ours_eager".
+the estimator, skorch as it comes (the same networks and loss as a plain NeuralNet), and pythae
+(the same networks; its own loss, of unit variance) if it is installed. Prints milliseconds per
+epoch (of CPU time, or on a GPU by the clock) and ratios to the bare loop, below 1 where it is
+beaten. On a GPU the estimator launches each step as one CUDA graph; without that it is
+"ours_eager".
 
     python benchmarks/bench_vae.py [--rows 10000] [--repeats 5] [--device cpu]
     python benchmarks/bench_vae.py --device cuda --rows 100000

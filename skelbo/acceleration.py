@@ -41,6 +41,7 @@ class Anderson:
         self.from_vector = from_vector
         self.points: deque[np.ndarray] = deque(maxlen=order + 1)
         self.images: deque[np.ndarray] = deque(maxlen=order + 1)
+        self.image: Any = None  # the last one, which is often the next point
         self.usable = 0  # pairs since the last refusal: older ones led astray
         self.stride = 1.0
         self.striding = False  # whether the last candidate was a lengthened step
@@ -53,8 +54,9 @@ class Anderson:
 
     def propose(self, theta: Any, image: Any) -> Any:
         """Return the extrapolated parameters, or None while there is nothing to go by."""
-        self.points.append(self.to_vector(theta))
+        self.points.append(self.images[-1] if theta is self.image else self.to_vector(theta))
         self.images.append(self.to_vector(image))
+        self.image = image
         self.usable = min(self.usable + 1, len(self.points))
         points = np.array(self.points)[-self.usable :]
         images = np.array(self.images)[-self.usable :]

@@ -28,6 +28,7 @@ from skelbo.elbo import (
 from skelbo.estimator import LatentVariableEstimator, cast, random_stream
 from skelbo.gaussian.components import Components, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
+from skelbo.gaussian.factor import Factor, free_factors
 from skelbo.gaussian.given import Given
 from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
@@ -43,6 +44,26 @@ from skelbo.gaussian.stream import EARLY_STARTS, EarlyRows, Stream
 from skelbo.progress import Progress
 from skelbo.rows import Block, Rows, RowSource
 
+PUBLIC_MATRICES = ("covariances_", "precisions_", "precisions_cholesky_")
+
+
+class MatricesOfFactors:
+    """A public array that most fits store, and that one with factors computes when asked for.
+
+    Stored arrays shadow it: it has no setter.
+    """
+
+    def __set_name__(self, owner, name):
+        self.name = name
+
+    def __get__(self, model, owner=None):
+        if model is None:
+            return self
+        if "loadings_" not in vars(model):
+            raise AttributeError(f"{type(model).__name__!r} object has no attribute {self.name!r}")
+        covariance = model._theta(np.zeros(model.means_.shape[1])).components.covariance
+        return cast(covariance.matrices()[self.name], model.means_.dtype)
+
 
 class EMGaussianMixture(LatentVariableEstimator):
     r"""Fit a mixture of Gaussians by EM.
@@ -51,17 +72,18 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     The names, shapes and meanings are those of :class:`sklearn.mixture.GaussianMixture`, so that
     changing the import is enough. On top of it: sample weights, missing cells (NaN),
-    `transform`, the terms of the bound, six covariance types, acceleration, callbacks, starts
+    `transform`, the terms of the bound, seven covariance types, acceleration, callbacks, starts
     that do not die, and a default stopping rule that reaches the mode.
 
     Parameters
     ----------
     n_components : int, default=1
         Number of Gaussians.
-    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, \
-            default="full"
+    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical", \
+            "factor"}, default="full"
         What is shared: nothing, the matrix, off-diagonal zeros, one variance for all columns, and
-        the latter two shared by all components.
+        the latter two shared by all components. ``"factor"`` is between diag and full, for tables
+        of many columns: few factors and noise, a mixture of factor analysers.
     tol : "auto" or float, default="auto"
         ``"auto"`` stops when, by geometric extrapolation, less than 1e-7 nats per row are left to
         climb. A number stops when one iteration climbs less than it (nats per row).
@@ -99,9 +121,15 @@ class EMGaussianMixture(LatentVariableEstimator):
     batch_size : int or None, default=None
         If given, each iteration is a sweep of incremental EM over batches of this many rows, theta
         being updated after each. Statistics of every batch are kept between sweeps. Takes fewer
-        iterations of more work: pays where rows are slow to read. Only for ``solver="em"``.
+        iterations of more work: pays where rows are slow to read. Only for ``solver="em"`` on a
+        table, and not for factors.
     device : str or None, default=None
-        Torch device for ``solver="gradient"``.
+        Torch device, such as ``"cuda"``, for the passes over the rows in `fit`; in float64. Rows
+        are moved once if they fit. Rows with missing cells, M-steps, `partial_fit` and all that
+        comes after the fit stay with NumPy. None is NumPy (for ``solver="gradient"``, the CPU).
+    n_factors : int, default=2
+        Factors per component for ``covariance_type="factor"``, not used by the others: 0 is diag,
+        ``n_features - 1`` is full, and more than that change nothing and are left out.
 
     Attributes
     ----------
@@ -113,7 +141,13 @@ class EMGaussianMixture(LatentVariableEstimator):
         Covariances, their inverses P, and upper triangular U with P = U U^T. Shape (n_components,
         n_features, n_features) if full, (n_features, n_features) if tied, (n_components,
         n_features) if diag, (n_components,) if spherical, (n_features,) if tied_diag, a scalar if
-        tied_spherical.
+        tied_spherical. If factor, as if full; they are computed when asked for, not stored.
+    loadings_ : ndarray of shape (n_components, n_features, n_factors)
+        Only if factor: the covariance is ``loadings_ @ loadings_.T + diag(noise_variances_)``,
+        component by component. The loadings are free to be rotated.
+    noise_variances_ : ndarray of shape (n_components, n_features)
+        Only if factor. One that runs to zero (a Heywood case) stops at 1e-10 of its column's
+        variance, if ``reg_covar="auto"``.
     lower_bound_ : float
         Mean log-likelihood per row of the training data, in nats, at the fitted parameters.
     lower_bounds_ : list of float
@@ -139,6 +173,8 @@ class EMGaussianMixture(LatentVariableEstimator):
     ----------
     Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, eq. 2 and 3. Neal and Hinton
     (1998), *A View of the EM Algorithm that Justifies Incremental, Sparse, and Other Variants*.
+    Ghahramani and Hinton (1996), *The EM Algorithm for Mixtures of Factor Analyzers*; Liu, Rubin
+    and Wu (1998), *Parameter Expansion to Accelerate EM*.
 
     Examples
     --------
@@ -172,6 +208,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         "acceleration": [StrOptions({"auto", "anderson"}), None],
         "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "device": [str, None],
+        "n_factors": [Interval(Integral, 0, None, closed="left")],
     }
 
     def __init__(
@@ -195,6 +232,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         acceleration="auto",
         batch_size=None,
         device=None,
+        n_factors=2,
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -214,6 +252,9 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.acceleration = acceleration
         self.batch_size = batch_size
         self.device = device
+        self.n_factors = n_factors
+
+    covariances_, precisions_, precisions_cholesky_ = (MatricesOfFactors() for _ in range(3))
 
     _stream: Stream
 
@@ -253,10 +294,11 @@ class EMGaussianMixture(LatentVariableEstimator):
         progress = Progress(self, rows.X, n_starts, self.max_iter)
         rule = regularization(self.reg_covar, columns.scale)
         starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule, n_starts)
+        e_step = self._e_step(rows)
         attempts = self._attempts if isinstance(rows, Rows) else self._attempts_together
         restarts = Restarts()
         best = restarts.run(
-            attempts(starts, rows, columns, rule, progress, warm), lambda theta: theta.sound
+            attempts(starts, rows, columns, rule, e_step, progress, warm), lambda theta: theta.sound
         )
         self._publish(best, rows.origin, rows.dtype)
         self.failed_starts_ = restarts.failures
@@ -333,7 +375,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         theta = theta.m_step(stream.moments, regularization(self.reg_covar, columns.scale))
         bound = theta.e_step(rows)[0]
         self._publish(Ascent(theta, bound, (bound,), True), rows.origin, rows.dtype)
-        self._stream = stream
+        self._stream = replace(stream, moments=stream.moments.aligned(stream.moments))
 
     def _centred(self, rows: RowSource) -> tuple[RowSource, Columns]:
         """Check what the options ask of the rows; return these about their centre."""
@@ -342,33 +384,43 @@ class EMGaussianMixture(LatentVariableEstimator):
                 f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
                 f"n_samples = {rows.n_present}; use fewer components or more data."
             )
-        if self.device is not None and self.solver != "gradient":
-            raise ValueError(
-                f"device={self.device!r} is only used by solver='gradient', got "
-                f"solver={self.solver!r}; leave device=None."
-            )
-        if not isinstance(rows, Rows) and (self.solver == "gradient" or self.batch_size):
-            raise ValueError(
-                f"solver={self.solver!r} with batch_size={self.batch_size} needs X on this "
-                "machine, got a Dask collection; use solver='em' without batch_size, which "
-                "works on all blocks at once."
-            )
+        self._check_options(rows)
         columns = Columns.of_rows(rows)
         return rows.about(columns.centre), columns
 
-    def _cells_per_row(self, n_features):
-        return cells_per_row(self.n_components, n_features, STRUCTURES[self.covariance_type])
+    def _check_options(self, rows: RowSource) -> None:
+        """Refuse options that do not go together."""
+        factor, dask = self.covariance_type == "factor", not isinstance(rows, Rows)
+        device, batches = self.device is not None, self.batch_size is not None
+        factors, elsewhere = "covariance_type='factor'", "a Dask collection, not held here"
+        refusals = [
+            ("solver", factor and self.solver != "em", f"{factors}; use solver='em'"),
+            ("solver", dask and self.solver == "gradient", f"{elsewhere}; use solver='em'"),
+            ("device", device and factor, f"{factors}; leave device=None"),
+            ("device", device and dask, f"{elsewhere}; leave device=None"),
+            ("device", device and batches, f"batch_size={self.batch_size}; leave one at None"),
+            ("batch_size", batches and self.solver != "em", "other solvers; use solver='em'"),
+            ("batch_size", batches and factor, f"{factors}; use partial_fit for batches"),
+            ("batch_size", batches and dask, f"{elsewhere}; use partial_fit for batches"),
+        ]
+        for name, refused, other in refusals:
+            if refused:
+                raise ValueError(f"{name}={getattr(self, name)!r} does not fit {other}.")
 
-    def _attempts(self, starts, rows, columns, rule, progress, warm):
+    def _cells_per_row(self, n_features):
+        structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
+        return cells_per_row(self.n_components, n_features, structure, n_factors)
+
+    def _attempts(self, starts, rows, columns, rule, e_step, progress, warm):
         """Yield one attempt per start, each to be run before the next is asked for."""
         for number, start in enumerate(starts):
             progress.begin_start(number)
-            yield partial(self._climb, rows, columns, rule, progress, warm, start)
+            yield partial(self._climb, rows, columns, rule, e_step, progress, warm, start)
             progress.end_start()
             if progress.stopped:
                 return
 
-    def _attempts_together(self, starts, rows, columns, rule, progress, warm):
+    def _attempts_together(self, starts, rows, columns, rule, e_step, progress, warm):
         """Yield one attempt per start, all run side by side: a pass over the rows serves all."""
 
         def climb(start, report):
@@ -382,7 +434,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         results = ascend_together(climbs, lambda thetas: Mixture.e_steps(thetas, rows))
         for start, report, result in zip(starts, reports, results, strict=True):
             report.end_start()
-            yield partial(self._outcome, rows, start, result)
+            yield partial(self._outcome, e_step, start, result)
 
     def _starts(self, rows: RowSource, rule: Regularization, n_init: int):
         """Yield what each start begins from: parameters, or a function that makes them."""
@@ -397,11 +449,20 @@ class EMGaussianMixture(LatentVariableEstimator):
             yield from [whole] * n_init
             return
         sample = sample_rows(rows, K)
-        make = partial(start_mixture, self.init_params, sample, K, STRUCTURES[kind], rule, rng)
+        start = self.init_params, sample, K, STRUCTURES[kind], rule, rng
+        make = partial(start_mixture, *start, self._n_factors(rows.n_features))
         for _ in range(n_init):
             yield lambda: given.override(make(), rows.origin)
 
-    def _climb(self, rows, columns, rule, progress, warm, start) -> Ascent:
+    def _e_step(self, rows: Any):
+        """Return the E-step, on the device if there is one."""
+        if self.device is None:
+            return lambda theta: theta.e_step(rows)
+        from skelbo.gaussian.device import DeviceTable
+
+        return DeviceTable(rows, self.device).e_step
+
+    def _climb(self, rows, columns, rule, e_step, progress, warm, start) -> Ascent:
         """Run one ascent from a start."""
         theta = start() if callable(start) else start
         options = self._options(columns, progress, warm)
@@ -410,18 +471,18 @@ class EMGaussianMixture(LatentVariableEstimator):
                 engine = IncrementalEM(rows, rule, self.batch_size)
                 return engine.finished(ascend(theta, engine.e_step, engine.m_step, **options))
             step = self._theta_step(theta, rows, np.sqrt(columns.scale), rule)
-            return ascend(theta, lambda theta: theta.e_step(rows), step, **options)
+            return ascend(theta, e_step, step, **options)
         except AscentError as error:
-            return self._outcome(rows, start, error)
+            return self._outcome(e_step, start, error)
 
-    def _outcome(self, rows, start, result: Ascent | AscentError) -> Ascent:
+    def _outcome(self, e_step, start, result: Ascent | AscentError) -> Ascent:
         """Return what an ascent reached; raise the error of one that could not go on."""
         if isinstance(result, Ascent):
             return result
         if callable(start):
             raise result
         # The user gave every parameter: if they lead nowhere, they are still an answer.
-        bound, moments = start.e_step(rows)
+        bound, moments = e_step(start)
         return Ascent(start, bound, (), False, moments)
 
     def _options(self, columns, progress, warm) -> dict[str, Any]:
@@ -457,6 +518,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         theta = ascent.theta
         self.weights_ = theta.weights.astype(dtype)
         self.means_ = (theta.components.means + origin).astype(dtype)
+        for name in PUBLIC_MATRICES + Factor.rebuilt_from:
+            self.__dict__.pop(name, None)  # of a fit with another covariance_type
         for name, array in theta.components.covariance.published().items():
             setattr(self, name, cast(array, dtype))
         self._publish_ascent(ascent)
@@ -476,9 +539,9 @@ class EMGaussianMixture(LatentVariableEstimator):
                 f"the mixture fitted before ({K} components, {p} features); set "
                 "warm_start=False to begin anew."
             )
-        covariance = STRUCTURES[self.covariance_type].from_published(
-            self.precisions_cholesky_, K, p
-        )
+        structure = STRUCTURES[self.covariance_type]
+        arrays = (getattr(self, name) for name in structure.rebuilt_from)
+        covariance = structure.from_published(*arrays, K, p)
         means = np.asarray(self.means_, dtype=np.float64) - origin
         weights = np.asarray(self.weights_, dtype=np.float64)
         return Mixture(weights / weights.sum(), Components(means, covariance))
@@ -494,7 +557,12 @@ class EMGaussianMixture(LatentVariableEstimator):
         """Number of free parameters: weights, means and covariances."""
         check_is_fitted(self)
         K, p = self.means_.shape
-        return K - 1 + K * p + STRUCTURES[self.covariance_type].n_parameters(K, p)
+        structure = STRUCTURES[self.covariance_type]
+        return K - 1 + K * p + structure.n_parameters(K, p, self._n_factors(p))
+
+    def _n_factors(self, n_features: int) -> int:
+        """Return the number of hidden factors per component."""
+        return free_factors(self.n_factors, n_features) if self.covariance_type == "factor" else 0
 
     def _n_parameters(self):
         return self.n_parameters_

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
+
+from skelbo.threads import n_threads, threaded
 
 # Float64 cells that a block and its temporaries may take: 8 MiB, some cores' last cache.
 BLOCK_CELLS = 2**20
@@ -16,6 +19,8 @@ MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 8192
 KEPT_CELLS = 2**22
 # What may be kept besides, of statistics that every pass would compute anew (16 MiB).
 STATISTICS_CELLS = 2**21
+# Smaller tables, temporaries included, are done before threads have started.
+MIN_THREADED_CELLS = 2**22
 
 
 @dataclass(frozen=True)
@@ -130,9 +135,9 @@ class Rows:
         self.n_samples, self.n_features = X.shape
         self.origin = np.zeros(self.n_features) if origin is None else origin
         self.cells_per_row = cells_per_row
-        cells = max(cells_per_row or 0, self.n_features)
-        self.block_rows = int(np.clip(BLOCK_CELLS // cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
-        self._kept: list[Block] | None = None
+        self.cells = max(cells_per_row or 0, self.n_features)
+        self.block_rows = int(np.clip(BLOCK_CELLS // self.cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
+        self._kept: list[list[Block]] | None = None
 
     @property
     def total_weight(self) -> float:
@@ -160,7 +165,7 @@ class Rows:
         rows = Rows(self.X, self.weights, origin, cells_per_row or self.cells_per_row)
         if self._kept is not None and rows.block_rows == self.block_rows:
             rows._kept, self._kept = self._kept, None
-            for block in rows._kept:
+            for block in chain.from_iterable(rows._kept):
                 block.move(origin - self.origin)
         return rows
 
@@ -171,18 +176,18 @@ class Rows:
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order."""
-        if self._kept is None and self.n_samples * self.n_features <= KEPT_CELLS:
-            room = STATISTICS_CELLS // self.n_samples
-            self._kept = [replace(b, room=room * len(b.index)) for b in self._read_all()]
-        return iter(self._kept) if self._kept is not None else self._read_all()
+        return chain.from_iterable(map(self._blocks_of, self._parts()))
 
     def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
-        """Return the sum of ``statistic(block, *parameters)`` over the blocks."""
-        blocks = self.blocks()
-        result = statistic(next(blocks), *parameters)
-        for block in blocks:
-            result = result + statistic(block, *parameters)
-        return result
+        """Return the sum of ``statistic(block, *parameters)`` over the blocks.
+
+        The order of the sum depends on the blocks alone, not on the number of threads.
+        """
+
+        def subtotal(part: list[Block] | range) -> Any:
+            return _sum(statistic(block, *parameters) for block in self._blocks_of(part))
+
+        return _sum(threaded(subtotal, self._parts(), self._n_threads))
 
     def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
         """Return ``function(X, weights, *parameters)``: the table is one."""
@@ -193,15 +198,36 @@ class Rows:
     ) -> np.ndarray:
         """Return ``function(block)``, arrays of (n_rows, *shape), for all rows in their order."""
         result = np.empty((self.n_samples, *shape), dtype)
-        for block in self.blocks():
-            result[block.index] = function(block)
+
+        def fill(part: list[Block] | range) -> None:
+            for block in self._blocks_of(part):
+                result[block.index] = function(block)
+
+        for _ in threaded(fill, self._parts(), self._n_threads):
+            pass
         return result
 
-    def _read_all(self) -> Iterator[Block]:
-        for start in range(0, self.n_samples, self.block_rows):
-            yield from self._read(start, min(start + self.block_rows, self.n_samples))
+    @property
+    def _n_threads(self) -> int:
+        return n_threads() if self.n_samples * self.cells >= MIN_THREADED_CELLS else 1
 
-    def _read(self, start: int, stop: int) -> Iterator[Block]:
+    def _parts(self) -> list[list[Block]] | list[range]:
+        """Return the blocks, or the ranges of rows that they are read from, in order."""
+        starts = range(0, self.n_samples, self.block_rows)
+        parts = [range(i, min(i + self.block_rows, self.n_samples)) for i in starts]
+        if self._kept is None and self.n_samples * self.n_features <= KEPT_CELLS:
+            room = STATISTICS_CELLS // self.n_samples
+            self._kept = [
+                [replace(block, room=room * len(block.index)) for block in self._read(part)]
+                for part in parts
+            ]
+        return parts if self._kept is None else self._kept
+
+    def _blocks_of(self, part: list[Block] | range) -> Iterable[Block]:
+        return self._read(part) if isinstance(part, range) else part
+
+    def _read(self, part: range) -> Iterator[Block]:
+        start, stop = part.start, part.stop
         columns = np.asarray(self.X[start:stop]).T
         values = np.subtract(columns, self.origin[:, None], order="C", dtype=np.float64)
         weights = np.ones(values.shape[1]) if self.weights is None else self.weights[start:stop]
@@ -219,6 +245,14 @@ class Rows:
         # Incomplete rows need (p, p) matrices, one a pattern: keep those to a few blocks' size.
         piece = max(1, 4 * BLOCK_CELLS // self.n_features**2)
         yield from _pieces(everything, np.flatnonzero(present & ~complete), piece, False)
+
+
+def _sum(terms: Iterable[Any]) -> Any:
+    """Return the sum of terms in their order; None counts as nothing."""
+    total = None
+    for term in terms:
+        total = term if total is None else total if term is None else total + term
+    return total
 
 
 def _pieces(block: Block, chosen: np.ndarray, size: int, complete: bool) -> Iterator[Block]:

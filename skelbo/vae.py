@@ -14,7 +14,14 @@ from torch.utils.data import Dataset
 
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.neural import persistence
-from skelbo.neural.assembly import chosen_device, is_linear, make_net, seeded
+from skelbo.neural.assembly import (
+    check_lasting,
+    chosen_device,
+    is_linear,
+    lasting_parameters,
+    make_net,
+    seeded,
+)
 from skelbo.neural.batches import TableRows, as_batch
 from skelbo.neural.columns import KINDS, Columns
 from skelbo.neural.datasets import DatasetTable
@@ -23,7 +30,13 @@ from skelbo.neural.importance import Sampler
 from skelbo.neural.networks import ACTIVATIONS
 from skelbo.neural.processes import Processes
 from skelbo.neural.refinement import Refinement, refine
-from skelbo.neural.results import active_units, noise_variance, warn_of_end, warn_of_floor
+from skelbo.neural.results import (
+    active_units,
+    check_finite,
+    noise_variance,
+    warn_of_end,
+    warn_of_floor,
+)
 from skelbo.neural.schedule import stopping_rule, warmup_epochs
 from skelbo.neural.stopping import Report
 from skelbo.neural.streaming import StreamedRows
@@ -303,11 +316,9 @@ class VAEEstimator(LatentVariableEstimator):
         # Judged, where there is no room for all rows, by some of them.
         large = isinstance(X, np.memmap) and X.nbytes > STREAMED_BYTES
         streamed = large or isinstance(X, Dataset)
-        X, weights = self._read(X, sample_weight, keep_all=streamed)
-        some, their_weights = _some_of(X, weights) if streamed else (X, weights)
         warm = self.warm_start and hasattr(self, "net_")
-        if warm:
-            self._check_same_shape(X)
+        X, weights = self._read(X, sample_weight, reset=not warm, keep_all=streamed)
+        some, their_weights = _some_of(X, weights) if streamed else (X, weights)
         rng = self._stream_of_draws()
         columns = self._columns if warm else Columns.read(X, weights, self.likelihood)
         columns.check(X)
@@ -385,6 +396,8 @@ class VAEEstimator(LatentVariableEstimator):
                 "gradient='score_function' got objective='iwae', expected 'elbo': its score "
                 "function has too much variance to be of use; use gradient='dreg'."
             )
+        if not reset:
+            check_lasting(self, self._made_for)
         if isinstance(X, Dataset):
             X = DatasetTable(X)
             self._validate_fit(X[: self._min_samples], None, reset=reset)
@@ -397,15 +410,6 @@ class VAEEstimator(LatentVariableEstimator):
         if weights is not None and weights.min() == weights.max():
             return X, None  # only ratios matter to a mean
         return X, weights
-
-    def _check_same_shape(self, X) -> None:
-        """Refuse to go on from a fit of another shape."""
-        before = self._columns.n_features, self.net_.module_.n_latents
-        if (X.shape[1], self.n_components) != before:
-            raise ValueError(
-                f"warm_start=True got {X.shape[1]} columns and n_components={self.n_components}, "
-                f"expected the {before[0]} and {before[1]} of the last fit; use warm_start=False."
-            )
 
     @property
     def _device(self) -> str:
@@ -456,15 +460,18 @@ class VAEEstimator(LatentVariableEstimator):
 
     def _publish(self, net: VAENet, columns: Columns, X, weights, seed: int) -> None:
         net.module_.eval()
-        self.net_, self._columns, self._seed = net, columns, seed
-        self.likelihood_ = columns.kinds.astype(object)
-        self.noise_variance_ = noise_variance(net.module_.likelihood, columns, self.noise)
-        self.n_skipped_steps_ = net.n_skipped_steps_
-        self.active_units_ = active_units(self._sampler().posterior(X)[0], weights)
         draws = self.n_samples
         if self.objective == "elbo":
             draws = int(np.clip(BOUND_DRAWS // len(X), 1, self.n_importance_samples))
-        bound = self._sampler(draws).bound(X, self.objective)
+        sampler = Sampler(net.module_, columns, draws, seed)
+        mean, bound = sampler.posterior(X)[0], sampler.bound(X, self.objective)
+        check_finite(bound, mean, net.n_epochs_, self.lr)
+        self.net_, self._columns, self._seed = net, columns, seed
+        self._made_for = lasting_parameters(self)
+        self.likelihood_ = columns.kinds.astype(object)
+        self.noise_variance_ = noise_variance(net.module_.likelihood, columns, self.noise)
+        self.n_skipped_steps_ = net.n_skipped_steps_
+        self.active_units_ = active_units(mean, weights)
         self.lower_bound_ = float(np.average(bound, weights=weights))
 
     def _warn(self) -> None:

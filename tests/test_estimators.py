@@ -48,7 +48,16 @@ LATENT = [
     VariationalEM(1, model="gaussian"),
     MCEM(1, model="gaussian", random_state=0),
 ]
-every_estimator = pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)
+# Two factors in four columns, as here, leave EM long ridges to climb: no test waits for the end.
+slow = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+every_estimator = pytest.mark.parametrize(
+    "estimator",
+    [
+        pytest.param(e, marks=slow) if getattr(e, "covariance_type", "") == "factor" else e
+        for e in ESTIMATORS
+    ],
+    ids=repr,
+)
 
 # Checks that `check_estimator` leaves to scikit-learn's own test-suite.
 EXTRA_CHECKS = [

@@ -163,6 +163,7 @@ def test_warm_start_goes_on_and_checks_its_shape(faithful, iris):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_stream_comes_near_the_batch_fit(kind):
     X, _ = make_blobs(20_000, 4, centers=3, cluster_std=[1.0, 2.0, 1.5], random_state=0)
     train, test = X[:16_000], X[16_000:]
@@ -248,7 +249,32 @@ BAD_PARAMETERS = {
         {"covariance_type": "tied_diag", "precisions_init": [1.0, 0.0]},
         "'tied_diag precision' should be positive",
     ),
-    "device": ({"device": "cuda"}, "device='cuda' is only used by solver='gradient'"),
+    "solver for factors": (
+        {"covariance_type": "factor", "solver": "gem"},
+        "solver='gem' does not fit covariance_type='factor'; use solver='em'",
+    ),
+    "precisions of factors": (
+        {"covariance_type": "factor", "precisions_init": [np.eye(2), np.eye(2)]},
+        "'factor precision' cannot start covariance_type='factor'",
+    ),
+    "negative number of factors": ({"n_factors": -1}, "The 'n_factors' parameter of EMGau"),
+    "device": ({"device": "abacus"}, "device='abacus' cannot be used here, expected a torch dev"),
+    "device for factors": (
+        {"device": "cpu", "covariance_type": "factor"},
+        "device='cpu' does not fit covariance_type='factor'",
+    ),
+    "device and batches": (
+        {"device": "cpu", "batch_size": 5},
+        "device='cpu' does not fit batch_size=5",
+    ),
+    "batches for factors": (
+        {"batch_size": 5, "covariance_type": "factor"},
+        "batch_size=5 does not fit covariance_type='factor'; use partial_fit",
+    ),
+    "batches for another solver": (
+        {"batch_size": 5, "solver": "gem"},
+        "batch_size=5 does not fit other solvers; use solver='em'",
+    ),
     "covariance type": ({"covariance_type": "banded"}, "The 'covariance_type' parameter of EMGau"),
     "tol": ({"tol": -1.0}, "The 'tol' parameter of EMGau"),
     "batch size": ({"batch_size": 0}, "The 'batch_size' parameter of EMGau"),

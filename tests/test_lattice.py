@@ -1,5 +1,7 @@
 """posterior="exact": EM on log p(X) itself, by quadrature that all rows share."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -22,7 +24,7 @@ TRAIT = VariationalEM(1, model="bernoulli", posterior="exact")
 RATES = VariationalEM(1, model="poisson", posterior="exact")
 SETTINGS = [
     (TRAIT, answers()),
-    (VariationalEM(2, model="bernoulli", posterior="exact"), two_traits()),
+    (VariationalEM(2, model="bernoulli", posterior="exact", tol=1e-4), two_traits(300)),
     (RATES, counts()),
     (VariationalEM(2, model="gaussian", posterior="exact"), real()),
     (VariationalEM(2, posterior="exact", random_state=0), real()),
@@ -118,3 +120,17 @@ def test_what_is_out_of_reach_says_so():
         VariationalEM(1, model="decoder", posterior="exact").fit(real())
     with pytest.raises(AscentError, match="too sharp"):
         VariationalEM(2, model="poisson", posterior="exact").fit(trichoptera())
+
+
+@pytest.mark.parametrize("posterior", ["mean_field", "exact"])
+def test_memory_beyond_the_result_does_not_grow_with_the_rows(posterior):
+    fit = VariationalEM(1, model="poisson", posterior=posterior, max_iter=1, tol=1e9).fit(counts())
+    peaks = []
+    for n in (6000, 24000):
+        X = np.tile(counts(), (n // 80, 1))
+        tracemalloc.start()
+        fit.transform(X)
+        fit.elbo(X)
+        peaks.append(tracemalloc.get_traced_memory()[1] - 5 * 8 * n)  # terms and their bound
+        tracemalloc.stop()
+    assert peaks[1] < peaks[0] + 2**20

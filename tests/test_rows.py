@@ -57,6 +57,31 @@ def test_block_size_does_not_matter(kind, monkeypatch, faithful):
     assert small.lower_bound_ == pytest.approx(large.lower_bound_, rel=1e-12)
 
 
+def test_threads_do_not_matter(monkeypatch):
+    """The same bits from one thread and from three, missing cells and warnings included."""
+    X = np.random.default_rng(0).standard_normal((3000, 3)) + np.array([0.0, 5.0, -5.0])
+    X[::7, 1] = np.nan
+    monkeypatch.setattr(skelbo.rows, "MIN_THREADED_CELLS", 0)
+    monkeypatch.setattr(skelbo.rows, "MAX_BLOCK_ROWS", 256)
+    fits = []
+    for count in (1, 3):
+        monkeypatch.setattr(skelbo.rows, "n_threads", lambda count=count: count)
+        fits.append(EMGaussianMixture(3, tol=1e-3, random_state=0).fit(X))
+    one, three = fits
+    np.testing.assert_array_equal(one.lower_bounds_, three.lower_bounds_)
+    np.testing.assert_array_equal(one.covariances_, three.covariances_)
+    np.testing.assert_array_equal(one.transform(X), three.transform(X))
+
+
+def test_an_error_in_a_thread_is_raised(monkeypatch):
+    monkeypatch.setattr(skelbo.rows, "MIN_THREADED_CELLS", 0)
+    monkeypatch.setattr(skelbo.rows, "n_threads", lambda: 2)
+    rows = Rows(np.zeros((1000, 1)))
+    rows.block_rows = 100
+    with pytest.raises(ZeroDivisionError):
+        rows.total(lambda block: 1 // int(block.index[0] != 500))
+
+
 @pytest.mark.parametrize("kind", ["full", "tied", "diag"])
 def test_memory_beyond_X_does_not_grow(kind):
     """Peak extra memory at 400000 rows is that at 100000 rows, and under 64 MiB."""

@@ -75,7 +75,7 @@ def test_callbacks_see_the_fits_of_the_first_rows(faithful):
 
 
 @given(
-    kind=st.sampled_from(list(STRUCTURES)),
+    kind=st.sampled_from(sorted(set(STRUCTURES) - {"factor"})),  # which refuses batch_size
     size=st.integers(5, 80),
     missing=st.booleans(),
     weighted=st.booleans(),

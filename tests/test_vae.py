@@ -18,7 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks
 from torch import nn
 
-from skelbo import ImportanceWarning, NoiseFloorWarning, VAEEstimator
+from skelbo import ELBOMonitor, ImportanceWarning, NoiseFloorWarning, VAEEstimator
 
 # A few epochs leave a poor q. That this is reported has a test of its own.
 pytestmark = pytest.mark.filterwarnings("ignore::skelbo.ImportanceWarning")
@@ -393,6 +393,11 @@ def test_integer_weights_move_the_fit_as_repetition_does():
 # ----------------------------------------------------------------------- bad input
 
 
+class TellsWords(nn.Module):
+    def forward(self, x):
+        return {"mean": x, "log_variance": x}
+
+
 @pytest.mark.parametrize(
     ("X", "params", "message"),
     [
@@ -411,6 +416,14 @@ def test_integer_weights_move_the_fit_as_repetition_does():
         (IRIS, {"encoder": lambda n, m: nn.Linear(n, 5)}, "encoder gave shape"),
         (IRIS, {"encoder": lambda: nn.Linear(3, 4)}, "encoder failed on one row"),
         (IRIS, {"decoder": lambda n, m: nn.Linear(n, 3)}, "decoder gave shape"),
+        (IRIS, {"encoder": lambda n, m: TellsWords()}, "encoder gave a dict, expected a tensor"),
+        (CODES * 1e9, {"likelihood": "categorical"}, "less than 1000; encode the column"),
+        (COUNTS * 1e9, {"likelihood": "poisson"}, "less than 4.85.*use likelihood='gaussian'"),
+        (IRIS, {"hidden_layer_sizes": (3.5,)}, "no integer of at least 1"),
+        (IRIS, {"hidden_layer_sizes": (8, -1)}, "no integer of at least 1"),
+        (IRIS, {"device": "gpu"}, "device='gpu' cannot be used here"),
+        (IRIS, {"callbacks": [ELBOMonitor()]}, "go to set_callbacks"),
+        (IRIS, {"optimizer": dict}, "no optimiser of torch"),
     ],
 )
 def test_bad_input_is_refused_by_message(X, params, message):
@@ -429,6 +442,22 @@ def test_a_constant_column_is_reported_and_costs_nothing_else():
     with pytest.warns(NoiseFloorWarning, match=r"1 of 5 Gaussian columns .* column 4"):
         model = small(max_iter=400, lr=1e-2).fit(X)
     assert np.isfinite(model.score_samples(X)).all()
+
+
+@pytest.mark.filterwarnings("ignore::skelbo.ImportanceWarning")
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("likelihood", ["gaussian", "poisson"])
+def test_rows_from_anywhere_have_finite_answers(dtype, likelihood):
+    X = np.round(IRIS).astype(dtype)
+    model = small(likelihood=likelihood).fit(X)
+    limit = np.finfo(dtype).max / 2
+    rows = np.round([[limit, 0, 1, 2], [limit, limit, limit, limit], [1e9, 0, 0, 1], X[0]])
+    for far in (rows, -rows) if likelihood == "gaussian" else (rows,):
+        far = far.astype(dtype)
+        log_prob, std = model.score_samples(far, return_std=True)
+        answers = log_prob, std, model.elbo(far), model.transform(far)
+        assert all(np.isfinite(answer).all() for answer in answers)
+        assert log_prob[0] < log_prob[3]
 
 
 def test_fewer_rows_than_a_batch():

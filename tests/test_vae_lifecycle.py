@@ -192,10 +192,29 @@ def test_warm_start_goes_on_where_the_fit_ended():
     assert small(max_iter=1, lr=1e-6).fit(IRIS).lower_bound_ < before - 1
 
 
-def test_warm_start_needs_the_same_shape():
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("n_components", 3),
+        ("likelihood", "poisson"),
+        ("noise", "isotropic"),
+        ("hidden_layer_sizes", (9,)),
+        ("encoder", nn.Linear),
+    ],
+)
+def test_what_goes_on_must_fit_together(name, value):
+    X = np.round(IRIS)
+    model = small(warm_start=True).fit(X).set_params(**{name: value})
+    for go_on in (model.fit, model.partial_fit):
+        with pytest.raises(ValueError, match=f"{name} is .* the networks to go on from were made"):
+            go_on(X)
+    model.set_params(warm_start=False).fit(X).partial_fit(X)
+
+
+def test_warm_start_needs_the_same_columns():
     model = small(warm_start=True).fit(IRIS)
-    with pytest.raises(ValueError, match="expected the 4 and 2 of the last fit"):
-        model.set_params(n_components=3).fit(IRIS)
+    with pytest.raises(ValueError, match="expecting 4 features"):
+        model.fit(IRIS[:, :3])
 
 
 def test_partial_fit_climbs_pass_by_pass():

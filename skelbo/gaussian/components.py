@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skelbo.gaussian.covariance import STACKED_ROWS
 from skelbo.gaussian.missing import Completion, complete
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.natural import MAX_STATISTICS
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
+from skelbo.gaussian.view import DensityView
 from skelbo.rows import Block
 
 
@@ -42,14 +42,7 @@ class Components:
         empty = moments.weight <= 0
         if not empty.any() or self.covariance.pooled:
             return fitted
-        new, old = fitted.covariance, self.covariance
-        keep = empty.reshape(-1, *[1] * (old.covariances.ndim - 1))
-        covariance = replace(
-            new,
-            covariances=np.where(keep, old.covariances, new.covariances),
-            factors=np.where(keep, old.factors, new.factors),
-            floored=np.where(empty, old.floored, new.floored),
-        )
+        covariance = fitted.covariance.keeping(self.covariance, empty)
         return Components(fitted.means, covariance)
 
     def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Components:
@@ -69,9 +62,12 @@ class Components:
         scatter = moments.scatter + moments.kind.of_steps(moments.weight, steps)
         return replace(moments, mean=self.means, scatter=scatter)
 
-    def view(self, block: Block, log_weights: np.ndarray | float = 0.0) -> View:
+    def view(self, block: Block, log_weights: np.ndarray | float = 0.0) -> DensityView:
         """Return what the components say of a block, one by one and to the last digit."""
         log_weights = np.broadcast_to(log_weights, len(self.means))
+        view = self.covariance.view(self.means, block, log_weights)
+        if view is not None:
+            return view
         if block.observed is None:
             log_prob = self.covariance.log_prob(block.values, self.means)
             return View(self, log_weights, log_prob, block.values)
@@ -82,46 +78,27 @@ class Components:
     def cells_per_row(self) -> int:
         """Size of the temporaries that one row needs in an E-step."""
         n_components, n_features = self.means.shape
-        return cells_per_row(n_components, n_features, type(self.covariance))
+        covariance = self.covariance
+        return cells_per_row(n_components, n_features, type(covariance), covariance.n_factors)
 
 
-def cells_per_row(n_components: int, n_features: int, structure: type[Covariance]) -> int:
+def cells_per_row(
+    n_components: int, n_features: int, structure: type[Covariance], n_factors: int = 0
+) -> int:
     """Return the size of the temporaries that one row needs in an E-step."""
-    n_statistics = structure.scatter.n_statistics(n_features)
-    if n_statistics > MAX_STATISTICS:
-        n_statistics = STACKED_ROWS
-    return 2 * n_components + n_features + n_statistics
+    n_statistics = min(structure.scatter.n_statistics(n_features), MAX_STATISTICS)
+    return 2 * n_components * (1 + n_factors) + n_features + n_statistics
 
 
 @dataclass(frozen=True)
-class View:
-    """A block of rows as seen by K Gaussians.
-
-    Attributes
-    ----------
-    log_prob : ndarray of shape (n_components, n_rows)
-        Log-density of the observed cells of each row under each component, in nats.
-    values : ndarray of shape (n_features, n_rows) or (n_components, n_features, n_rows)
-        The rows, with missing cells at their expectation under each component.
-    """
+class View(DensityView):
+    """A view whose moments are those of the rows, with missing cells at their expectation."""
 
     components: Components
     log_weights: np.ndarray
     log_prob: np.ndarray
     values: np.ndarray
     completion: Completion | None = None
-
-    def log_joint(self) -> np.ndarray:
-        """Return log p(x, z = k), (K, n), in nats."""
-        return self.log_prob + self.log_weights[:, None]
-
-    def log_base(self) -> float:
-        """Return zero: nothing is left out of `log_joint`."""
-        return 0.0
-
-    def total_log_base(self) -> float:
-        """Return zero: nothing is left out of `log_joint`."""
-        return 0.0
 
     def moments(self, weights: np.ndarray) -> Moments:
         """Return the expected moments of the rows, weighted (n_components, n_rows)."""

@@ -1,7 +1,8 @@
 """Covariance structures, one class each; `STRUCTURES` is the only table from name to class.
 
-Two families differ in their arithmetic, `Dense` and `Diagonal`; within a family the structures
-differ in what is shared: ``pooled`` over the components, ``mixed`` over the columns.
+Three families differ in their arithmetic: `Dense`, `Diagonal` and, between them, `Factor`. Within
+the first two the structures differ in what is shared: ``pooled`` over the components, ``mixed``
+over the columns.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import numpy as np
 
 from skelbo.gaussian.dense import Dense
 from skelbo.gaussian.diagonal import Diagonal
+from skelbo.gaussian.factor import Factor
 from skelbo.gaussian.moments import Scatter
 from skelbo.gaussian.structure import LOG_2PI, Covariance, squared_distances
 
-# Rows of stacked factors per matrix product: enough for speed, few enough to stay in cache.
-STACKED_ROWS = 64
+# Rows of a triangular factor per matrix product: few enough to leave out most of its zeros, enough
+# for speed.
+STRIP_ROWS = 32
 
 
 class Full(Dense):
@@ -23,18 +26,19 @@ class Full(Dense):
     scatter = Scatter.FULL
 
     def log_prob(self, values, means):
-        """Whiten, for several components in one matrix product, and sum squares."""
-        n_components, p = means.shape
-        stack = np.ascontiguousarray(self.factors.swapaxes(1, 2))
-        offsets = np.matmul(stack, means[:, :, None])
-        log_prob = np.empty((n_components, values.shape[1]))
-        group = max(1, STACKED_ROWS // p)
-        for start in range(0, n_components, group):
-            part = slice(start, start + group)
-            white = (stack[part].reshape(-1, p) @ values).reshape(-1, p, values.shape[1])
-            white -= offsets[part]
-            np.square(white, out=white)
-            white.sum(axis=1, out=log_prob[part])
+        """Whiten, one component at a time, and sum squares."""
+        p = len(values)
+        rows = np.concatenate([np.ones((1, values.shape[1])), values])
+        lower = self.factors.swapaxes(1, 2)
+        # y = U^T x - U^T mu, as one product with (1, x).
+        whitening = np.concatenate([-lower @ means[:, :, None], lower], axis=2)
+        white = np.empty_like(values)
+        log_prob = np.empty((len(means), values.shape[1]))
+        for k in range(len(means)):
+            for start in range(0, p, STRIP_ROWS):
+                strip, known = slice(start, start + STRIP_ROWS), min(start + STRIP_ROWS, p) + 1
+                np.matmul(whitening[k, strip, :known], rows[:known], out=white[strip])
+            np.einsum("pn,pn->n", white, white, out=log_prob[k])
         log_prob += p * LOG_2PI
         log_prob *= -0.5
         log_prob += self._half_log_det[:, None]
@@ -92,4 +96,5 @@ STRUCTURES: dict[str, type[Covariance]] = {
     "spherical": Spherical,
     "tied_diag": TiedDiag,
     "tied_spherical": TiedSpherical,
+    "factor": Factor,
 }

@@ -9,10 +9,10 @@ import numpy as np
 from skelbo.gaussian.moments import Moments, safe
 from skelbo.gaussian.natural import MAX_STATISTICS, SAFE_TERMS, Natural
 from skelbo.gaussian.regularization import precision_factors
-from skelbo.gaussian.structure import LOG_2PI, Covariance, is_regular
+from skelbo.gaussian.structure import LOG_2PI, Matrices, is_regular
 
 
-class Dense(Covariance):
+class Dense(Matrices):
     """The arithmetic that `Full` and `Tied` share."""
 
     @classmethod
@@ -51,13 +51,12 @@ class Dense(Covariance):
     def from_vector(cls, vector, n_components, units):
         """Read log-Cholesky coordinates."""
         p = len(units)
-        rows, columns = np.tril_indices(p)
         lower = np.zeros((1 if cls.pooled else n_components, p, p))
-        lower[:, rows, columns] = vector.reshape(len(lower), -1)
-        pivots = np.exp(np.diagonal(lower, axis1=1, axis2=2))
-        if not is_regular(pivots**2) or not np.all(np.isfinite(lower)):
+        lower.reshape(-1, p * p)[:, lower_triangle(p)] = vector.reshape(len(lower), -1)
+        diagonal = np.einsum("kii->ki", lower)
+        diagonal[:] = np.exp(diagonal)
+        if not is_regular(diagonal**2) or not np.all(np.isfinite(lower)):
             return None
-        lower[:, range(p), range(p)] = pivots
         return cls._from_cholesky(lower * units[:, None])
 
     @classmethod
@@ -74,8 +73,9 @@ class Dense(Covariance):
         """Return log-Cholesky coordinates: the diagonals are logarithms."""
         lower = self._cholesky / units[:, None]
         p = len(units)
-        lower[:, range(p), range(p)] = np.log(np.diagonal(lower, axis1=1, axis2=2))
-        return lower[:, *np.tril_indices(p)].ravel()
+        diagonal = np.einsum("kii->ki", lower)
+        diagonal[:] = np.log(diagonal)
+        return lower.reshape(-1, p * p).take(lower_triangle(p), axis=1).ravel()
 
     @cached_property
     def _half_log_det(self) -> np.ndarray:
@@ -141,3 +141,10 @@ def upper_triangle(p: int) -> tuple[np.ndarray, np.ndarray]:
     """Return where a matrix (flat) holds its upper triangle, and its shares in -x' P x / 2."""
     rows, columns = np.triu_indices(p)
     return rows * p + columns, np.where(rows == columns, -0.5, -1.0)
+
+
+@cache
+def lower_triangle(p: int) -> np.ndarray:
+    """Return where a matrix (flat) holds its lower triangle."""
+    rows, columns = np.tril_indices(p)
+    return rows * p + columns

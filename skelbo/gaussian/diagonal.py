@@ -8,13 +8,13 @@ from skelbo.gaussian.moments import Moments, safe
 from skelbo.gaussian.natural import SAFE_TERMS, Natural
 from skelbo.gaussian.structure import (
     LOG_2PI,
-    Covariance,
+    Matrices,
     is_regular,
     squared_distances,
 )
 
 
-class Diagonal(Covariance):
+class Diagonal(Matrices):
     """The arithmetic that `Diag`, `Spherical` and their tied forms share."""
 
     @classmethod

@@ -11,9 +11,10 @@ import torch
 
 from skelbo.elbo import AscentError
 from skelbo.gaussian.components import Components
+from skelbo.gaussian.device import torch_device
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import FLOOR, ILL_DEFINED, Ridge
-from skelbo.gaussian.structure import LOG_2PI, Covariance
+from skelbo.gaussian.structure import LOG_2PI, Covariance, Matrices
 from skelbo.rows import Rows
 
 
@@ -39,7 +40,7 @@ class GradientAscent:
     def __init__(self, theta, rows: Rows, units, structure: type[Covariance], ridge, device=None):
         self.units, self.structure = units, structure
         self.n_components = len(theta.weights)
-        self.device = torch.device(device or "cpu")
+        self.device = torch_device(device or "cpu")
         self.scaled_units = self._tensor(units)
         floor = FLOOR * (np.full_like(units, np.mean(units**2)) if structure.mixed else units**2)
         self.ridge = self._tensor(floor if ridge == "auto" else np.full_like(units, ridge))
@@ -101,6 +102,7 @@ class GradientAscent:
             pivots = covariances
             covariances = covariances[:, :1] if self.structure.mixed else covariances
             factors = 1 / np.sqrt(covariances)
+        assert issubclass(self.structure, Matrices)
         floored = np.any(pivots < 100 * FLOOR * self.units**2, axis=1)
         covariance = self.structure(covariances, factors, floored)
         return Mixture(np.exp(log_weights), Components(means, covariance))

@@ -12,11 +12,12 @@ from functools import cached_property
 import numpy as np
 
 from skelbo.elbo import ElboTerms
-from skelbo.gaussian.components import Components, View
+from skelbo.gaussian.components import Components
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.natural import Natural, NaturalView
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
+from skelbo.gaussian.view import DensityView
 from skelbo.rows import Block, RowSource
 
 
@@ -98,7 +99,7 @@ class Mixture:
         with np.errstate(over="ignore", invalid="ignore"):
             return self.components.covariance.natural(self.components.means, self.log_weights)
 
-    def view(self, block: Block) -> View | NaturalView:
+    def view(self, block: Block) -> DensityView | NaturalView:
         """Return what the components say of a block of rows: densities and moments."""
         natural = self.natural
         complete = block.observed is None

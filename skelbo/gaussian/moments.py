@@ -12,13 +12,16 @@ which is what makes blocks, batches, repeated `partial_fit` and weights one and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cache
 
 import numpy as np
 
 from skelbo.rows import Block
+
+# Weights, as shares of the largest, that no sum will show: the square of float64's precision.
+NEGLIGIBLE = 5e-32
 
 
 class Scatter(Enum):
@@ -154,6 +157,24 @@ class Moments:
         """Return the moments of the same rows with all weights times `factor`."""
         return Moments(self.kind, factor * self.weight, self.mean, factor * self.scatter)
 
+    def shared(self) -> Moments:
+        """Give every component the pooled scatter, in proportion to its weight."""
+        if self.kind.pooled:
+            return self
+        share = self.weight / self.weight.sum()
+        within = self.scatter.sum(axis=0)
+        return replace(self, scatter=share.reshape(-1, *[1] * within.ndim) * within)
+
+    def overall(self) -> Moments:
+        """Give every component the scatter of all rows about their common mean."""
+        steps = self.mean - self.weight @ self.mean / self.weight.sum()
+        between = self.kind.of_steps(self.weight, steps)
+        return replace(self, scatter=self.scatter + between).shared()
+
+    def aligned(self, whole: Moments) -> Moments:
+        """Return the moments as they stand after an M-step given `whole`: x does not change."""
+        return self
+
 
 @cache
 def symmetric_index(p: int) -> np.ndarray:
@@ -182,7 +203,11 @@ def _about_reference(
     """Sum first and second moments about each component's own reference point."""
     first, second = np.empty(reference.shape), []
     for k, (centre, weight) in enumerate(zip(reference, weights, strict=True)):
-        step = (values if values.ndim == 2 else values[k]) - centre[:, None]
+        rows = values if values.ndim == 2 else values[k]
+        active = np.flatnonzero(weight > NEGLIGIBLE * weight.max(initial=0.0))
+        if 2 * len(active) < len(weight):
+            rows, weight = rows.take(active, axis=1), weight[active]
+        step = rows - centre[:, None]
         if kind.dense:
             root = np.sqrt(weight)
             step *= root

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
@@ -11,7 +12,6 @@ from sklearn.metrics import pairwise_distances_argmin
 
 from skelbo.elbo import AscentError
 from skelbo.gaussian.mixture import Mixture
-from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
 from skelbo.rows import RowSource
@@ -196,6 +196,7 @@ def start_mixture(
     structure: type[Covariance],
     regularization: Regularization,
     rng: np.random.RandomState,
+    n_factors: int = 0,
 ) -> Mixture:
     """Return the parameters from which an ascent begins.
 
@@ -210,23 +211,25 @@ def start_mixture(
     weights = resp * sample.weights
     safe = np.where(weights.sum(axis=1) > 0, weights.sum(axis=1), 1.0)
     reference = (weights @ sample.values) / safe[:, None]
-    moments = Moments.of_block(structure.scatter, sample.values.T, weights, reference)
-    candidates = [moments] if own else []
-    candidates.append(_pooled(moments))
+    moments = partial(
+        structure.first_moments, sample.values.T, weights, reference, n_factors=n_factors
+    )
+    candidates = [lambda: moments(own=True)] if own else []
+    candidates.append(lambda: moments(own=False).shared())
     if regularization.always_succeeds:
-        candidates.append(_total(moments))
+        candidates.append(lambda: moments(own=False).overall())
     return _first_sound(candidates, structure, regularization)
 
 
 def _first_sound(candidates, structure, regularization) -> Mixture:
     """Return the fit to the first moments that give regular covariances."""
-    for moments in candidates:
+    for candidate in candidates:
         try:
-            mixture = Mixture.from_moments(structure, moments, regularization)
+            mixture = Mixture.from_moments(structure, candidate(), regularization)
         except AscentError as error:
             failure = error
             continue
-        if mixture.sound or moments is candidates[-1]:
+        if mixture.sound or candidate is candidates[-1]:
             return mixture
     raise failure
 
@@ -240,19 +243,3 @@ def _shared(n_rows: int, n_components: int) -> np.ndarray:
     owner = np.arange(n_components) % n_rows
     resp = _one_hot(np.arange(n_rows), n_rows)[owner]
     return resp / resp.sum(axis=0)
-
-
-def _pooled(moments: Moments) -> Moments:
-    """Give every component the pooled scatter, in proportion to its weight."""
-    if moments.kind.pooled:
-        return moments
-    share = moments.weight / moments.weight.sum()
-    within = moments.scatter.sum(axis=0)
-    return replace(moments, scatter=share.reshape(-1, *[1] * within.ndim) * within)
-
-
-def _total(moments: Moments) -> Moments:
-    """Give every component the scatter of all rows about their common mean."""
-    steps = moments.mean - moments.weight @ moments.mean / moments.weight.sum()
-    between = moments.kind.of_steps(moments.weight, steps)
-    return _pooled(replace(moments, scatter=moments.scatter + between))

@@ -1,13 +1,13 @@
 r"""What every covariance structure of K Gaussians can do.
 
-All work with the precision's factor: :math:`\Sigma^{-1} = U U^T`, U upper triangular, so that
+Most work with the precision's factor: :math:`\Sigma^{-1} = U U^T`, U upper triangular, so that
 :math:`y = U^T (x - \mu)` is white.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 import numpy as np
@@ -15,31 +15,40 @@ import numpy as np
 from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.gaussian.natural import Natural
 from skelbo.gaussian.regularization import FLOOR, Regularization
+from skelbo.gaussian.view import DensityView
+from skelbo.rows import Block
 
 LOG_2PI = float(np.log(2 * np.pi))
 
 
-@dataclass(frozen=True)
 class Covariance(ABC):
-    """Covariances of K Gaussians under one structure; immutable.
+    """Covariances of K Gaussians under one structure; immutable dataclasses.
 
     Attributes
     ----------
-    covariances : ndarray
-        Shape (K or 1, p, p) if dense, (K or 1, p or 1) if diagonal.
-    factors : ndarray
-        U with precision = U U^T, of the same shape (elementwise for diagonal structures).
     floored : ndarray of bool
         Which covariances were singular and had to be altered.
     """
 
-    covariances: np.ndarray
-    factors: np.ndarray
     floored: np.ndarray
 
     scatter: ClassVar[Scatter]
     pooled: ClassVar[bool] = False
     mixed: ClassVar[bool] = False
+    # The public arrays that `from_published` takes.
+    rebuilt_from: ClassVar[tuple[str, ...]] = ("precisions_cholesky_",)
+
+    n_factors: int = 0  # hidden factors per component
+
+    @classmethod
+    def first_moments(
+        cls, values: np.ndarray, weights: np.ndarray, means: np.ndarray, own: bool, n_factors: int
+    ) -> Moments:
+        """Return moments of rows (p, n) whose labels a start has guessed, weighted (K, n).
+
+        `own` and `n_factors` are for structures that hide more than the label.
+        """
+        return Moments.of_block(cls.scatter, values, weights, means)
 
     @classmethod
     @abstractmethod
@@ -65,11 +74,6 @@ class Covariance(ABC):
     @abstractmethod
     def log_prob(self, values: np.ndarray, means: np.ndarray) -> np.ndarray:
         """Return log N(x; mu_k, Sigma_k) in nats, (K, n), of complete rows ``values`` (p, n)."""
-
-    @property
-    def reach(self) -> float:
-        """Largest cell whose square can be whitened without overflow."""
-        return 1e150 / max(1.0, float(np.maximum.reduce(self.factors, axis=None)))
 
     def natural(self, means: np.ndarray, log_weights: np.ndarray) -> Natural | None:
         """Return the natural parameters, None where digits would cancel or nothing is gained."""
@@ -101,7 +105,7 @@ class Covariance(ABC):
         """Map rows of deviations (n, p) to white rows; the inverse of `color`."""
 
     @classmethod
-    def n_parameters(cls, n_components: int, n_features: int) -> int:
+    def n_parameters(cls, n_components: int, n_features: int, n_factors: int = 0) -> int:
         """Return the number of free parameters."""
         if cls.scatter.dense:
             each = n_features * (n_features + 1) // 2
@@ -119,12 +123,51 @@ class Covariance(ABC):
 
     @classmethod
     @abstractmethod
-    def from_published(cls, factors: np.ndarray, n_components: int, p: int) -> Covariance:
-        """Rebuild from the public factors of a fitted estimator.
+    def from_published(cls, *arguments) -> Covariance:
+        """Rebuild from the public arrays that `rebuilt_from` names, and K and p."""
 
-        They alone are enough, and in float32 they are the ones that hold the digits: a singular
-        matrix's variances do not.
-        """
+    @abstractmethod
+    def published(self) -> dict[str, np.ndarray]:
+        """Return the arrays that an estimator publishes, in public shapes."""
+
+    def view(self, means: np.ndarray, block: Block, log_weights: np.ndarray) -> DensityView | None:
+        """Return a view of a block of our own making, None if `log_prob` is all that is special."""
+        return None
+
+    def keeping(self, old: Covariance, which: np.ndarray) -> Covariance:
+        """Return the same with the covariances of `old` where `which` (K,) says so."""
+
+        def chosen(name: str) -> np.ndarray:
+            new = getattr(self, name)
+            return np.where(which.reshape(-1, *[1] * (new.ndim - 1)), getattr(old, name), new)
+
+        return type(self)(*(chosen(field.name) for field in fields(self)))  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Matrices(Covariance):
+    """Covariances that are held as they are, with the factors of their inverses.
+
+    Attributes
+    ----------
+    covariances : ndarray
+        Shape (K or 1, p, p) if dense, (K or 1, p or 1) if diagonal.
+    factors : ndarray
+        U with precision = U U^T, of the same shape (elementwise for diagonal structures). They
+        alone are enough to rebuild the rest, and in float32 they are the ones that hold the
+        digits: a singular matrix's variances do not.
+    floored : ndarray of bool
+        Which covariances were singular and had to be altered.
+    """
+
+    covariances: np.ndarray
+    factors: np.ndarray
+    floored: np.ndarray
+
+    @property
+    def reach(self) -> float:
+        """Largest cell whose square can be whitened without overflow."""
+        return 1e150 / max(1.0, float(np.maximum.reduce(self.factors, axis=None)))
 
     def _public(self, array: np.ndarray) -> np.ndarray:
         array = array[0] if self.pooled else array

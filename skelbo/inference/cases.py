@@ -36,21 +36,26 @@ class Cases:
         weights = np.ones(len(X)) if weights is None else weights
         present = np.flatnonzero(weights > 0)
         index = np.full(len(X), -1)
-        X, weights = X[present], weights[present]
+        if len(present) < len(X):
+            X, weights = X[present], weights[present]
         unseen = np.flatnonzero(np.isnan(X).all(axis=0))
         if unseen.size:
             raise ValueError(
                 f"column {unseen[0]} of X has no observed cell (in rows of positive weight); "
                 "remove the column or supply values."
             )
-        keys = np.where(np.isnan(X), np.inf, X) + 0.0  # NaN does not equal itself
+        keys = np.where(np.isnan(X), np.inf, X)  # NaN does not equal itself
+        keys += 0.0  # nor does -0.0 look like 0.0 to a sort
         order = np.lexsort(keys.T[::-1])
-        keys = keys[order]
         first = np.ones(len(keys), dtype=bool)
-        first[1:] = np.any(keys[1:] != keys[:-1], axis=1)
+        first[1:] = False
+        for column in keys.T:  # column by column: no second copy of the table
+            column = column[order]
+            first[1:] |= column[1:] != column[:-1]
+        del keys
         number = np.cumsum(first) - 1
         index[present[order]] = number
-        return cls(X[order][first], np.bincount(number, weights[order]), index)
+        return cls(X[order[first]], np.bincount(number, weights[order]), index)
 
     def spread(self, n_rows: int) -> Cases:
         """Return the same cases in about `n_rows` copies altogether, weights divided among them.

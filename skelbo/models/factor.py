@@ -10,7 +10,7 @@ from skelbo.models.column_fit import maximize_at_points, maximize_columns
 from skelbo.models.column_scores import complete_information, complete_scores
 from skelbo.models.factor_joint import FactorJoint
 from skelbo.models.factor_start import factor_start
-from skelbo.models.gaussian_factor import GaussianProfile, expected_information
+from skelbo.models.gaussian_factor import GaussianProfile, expected_information, second_moments
 from skelbo.models.likelihoods import LIKELIHOODS, Likelihood
 from skelbo.models.model import LatentVariableModel
 from skelbo.models.noise import HEYWOOD, noise_floor
@@ -206,8 +206,7 @@ class FactorModel(LatentVariableModel):
             return None
         share = weights / weights.sum()
         centre = share @ X
-        residual = X - (centre if self.fit_intercept else 0.0)
-        covariance = (share[:, None] * residual).T @ residual
+        covariance = second_moments(X, share, centre if self.fit_intercept else 0.0 * centre)
         intercepts = centre if self.fit_intercept else np.zeros(X.shape[1])
         floor = noise_floor(X, weights)
         isotropic = self.noise == "isotropic"

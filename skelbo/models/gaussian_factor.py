@@ -11,6 +11,9 @@ from scipy import linalg
 
 from skelbo.models.likelihoods import LOG_2PI
 
+# Cells looked at a time.
+BLOCK_CELLS = 2**18
+
 
 class GaussianProfile:
     """EM for the noise variances, the loadings being at their best at every step.
@@ -86,6 +89,17 @@ class GaussianProfile:
             "intercepts": self.intercepts,
             "noise_variance": np.asarray(noise[0]) if self.isotropic else noise,
         }
+
+
+def second_moments(X, share, centre) -> np.ndarray:
+    """Return the weighted second moments of complete rows about a point, (p, p), by blocks."""
+    total = np.zeros((X.shape[1], X.shape[1]))
+    size = max(1, BLOCK_CELLS // X.shape[1])
+    for first in range(0, len(X), size):
+        root = X[first : first + size] - centre
+        root *= np.sqrt(share[first : first + size, None])
+        total += root.T @ root
+    return total
 
 
 def expected_information(theta, weight: float) -> np.ndarray:

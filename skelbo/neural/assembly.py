@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from skorch.callbacks import Callback
 
 from skelbo.neural.columns import Columns
 from skelbo.neural.networks import AutoEncoder
@@ -19,14 +20,54 @@ from skelbo.neural.training import VAENet
 
 def chosen_device(name: str) -> str:
     """Return the device that is meant: ``"auto"`` is CUDA if there is any."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={name!r} cannot be used here ({str(error).splitlines()[0]}); expected 'auto', "
+            "'cpu' or another torch device of this machine."
+        ) from error
+    return name
 
 
 def layer_sizes(sizes: Any) -> tuple[int, ...]:
     """Return the widths of the hidden layers."""
-    return (int(sizes),) if isinstance(sizes, Integral) else tuple(int(n) for n in sizes)
+    widths = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
+    if not all(isinstance(n, Integral) and int(n) >= 1 for n in widths):
+        raise ValueError(
+            f"hidden_layer_sizes={sizes!r} has a width that is no integer of at least 1; give one "
+            "such number per layer, or () for linear networks."
+        )
+    return tuple(int(n) for n in widths)
+
+
+# What a fit that goes on from another must have in common with it.
+LASTING = (
+    "n_components",
+    "likelihood",
+    "noise",
+    "hidden_layer_sizes",
+    "activation",
+    "encoder",
+    "decoder",
+)
+
+
+def lasting_parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters that fix what the networks are."""
+    return {name: getattr(estimator, name) for name in LASTING}
+
+
+def check_lasting(estimator: Any, before: dict[str, Any]) -> None:
+    """Refuse to go on from networks that were made for other parameters."""
+    for name, now in lasting_parameters(estimator).items():
+        if now is not before[name] and repr(now) != repr(before[name]):
+            raise ValueError(
+                f"{name} is {now!r}, but the networks to go on from were made for "
+                f"{before[name]!r}; use warm_start=False or a new estimator."
+            )
 
 
 def is_linear(estimator: Any) -> bool:
@@ -65,6 +106,11 @@ def make_net(estimator: Any, columns: Columns, dtype: np.dtype, before: VAENet |
     """
     model = _networks(estimator, columns, dtype) if before is None else before.module_
     optimizer, options = optimizer_options(estimator.optimizer)
+    if isinstance(optimizer, type) and not issubclass(optimizer, torch.optim.Optimizer):
+        raise ValueError(
+            f"optimizer={optimizer.__name__} is no optimiser of torch, expected a name or a "
+            "subclass of torch.optim.Optimizer."
+        )
     params: dict[str, Any] = {
         "optimizer": optimizer,
         "lr": estimator.lr,
@@ -103,6 +149,13 @@ def _networks(estimator: Any, columns: Columns, dtype: np.dtype) -> AutoEncoder:
 
 def _copied(callback: Any) -> Any:
     """Return a copy: fit writes to callbacks, but never to a constructor parameter."""
-    if isinstance(callback, tuple):
+    if isinstance(callback, tuple) and len(callback) == 2:
         return callback[0], _copied(callback[1])
-    return callback if isinstance(callback, type) else copy.copy(callback)
+    if isinstance(callback, type):
+        return callback
+    if not isinstance(callback, Callback):
+        raise ValueError(
+            f"callbacks has {callback!r}, expected skorch callbacks or pairs of name and callback; "
+            "those of scikit-learn go to set_callbacks."
+        )
+    return copy.copy(callback)

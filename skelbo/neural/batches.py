@@ -12,6 +12,10 @@ from torch import Tensor
 
 from skelbo.neural.columns import Columns
 
+# Cells are seen at most this far from the centre of their column, in units of its spread: what lies
+# beyond has no probability that a number could hold, but must not overflow.
+FARTHEST = {torch.float32: 1e9, torch.float64: 1e100}
+
 
 class Batch(NamedTuple):
     """Some rows in the units of the network.
@@ -88,6 +92,8 @@ def as_batch(
         A copy.
     """
     U = columns.standardize(X)
+    farthest = FARTHEST[like.dtype]
+    np.clip(U, -farthest, farthest, out=U)
     missing, mask = np.isnan(U), None
     if missing.any():
         U[missing] = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,6 +14,11 @@ KINDS = ("gaussian", "bernoulli", "poisson", "categorical")
 # `likelihood="auto"` reads integers 0 .. 9 as codes, provided each code has rows enough to count.
 MAX_AUTO_CATEGORIES = 10
 ROWS_PER_CATEGORY = 10
+# A column has at most as many codes as it has rows, or this many if those are few.
+MAX_CODES = 1000
+# exp(20) counts; beyond it a step of the optimiser would overflow float32.
+MAX_LOG_RATE = 20.0
+MAX_COUNT = math.exp(MAX_LOG_RATE)
 # Probabilities and rates at the data mean are kept this far from their limits.
 MARGIN = 1e-3
 # Cells that are read at once: 32 MiB of float64.
@@ -92,6 +98,7 @@ class Columns:
                 "column."
             )
         _check_support(X, kinds)
+        _check_size(X, kinds)
         with np.errstate(over="ignore", invalid="ignore"):
             mean, scale = _moments(X, weights)
             wide = np.flatnonzero(~np.isfinite(scale**2))
@@ -136,7 +143,8 @@ class Columns:
     def standardize(self, X: np.ndarray) -> np.ndarray:
         """Return the rows in the units of the network, float64, missing cells kept."""
         # Centred in float64: an offset of 1e8 must not eat the digits of a float32 network.
-        return (np.asarray(X, dtype=np.float64) - self.center) / self.scale
+        with np.errstate(over="ignore"):
+            return (np.asarray(X, dtype=np.float64) - self.center) / self.scale
 
     def restore(self, U: np.ndarray) -> np.ndarray:
         """Return rows in the units of the data, float64."""
@@ -210,6 +218,21 @@ def _check_block(X: np.ndarray, kinds: np.ndarray, first_row: int) -> None:
                 f"{values[row, column]:g} in row {first_row + row}, but likelihood {kind!r} "
                 f"expected {expected}, or use likelihood='gaussian'."
             )
+
+
+def _check_size(X: np.ndarray, kinds: np.ndarray) -> None:
+    """Refuse codes and counts that no network could have outputs for."""
+    for limit, kind, advice in (
+        (max(MAX_CODES, len(X)), "categorical", "encode the column, with OrdinalEncoder say"),
+        (MAX_COUNT, "poisson", "use likelihood='gaussian'"),
+    ):
+        for j in np.flatnonzero(kinds == kind):
+            largest = max(float(np.nanmax(block[:, j], initial=0)) for block in _blocks(X))
+            if largest >= limit:
+                raise ValueError(
+                    f"column {j} of X has the value {largest:g}, but likelihood {kind!r} expected "
+                    f"less than {limit:g}; {advice}."
+                )
 
 
 def _moments(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

@@ -12,13 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from skelbo.neural.columns import MARGIN
+from skelbo.neural.columns import MARGIN, MAX_LOG_RATE
 
 # A Gaussian decoder's likelihood is unbounded (Mattei and Frellsen 2018): its noise keeps this
 # share of the column's standard deviation at least.
 NOISE_FLOOR = 1e-3
-# exp(20) = 5e8 counts; beyond it a step of the optimiser would overflow float32.
-MAX_LOG_RATE = 20.0
 
 
 class Evaluation(NamedTuple):

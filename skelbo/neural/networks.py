@@ -221,6 +221,12 @@ class AutoEncoder(nn.Module):
         self.eval()
         targets = self.likelihood.offset.new_zeros(1, self.likelihood.n_features)
         code = _tried(self.encoder, self.features(targets), "encoder")
+        if not isinstance(code, (Tensor, tuple)):
+            raise ValueError(
+                f"encoder gave a {type(code).__name__}, expected a tensor of shape "
+                f"(n_samples, {2 * self.n_latents}), or a tuple of mean and log-variance; change "
+                "what it returns."
+            )
         parts = code if isinstance(code, tuple) else (code[..., ::2], code[..., 1::2])
         wrong = [p for p in parts if tuple(p.shape) != (1, self.n_latents)]
         if wrong or len(parts) != 2:

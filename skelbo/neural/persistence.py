@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from skelbo.estimator import random_stream
-from skelbo.neural.assembly import chosen_device, make_net, seeded
+from skelbo.neural.assembly import chosen_device, lasting_parameters, make_net, seeded
 from skelbo.neural.columns import Columns
 from skelbo.neural.results import noise_variance
 
@@ -200,6 +200,7 @@ def load(kind: type, path: Any, params: dict[str, Any]) -> Any:
     for name, value in facts.items():
         setattr(estimator, name, value)
     estimator.net_, estimator._columns = net, columns
+    estimator._made_for = lasting_parameters(estimator)
     estimator.likelihood_ = columns.kinds.astype(object)
     likelihood = net.module_.likelihood
     estimator.noise_variance_ = noise_variance(likelihood, columns, estimator.noise)

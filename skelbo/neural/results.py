@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skelbo.elbo import AscentError
 from skelbo.neural.columns import Columns
 from skelbo.neural.likelihoods import NOISE_FLOOR
 from skelbo.neural.table_likelihood import TableLikelihood
@@ -22,6 +23,10 @@ AT_FLOOR = (
 )
 STILL_RISING = (
     "the bound was still rising after max_iter={max_iter} epochs; increase max_iter or lr."
+)
+DIVERGED = (
+    "the bound of {n} of {total} rows is not finite after epoch {epoch}: the weights have run "
+    "away; use a smaller lr (now {lr:g})."
 )
 INTERRUPTED = "the fit was interrupted after {n} epochs; the best weights so far are kept."
 
@@ -54,6 +59,27 @@ def noise_variance(likelihood: TableLikelihood, columns: Columns, noise: str) ->
     inside = likelihood.gaussian.variance.cpu().numpy().astype(np.float64)
     variance[chosen] = inside * columns.scale[chosen] ** 2
     return float(variance[chosen].mean()) if noise == "isotropic" else variance
+
+
+def check_finite(bound: np.ndarray, mean: np.ndarray, epoch: int, lr: float) -> None:
+    """Refuse weights, however finite, whose answers are not.
+
+    Parameters
+    ----------
+    bound : ndarray of shape (n_samples,)
+        Bound of each row.
+    mean : ndarray of shape (n_samples, n_latents)
+        Means of q.
+    epoch : int
+        Number of epochs so far.
+    lr : float
+        Learning rate at the beginning.
+    """
+    with np.errstate(over="ignore"):
+        sound = np.isfinite(bound) & np.isfinite((mean**2).sum(axis=1))
+    if not sound.all():
+        n = int(np.sum(~sound))
+        raise AscentError(DIVERGED.format(n=n, total=len(bound), epoch=epoch, lr=lr))
 
 
 def active_units(mean: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

@@ -1,0 +1,79 @@
+"""How fast is an EM iteration on a torch device beside the NumPy path?
+
+    python benchmarks/bench_device.py [--device cuda] [--types full tied diag spherical]
+
+Columns: milliseconds per EM iteration from the same parameters, medians of alternating runs, data
+moved beforehand; ratio = NumPy / device, so that more than 1 means that the device is faster; and
+the difference of the bounds, in nats per row. Wall time; CPU time if the device is the CPU, which
+is only there to show that the code runs.
+"""
+
+import argparse
+import statistics
+import time
+
+import numpy as np
+import torch
+from bench_em import blobs
+
+from skelbo.gaussian.components import cells_per_row
+from skelbo.gaussian.covariance import STRUCTURES
+from skelbo.gaussian.device import DeviceTable
+from skelbo.gaussian.regularization import Columns, Floor
+from skelbo.gaussian.starts import sample_rows, start_mixture
+from skelbo.rows import Rows
+
+SHAPES = [(100_000, 8, 8), (50_000, 32, 16), (20_000, 100, 8), (200_000, 8, 32), (200_000, 16, 256)]
+TYPES = ["full", "tied", "diag", "spherical"]
+
+
+def seconds(function, clock):
+    """Return the seconds that one call takes."""
+    start = clock()
+    function()
+    return clock() - start
+
+
+def case(X, K, kind, device, repeats, clock):
+    """Return seconds per iteration with NumPy and on the device, and the difference of bounds."""
+    structure = STRUCTURES[kind]
+    rows = Rows(X, cells_per_row=cells_per_row(K, X.shape[1], structure))
+    columns = Columns.of_rows(rows)
+    rows, rule = rows.about(columns.centre), Floor(columns.scale)
+    rng = np.random.RandomState(0)
+    theta = start_mixture("k-means++", sample_rows(rows, K), K, structure, rule, rng)
+    table = DeviceTable(rows, device)
+    paths = [lambda: theta.e_step(rows), lambda: table.e_step(theta)]
+    bounds = [path()[0] for path in paths]  # the data move, caches warm up
+    steps = [lambda path=path: theta.m_step(path()[1], rule) for path in paths]
+    times = [[seconds(step, clock) for step in steps] for _ in range(repeats)]
+    return *(statistics.median(column) for column in zip(*times, strict=True)), np.ptp(bounds)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--types", nargs="+", default=TYPES)
+    parser.add_argument("--repeats", type=int, default=3)
+    args = parser.parse_args()
+    on_cpu = torch.device(args.device).type == "cpu"
+    clock = time.process_time if on_cpu else time.perf_counter
+    name = "the CPU" if on_cpu else torch.cuda.get_device_name(args.device)
+    print(f"torch {torch.__version__} on {name}, float64; NumPy {np.__version__}")
+    print(f"{'n':>7}{'p':>5}{'K':>5} {'type':<10}", end="")
+    print(f"{'NumPy':>9}{'device':>9}{'ratio':>7}{'difference':>12}")
+    rng, ratios = np.random.default_rng(0), []
+    for n, p, K in SHAPES:
+        X = blobs(n, p, K, rng)
+        for kind in args.types:
+            numpy, device, difference = case(X, K, kind, args.device, args.repeats, clock)
+            ratios.append(numpy / device)
+            print(f"{n:>7}{p:>5}{K:>5} {kind:<10}", end="")
+            print(f"{1e3 * numpy:>9.1f}{1e3 * device:>9.1f}", end="")
+            print(f"{ratios[-1]:>7.2f}{difference:>12.1e}", flush=True)
+    mean = statistics.geometric_mean(ratios)
+    print(f"geometric mean {mean:.2f}, smallest {min(ratios):.2f}")
+
+
+if __name__ == "__main__":
+    main()
