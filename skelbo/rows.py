@@ -127,14 +127,16 @@ class Rows:
         Subtracted from every row; zero if not given.
     cells_per_row : int, optional
         Size of the temporaries that a row needs; sets the length of a block.
+    cells_per_gap : int, optional
+        The same for a row with missing cells; n_features squared if not given.
     """
 
-    def __init__(self, X, weights=None, origin=None, cells_per_row=None):
+    def __init__(self, X, weights=None, origin=None, cells_per_row=None, cells_per_gap=None):
         self.X = X
         self.weights = weights
         self.n_samples, self.n_features = X.shape
         self.origin = np.zeros(self.n_features) if origin is None else origin
-        self.cells_per_row = cells_per_row
+        self.cells_per_row, self.cells_per_gap = cells_per_row, cells_per_gap
         self.cells = max(cells_per_row or 0, self.n_features)
         self.block_rows = int(np.clip(BLOCK_CELLS // self.cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
         self._kept: list[list[Block]] | None = None
@@ -162,7 +164,8 @@ class Rows:
 
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
         """Return the same rows about another origin; blocks that were kept move there."""
-        rows = Rows(self.X, self.weights, origin, cells_per_row or self.cells_per_row)
+        cells = cells_per_row or self.cells_per_row
+        rows = Rows(self.X, self.weights, origin, cells, self.cells_per_gap)
         if self._kept is not None and rows.block_rows == self.block_rows:
             rows._kept, self._kept = self._kept, None
             for block in chain.from_iterable(rows._kept):
@@ -172,7 +175,8 @@ class Rows:
     def part(self, start: int, stop: int) -> Rows:
         """Return some of the rows."""
         weights = None if self.weights is None else self.weights[start:stop]
-        return Rows(self.X[start:stop], weights, self.origin, self.cells_per_row)
+        cells = self.cells_per_row, self.cells_per_gap
+        return Rows(self.X[start:stop], weights, self.origin, *cells)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order."""
@@ -245,8 +249,8 @@ class Rows:
         complete = observed.all(axis=0)
         everything = Block(values, weights, index, observed)
         yield from _pieces(everything, np.flatnonzero(present & complete), len(index), True)
-        # Incomplete rows need (p, p) matrices, one a pattern: keep those to a few blocks' size.
-        piece = max(1, 4 * BLOCK_CELLS // self.n_features**2)
+        # Incomplete rows may need (p, p) matrices, one a pattern: keep those to a few blocks' size.
+        piece = max(1, 4 * BLOCK_CELLS // (self.cells_per_gap or self.n_features**2))
         yield from _pieces(everything, np.flatnonzero(present & ~complete), piece, False)
 
 
