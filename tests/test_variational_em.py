@@ -360,6 +360,15 @@ def test_separable_item_is_named():
         VariationalEM(1, model="bernoulli", posterior="full").fit(X)
 
 
+@pytest.mark.parametrize(("model", "value"), [("bernoulli", 1), ("poisson", 0)])
+def test_column_of_one_value_is_named(model, value):
+    X = answers(60, 4)
+    X[:, 2] = value
+    with pytest.warns(UserWarning, match=f"column 2 is {value} in every row"):
+        fit = VariationalEM(1, model=model).fit(X)
+    assert all(not np.isnan(errors).any() for errors in fit.standard_errors_.values())
+
+
 @pytest.mark.filterwarnings("ignore:the noise variance")
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 10**6), scale=st.floats(1e-3, 1e3), shift=st.floats(-10, 10))

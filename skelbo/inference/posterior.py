@@ -56,6 +56,11 @@ def best_q(joint, posterior: str, start=None):
     return enumerate_posterior(joint)
 
 
+def bound_terms(joint, q) -> ElboTerms:
+    """Return the terms of the bound of q: where it was fitted to samples, on other samples."""
+    return joint.rescored(q) if hasattr(joint, "rescored") else q.terms
+
+
 def on_lattice(joint, posterior: str) -> bool:
     """Tell whether q is p(z | x) on a lattice; raise ValueError if it should be and cannot."""
     closed = hasattr(joint, "conditional_logit") or getattr(joint, "gaussian", False)
@@ -125,7 +130,7 @@ class FittedModel:
 
     def elbo_terms(self, X) -> ElboTerms:
         """Return the terms of the bound of each row."""
-        parts = [best_q(joint, self.posterior).terms for _, joint in self.joints(X)]
+        parts = [bound_terms(joint, best_q(joint, self.posterior)) for _, joint in self.joints(X)]
         names = ("reconstruction", "kl", "energy", "entropy")
         return ElboTerms(*(np.concatenate([getattr(t, name) for t in parts]) for name in names))
 

@@ -9,7 +9,7 @@ import torch
 from scipy import optimize
 
 from skelbo.inference.coordinates import Coordinates
-from skelbo.inference.torch_joint import BinaryTorchJoint, TorchJoint, q_points
+from skelbo.inference.torch_joint import NODES, BinaryTorchJoint, TorchJoint, q_points
 
 # Cells (draws x rows x columns) whose graph is held at a time, and iterations of L-BFGS a step.
 GRAPH_CELLS, MAX_ITERATIONS = 2**22, 25
@@ -35,6 +35,8 @@ class TorchModel:
         self.model, self.device = model, device
         self.latent, self.n_latents = model.latent, model.n_latents
         self.constraints = model.constraints
+        # Bounds of fits with three or more continuous latents are means over few fixed points.
+        self.bound_is_sampled = self.latent == "continuous" and self.n_latents > len(NODES)
 
     def _tensors(self, theta):
         return {
@@ -270,12 +272,20 @@ class TorchModel:
                 )
             if torch.isnan(value).any():
                 raise ValueError(f"{where} returned NaN at the parameters of initialize.")
+            if torch.isposinf(value).any() or torch.isneginf(value).all():
+                first = float(value.detach().flatten()[0])
+                raise ValueError(
+                    f"{where} returned {first} at the parameters of initialize, expected finite "
+                    "numbers; start where the data are possible."
+                )
             values.append(value.sum())
         total = values[0] + values[1]
         gradients: tuple = (None,) * len(tensors)
         if total.requires_grad:
             gradients = torch.autograd.grad(total, list(tensors.values()), allow_unused=True)
         idle = [k for k, g in zip(tensors, gradients, strict=True) if g is None]
+        if not any(g is not None and g.any() for g in gradients):
+            idle = list(tensors)
         if idle:
             raise ValueError(
                 f"{type(self.model).__name__}.log_likelihood does not depend on {idle}, returned "

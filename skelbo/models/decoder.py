@@ -37,7 +37,7 @@ class DecoderModel(LatentVariableModel):
     Parameters: the network's own, by their names (``0.weight``, ``0.bias``, ...), and
     ``noise_variance`` (a scalar, Gaussian likelihood only), kept above 1e-3 of the mean variance
     of the columns. The weights of a network are not identified: do not read anything into their
-    standard errors; beyond 200 parameters they are NaN.
+    standard errors; beyond 200 parameters there are none.
 
     Examples
     --------

@@ -25,6 +25,10 @@ RUNAWAY = (
     "separable, its likelihood has no maximum; remove the column, use fewer latents or collect "
     "more rows."
 )
+ONE_VALUE = (
+    "column {column} is {value:g} in every row: its intercept runs away, its likelihood has no "
+    "maximum; remove the column."
+)
 
 
 class FactorModel(LatentVariableModel):
@@ -269,13 +273,13 @@ class FactorModel(LatentVariableModel):
 
     def warnings(self, theta, X) -> list[str]:
         """Return what a user should know about these parameters."""
-        if self.likelihood == "bernoulli":
-            return [
-                RUNAWAY.format(column=j, loading=np.abs(theta["loadings"][j]).max())
-                for j in np.flatnonzero(np.abs(theta["loadings"]).max(1) > LARGE_LOADING)
-            ]
         if not self._kind.has_noise:
-            return []
+            low, high = np.nanmin(X, axis=0), np.nanmax(X, axis=0)
+            at_end = (low == high) & ((low == 0) | (self.likelihood == "bernoulli"))
+            found = [ONE_VALUE.format(column=j, value=low[j]) for j in np.flatnonzero(at_end)]
+            size = np.abs(theta["loadings"]).max(1)
+            runs = (size > LARGE_LOADING) & ~at_end & (self.likelihood == "bernoulli")
+            return found + [RUNAWAY.format(column=j, loading=size[j]) for j in np.flatnonzero(runs)]
         noise = np.broadcast_to(theta["noise_variance"], X.shape[1])
         at_floor = noise <= noise_floor(X, np.ones(len(X))) * 1.5
         return [HEYWOOD.format(column=j) for j in np.flatnonzero(at_floor)]
