@@ -12,19 +12,16 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.elbo import Ascent, ascend
-from skelbo.inference.ascent_rule import CLIMB_PER_PARAMETER, WHY, MonteCarloStep
+from skelbo.inference.ascent_rule import CLIMB, CLIMB_PER_PARAMETER, WHY, MonteCarloStep
 from skelbo.inference.cases import Cases
-from skelbo.inference.information import standard_errors
 from skelbo.inference.mean_field import MAX_ENUMERATED
 from skelbo.inference.posterior import best_q
 from skelbo.inference.sampling import SAMPLERS, make_sampler
 from skelbo.model_estimator import MODEL_CONSTRAINTS, ModelEstimator
 
-# Merged rows are given out again up to this number, so that draws go where the weight is.
-SPREAD_ROWS = 1000
 NOT_CERTIFIED = (
-    "The fit was not certified to be at a maximum of log p(X) (no step climbs more than "
-    "tol={tol:.3g} nats per row, at 95 % confidence): {why}."
+    "The fit was not certified to be at a maximum of log p(X) (less than tol={tol:.3g} nats per "
+    "row below it at 95 % confidence, Monte Carlo errors small): {why}."
 )
 
 
@@ -42,8 +39,9 @@ class MCEM(ModelEstimator):
         \quad z_{is} \sim p(z \mid x_i; \theta)
 
     The E-step draws from the exact posterior of every row, so that there is no variational bias.
-    The number of draws grows by itself: a step is accepted only if it surely climbs, and the fit
-    ends when surely no step climbs any more (Caffo, Jank and Jones 2005).
+    The number of draws grows by itself: a step is accepted only if it surely climbs, else draws
+    are appended, and the fit ends when surely nothing is left to climb (Caffo, Jank and Jones
+    2005). Near the maximum the step is Newton's on log p(X).
 
     Parameters
     ----------
@@ -54,21 +52,25 @@ class MCEM(ModelEstimator):
         The model p(x, z; theta); see :mod:`skelbo.models`. A name builds it with `n_components`
         latents.
     sampler : {"auto", "gibbs", "hmc", "importance"}, default="auto"
-        ``"gibbs"``: binary latents. ``"importance"``: from the Gaussian that fits the row, with a
-        defensive part. ``"hmc"``: Hamiltonian Monte Carlo. ``"auto"``: the first for binary
-        latents, the second up to 10 continuous ones, then the third.
+        ``"importance"``: randomised quasi-Monte Carlo draws from the Gaussian that fits the row,
+        with a defensive part; of binary latents, from the list of their states (at most 12
+        latents). ``"gibbs"``: sweeps over binary latents. ``"hmc"``: Hamiltonian Monte Carlo.
+        ``"auto"``: the first up to 12 binary or 10 continuous latents, then one of the others.
     n_samples : "auto" or int, default="auto"
-        Draws per row and iteration; ``"auto"`` is the ascent rule.
+        Draws per row and iteration, rounded up to whole sets (64 for ``"importance"``, moves of 10
+        chains for the others); ``"auto"`` is the ascent rule.
     averaging : {None, "saem"}, default=None
         ``"saem"``: stochastic approximation EM, few draws at a time and the average of all Q since
-        a burn-in of 20 iterations (Delyon, Lavielle and Moulines 1999).
+        a burn-in of 20 iterations (Delyon, Lavielle and Moulines 1999). It is judged, and polished,
+        every tenth iteration by draws of its own.
     params_init : dict, optional
         Parameters to begin from, with the keys of `params_`: those of a VariationalEM, say.
     max_iter : int, default=200
         Largest number of iterations per start.
     tol : "auto" or float, default="auto"
-        The certificate: the fit has converged if, at 95 % confidence, the next step would climb
-        less than this, in nats per row. ``"auto"``: 0.005 nats per parameter in total.
+        The certificate: the fit has converged if, at 95 % confidence, log p(X) at `params_` is less
+        than this below its (local) maximum, in nats per row. ``"auto"``: 0.01 nats in total, or
+        0.0002 per parameter if that is more. See Notes.
     n_init : int, default=1
         Number of starts; the highest bound is kept.
     n_importance_samples : int, default=1000
@@ -93,6 +95,9 @@ class MCEM(ModelEstimator):
         Their standard errors, from the observed information of log p(X) (Louis 1982).
     mc_standard_errors_ : dict of str to ndarray
         What the finite number of draws adds to them.
+    remaining_climb_ : float
+        What log p(X) can still climb from `params_`, in nats per row: an upper limit at 95 %
+        confidence. Infinite where it is not known.
     n_samples_history_ : list of int
         Draws per row in each iteration.
     effective_sample_sizes_ : ndarray of shape (n_samples,)
@@ -105,7 +110,8 @@ class MCEM(ModelEstimator):
     n_iter_ : int
         Number of iterations of the best start.
     converged_ : bool
-        Whether the certificate was met.
+        Whether the certificate was met: `remaining_climb_` is below `tol`, and no Monte Carlo
+        error exceeds 0.3 standard errors in any direction.
     failed_starts_ : list of (int, str)
         Number and cause of each start that was skipped.
     n_parameters_ : int
@@ -115,6 +121,23 @@ class MCEM(ModelEstimator):
     feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, where X had any.
 
+    Notes
+    -----
+    With the gradient g of log p(X) from the draws (Fisher's identity), its Monte Carlo covariance V
+    and the observed information I (Louis 1982), log p(X) is :math:`\tfrac12 g^T I^{-1} g` below
+    its maximum; after Newton's step :math:`\tfrac12 e^T I^{-1} e, e \sim N(0, V)`, is left. Its
+    95 % quantile, plus what the step itself climbed, is what `tol` is compared with, provided that
+    log p(X), measured on the draws, climbed as promised. Positive parameters are seen in
+    logarithms and probabilities in log-odds; rotations of factors do not count, and a noise
+    variance at its floor is held there. Errors come from independent copies (shifts of one
+    quasi-random sequence, or chains), after regression on functions whose posterior mean is zero.
+
+    Where no information matrix can be formed (more than 1500 parameters, 200 of a model in torch)
+    what is left is extrapolated from the rate at which the climbs of EM shrink, and the noise of
+    these climbs. `standard_errors_` and `mc_standard_errors_` are then absent: asking for them
+    raises an AttributeError that says so. A standard error is infinite where the data do not
+    determine a parameter, and zero for a noise variance at its floor.
+
     See Also
     --------
     VariationalEM : The same models with a simpler q: faster, slightly biased.
@@ -123,7 +146,8 @@ class MCEM(ModelEstimator):
     ----------
     Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, eq. 3 and 4. Wei and
     Tanner (1990).
-    Caffo, Jank and Jones (2005), *Ascent-based Monte Carlo expectation-maximization*.
+    Caffo, Jank and Jones (2005), *Ascent-based Monte Carlo expectation-maximization*. Mira, Solgi
+    and Imparato (2013) and L'Ecuyer and Lemieux (2002) for how errors are made small.
 
     Examples
     --------
@@ -181,17 +205,18 @@ class MCEM(ModelEstimator):
         self.verbose = verbose
 
     def _climb(self, model, cases: Cases, theta, progress, rng) -> Ascent:
-        """Run one ascent; its theta carries the step that led there, and the step the evidence."""
-        tol, cases = self.tol, cases.spread(SPREAD_ROWS)
-        if tol == "auto":
-            tol = CLIMB_PER_PARAMETER * model.n_parameters(theta) / cases.total
+        """Run one ascent; the step keeps the evidence."""
         sampler = make_sampler(self.sampler, model, rng)
-        step = MonteCarloStep(model, cases, sampler, self.n_samples, self.averaging, tol)
+        cases, family = cases.spread(sampler.spread_rows), self._family(model)
+        tol = self.tol if self.tol == "auto" else self.tol * cases.total
+        if tol == "auto":
+            tol = max(CLIMB, CLIMB_PER_PARAMETER * model.n_parameters(theta))
+        step = MonteCarloStep(model, cases, sampler, self.n_samples, self.averaging, family, tol)
         last = None
 
         def e_step(theta):
             nonlocal last
-            last = best_q(model.joint(cases.X, theta), self._family(model), last)
+            last = best_q(model.joint(cases.X, theta), family, last)
             return cases.mean(last.terms.elbo), last
 
         def over(n_iter, bound, theta) -> bool:
@@ -210,17 +235,23 @@ class MCEM(ModelEstimator):
         return "full" if few else "mean_field"
 
     def _finish(self, fitted, cases, best):
-        step, cases = best.step, cases.spread(SPREAD_ROWS)
+        step = best.step
         self.n_samples_history_ = step.history
+        self.remaining_climb_ = float(step.left / cases.total)
         # Draws at the published parameters, as many as the last step had, say how precise it was.
-        joint = fitted.model.joint(cases.X, fitted.theta)
         sampler = make_sampler(self.sampler, fitted.model, np.random.RandomState(fitted.seed))
+        cases = cases.spread(sampler.spread_rows)
+        joint = fitted.model.joint(cases.X, fitted.theta)
         sampler.restart(joint, best_q(joint, self._family(fitted.model)))
         draws = sampler.more(step.n_last)
-        errors = standard_errors(fitted, cases, draws)
-        self.standard_errors_, self.mc_standard_errors_ = map(self._named, errors)
         self.effective_sample_sizes_ = np.append(draws.effective_sizes(), np.nan)[cases.index]
+        self._publish_errors(fitted, cases, draws)
         if not step.certified:
             why = WHY[step.stopped or "max_iter"].format(max_iter=self.max_iter, limit=step.n_last)
-            message = NOT_CERTIFIED.format(tol=step.tol, why=why)
-            warnings.warn(message, ConvergenceWarning, stacklevel=3)
+            tol = step.tol / cases.total
+            warnings.warn(NOT_CERTIFIED.format(tol=tol, why=why), ConvergenceWarning, stacklevel=3)
+
+    @property
+    def mc_standard_errors_(self):
+        """What the number of draws of the last iteration adds to `standard_errors_`."""
+        return self._error("mc_standard_errors_")

@@ -18,6 +18,12 @@ from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.inference.annealing import annealed_start
 from skelbo.inference.built_in import NAMES, adapt, build_model, check_params
 from skelbo.inference.cases import Cases
+from skelbo.inference.information import (
+    information_limit,
+    monte_carlo_errors,
+    n_entries,
+    standard_errors,
+)
 from skelbo.inference.posterior import FittedModel
 from skelbo.models.model import LatentVariableModel
 from skelbo.progress import Progress
@@ -35,6 +41,13 @@ MODEL_CONSTRAINTS: dict = {
     "warm_start": ["boolean"],
     "verbose": ["verbose"],
 }
+
+NO_ERRORS = (
+    "{name} is not available: params_ has {size} numbers, and the information matrix is formed for "
+    "at most {limit}; use fewer latents or columns, or bootstrap: fit clones with "
+    "params_init=params_ and sample_weight=rng.multinomial(n, np.full(n, 1 / n)), and take the "
+    "spread of their params_."
+)
 
 
 class ModelEstimator(LatentVariableEstimator):
@@ -99,6 +112,8 @@ class ModelEstimator(LatentVariableEstimator):
         self._publish(model, best, model.identify(best.theta, rotate=rotate), seed, X.dtype)
         self.failed_starts_ = restarts.failures
         fitted = self._fitted()
+        if getattr(fitted.model, "bound_is_sampled", False):
+            self._publish_bound(cases.mean(fitted.elbo_terms(cases.X).elbo))
         self._finish(fitted, cases, best)
         for message in fitted.model.warnings(fitted.theta, cases.X):
             warnings.warn(message, UserWarning, stacklevel=2)
@@ -138,6 +153,41 @@ class ModelEstimator(LatentVariableEstimator):
         self.params_ = {k: np.asarray(v, dtype=dtype)[()] for k, v in theta.items()}
         self._seed = seed
         self._publish_ascent(ascent)
+
+    def _publish_bound(self, bound: float) -> None:
+        """Publish a bound that was climbed on samples less its optimism, as `elbo` measures it."""
+        optimism = self.lower_bound_ - bound
+        self.lower_bounds_ = [value - optimism for value in self.lower_bounds_[:-1]] + [bound]
+        self.lower_bound_ = bound
+
+    def _publish_errors(self, fitted, cases, draws=None) -> None:
+        """Publish standard errors, and Monte Carlo errors if there are draws, where P allows it."""
+        self._errors: dict[str, Any] = {}
+        self._n_entries = n_entries(fitted.theta)
+        if self._n_entries > information_limit(fitted.model):
+            return
+        errors, root = standard_errors(fitted, cases)
+        self._errors["standard_errors_"] = self._named(errors)
+        if draws is not None:
+            errors = monte_carlo_errors(fitted, cases, draws, root)
+            self._errors["mc_standard_errors_"] = self._named(errors)
+
+    def _error(self, name: str) -> dict[str, Any]:
+        check_is_fitted(self)
+        if name not in self._errors:
+            raise AttributeError(
+                NO_ERRORS.format(
+                    name=name,
+                    size=self._n_entries,
+                    limit=information_limit(adapt(self.model_, self.device)),
+                )
+            )
+        return self._errors[name]
+
+    @property
+    def standard_errors_(self):
+        """Standard errors of `params_`, from the observed information of log p(X) (Louis 1982)."""
+        return self._error("standard_errors_")
 
     def _named(self, values: dict[str, Any]) -> dict[str, Any]:
         """Return a dict like `params_` in the dtype of the data."""

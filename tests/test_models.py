@@ -6,10 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
+from sklearn.datasets import load_iris
 from test_variational_em import answers, counts, lsat6, real
 
 from skelbo import MCEM, VariationalEM
 from skelbo.inference.coordinates import Coordinates
+from skelbo.inference.gaussian_posterior import fit_gaussian
 from skelbo.inference.mean_field import all_states
 from skelbo.models import BinaryFeatureModel, DecoderModel, FactorModel, LatentVariableModel
 from skelbo.models.likelihoods import LIKELIHOODS
@@ -178,6 +180,72 @@ def test_user_model_equals_the_built_in_one():
     assert own.n_parameters_ == built.n_parameters_ == 10
 
 
+class Counts(LatentVariableModel):
+    """Poisson-lognormal PCA, as a user would write it."""
+
+    def __init__(self, n_latents=3):
+        self.n_latents = n_latents
+
+    def initialize(self, X, rng):
+        loadings = torch.tensor(0.3 * rng.standard_normal((self.n_latents, X.shape[1])))
+        return {"b": (X + 0.1).mean(0).log(), "W": loadings}
+
+    def log_likelihood(self, X, Z, theta):
+        rate = (theta["b"] + Z @ theta["W"]).exp()
+        return torch.distributions.Poisson(rate).log_prob(X).sum(-1)
+
+
+@pytest.mark.parametrize(("d", "posterior"), [(2, "full"), (3, "full"), (4, "mean_field")])
+def test_bound_of_a_user_model_is_that_of_elbo_and_below_log_prob(d, posterior):
+    # With three and more latents q is fitted to few points, on which it looks better than it is.
+    X = counts(40, 8, 3)
+    model = VariationalEM(
+        model=Counts(d), posterior=posterior, max_iter=60, tol=1e-5, random_state=0,
+        n_importance_samples=4000,
+    ).fit(X)  # fmt: skip
+    assert np.isclose(model.lower_bound_, model.elbo(X).mean(), rtol=0, atol=1e-9)
+    assert model.lower_bounds_[-1] == model.lower_bound_
+    assert np.diff(model.lower_bounds_).min(initial=0) > -1e-9
+    log_prob, std = model.score_samples(X, return_std=True)
+    assert np.all(model.elbo(X) < log_prob + 4 * std + 1e-6)
+    assert model.lower_bound_ < log_prob.mean() + 2 * std.mean()
+    # The exact bound of the same parameters, by the built-in model.
+    theta = {"loadings": model.params_["W"].T, "intercepts": model.params_["b"]}
+    joint = FactorModel(d, likelihood="poisson").joint(X, theta)
+    exact = fit_gaussian(joint, diagonal=posterior == "mean_field").terms.elbo
+    assert np.allclose(model.elbo(X), exact, atol=0.02)
+    assert np.isclose(model.lower_bound_, exact.mean(), atol=2e-3)
+
+
+def test_standard_errors_are_finite_infinite_or_absent_but_never_nan():
+    absent = VariationalEM(model=DecoderModel(1, hidden_layer_sizes=(40,)), max_iter=2, tol=1e9)
+    absent.fit(real(30))
+    assert not hasattr(absent, "standard_errors_")
+    with pytest.raises(AttributeError, match=r"286 numbers, .* at most 200; .*bootstrap"):
+        _ = absent.standard_errors_
+    with pytest.warns(UserWarning, match="Heywood"):
+        heywood = VariationalEM(2, model="gaussian").fit(load_iris().data)
+    errors = heywood.standard_errors_
+    assert all(np.all(np.isfinite(value)) for value in errors.values())
+    assert np.any(errors["noise_variance"] < 1e-9)  # held at the floor
+    unused = broken_free().fit(answers(40))
+    assert np.isinf(unused.standard_errors_["idle"]) and np.isfinite(unused.standard_errors_["d"])
+
+
+def broken_free():
+    """A model with a parameter that the likelihood mentions and that does nothing."""
+
+    def initialize(self, X, rng):
+        return {"d": torch.zeros(()), "idle": torch.ones(())}
+
+    def log_likelihood(self, X, Z, theta):
+        eta = Z * 0.5 + theta["d"] + 0.0 * theta["idle"]
+        return (X * eta - torch.nn.functional.softplus(eta)).sum(-1)
+
+    methods = {"initialize": initialize, "log_likelihood": log_likelihood}
+    return VariationalEM(model=type("Idle", (TwoParameterLogistic,), methods)())
+
+
 def test_user_model_by_monte_carlo():
     X, weights = lsat6()
     weights = np.round(weights / 4)
@@ -261,6 +329,20 @@ def broken(**methods):
         (
             broken(log_likelihood=lambda self, X, Z, t: (-t["a"]).log().sum() + 0 * Z[..., 0]),
             "returned NaN",
+        ),
+        (
+            broken(
+                log_likelihood=lambda self, X, Z, t: (t["a"].sum() + t["d"].sum()) * 0 * Z[..., 0]
+            ),
+            r"does not depend on \['a', 'd'\]",
+        ),
+        (
+            broken(log_likelihood=lambda self, X, Z, t: t["a"].sum() * Z[..., 0] - np.inf),
+            "log_likelihood returned -inf at the parameters of initialize",
+        ),
+        (
+            broken(log_prior=lambda self, Z, theta: Z.sum()),
+            r"Broken.log_prior returned shape \(\), expected \(2, 5\)",
         ),
         (broken(initialize=lambda self, X, rng: [1.0]), "initialize returned list"),
         (

@@ -1,47 +1,77 @@
 r"""The theta step of Monte Carlo EM: how many draws, whether to accept, when to stop.
 
-With :math:`D = \hat Q(\theta') - \hat Q(\theta)` and its Monte Carlo standard error s: accept
-:math:`\theta'` if :math:`D - z_\alpha s > 0`, else add draws; stop if :math:`D + z_\gamma s` is
-below a tolerance: with confidence :math:`1 - \gamma` no step can climb more.
+With D the climb that a step promises and s its Monte Carlo standard error: accept the step if
+:math:`D - z_\alpha s > 0`, else append draws and try again; stop if, at 95 % confidence, what log
+p(X) can still climb is below a tolerance. Caffo, Jank and Jones (2005), *Ascent-based Monte Carlo
+expectation-maximization*. Three changes:
 
-Caffo, Jank and Jones (2005), *Ascent-based Monte Carlo expectation-maximization*. One change: on
-the draws that :math:`\theta'` was fitted to, D is too high by about P/m (P parameters, m draws), so
-that with many parameters every step looks sure. Acceptance goes by the draws of one half of the
-chains for a step fitted to the other half.
+- On the draws that a step was fitted to, D is too high by about P/m (P parameters, m draws), so
+  that with many parameters every step looks sure. D is measured on the draws of one half of the
+  chains for a step fitted to the other half.
+- Near the maximum the step is Newton's on log p(X), not EM's, which may need hundreds more; it is
+  believed as far as log p(X), measured on the draws, did what it promised.
+- The last of EM's steps can be small far from the maximum. What is judged is the whole climb that
+  is left (`certificate`), not the next step's.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from skelbo.inference.cases import Cases
+from skelbo.inference.certificate import judge, log_ratio, shifted
 from skelbo.inference.draws import Draws
-from skelbo.inference.information import louis_step
+from skelbo.inference.posterior import best_q
 from skelbo.inference.sampling import Sampler
 
-ALPHA, BETA, GAMMA = 0.25, 0.25, 0.05
+ALPHA = 0.25
 FIRST, GROWTH = 50, 2  # draws per row at first; a refused step doubles them
 MAX_DRAWS, MAX_CELLS = 5_000, 2e7
 # A fixed number of draws that cannot tell up from down this many times in a row has no more to say.
 PATIENCE = 5
-# tol="auto": nats in total, per parameter. Below it Monte Carlo error is a small part of the
-# standard errors, as a maximum is known to about half a nat per parameter.
-CLIMB_PER_PARAMETER = 5e-3
-# Stochastic approximation: iterations without memory, draws of each, draws that are remembered.
-BURN_IN, FRESH = 20, 20
+# tol="auto": nats in total, and per parameter where there are many.
+CLIMB, CLIMB_PER_PARAMETER = 0.01, 2e-4
+# Largest Monte Carlo error of a certified fit, in standard errors, whatever the tolerance.
+LARGEST_RATIO = 0.3
+# Newton's step is tried once an EM step climbs less than this, in nats per parameter; its promise
+# is kept within this share of it, and this share of the tolerance.
+NEAR, KEPT, SLACK = 0.1, 0.2, 0.1
+# The rate of EM's climbs, where only that tells what is left: between these, from so many steps.
+RATES, RATE_STEPS = (0.5, 0.99), 3
+# Stochastic approximation: iterations without memory, draws of each, iterations between verdicts.
+BURN_IN, FRESH, BETWEEN = 20, 20, 10
 
 WHY = {
     "max_iter": "max_iter={max_iter} iterations were not enough; increase max_iter or tol",
-    "draws": "the limit of {limit} draws per row (memory) was reached; increase tol, or use fewer "
-    "rows or latents",
-    "fixed": "n_samples={limit} draws per row cannot tell whether a step climbs; increase "
-    "n_samples, use n_samples='auto', or increase tol",
+    "draws": "the limit of {limit} draws per row (time and memory) was reached; increase tol, or "
+    "use fewer rows or latents",
+    "fixed": "n_samples={limit} draws per row are too few for it; increase n_samples, use "
+    "n_samples='auto', or increase tol",
     "callback": "a callback stopped the fit",
 }
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """New parameters, and what is known of them.
+
+    Attributes
+    ----------
+    theta : dict of str to ndarray
+    sure : bool
+        Whether they surely are better.
+    left : float
+        What log p(X) surely does not climb by after them, in nats; inf where nothing is known.
+    """
+
+    theta: dict[str, Any]
+    sure: bool
+    left: float
 
 
 @dataclass
@@ -54,12 +84,16 @@ class MonteCarloStep:
         What is fitted to which rows, and who draws.
     n_samples : "auto" or int
     averaging : None or "saem"
+    family : {"full", "mean_field"}
+        Of the q that guides the sampler.
     tol : float
-        Nats per row.
+        Nats in total.
     history : list of int
         Draws per row in each iteration.
     certified : bool
         Whether the stopping rule was met.
+    left : float
+        What log p(X) surely does not climb by, in nats, as far as it is known.
     stopped : str
         Which limit ended the ascent otherwise, "" while it goes on.
     n_last : int
@@ -71,13 +105,18 @@ class MonteCarloStep:
     sampler: Sampler
     n_samples: Any
     averaging: str | None
+    family: str
     tol: float
     history: list[int] = field(default_factory=list)
     certified: bool = False
+    left: float = np.inf
     stopped: str = ""
     n_last: int = 0
     refusals: int = 0
     memory: list[Draws] = field(default_factory=list)
+    climbs: list[tuple[int, float]] = field(default_factory=list)
+    near: float = np.inf
+    close: bool = False
 
     def __post_init__(self):
         rows, columns = self.cases.X.shape
@@ -86,112 +125,154 @@ class MonteCarloStep:
         )
         first = FIRST if self.averaging is None else FRESH
         self.n_draws = min(first, self.limit) if self.n_samples == "auto" else self.n_samples
+        self.sampler.common = self.averaging is None
 
     def __call__(self, q, theta):
         """Return the next parameters; q is the best q at theta."""
         joint = self.model.joint(self.cases.X, theta)
+        self.near = NEAR * self.model.n_parameters(theta)
         self.sampler.restart(joint, q)
         draws = self.sampler.more(self.n_draws)
         if self.averaging == "saem":
-            return self._averaged(draws, joint, theta)
+            return self._averaged(draws, joint, q, theta)
         while True:
-            new, climb, error = self._propose(draws, joint, theta)
-            self.certified = bool(climb + stats.norm.isf(GAMMA) * error < self.tol)
-            climb, error = self._crossed(draws, joint, theta)
-            sure = climb - stats.norm.isf(ALPHA) * error > 0
-            if sure or self.certified or not self._may_grow(draws):
+            proposal = self._propose(draws, joint, q, theta)
+            self.certified = bool(proposal.left < self.tol)
+            if proposal.sure or self.certified or not self._may_grow(draws):
                 break
             draws = self.sampler.more(min((GROWTH - 1) * len(draws.Z), self.limit - len(draws.Z)))
-        self.n_last = len(draws.Z)
+        self.n_last = self.n_draws = len(draws.Z)
         self.history.append(len(draws.Z))
-        self._plan(len(draws.Z), climb, error, sure)
-        return self._last(draws, theta, new)
-
-    def _last(self, draws, theta, new):
-        """Return the step to publish: the last one goes all the way to the maximum, by Louis."""
-        if not self.certified or not hasattr(self.model, "tangents"):
-            return new
-        moved = louis_step(self.model, theta, self.cases, draws)
-        return new if moved is theta else moved
+        self._plan(proposal)
+        if proposal.sure or proposal.left < self.left:
+            self.left = proposal.left
+            return proposal.theta
+        return theta
 
     def _may_grow(self, draws) -> bool:
-        if self.n_samples != "auto":
-            return False
-        return len(draws.Z) + 10 <= self.limit
+        return self.n_samples == "auto" and GROWTH * len(draws.Z) <= self.limit
 
-    def _plan(self, n_draws, climb, error, sure) -> None:
-        """Settle the number of draws of the next iteration, or that there is none."""
+    def _plan(self, proposal) -> None:
+        """Settle whether there is a next iteration."""
+        self.refusals = 0 if proposal.sure else self.refusals + 1
+        if self.n_samples == "auto":
+            # A sampler that draws afresh may do better another time.
+            patience = 1 if self.sampler.common else PATIENCE
+            if self.refusals >= patience:
+                self.stopped = "draws"
+        elif self.refusals >= PATIENCE:
+            self.stopped = "fixed"
         if self.certified:
-            return
-        self.refusals = 0 if sure else self.refusals + 1
-        if self.n_samples != "auto":
-            if self.refusals >= PATIENCE:
-                self.stopped = "fixed"
-            return
-        if not sure:
-            self.stopped = "draws"
-            return
-        power = (stats.norm.isf(ALPHA) + stats.norm.isf(BETA)) ** 2
-        wanted = n_draws * error**2 * power / max(climb, 1e-300) ** 2
-        self.n_draws = int(np.clip(wanted, n_draws, min(3 * n_draws, self.limit)))
+            self.stopped = ""
 
-    def _propose(self, draws, joint, theta):
-        """Return better parameters, the climb of Q per row and its standard error."""
-        new, units = self._maximize(draws, theta)
-        return new, *self._climb(draws, joint, new, units)
+    # -------------------------------------------------------------- proposals
 
-    def _crossed(self, draws, joint, theta):
-        """Return the climb, per row, of a step fitted to half of the chains by the other half."""
+    def _propose(self, draws, joint, q, theta) -> Proposal:
+        """Return Newton's step on log p(X) where it can be trusted, else EM's."""
+        moved, climb, error = self._em_step(draws, joint, q, theta)
+        sure = climb - stats.norm.isf(ALPHA) * error > 0
+        if not sure or climb < self.near or self.close:
+            verdict = judge(self.model, theta, self.cases, draws, joint, moved)
+            newton = None if verdict is None else self._newton(verdict, draws, joint, q, theta)
+            if newton is not None:
+                self.close = True
+                return newton
+        return Proposal(moved, sure, self._extrapolated(draws, climb, error))
+
+    def _em_step(self, draws, joint, q, theta):
+        """Return parameters that raise Q, the climb in nats (crossed) and its standard error."""
+        moved = self._maximize(draws, theta)
+        self.climbs.append((len(draws.Z), self._measure(draws, joint, q, moved)[0]))
         halves = draws.halves()
-        results = []
-        for fitted, judging in (halves, halves[::-1]):
-            new, units = self._maximize(fitted, theta)
-            results.append(self._climb(judging, joint, new, units))
+        results = [
+            self._measure(judging, joint, q, self._maximize(fitted, theta))
+            for fitted, judging in (halves, halves[::-1])
+        ]
         climbs, errors = np.array(results).T
-        return climbs.mean(), np.sqrt((errors**2).sum()) / 2
+        return moved, climbs.mean(), np.sqrt((errors**2).sum()) / 2
 
     def _maximize(self, draws, theta):
-        """Return better parameters, and the units of latents in which they hold (PX-EM)."""
+        """Return better parameters; the units of latents are free where they may be (PX-EM)."""
         share = draws.weights * self.cases.weights
         expand = getattr(self.model, "expandable", False)
-        new = self.model.maximize(theta, self.cases.X, share, draws.Z, n_steps=4, expand=expand)
-        return new, self.model.prior_moments(share, draws.Z) if expand else None
+        return self.model.maximize(theta, self.cases.X, share, draws.Z, n_steps=4, expand=expand)
 
-    def _climb(self, draws, joint, new, units):
-        Z, stretch = draws.Z, 0.0
-        if units is not None:
-            centre, root = units
-            Z = np.linalg.solve(root, (draws.Z - centre)[..., None])[..., 0]
-            stretch = np.log(np.diagonal(root)).sum()
-        change = (
-            self.model.joint(self.cases.X, new).log_joint(Z) - stretch - joint.log_joint(draws.Z)
-        )
-        weights, total = self.cases.weights, self.cases.total
-        error = np.sqrt(weights**2 @ draws.variance(change)) / total
-        return weights @ draws.expectation(change) / total, error
+    def _measure(self, draws, joint, q, new):
+        """Return the climb of log p(X) to new parameters, in nats, and its standard error."""
+        new_joint, weights = self.model.joint(self.cases.X, new), self.cases.weights
+        climb, variance = log_ratio(joint, q, new_joint, best_q(new_joint, self.family, q), draws)
+        return weights @ climb, np.sqrt(weights**2 @ variance)
 
-    def _averaged(self, draws, joint, theta):
+    def _newton(self, verdict, draws, joint, q, theta) -> Proposal | None:
+        """Return Newton's step, or a quarter of it, if log p(X) keeps its promise, else None."""
+        for length in (verdict.length, 0.25 * verdict.length):
+            step = length * verdict.step
+            new = shifted(theta, step, self.model.constraints, self.cases)
+            if new is None:
+                continue
+            measured, promised = (
+                self._measure(draws, joint, q, new)[0],
+                length * (2 - length) * verdict.climb,
+            )
+            if measured > 0.5 * promised - 0.5 * self.tol:
+                break
+        else:
+            left = verdict.left + 2 * verdict.climb if verdict.concave else np.inf
+            return Proposal(theta, False, left) if left < self.tol else None
+        kept = abs(measured - promised) <= KEPT * promised + SLACK * self.tol
+        known = kept and length == 1 and verdict.concave and verdict.ratio <= LARGEST_RATIO
+        climb, error = verdict.sure_climb
+        left = verdict.left + promised if known else np.inf
+        return Proposal(new, climb - stats.norm.isf(ALPHA) * error > 0, left)
+
+    def _extrapolated(self, draws, climb, error) -> float:
+        """Return what is left by the rate at which EM's climbs shrink, and the noise of D.
+
+        The crossed climb is below the plain one by the noise that the step was fitted to. An error
+        of every step by e becomes one of the fixed point by e / (1 - r), r the rate of the steps.
+        """
+        own = [value for count, value in self.climbs if count == len(draws.Z)][-RATE_STEPS - 1 :]
+        if len(own) <= RATE_STEPS or min(own) <= 0:
+            return np.inf
+        rate = np.clip(max(b / a for a, b in pairwise(own)), *RATES)
+        noise = max(own[-1] - climb, 0.0) + stats.norm.isf(0.05) * error
+        return own[-1] * rate / (1 - rate) + noise / (1 - np.sqrt(rate)) ** 2
+
+    # --------------------------------------------------------------- averaging
+
+    def _averaged(self, draws, joint, q, theta):
         """Stochastic approximation: maximise the average of all Q since the burn-in.
 
         A Q is a set of weighted draws, so that the average with steps 1/k is their union. Delyon,
-        Lavielle and Moulines (1999).
+        Lavielle and Moulines (1999). Its verdict needs draws at theta itself.
         """
         if len(self.history) <= BURN_IN:
             self.memory = []
         self.memory.append(draws)
-        fits = max(2, self.limit // len(draws.Z))
-        self.memory = self.memory[-fits:]
-        k = len(self.memory)
-        union = Draws(
-            np.concatenate([each.Z for each in self.memory]),
-            np.concatenate([each.weights for each in self.memory]) / k,
-            np.concatenate(
-                [each.chains + i * (draws.chains.max() + 1) for i, each in enumerate(self.memory)]
-            ),
-        )
-        new, climb, error = self._propose(union, joint, theta)
+        self.memory = self.memory[-max(2, self.limit // len(draws.Z)) :]
+        union = unite(self.memory)
+        new = self._maximize(union, theta)
         self.n_last = len(union.Z)
         self.history.append(len(draws.Z))
-        settled = k > BURN_IN // 2
-        self.certified = bool(settled and climb + stats.norm.isf(GAMMA) * error < self.tol)
+        k = len(self.history) - BURN_IN
+        if k > 0 and k % BETWEEN == 0:
+            draws = self.sampler.more(min(len(union.Z), self.limit) - len(draws.Z))
+            verdict = judge(self.model, theta, self.cases, draws, joint, new)
+            newton = None if verdict is None else self._newton(verdict, draws, joint, q, theta)
+            if newton is not None and newton.left < self.tol:
+                self.certified, self.left = True, newton.left
+                return newton.theta
         return new
+
+
+def unite(parts: list[Draws]) -> Draws:
+    """Return the union of several sets of draws, each with the same share."""
+    chains, first = [], 0
+    for part in parts:
+        chains.append(part.chains + first)
+        first += part.chains.max() + 1
+    return Draws(
+        np.concatenate([part.Z for part in parts]),
+        np.concatenate([part.weights for part in parts]) / len(parts),
+        np.concatenate(chains),
+    )

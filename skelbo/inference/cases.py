@@ -62,7 +62,9 @@ class Cases:
 
         A frequent case deserves more draws than a rare one: every copy gets its own.
         """
-        n_rows = min(max(n_rows, len(self.X)), int(np.ceil(self.total)))
+        if n_rows <= len(self.X):
+            return self
+        n_rows = min(n_rows, int(np.ceil(self.total)))
         copies = np.maximum(1, np.round(self.weights * n_rows / self.total)).astype(int)
         first = np.cumsum(copies) - copies
         index = np.where(self.index < 0, -1, first[self.index])

@@ -61,6 +61,18 @@ class Draws:
             shares = sums
         return shares * np.sqrt(n_chains / max(n_chains - 1, 1))
 
+    def ratio_bias(self, deviations: np.ndarray) -> np.ndarray:
+        """Return the bias, (n_rows, ...), of an `expectation` with these `deviations`.
+
+        Normalised weights make it a ratio of two means that err together. A row's bias is far
+        below its standard error, but unlike errors those of many rows do not cancel.
+        """
+        R = len(deviations)
+        shares = np.zeros((R, self.weights.shape[1]))
+        np.add.at(shares, self.chains, self.weights)
+        away = (shares - 1 / R) * np.sqrt(R / max(R - 1, 1))
+        return -np.einsum("rn,rn...->n...", away, deviations)
+
     def variance(self, values: np.ndarray) -> np.ndarray:
         """Return the Monte Carlo variance of `expectation`, (n_rows,)."""
         if self.exact:

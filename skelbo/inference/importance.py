@@ -28,22 +28,27 @@ class BaseNoise:
         One set for all rows (scores that do not depend on the batch), or one for each.
     stretch : ndarray of shape (n_draws, n_rows or 1)
         Factors that turn normals into Student's t.
-    counts : tuple of three int
-        Draws of the Gaussian, of the Student t and of the prior, in this order.
+    part : ndarray of int, shape (n_draws,)
+        What a draw is of: 0 the Gaussian, 1 the Student t, 2 the prior.
     """
 
     normal: np.ndarray
     stretch: np.ndarray
-    counts: tuple[int, int, int]
+    part: np.ndarray
 
     @classmethod
     def draw(cls, n_draws: int, n_latents: int, rng, n_rows: int = 1) -> BaseNoise:
         """Draw the noise; `rng` is a numpy.random.RandomState."""
         wide, prior = (max(1, round(n_draws * share)) for share in SHARES[1:])
-        counts = (max(1, n_draws - wide - prior), wide, prior)
-        normal = rng.standard_normal((sum(counts), n_rows, n_latents))
-        chi = rng.chisquare(STUDENT_DF, (sum(counts), n_rows))
-        return cls(normal, np.sqrt(STUDENT_DF / chi), counts)
+        part = np.repeat(np.arange(3), (max(1, n_draws - wide - prior), wide, prior))
+        normal = rng.standard_normal((len(part), n_rows, n_latents))
+        chi = rng.chisquare(STUDENT_DF, (len(part), n_rows))
+        return cls(normal, np.sqrt(STUDENT_DF / chi), part)
+
+    @property
+    def shares(self) -> np.ndarray:
+        """Shares of the three parts."""
+        return np.bincount(self.part, minlength=3) / len(self.part)
 
 
 def weigh(joint, centre, precision, noise: BaseNoise, second=None):
@@ -52,7 +57,7 @@ def weigh(joint, centre, precision, noise: BaseNoise, second=None):
     `second` is the centre and precision of another mode, which then gets half of the Gaussian part.
     """
     n, d = centre.shape
-    gaussian, wide, prior = np.split(np.arange(sum(noise.counts)), np.cumsum(noise.counts)[:2])
+    gaussian, wide, prior = (np.flatnonzero(noise.part == k) for k in range(3))
     factor = np.linalg.cholesky(precision)
     root = np.linalg.inv(factor)  # covariance = root' root
     stretch = noise.stretch.copy()
@@ -85,7 +90,7 @@ def weigh(joint, centre, precision, noise: BaseNoise, second=None):
             joint.log_spread(Z, centre, squares, log_det),
         ]
     )
-    shares = np.log(np.array(noise.counts) / len(Z))[:, None, None]
+    shares = np.log(noise.shares)[:, None, None]
     return Z, joint.log_joint(Z) - special.logsumexp(densities + shares, axis=0)
 
 
@@ -97,14 +102,18 @@ def importance_draws(
     return normalised(Z, log_weights)
 
 
-def normalised(Z, log_weights) -> tuple[Draws, np.ndarray, np.ndarray]:
-    """Return draws with normalised weights, log of the mean weight and its standard error."""
+def normalised(Z, log_weights, chains=None) -> tuple[Draws, np.ndarray, np.ndarray]:
+    """Return draws with normalised weights, log of the mean weight and its standard error.
+
+    The error is that of independent draws; `chains` says which are not.
+    """
     S = len(Z)
     log_weights = np.where(np.isnan(log_weights), -np.inf, log_weights)
     log_total = special.logsumexp(log_weights, axis=0)
     weights = np.exp(log_weights - log_total)
     error = np.sqrt(S / (S - 1) * ((weights - 1 / S) ** 2).sum(0))
-    return Draws(Z, weights, np.arange(S)), log_total - np.log(S), error
+    chains = np.arange(S) if chains is None else chains
+    return Draws(Z, weights, chains), log_total - np.log(S), error
 
 
 def _student(squares, d):

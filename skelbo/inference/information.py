@@ -1,7 +1,7 @@
 r"""Standard errors from the observed information of log p(X; theta), by Louis' formula.
 
 .. math:: I = \sum_i w_i \left\{ E[-\partial^2 \log p(x_i, z)] - \mathrm{Var}[s_i] \right\},
-    \quad s_i = \partial \log p(x_i, z), \quad z \sim p(z \mid x_i)
+    \quad s_i = \partial \log p(x_i, z), \quad z \sim p(z \mid x_i; \theta)
 
 The expectations run over the points that stand for the exact posterior, never over q: the Hessian
 of a variational bound is not an information matrix.
@@ -12,66 +12,96 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg
 
+from skelbo.inference.controls import controlled
 from skelbo.inference.draws import Draws
+from skelbo.inference.gaussian_posterior import find_mode
 from skelbo.inference.importance import BaseNoise, importance_draws
-from skelbo.inference.marginal import log_marginal
+from skelbo.inference.marginal import log_marginal, quadrature
+from skelbo.models.noise import noise_floor
 
-# Beyond this many parameters the matrix is not formed, and standard errors are NaN.
+# Beyond this many parameters the matrix is not formed.
 MAX_PARAMETERS = 1500
 # Floating-point operations, and cells, that the outer products of the scores may take.
 MAX_WORK, BLOCK_CELLS = 4e9, 2**22
 MIN_DRAWS, MAX_DRAWS = 40, 1000
-# In standard errors.
-SMALL_STEP = 0.5
+# Where most of the information is missing it is a small difference of large numbers, which draws
+# cannot tell: nodes per axis of a quadrature for three to five latents, pruned at this log-share.
+NODES, PRUNED = {3: 11, 4: 7, 5: 5}, 14.0
+# Nodes per axis that are exact for products of scores under a Gaussian posterior, and their limit.
+QUADRATIC, MAX_QUADRATIC = 3, 6
+# Directions with less information than this share of the parameters' own are not identified.
+NOTHING = 1e-11
 
 
-def standard_errors(fitted, cases, draws: Draws | None = None) -> list[dict[str, np.ndarray]]:
-    """Return the standard error of every parameter of a fitted model, on the natural scale.
+def information_limit(model) -> int:
+    """Return the largest number of parameters for which an information matrix is formed."""
+    return getattr(model, "max_information", MAX_PARAMETERS)
+
+
+def standard_errors(fitted, cases) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Return the standard error of every parameter of a fitted model, and their covariance.
 
     Parameters
     ----------
     fitted : FittedModel
     cases : Cases
         The rows of the fit.
-    draws : Draws, optional
-        Those of the last theta step of Monte Carlo EM.
 
     Returns
     -------
-    errors : list of dict
-        Standard errors; with `draws` also what their number adds: I^-1 V I^-1, V the Monte
-        Carlo covariance of the score.
+    errors : dict of ndarray
+        On the natural scale. Infinite where the data do not determine a parameter, zero where it
+        is held at the edge of its domain.
+    root : ndarray of shape (n_parameters, rank)
+        Root of the covariance of what is determined.
     """
-    size = sum(np.size(value) for value in fitted.theta.values())
-    if size > getattr(fitted.model, "max_information", MAX_PARAMETERS):
-        return [split(np.full(size, np.nan), fitted.theta)] * (1 if draws is None else 2)
-    total = fitted.model.closed_information(fitted.theta, cases.X, cases.weights)
-    if total is None:
-        total = _observed_information(fitted, cases, size)
-    constraint = fitted.model.constraint_jacobian(fitted.theta)
-    covariance = inverse_information(total, constraint)
-    errors = [split(_root(np.diagonal(covariance)), fitted.theta)]
-    if draws is None:
-        return errors
-    spread = np.zeros((size, size))
-    for rows in _blocks(fitted, cases, size, len(draws.Z)):
-        X, weights = cases.X[rows], cases.weights[rows]
-        spread += score_noise(fitted.model, fitted.theta, X, weights, draws.take(rows))
-    spread = covariance @ spread @ covariance
-    return [*errors, split(_root(np.diagonal(spread)), fitted.theta)]
+    model, theta = fitted.model, fitted.theta
+    noise = base_noise(model, theta, len(cases.X), fitted.seed)
+    total = observed_information(model, theta, cases, noise, closed=False)
+    held = np.eye(len(total))[at_floor(theta, cases)]
+    constraint = np.concatenate([model.constraint_jacobian(theta), held])
+    root, lost = information_root(total, constraint)
+    errors = np.sqrt((root**2).sum(1))
+    errors[lost] = np.inf
+    return split(errors, theta), root
 
 
-def _observed_information(fitted, cases, size) -> np.ndarray:
-    noise, total = _noise(fitted, cases, size), np.zeros((size, size))
-    for rows in _blocks(fitted, cases, size, sum(noise.counts)):
+def monte_carlo_errors(fitted, cases, draws: Draws, root) -> dict[str, np.ndarray]:
+    """Return what the number of draws adds to the errors: I^-1 V I^-1, V of the score."""
+    joint = fitted.model.joint(cases.X, fitted.theta)
+    _, spread = score_moments(fitted.model, fitted.theta, cases, draws, joint)
+    noise = root.T @ spread @ root
+    return split(np.sqrt(np.einsum("pk,kl,pl->p", root, noise, root).clip(0)), fitted.theta)
+
+
+def observed_information(model, theta, cases, noise: BaseNoise, closed=True) -> np.ndarray:
+    """Return the observed information of log p(X), (P, P).
+
+    `closed` takes the expected information where it is a closed form: the same at a maximum of a
+    model that holds, but no guide to one that is some way off.
+    """
+    size, d = n_entries(theta), model.n_latents
+    formula = model.closed_information(theta, cases.X, cases.weights)
+    costly = QUADRATIC**d * len(cases.X) * size**2 > MAX_WORK
+    if formula is not None and (closed or costly):
+        return formula
+    total = np.zeros((size, size))
+    points = max(len(noise.part), 61, 31**2 if d <= 5 else 0, 2 ** min(d, 12))
+    for rows in _blocks(len(cases.X), points * size):
         X, weights = cases.X[rows], cases.weights[rows]
-        points = posterior_points(fitted.model.joint(X, fitted.theta), noise)
-        total += louis(fitted.model, fitted.theta, X, weights, points)
+        total += louis(model, theta, X, weights, posterior_points(model.joint(X, theta), noise))
     return total
 
 
 def posterior_points(joint, noise: BaseNoise) -> Draws:
     """Return weighted points that stand for p(z | x) of each row."""
+    d = joint.shape[1]
+    if getattr(joint, "gaussian", False) and d <= MAX_QUADRATIC:
+        mode, precision = joint.start()
+        return quadrature(joint, mode, precision, QUADRATIC)[1]
+    if d in NODES and getattr(joint, "unimodal", False):
+        mode, precision = find_mode(joint)
+        return quadrature(joint, mode, precision, NODES[d], PRUNED)[1]
     draws = log_marginal(joint, noise)[2]
     if draws is None:
         mean, precision = joint.start()
@@ -88,65 +118,72 @@ def louis(model, theta, X, weights, draws: Draws) -> np.ndarray:
     return model.information(theta, X, draws.Z, share) - flat.T @ flat
 
 
-def score_noise(model, theta, X, weights, draws: Draws) -> np.ndarray:
-    """Return the Monte Carlo covariance of the score of some rows, (P, P)."""
-    scores = model.scores(theta, X, draws.Z)
-    errors = (weights[:, None] * draws.deviations(scores)).reshape(-1, scores.shape[2])
-    return errors.T @ errors
+def score_moments(model, theta, cases, draws: Draws, joint) -> tuple[np.ndarray, np.ndarray]:
+    """Return the gradient of log p(X) from draws, (P,), and its Monte Carlo covariance, (P, P).
 
-
-def louis_step(model, theta, cases, draws: Draws) -> dict[str, np.ndarray]:
-    """Return theta after Newton's step on log p(X): what is left of EM's way, at once.
-
-    Gradient (Fisher's identity) and information come from draws at theta. The step is not taken
-    where it is not small, as the information is that of a maximum.
+    Fisher's identity: the gradient is the posterior mean of the score.
     """
-    size = sum(np.size(value) for value in theta.values())
-    limit = getattr(model, "max_information", MAX_PARAMETERS)
-    if size > limit or len(draws.Z) * len(cases.X) * size**2 > MAX_WORK:
-        return theta
-    total, gradient = np.zeros((size, size)), np.zeros(size)
-    for first in range(0, len(cases.X), rows := _rows(len(draws.Z), size)):
-        part = slice(first, first + rows)
-        some, weights = draws.take(part), cases.weights[part]
-        total += louis(model, theta, cases.X[part], weights, some)
-        scores = model.scores(theta, cases.X[part], some.Z)
-        gradient += np.einsum("sn,snp->p", some.weights * weights, scores)
-    covariance = inverse_information(total, model.tangents(theta))
-    step, errors = covariance @ gradient, _root(np.diagonal(covariance))
-    small = np.abs(step) <= SMALL_STEP * np.nan_to_num(errors, nan=-1.0)
-    if not small.all():
-        return theta
-    moved = split(step, theta)
-    moved = {name: theta[name] + moved[name] for name in theta}
-    return moved if _in_domain(moved, model.constraints) else theta
+    size = n_entries(theta)
+    gradient, spread = np.zeros(size), np.zeros((size, size))
+    for rows in _blocks(len(cases.X), len(draws.Z) * size):
+        some, weights = draws.take(rows), cases.weights[rows]
+        scores = model.scores(theta, cases.X[rows], some.Z)
+        scores = controlled(scores, joint.take(rows), some)
+        errors = some.deviations(scores)
+        bias = some.ratio_bias(errors)
+        gradient += weights @ (np.einsum("sn,snp->np", some.weights, scores) - bias)
+        flat = (weights[:, None] * errors).reshape(-1, size)
+        spread += flat.T @ flat
+    return gradient, spread
 
 
-def _in_domain(theta, constraints) -> bool:
-    bounded = {name: kind for name, kind in constraints.items() if name in theta}
-    positive = all(np.all(theta[name] > 0) for name in bounded)
-    units = (name for name, kind in bounded.items() if kind != "positive")
-    return positive and all(np.all(theta[name] < 1) for name in units)
-
-
-def inverse_information(information, constraint) -> np.ndarray:
-    """Return the covariance of the estimates: the inverse on the directions that are identified.
+def information_root(information, constraint) -> tuple[np.ndarray, np.ndarray]:
+    """Return a root F, F F' the covariance of the estimates, and which of them have none.
 
     A rotation of z changes nothing; what settles it is a constraint C theta = const, and the
-    covariance is N (N' I N)^-1 N' with N the null space of C.
+    covariance is N (N' I N)^-1 N' with N the null space of C. Directions without information (a
+    separable column, a dead feature) have no finite variance: F leaves them out, and the
+    parameters that lie in them are named by the second array, (P,) of bool.
     """
-    P = len(information)
-    free = linalg.null_space(constraint) if len(constraint) else np.eye(P)
-    # Parameters come in units of their own: scale, or the inverse loses digits.
+    axes, values = information_axes(information, constraint)
+    sound = values > NOTHING * max(values.max(initial=0.0), 0.0)
     units = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(information)), 1e-300))
-    basis = linalg.qr(free / units[:, None], mode="economic")[0] if len(constraint) else free
-    scaled = units[:, None] * information * units
-    reduced = basis.T @ scaled @ basis
-    try:
-        inverse = basis @ np.linalg.inv(reduced) @ basis.T
-    except np.linalg.LinAlgError:
-        return np.full((P, P), np.nan)
-    return units[:, None] * inverse * units
+    lost = ((axes[:, ~sound] / units[:, None]) ** 2).sum(1) > 1e-4
+    return axes[:, sound] / np.sqrt(values[sound]), lost
+
+
+def information_axes(information, constraint) -> tuple[np.ndarray, np.ndarray]:
+    """Return directions that the constraint allows, (P, rank), and the information along them.
+
+    Parameters come in units of their own: they are scaled, or the inverse would lose digits.
+    """
+    size = len(information)
+    units = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(information)), 1e-300))
+    basis = np.eye(size)
+    if len(constraint):
+        rows = constraint * units
+        length = np.sqrt((rows**2).sum(1, keepdims=True))
+        basis = linalg.null_space(rows / np.maximum(length, 1e-300))
+    values, vectors = np.linalg.eigh(basis.T @ (units[:, None] * information * units) @ basis)
+    return units[:, None] * (basis @ vectors), values
+
+
+def at_floor(theta, cases) -> np.ndarray:
+    """Return which parameters are noise variances at their floor (Heywood cases), (P,)."""
+    limit = 1.5 * noise_floor(cases.X, cases.weights)
+    return np.concatenate(
+        [
+            np.ravel(value <= (limit if np.ndim(value) else limit.mean()))
+            if name == "noise_variance"
+            else np.zeros(np.size(value), dtype=bool)
+            for name, value in theta.items()
+        ]
+    )
+
+
+def n_entries(theta) -> int:
+    """Return the number of entries of all parameters."""
+    return sum(np.size(value) for value in theta.values())
 
 
 def split(vector, theta) -> dict[str, np.ndarray]:
@@ -159,23 +196,13 @@ def split(vector, theta) -> dict[str, np.ndarray]:
     return result
 
 
-def _noise(fitted, cases, size) -> BaseNoise:
-    n_draws = int(np.clip(MAX_WORK / (2 * len(cases.X) * size**2), MIN_DRAWS, MAX_DRAWS))
-    rng = np.random.RandomState(fitted.seed)
-    return BaseNoise.draw(n_draws, fitted.model.n_latents, rng)
+def base_noise(model, theta, n_rows: int, seed: int) -> BaseNoise:
+    """Return the noise behind expectations that no quadrature gives, as much as time allows."""
+    work = 2 * n_rows * n_entries(theta) ** 2
+    n_draws = int(np.clip(MAX_WORK / work, MIN_DRAWS, MAX_DRAWS))
+    return BaseNoise.draw(n_draws, model.n_latents, np.random.RandomState(seed))
 
 
-def _blocks(fitted, cases, size, n_draws):
-    d = fitted.model.n_latents
-    points = max(n_draws, 61, 31**2 if d == 2 else 0, 2 ** min(d, 12))
-    rows = _rows(points, size)
-    return (slice(first, first + rows) for first in range(0, len(cases.X), rows))
-
-
-def _rows(points, size):
-    return max(1, int(BLOCK_CELLS // (points * size)))
-
-
-def _root(variances):
-    with np.errstate(invalid="ignore"):
-        return np.sqrt(np.where(variances >= 0, variances, np.nan))
+def _blocks(n_rows, cells_per_row):
+    size = max(1, int(BLOCK_CELLS // cells_per_row))
+    return (slice(first, first + size) for first in range(0, n_rows, size))

@@ -67,13 +67,16 @@ def log_marginal(joint, noise: BaseNoise) -> tuple[np.ndarray, np.ndarray, Draws
     return log_prob, std, draws
 
 
-def quadrature(joint, mode, precision, n_nodes) -> tuple[np.ndarray, Draws]:
-    """Return log p(x) by Gauss-Hermite nodes around the mode, and these as weighted points."""
+def quadrature(joint, mode, precision, n_nodes, pruned=60.0) -> tuple[np.ndarray, Draws]:
+    """Return log p(x) by Gauss-Hermite nodes around the mode, and these as weighted points.
+
+    Nodes whose log-weight is more than `pruned` below the largest are left out.
+    """
     d = mode.shape[1]
     nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
     grid = np.stack(np.meshgrid(*[nodes] * d, indexing="ij"), -1).reshape(-1, d)
     log_weights = np.log(np.stack(np.meshgrid(*[weights] * d, indexing="ij"), -1)).sum(-1).ravel()
-    kept = log_weights > log_weights.max() - 60
+    kept = log_weights > log_weights.max() - pruned
     grid, log_weights = grid[kept], log_weights[kept]
     factor = np.linalg.cholesky(precision)
     Z = mode + np.einsum("nij,si->snj", np.linalg.inv(factor), grid)
@@ -111,12 +114,11 @@ def _binary(joint, noise: BaseNoise):
         return exact.terms.elbo, np.zeros(n), _likely_states(exact)
     sharp = np.clip(fit_bernoulli(joint).mean, 0.02, 0.98)
     proposals = np.stack([sharp, 0.5 * (sharp + 0.5), np.tile(joint.prior_mean(), (n, 1))])
-    which = np.repeat(np.arange(3), noise.counts)
-    Z = (special.ndtr(noise.normal) < proposals[which]).astype(np.float64)
+    Z = (special.ndtr(noise.normal) < proposals[noise.part]).astype(np.float64)
     densities = np.stack(
         [(special.xlogy(Z, q) + special.xlog1py(1 - Z, -q)).sum(-1) for q in proposals]
     )
-    shares = np.log(np.array(noise.counts) / len(Z))[:, None, None]
+    shares = np.log(noise.shares)[:, None, None]
     log_weights = joint.log_joint(Z) - special.logsumexp(densities + shares, axis=0)
     draws, log_prob, std = normalised(Z, log_weights)
     return log_prob, std, draws
