@@ -255,12 +255,15 @@ class MonteCarloStep:
         self.n_last = len(union.Z)
         self.history.append(len(draws.Z))
         k = len(self.history) - BURN_IN
-        if k > 0 and k % BETWEEN == 0:
+        if k > 0 and (k % BETWEEN == 0 or self.close):
             draws = self.sampler.more(min(len(union.Z), self.limit) - len(draws.Z))
             verdict = judge(self.model, theta, self.cases, draws, joint, new)
             newton = None if verdict is None else self._newton(verdict, draws, joint, q, theta)
-            if newton is not None and newton.left < self.tol:
-                self.certified, self.left = True, newton.left
+            self.left = np.inf if newton is None else newton.left
+            self.certified = bool(self.left < self.tol)
+            # A step that was long is looked at again, with draws at its end, before the next Q.
+            self.close = bool(newton is not None and newton.sure and not self.close)
+            if newton is not None and (self.certified or self.close):
                 return newton.theta
         return new
 
