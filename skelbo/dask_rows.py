@@ -303,7 +303,8 @@ def _apply(table: Table, work: tuple[Callable[..., Any], tuple]) -> Any:
     function, parameters = work
     X, weights = table
     empty = not len(X) if weights is None else not weights.any()
-    return None if empty else function(X, weights, *parameters)
+    with np.errstate(all="ignore"):  # an extrapolation may be absurd; the client judges the sum
+        return None if empty else function(X, weights, *parameters)
 
 
 def _total_of_table(X, weights, origin, cells_per_row, statistic, parameters):

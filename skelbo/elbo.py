@@ -8,7 +8,7 @@ Every iterative estimator alternates a step over q (:math:`E`) and a step over t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -106,6 +106,10 @@ class Ascent:
     def lower_bound(self) -> float:
         """The bound at `theta`, in nats per row."""
         return self.lower_bounds[-1] if self.lower_bounds else self.start_bound
+
+
+# Asks for (theta, whether it is an extrapolation), is sent (bound, statistics).
+Climb = Generator[tuple[Any, bool], tuple[float, Any], Ascent]
 
 
 @dataclass
@@ -209,8 +213,81 @@ def ascend(
     -----
     Ding (2020), eq. 2 and 3; Neal and Hinton (1998) for EM as coordinate ascent on the ELBO.
     """
+    climb = climbing(
+        theta,
+        m_step,
+        tol=tol,
+        max_iter=max_iter,
+        accelerator=accelerator,
+        patience=patience,
+        steady=steady,
+        continued=continued,
+        on_iteration=on_iteration,
+    )
+    (result,) = ascend_together([climb], lambda thetas: [e_step(thetas[0])])
+    if isinstance(result, AscentError):
+        raise result
+    return result
+
+
+def ascend_together(
+    climbs: Sequence[Climb], e_steps: Callable[[list[Any]], list[tuple[float, Any]]]
+) -> list[Ascent | AscentError]:
+    """Run several ascents side by side, their steps over q being taken all at once.
+
+    Parameters
+    ----------
+    climbs : sequence of generators
+        As `climbing` returns them.
+    e_steps : callable, list of theta -> list of (bound, statistics)
+        The step over q for every ascent that is not over: one pass over the rows serves all.
+
+    Returns
+    -------
+    list of Ascent or AscentError
+        What each ascent reached, or why it could not go on; in the order of `climbs`.
+    """
+    results: dict[int, Ascent | AscentError] = {}
+    answers: dict[int, tuple[float, Any] | None] = dict.fromkeys(range(len(climbs)))
+    while answers:
+        asked = {}
+        for number, answer in answers.items():
+            try:
+                asked[number] = (
+                    next(climbs[number]) if answer is None else climbs[number].send(answer)
+                )
+            except StopIteration as end:
+                results[number] = end.value
+            except AscentError as error:
+                results[number] = error
+        if not asked:
+            break
+        absurd = any(extrapolated for _, extrapolated in asked.values())
+        with np.errstate(all="ignore" if absurd else None):
+            found = e_steps([theta for theta, _ in asked.values()])
+        answers = dict(zip(asked, found, strict=True))
+    return [results[number] for number in range(len(climbs))]
+
+
+def climbing(
+    theta: Any,
+    m_step: Callable[[Any, Any], Any],
+    *,
+    tol: float | str,
+    max_iter: int,
+    accelerator: Accelerator | None = None,
+    patience: int = PATIENCE,
+    steady: bool = True,
+    continued: bool = False,
+    on_iteration: Callable[[int, float, Any], bool] | None = None,
+) -> Climb:
+    """Yield each theta whose step over q is needed next; be sent it; return what was reached.
+
+    With theta comes whether it is an extrapolation, which may be absurd. The parameters are those
+    of `ascend`.
+    """
     rule = StoppingRule(tol, steady, previous=np.inf if continued else None)
-    start_bound, statistics = e_step(theta)
+    start_bound, statistics = yield theta, False
     bound, bounds = start_bound, []
     converged = False
     rate = (lambda: 0.0) if accelerator is None else accelerator.rate
@@ -221,7 +298,7 @@ def ascend(
             candidate = accelerator.propose(theta, image)
         if rule.confirming:
             candidate = None
-        theta, new_bound, statistics = _step(image, candidate, bound, e_step, accelerator)
+        theta, new_bound, statistics = yield from _step(image, candidate, bound, accelerator)
         bounds.append(new_bound)
         converged = rule.met(new_bound - bound, new_bound, theta is not candidate, rate)
         bound = new_bound
@@ -231,15 +308,14 @@ def ascend(
     return Ascent(theta, start_bound, tuple(bounds), converged, statistics)
 
 
-def _step(image, candidate, bound, e_step, accelerator):
+def _step(image, candidate, bound, accelerator):
     """Take the candidate if it does not fall below `bound`, else the plain image."""
     if candidate is not None:
-        with np.errstate(all="ignore"):  # an extrapolation may be absurd
-            new_bound, statistics = e_step(candidate)
+        new_bound, statistics = yield candidate, True
         if new_bound >= bound:
             return candidate, new_bound, statistics
         accelerator.refuse()
-    new_bound, statistics = e_step(image)
+    new_bound, statistics = yield image, False
     if not np.isfinite(new_bound):
         raise AscentError(f"the bound became {new_bound} after an update of the parameters")
     return image, new_bound, statistics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -14,15 +15,23 @@ from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
 from skelbo.dask_input import lazy_on_dask
-from skelbo.elbo import PATIENCE, Ascent, AscentError, ElboTerms, Restarts, ascend
+from skelbo.elbo import (
+    PATIENCE,
+    Ascent,
+    AscentError,
+    ElboTerms,
+    Restarts,
+    ascend,
+    ascend_together,
+    climbing,
+)
 from skelbo.estimator import LatentVariableEstimator, cast, random_stream
-from skelbo.gaussian.components import Components, cells_per_row
+from skelbo.gaussian.components import Components, cells_per_gap, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.factor import Factor, free_factors
 from skelbo.gaussian.given import Given
 from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
-from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import (
     SINGULAR,
     Columns,
@@ -31,11 +40,10 @@ from skelbo.gaussian.regularization import (
     regularization,
 )
 from skelbo.gaussian.starts import STARTS, sample_rows, start_mixture
+from skelbo.gaussian.stream import EARLY_STARTS, EarlyRows, Stream
 from skelbo.progress import Progress
 from skelbo.rows import Block, Rows, RowSource
 
-# Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009).
-FORGETTING = 0.6
 PUBLIC_MATRICES = ("covariances_", "precisions_", "precisions_cholesky_")
 
 
@@ -111,9 +119,10 @@ class EMGaussianMixture(LatentVariableEstimator):
         Anderson acceleration with a monotone fallback. ``"auto"`` leaves the first 10 iterations
         to plain EM.
     batch_size : int or None, default=None
-        If given, each M-step is a sweep of incremental EM over batches of this many rows: more
-        work per iteration, fewer iterations. Only for ``solver="em"`` on a table, and not for
-        factors.
+        If given, each iteration is a sweep of incremental EM over batches of this many rows, theta
+        being updated after each. Statistics of every batch are kept between sweeps. Takes fewer
+        iterations of more work: pays where rows are slow to read. Only for ``solver="em"`` on a
+        table, and not for factors.
     device : str or None, default=None
         Torch device, such as ``"cuda"``, for the passes over the rows in `fit`; in float64. Rows
         are moved once if they fit. Rows with missing cells, M-steps, `partial_fit` and all that
@@ -247,8 +256,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     covariances_, precisions_, precisions_cholesky_ = (MatricesOfFactors() for _ in range(3))
 
-    # For `partial_fit`: expected moments per row, number of rows, what the first rows looked like.
-    _stream: tuple[Moments, float, Columns]
+    _stream: Stream
 
     # -------------------------------------------------------------------- fit
 
@@ -278,19 +286,24 @@ class EMGaussianMixture(LatentVariableEstimator):
         """
         return self._fit_rows(self._read_rows(X, sample_weight))
 
-    def _fit_rows(self, rows: RowSource) -> EMGaussianMixture:
+    def _fit_rows(self, rows: RowSource, n_init: int | None = None) -> EMGaussianMixture:
         """Fit to rows about zero."""
         rows, columns = self._centred(rows)
         warm = self.warm_start and hasattr(self, "means_")
-        progress = Progress(self, rows.X, 1 if warm else self.n_init, self.max_iter)
+        n_starts = 1 if warm else n_init or self.n_init
+        progress = Progress(self, rows.X, n_starts, self.max_iter)
         rule = regularization(self.reg_covar, columns.scale)
-        starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule)
-        climb = partial(self._climb, rows, columns, rule, self._e_step(rows), progress, warm)
+        starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule, n_starts)
+        e_step = self._e_step(rows)
+        attempts = self._attempts if isinstance(rows, Rows) else self._attempts_together
         restarts = Restarts()
-        best = restarts.run(self._attempts(starts, climb, progress), lambda theta: theta.sound)
+        best = restarts.run(
+            attempts(starts, rows, columns, rule, e_step, progress, warm), lambda theta: theta.sound
+        )
         self._publish(best, rows.origin, rows.dtype)
         self.failed_starts_ = restarts.failures
-        self._stream = best.statistics.scaled(1 / rows.total_weight), rows.total_weight, columns
+        weight = rows.total_weight
+        self._stream = Stream(best.statistics.scaled(1 / weight), weight, columns)
         self._warn_if_not_converged(best, self.max_iter, self.tol)
         progress.end()
         return self
@@ -318,9 +331,10 @@ class EMGaussianMixture(LatentVariableEstimator):
     def partial_fit(self, X, y=None, sample_weight=None):
         """Update the mixture by one batch of a stream: stepwise EM.
 
-        The first batch is fitted whole, as by `fit`; each later batch moves the expected
-        statistics towards its own, by a step of t^-0.6 at the t-th batch if all are of one size,
-        and an M-step follows. After `fit` the stream goes on from there.
+        The first rows (4096, or 64 a component if that is more) are kept and fitted whole, from
+        three starts or `n_init`, each time they have doubled. From then on no row is kept: each
+        batch moves the expected statistics towards its own, by a step of t^-0.8 at the t-th batch
+        if all are of one size, and an M-step follows. After `fit` the stream goes on from there.
 
         Parameters
         ----------
@@ -341,24 +355,27 @@ class EMGaussianMixture(LatentVariableEstimator):
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
         """
         for rows in self._read_batches(X, sample_weight, reset=not hasattr(self, "_stream")):
-            if hasattr(self, "_stream"):
-                self._absorb(rows)
+            early = self._stream.early if hasattr(self, "_stream") else EarlyRows()
+            early = None if early is None else early.joined(rows)
+            if early is not None and early.due(self.n_components):
+                self._fit_rows(self._rows_of(*early.table), max(self.n_init, EARLY_STARTS))
+                early = early.all_fitted()
             else:
-                self._fit_rows(rows)
+                self._absorb(rows)
+            kept = None if early is None or early.enough(self.n_components) else early
+            self._stream = replace(self._stream, early=kept)
         return self
 
     def _absorb(self, rows: RowSource) -> None:
         """Take one step of stepwise EM towards the statistics of a batch."""
-        known, seen, columns = self._stream
+        columns = self._stream.columns
         rows = rows.about(columns.centre)
         theta = self._theta(rows.origin)
-        new = theta.e_step(rows)[1].scaled(1 / rows.total_weight)
-        size = (1 + seen / rows.total_weight) ** -FORGETTING
-        known = known.scaled(1 - size) + new.scaled(size)
-        theta = theta.m_step(known, regularization(self.reg_covar, columns.scale))
+        stream = self._stream.moved(theta.e_step(rows)[1], rows.total_weight)
+        theta = theta.m_step(stream.moments, regularization(self.reg_covar, columns.scale))
         bound = theta.e_step(rows)[0]
         self._publish(Ascent(theta, bound, (bound,), True), rows.origin, rows.dtype)
-        self._stream = known.aligned(known), seen + rows.total_weight, columns
+        self._stream = replace(stream, moments=stream.moments.aligned(stream.moments))
 
     def _centred(self, rows: RowSource) -> tuple[RowSource, Columns]:
         """Check what the options ask of the rows; return these about their centre."""
@@ -394,16 +411,36 @@ class EMGaussianMixture(LatentVariableEstimator):
         structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
         return cells_per_row(self.n_components, n_features, structure, n_factors)
 
-    def _attempts(self, starts, climb, progress):
+    def _cells_per_gap(self, n_features):
+        structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
+        return cells_per_gap(self.n_components, n_features, structure, n_factors)
+
+    def _attempts(self, starts, rows, columns, rule, e_step, progress, warm):
         """Yield one attempt per start, each to be run before the next is asked for."""
         for number, start in enumerate(starts):
             progress.begin_start(number)
-            yield partial(climb, start)
+            yield partial(self._climb, rows, columns, rule, e_step, progress, warm, start)
             progress.end_start()
             if progress.stopped:
                 return
 
-    def _starts(self, rows: RowSource, rule: Regularization):
+    def _attempts_together(self, starts, rows, columns, rule, e_step, progress, warm):
+        """Yield one attempt per start, all run side by side: a pass over the rows serves all."""
+
+        def climb(start, report):
+            theta = start() if callable(start) else start
+            step = self._theta_step(theta, rows, np.sqrt(columns.scale), rule)
+            return (yield from climbing(theta, step, **self._options(columns, report, warm)))
+
+        starts = list(starts)
+        reports = [progress.of_start(number) for number in range(len(starts))]
+        climbs = [climb(*pair) for pair in zip(starts, reports, strict=True)]
+        results = ascend_together(climbs, lambda thetas: Mixture.e_steps(thetas, rows))
+        for start, report, result in zip(starts, reports, results, strict=True):
+            report.end_start()
+            yield partial(self._outcome, e_step, start, result)
+
+    def _starts(self, rows: RowSource, rule: Regularization, n_init: int):
         """Yield what each start begins from: parameters, or a function that makes them."""
         kind, K = self.covariance_type, self.n_components
         given = Given.checked(
@@ -413,12 +450,12 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.random_state_ = rng
         whole = given.whole(rows.origin)
         if whole is not None:
-            yield from [whole] * self.n_init
+            yield from [whole] * n_init
             return
         sample = sample_rows(rows, K)
         start = self.init_params, sample, K, STRUCTURES[kind], rule, rng
         make = partial(start_mixture, *start, self._n_factors(rows.n_features))
-        for _ in range(self.n_init):
+        for _ in range(n_init):
             yield lambda: given.override(make(), rows.origin)
 
     def _e_step(self, rows: Any):
@@ -431,39 +468,44 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _climb(self, rows, columns, rule, e_step, progress, warm, start) -> Ascent:
         """Run one ascent from a start."""
-        structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
         theta = start() if callable(start) else start
-        incremental = None
-        if self.batch_size is not None and self.solver == "em":
-            incremental = IncrementalEM(rows, rule, self.batch_size)
-            e_step, theta_step = incremental.e_step, incremental.m_step
-        else:
-            theta_step = self._theta_step(theta, rows, units, rule)
+        options = self._options(columns, progress, warm)
+        try:
+            if self.batch_size is not None and self.solver == "em":
+                engine = IncrementalEM(rows, rule, self.batch_size)
+                return engine.finished(ascend(theta, engine.e_step, engine.m_step, **options))
+            step = self._theta_step(theta, rows, np.sqrt(columns.scale), rule)
+            return ascend(theta, e_step, step, **options)
+        except AscentError as error:
+            return self._outcome(e_step, start, error)
+
+    def _outcome(self, e_step, start, result: Ascent | AscentError) -> Ascent:
+        """Return what an ascent reached; raise the error of one that could not go on."""
+        if isinstance(result, Ascent):
+            return result
+        if callable(start):
+            raise result
+        # The user gave every parameter: if they lead nowhere, they are still an answer.
+        bound, moments = e_step(start)
+        return Ascent(start, bound, (), False, moments)
+
+    def _options(self, columns, progress, warm) -> dict[str, Any]:
+        """Return how `skelbo.elbo.ascend` is to climb."""
+        structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
         anderson = Anderson(
             lambda theta: theta.to_vector(units),
             lambda vector: Mixture.from_vector(vector, self.n_components, units, structure),
         )
         gradient = self.solver == "gradient"
-        try:
-            ascent = ascend(
-                theta,
-                e_step,
-                theta_step,
-                tol=self.tol,
-                max_iter=self.max_iter,
-                accelerator=None if gradient or self.acceleration is None else anderson,
-                patience=0 if self.acceleration == "anderson" else PATIENCE,
-                steady=not gradient,
-                continued=warm,
-                on_iteration=progress.iteration,
-            )
-            return incremental.finished(ascent) if incremental else ascent
-        except AscentError:
-            if callable(start):
-                raise
-            # The user gave every parameter: if they lead nowhere, they are still an answer.
-            bound, moments = e_step(theta)
-            return Ascent(theta, bound, (), False, moments)
+        return {
+            "tol": self.tol,
+            "max_iter": self.max_iter,
+            "accelerator": None if gradient or self.acceleration is None else anderson,
+            "patience": 0 if self.acceleration == "anderson" else PATIENCE,
+            "steady": not gradient,
+            "continued": warm,
+            "on_iteration": progress.iteration,
+        }
 
     def _theta_step(self, theta: Mixture, rows: Any, units: np.ndarray, rule: Regularization):
         """Return the update of theta: EM, generalized EM or gradient ascent."""
@@ -512,7 +554,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         """Return theta and rows about the centre of the mixture."""
         origin = np.average(np.asarray(self.means_, dtype=np.float64), 0, self.weights_)
         theta = self._theta(origin)
-        return theta, Rows(X, origin=origin, cells_per_row=theta.components.cells_per_row)
+        return theta, Rows(X, None, origin, *theta.components.cells)
 
     @property
     def n_parameters_(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,12 @@ class Progress:
         self.bound, self.clock = -np.inf, time.perf_counter()
         if self.verbose:
             print(f"Initialization {number}")
+
+    def of_start(self, number: int) -> Progress:
+        """Announce a start and return what reports it, beside others."""
+        own = copy(self)
+        own.begin_start(number)
+        return own
 
     def iteration(self, n_iter: int, bound: float, theta: Any) -> bool:
         """Report an iteration; return True if a callback asks to stop."""

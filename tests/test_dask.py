@@ -28,8 +28,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
-from skelbo import EMGaussianMixture, GaussianMLE
-from skelbo.dask_rows import is_dask
+from skelbo import ELBOMonitor, EMGaussianMixture, GaussianMLE
+from skelbo.dask_rows import DaskRows, is_dask
 
 N_CHECKS = 53
 
@@ -226,6 +226,30 @@ def test_same_blocks_same_bits_on_every_scheduler(faithful):
         assert fit.lower_bounds_ == fits[0].lower_bounds_
         assert_array_equal(fit.means_, fits[0].means_)
         assert_array_equal(fit.covariances_, fits[0].covariances_)
+
+
+def test_all_starts_are_run_in_the_same_passes(faithful, monkeypatch):
+    """They end as one by one in memory, and take the passes of the longest of them."""
+    passes = []
+    total = DaskRows.total
+    counted = lambda self, *args: passes.append(1) or total(self, *args)  # noqa: E731
+    monkeypatch.setattr(DaskRows, "total", counted)
+    X = da.from_array(faithful, chunks=(100, 2))
+    model = EMGaussianMixture(3, n_init=5, init_params="random_from_data", random_state=0)
+    model.set_params(max_iter=300, acceleration=None)
+    monitor = ELBOMonitor()
+    with dask.config.set(scheduler="synchronous"):
+        there = clone(model).set_callbacks(monitor).fit(X)
+    curves = monitor.curves()
+    assert [start for _, start in curves] == [0, 1, 2, 3, 4]
+    longest = max(len(curve) for curve in curves.values())
+    assert len(passes) == 2 + longest  # of the columns, and at the starts
+    here = clone(model).fit(faithful)
+    assert_allclose(there.means_, here.means_, rtol=1e-8)
+    assert there.n_iter_ == here.n_iter_
+    twins = np.repeat([[0.0, 0.0], [1.0, 1.0]], 5, axis=0)
+    with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+        EMGaussianMixture(2, reg_covar=0, n_init=3, random_state=0).fit(as_dask(twins))
 
 
 def test_names_of_columns_and_other_columns(iris):

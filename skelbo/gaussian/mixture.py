@@ -5,6 +5,7 @@ r"""The Gaussian mixture as a model of rows x and hidden labels z.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -166,6 +167,13 @@ class Mixture:
         expected = rows.total(self.expected)
         return expected.log_prob / rows.total_weight, expected.moments
 
+    @staticmethod
+    def e_steps(thetas: Sequence[Mixture], rows: RowSource) -> list[tuple[float, Moments]]:
+        """Return `e_step` of several mixtures, in one pass over the rows."""
+        weight = rows.total_weight
+        each = rows.total(_expected_of_each, thetas)
+        return [(expected.log_prob / weight, expected.moments) for expected in each.parts]
+
     def m_step(self, moments: Moments, regularization: Regularization) -> Mixture:
         """Maximise the energy, the first term of eq. 3 of Ding (2020), in closed form."""
         components = self.components.updated(moments, regularization)
@@ -238,3 +246,17 @@ class Mixture:
             return None
         components = Components(means.reshape(n_components, -1) * units, covariance)
         return cls(weights / weights.sum(), components)
+
+
+@dataclass(frozen=True)
+class _Each:
+    """Statistics of several mixtures side by side; additive."""
+
+    parts: tuple[Expected, ...]
+
+    def __add__(self, other: _Each) -> _Each:
+        return _Each(tuple(a + b for a, b in zip(self.parts, other.parts, strict=True)))
+
+
+def _expected_of_each(block: Block, thetas: Sequence[Mixture]) -> _Each:
+    return _Each(tuple(theta.expected(block) for theta in thetas))

@@ -1,0 +1,147 @@
+"""Streams seen once, and batches seen again: as good as all rows at once, and monotone."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.exceptions import ConvergenceWarning
+
+from skelbo import ELBOMonitor, EMGaussianMixture
+from skelbo.gaussian.covariance import STRUCTURES
+from skelbo.gaussian.incremental import IncrementalEM
+from skelbo.gaussian.mixture import Mixture
+from skelbo.gaussian.regularization import regularization
+from skelbo.rows import Rows
+
+
+def blobs(n, p, K, rng):
+    """Return rows of K overlapping Gaussians with correlated columns."""
+    centres, shapes = 2.0 * rng.standard_normal((K, p)), rng.standard_normal((K, p, p))
+    labels = rng.integers(K, size=n)
+    return centres[labels] + np.einsum("nij,nj->ni", shapes[labels], rng.standard_normal((n, p)))
+
+
+# ------------------------------------------------------------------------------ seen once, in turn
+
+
+@pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
+def test_one_pass_comes_within_one_percent(kind):
+    """Of the batch fit's log-likelihood of held-out rows beyond that of one such Gaussian."""
+    shares = []
+    for seed in range(2):
+        X = blobs(20_000, 3, 4, np.random.default_rng(seed))
+        train, test = X[:15_000], X[15_000:]
+        options = {"covariance_type": kind, "random_state": 0, "max_iter": 300, "n_init": 3}
+        stream = EMGaussianMixture(4, **options)
+        for start in range(0, len(train), 500):
+            stream.partial_fit(train[start : start + 500])
+        single = EMGaussianMixture(1, covariance_type=kind).fit(train).score(test)
+        batch = EMGaussianMixture(4, **options).fit(train)
+        shares.append((stream.score(test) - single) / (batch.score(test) - single))
+    assert min(shares) > 0.99
+
+
+def test_the_first_rows_are_fitted_whole_and_then_forgotten():
+    """While they double, as `fit` fits them; not kept beyond 4096, nor after `fit`."""
+    X = blobs(6000, 2, 2, np.random.default_rng(0))
+    options = {"random_state": 0, "n_init": 3, "max_iter": 300}
+    stream = EMGaussianMixture(2, **options)
+    batch = X[:1000].copy()
+    stream.partial_fit(batch)
+    batch[:] = np.nan  # the caller's array may be used again
+    stream.partial_fit(X[1000:2000])
+    assert_array_equal(stream.means_, EMGaussianMixture(2, **options).fit(X[:2000]).means_)
+    weights = np.ones(3000)
+    stream.partial_fit(X[2000:5000], sample_weight=weights)
+    assert_array_equal(stream.means_, EMGaussianMixture(2, **options).fit(X[:5000]).means_)
+    assert stream._stream.early is None
+    before = stream.means_
+    stream.partial_fit(X[5000:])
+    assert 0 < np.abs(stream.means_ - before).max() < 0.1
+    assert EMGaussianMixture(2, **options).fit(X[:100])._stream.early is None
+
+
+def test_callbacks_see_the_fits_of_the_first_rows(faithful):
+    monitor = ELBOMonitor()
+    stream = EMGaussianMixture(2, random_state=0).set_callbacks(monitor)
+    stream.partial_fit(faithful[:100]).partial_fit(faithful[100:])
+    assert {start for _, start in monitor.curves()} == {0, 1, 2}
+
+
+# --------------------------------------------------------------------------------------- seen again
+
+
+@given(
+    kind=st.sampled_from(sorted(set(STRUCTURES) - {"factor"})),  # which refuses batch_size
+    size=st.integers(5, 80),
+    missing=st.booleans(),
+    weighted=st.booleans(),
+    seed=st.integers(0, 1000),
+)
+@settings(max_examples=15, deadline=None)
+def test_the_free_energy_never_falls_and_is_a_bound(kind, size, missing, weighted, seed):
+    """F(q, theta) rises batch by batch and stays below log p(X; theta), and ends there."""
+    rng = np.random.default_rng(seed)
+    X = blobs(150, 2, 3, rng)
+    if missing:
+        X[rng.random(X.shape) < 0.1] = np.nan
+    weights = rng.integers(0, 3, 150).astype(float) if weighted else None
+    options = {"covariance_type": kind, "random_state": seed, "acceleration": None}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        start = EMGaussianMixture(3, max_iter=0, **options).fit(X, sample_weight=weights)
+        model = EMGaussianMixture(3, max_iter=12, batch_size=size, tol=0.0, **options)
+        model.fit(X, sample_weight=weights)
+    bounds = np.array([start.lower_bound_, *model.lower_bounds_])
+    assert np.all(np.diff(bounds) > -1e-10)
+    assert model.lower_bound_ == pytest.approx(model.score(X, sample_weight=weights), abs=1e-10)
+
+
+def test_statistics_are_remembered_and_the_bound_is_exact(monkeypatch):
+    """One sweep reads every row once; its bound is below log p, and F of what it remembers."""
+    X = blobs(1000, 2, 3, np.random.default_rng(0))
+    theta = EMGaussianMixture(3, random_state=0, max_iter=0).fit(X)._theta(np.zeros(2))
+    rows = Rows(X)
+    engine = IncrementalEM(rows, regularization("auto", X.var(axis=0)), 128)
+    read = []
+    expected = Mixture.expected
+
+    def counted(self, block):
+        read.append(block.values.shape[1])
+        return expected(self, block)
+
+    monkeypatch.setattr(Mixture, "expected", counted)
+    bound, q = engine.e_step(theta)
+    assert sum(read) == 1000 and bound == pytest.approx(theta.e_step(rows)[0], abs=1e-12)
+    read.clear()
+    swept = engine.m_step(q, theta)
+    new_bound, new_q = engine.e_step(swept)
+    assert sum(read) == 1000 and len(new_q.moments) == 8
+    assert bound < new_bound <= swept.e_step(rows)[0]
+
+
+def test_batches_end_at_the_mode_of_em(faithful):
+    modes = [
+        EMGaussianMixture(2, random_state=0, batch_size=size).fit(faithful).lower_bound_
+        for size in (None, 1, 40, 272, 1000)
+    ]
+    assert_allclose(modes, modes[0], atol=1e-7)
+
+
+def test_batches_of_a_memory_map_are_not_kept(tmp_path):
+    """Peak memory does not grow with the rows; the result is that of the array."""
+    X = blobs(3000, 4, 2, np.random.default_rng(0)).astype(np.float32)
+    np.save(tmp_path / "rows.npy", X)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    options = {"random_state": 0, "batch_size": 500, "max_iter": 5, "tol": 0.0}
+    fits = []
+    for table in (X, mapped):
+        with pytest.warns(ConvergenceWarning):
+            fits.append(EMGaussianMixture(2, **options).fit(table))
+    assert_array_equal(fits[0].means_, fits[1].means_)
+    engine = IncrementalEM(Rows(mapped), regularization("auto", X.var(axis=0)), 500)
+    for batch in engine._batches():
+        assert isinstance(batch.X, np.memmap) and batch._kept is None
