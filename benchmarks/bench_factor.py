@@ -91,7 +91,7 @@ def main():
         with np.load(args.mnist) as data:
             train = dequantised(rng.permutation(data["x_train"])[: args.rows], 256, rng)
             test = dequantised(data["x_test"][:5000], 256, rng)
-        compare(train, test, args.seconds, [10, 40], [1e-4, 3e-4, 1e-3])
+        compare(train, test, args.seconds, [10, 40], [1e-6, 1e-5, 1e-4])
 
 
 if __name__ == "__main__":

@@ -126,10 +126,15 @@ class LatentVariableEstimator(
 
     def _rows_of(self, X: np.ndarray, weights: np.ndarray | None) -> Rows:
         """Return validated rows in blocks that fit the estimator."""
-        return Rows(X, weights, cells_per_row=self._cells_per_row(X.shape[1]))
+        cells = self._cells_per_row(X.shape[1]), self._cells_per_gap(X.shape[1])
+        return Rows(X, weights, None, *cells)
 
     def _cells_per_row(self, n_features: int) -> int | None:
         """Return the size of the temporaries that a row needs in a fit."""
+        return None
+
+    def _cells_per_gap(self, n_features: int) -> int | None:
+        """Return the same for a row with missing cells; None for matrices of (p, p)."""
         return None
 
     def _read_batches(self, X: Any, sample_weight: Any, *, reset: bool) -> Iterator[Rows]:

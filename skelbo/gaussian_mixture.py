@@ -26,7 +26,7 @@ from skelbo.elbo import (
     climbing,
 )
 from skelbo.estimator import LatentVariableEstimator, cast, random_stream
-from skelbo.gaussian.components import Components, cells_per_row
+from skelbo.gaussian.components import Components, cells_per_gap, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.factor import Factor, free_factors
 from skelbo.gaussian.given import Given
@@ -411,6 +411,10 @@ class EMGaussianMixture(LatentVariableEstimator):
         structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
         return cells_per_row(self.n_components, n_features, structure, n_factors)
 
+    def _cells_per_gap(self, n_features):
+        structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
+        return cells_per_gap(self.n_components, n_features, structure, n_factors)
+
     def _attempts(self, starts, rows, columns, rule, e_step, progress, warm):
         """Yield one attempt per start, each to be run before the next is asked for."""
         for number, start in enumerate(starts):
@@ -550,7 +554,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         """Return theta and rows about the centre of the mixture."""
         origin = np.average(np.asarray(self.means_, dtype=np.float64), 0, self.weights_)
         theta = self._theta(origin)
-        return theta, Rows(X, origin=origin, cells_per_row=theta.components.cells_per_row)
+        return theta, Rows(X, None, origin, *theta.components.cells)
 
     @property
     def n_parameters_(self):

@@ -87,7 +87,8 @@ class MCEM(ModelEstimator):
     model_ : LatentVariableModel
         The model that was fitted.
     params_ : dict of str to ndarray
-        Its parameters on their natural scale.
+        Its parameters on their natural scale, in a form that is unique: order, signs and rotation
+        of factors, and order of binary features, are settled as the model's Notes say.
     standard_errors_ : dict of str to ndarray
         Their standard errors, from the observed information of log p(X) (Louis 1982).
     mc_standard_errors_ : dict of str to ndarray

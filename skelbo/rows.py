@@ -11,8 +11,8 @@ import numpy as np
 
 from skelbo.threads import n_threads, threaded
 
-# Float64 cells that a block and its temporaries may take: 8 MiB, some cores' last cache.
-BLOCK_CELLS = 2**20
+# Float64 cells that a block and its temporaries may take: 4 MiB, within the last cache.
+BLOCK_CELLS = 2**19
 MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 8192
 # Tables of up to this many cells (32 MiB) are read once and kept in blocks for all passes; larger
 # ones are read again in each pass, so that memory does not grow with them.
@@ -54,7 +54,7 @@ class Block:
         self._known.clear()
 
     def largest(self) -> np.ndarray:
-        """Return the largest absolute value of a cell."""
+        """Return the largest absolute value of a cell, NaN if a cell is missing."""
         return np.maximum(self.values.max(), -self.values.min())
 
     def once(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
@@ -63,7 +63,7 @@ class Block:
         if known is not None:
             return known
         result = function(self)
-        if result.size <= self.room:
+        if result.size <= max(self.room, 1):
             self._known[function] = result
         return result
 
@@ -127,14 +127,16 @@ class Rows:
         Subtracted from every row; zero if not given.
     cells_per_row : int, optional
         Size of the temporaries that a row needs; sets the length of a block.
+    cells_per_gap : int, optional
+        The same for a row with missing cells; n_features squared if not given.
     """
 
-    def __init__(self, X, weights=None, origin=None, cells_per_row=None):
+    def __init__(self, X, weights=None, origin=None, cells_per_row=None, cells_per_gap=None):
         self.X = X
         self.weights = weights
         self.n_samples, self.n_features = X.shape
         self.origin = np.zeros(self.n_features) if origin is None else origin
-        self.cells_per_row = cells_per_row
+        self.cells_per_row, self.cells_per_gap = cells_per_row, cells_per_gap
         self.cells = max(cells_per_row or 0, self.n_features)
         self.block_rows = int(np.clip(BLOCK_CELLS // self.cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
         self._kept: list[list[Block]] | None = None
@@ -162,7 +164,8 @@ class Rows:
 
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
         """Return the same rows about another origin; blocks that were kept move there."""
-        rows = Rows(self.X, self.weights, origin, cells_per_row or self.cells_per_row)
+        cells = cells_per_row or self.cells_per_row
+        rows = Rows(self.X, self.weights, origin, cells, self.cells_per_gap)
         if self._kept is not None and rows.block_rows == self.block_rows:
             rows._kept, self._kept = self._kept, None
             for block in chain.from_iterable(rows._kept):
@@ -172,7 +175,8 @@ class Rows:
     def part(self, start: int, stop: int) -> Rows:
         """Return some of the rows."""
         weights = None if self.weights is None else self.weights[start:stop]
-        return Rows(self.X[start:stop], weights, self.origin, self.cells_per_row)
+        cells = self.cells_per_row, self.cells_per_gap
+        return Rows(self.X[start:stop], weights, self.origin, *cells)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order."""
@@ -201,9 +205,11 @@ class Rows:
 
         def fill(part: list[Block] | range) -> None:
             for block in self._blocks_of(part):
-                result[block.index] = function(block)
+                first, last = block.index[[0, -1]]
+                whole = last - first + 1 == len(block.index)
+                result[slice(first, last + 1) if whole else block.index] = function(block)
 
-        for _ in threaded(fill, self._parts(), self._n_threads):
+        for _ in threaded(fill, self._kept or self._ranges(), self._n_threads):
             pass
         return result
 
@@ -212,16 +218,18 @@ class Rows:
         return n_threads() if self.n_samples * self.cells >= MIN_THREADED_CELLS else 1
 
     def _parts(self) -> list[list[Block]] | list[range]:
-        """Return the blocks, or the ranges of rows that they are read from, in order."""
-        starts = range(0, self.n_samples, self.block_rows)
-        parts = [range(i, min(i + self.block_rows, self.n_samples)) for i in starts]
+        """Return the blocks, kept from now on, or the ranges of rows that they are read from."""
         if self._kept is None and self.n_samples * self.n_features <= KEPT_CELLS:
             room = STATISTICS_CELLS // self.n_samples
             self._kept = [
                 [replace(block, room=room * len(block.index)) for block in self._read(part)]
-                for part in parts
+                for part in self._ranges()
             ]
-        return parts if self._kept is None else self._kept
+        return self._ranges() if self._kept is None else self._kept
+
+    def _ranges(self) -> list[range]:
+        starts = range(0, self.n_samples, self.block_rows)
+        return [range(i, min(i + self.block_rows, self.n_samples)) for i in starts]
 
     def _blocks_of(self, part: list[Block] | range) -> Iterable[Block]:
         return self._read(part) if isinstance(part, range) else part
@@ -233,17 +241,16 @@ class Rows:
         weights = np.ones(values.shape[1]) if self.weights is None else self.weights[start:stop]
         index = np.arange(start, stop)
         present = weights > 0
-        with np.errstate(over="ignore", invalid="ignore"):
-            nothing_missing = not np.isnan(values.sum())
-        if nothing_missing and present.all():
-            yield Block(values, weights, index)
+        whole = Block(values, weights, index)
+        if not np.isnan(whole.once(Block.largest)) and present.all():
+            yield whole
             return
         observed = ~np.isnan(values)
         complete = observed.all(axis=0)
         everything = Block(values, weights, index, observed)
         yield from _pieces(everything, np.flatnonzero(present & complete), len(index), True)
-        # Incomplete rows need (p, p) matrices, one a pattern: keep those to a few blocks' size.
-        piece = max(1, 4 * BLOCK_CELLS // self.n_features**2)
+        # Incomplete rows may need (p, p) matrices, one a pattern: keep those to a few blocks' size.
+        piece = max(1, 4 * BLOCK_CELLS // (self.cells_per_gap or self.n_features**2))
         yield from _pieces(everything, np.flatnonzero(present & ~complete), piece, False)
 
 

@@ -44,7 +44,8 @@ from skelbo.neural.training import VAENet
 from skelbo.progress import Progress
 
 # Rows times draws behind `lower_bound_`: the bound of a large table needs few draws of each row.
-BOUND_DRAWS = 100_000
+# A pass of `partial_fit` must not spend longer on it than on learning.
+BOUND_DRAWS, PASS_DRAWS = 100_000, 10_000
 # A memory map larger than this is read while the networks learn, never whole.
 STREAMED_BYTES = 2**28
 
@@ -116,9 +117,12 @@ class VAEEstimator(LatentVariableEstimator):
         two falls, the training ends.
     device : str, default="auto"
         Torch device; ``"auto"`` is CUDA if there is any. There the rows lie on the device from
-        the start (a streamed X: a buffer of 64 batches at a time), steps run eagerly, with a
-        fused Adam, AdamW, Adagrad or SGD, and nothing is read back before the end of an epoch
-        (with another optimizer, one number per step). There is no CUDA graph and no compilation.
+        the start (a streamed X: a buffer of 64 batches at a time), nothing is read back before
+        the end of an epoch, and each step is launched as one CUDA graph. That takes ``"adam"`` or
+        ``"adamw"``, networks made of :mod:`torch.nn` alone and callbacks that do not listen to
+        batches; otherwise steps run one kernel after the other, and
+        ``net_.not_captured_because_`` says why. ``net_params={"capture": True}`` vouches for
+        networks of your own: they do the same in each step; False does without graphs.
     callbacks : list or None, default=None
         Callbacks for skorch, beside the estimator's own.
     net_params : dict or None, default=None
@@ -167,6 +171,17 @@ class VAEEstimator(LatentVariableEstimator):
     --------
     GaussianMLE : The beginning of the road.
     EMGaussianMixture : A hidden label instead of a hidden point.
+
+    Notes
+    -----
+    Several processes train one model where ``torch.distributed`` has a process group, as under
+    ``torchrun``: `batch_size` is the batch of all together, each takes its share of every batch,
+    and all end with the model that one process would have found, to rounding (with
+    ``gradient="score_function"`` and one draw, up to its baseline, which is that of a share).
+    Every process needs all of X; the first one prints and warns.
+
+    Cells are taken to lie at most 1e9 (float32) or 1e100 (float64) standard deviations from the
+    mean of their column.
 
     References
     ----------
@@ -333,7 +348,8 @@ class VAEEstimator(LatentVariableEstimator):
             offset = float(np.average(columns.log_jacobian(some), weights=their_weights))
             self._train(net, rows, offset, progress)
         progress.end_start()
-        self._publish(net, columns, some, their_weights, int(rng.randint(2**31 - 1)))
+        seed = int(rng.randint(2**31 - 1))
+        self._publish(net, columns, some, their_weights, seed, BOUND_DRAWS)
         self.lower_bounds_[-1] = self.lower_bound_
         if self._leads:
             self._warn()
@@ -349,8 +365,8 @@ class VAEEstimator(LatentVariableEstimator):
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
+        X : array-like of shape (n_samples, n_features) or torch.utils.data.Dataset
+            Rows, possibly with missing cells (NaN); those of a Dataset are read at once.
         y : Ignored
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), optional
@@ -362,6 +378,7 @@ class VAEEstimator(LatentVariableEstimator):
             The updated estimator; `lower_bound_` is that of these rows.
         """
         first = not hasattr(self, "net_")
+        X = DatasetTable(X)[:] if isinstance(X, Dataset) else X
         X, weights = self._read(X, sample_weight, reset=first)
         if not hasattr(self, "_stream"):
             self._stream = self._stream_of_draws()
@@ -382,7 +399,7 @@ class VAEEstimator(LatentVariableEstimator):
             if net.n_epochs_ == passes:  # skorch ends a training by Ctrl-C without a word
                 raise KeyboardInterrupt
         some, their_weights = _some_of(X, weights)
-        self._publish(net, columns, some, their_weights, seed)
+        self._publish(net, columns, some, their_weights, seed, PASS_DRAWS)
         self.lower_bounds_ = [*bounds, self.lower_bound_]
         self.n_iter_ = len(self.lower_bounds_)
         if first:
@@ -458,11 +475,11 @@ class VAEEstimator(LatentVariableEstimator):
         self.converged_ = net.stopped_ or finished
         self._interrupted = not self.converged_ and len(done) < net.max_epochs
 
-    def _publish(self, net: VAENet, columns: Columns, X, weights, seed: int) -> None:
+    def _publish(self, net: VAENet, columns: Columns, X, weights, seed, budget) -> None:
         net.module_.eval()
         draws = self.n_samples
         if self.objective == "elbo":
-            draws = int(np.clip(BOUND_DRAWS // len(X), 1, self.n_importance_samples))
+            draws = int(np.clip(budget // len(X), 1, self.n_importance_samples))
         sampler = Sampler(net.module_, columns, draws, seed)
         mean, bound = sampler.posterior(X)[0], sampler.bound(X, self.objective)
         check_finite(bound, mean, net.n_epochs_, self.lr)

@@ -52,13 +52,13 @@ def test_density_is_scipys(noise):
     """Both branches, with noise down to where expanded squares would lose all digits."""
     X, theta = make(noise=noise)
     means, factor = theta.components.means, theta.components.covariance
-    assert factor.is_safe(means) == (noise == 1.0)
+    assert factor.is_safe(means) == (noise > 1e-6)
     X = X[:, :Q] @ factor.loadings[0].T + np.sqrt(noise) * X  # near one component's plane
     expected = [
         stats.multivariate_normal(m, S).logpdf(X)
         for m, S in zip(means, factor.dense(K, P), strict=True)
     ]
-    assert_allclose(factor.log_prob(X.T, means), expected, rtol=1e-13 / noise)
+    assert_allclose(factor.log_prob(X.T, means), expected, rtol=1e-12 / noise)
 
 
 def test_density_keeps_its_digits_in_the_plane():
@@ -225,7 +225,7 @@ def test_monotone_and_to_the_same_mode(wine, options):
 
 def test_a_step_is_a_step_up_from_anywhere():
     """One M-step from parameters far from any mode, in both branches of the arithmetic."""
-    for noise in (1.0, 1e-4):
+    for noise in (1.0, 1e-6):
         X, theta = make(noise=noise)
         rows, rule = Rows(with_holes(X, 0.1)), Floor(X.var(axis=0))
         for _ in range(5):

@@ -319,6 +319,25 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
     save_file({"x": torch.zeros(1)}, tmp_path / "other")
     with pytest.raises(ValueError, match="expected 'skelbo.VAEEstimator/1'"):
         VAEEstimator.from_file(tmp_path / "other")
+    (tmp_path / "text").write_text("no safetensors at all")
+    with pytest.raises(ValueError, match="is no safetensors file"):
+        VAEEstimator.from_file(tmp_path / "text")
+
+
+def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    safetensors = pytest.importorskip("safetensors.torch")
+    path, model = tmp_path / "model", small().fit(IRIS)
+    model.to_file(path)
+
+    def disk_full(tensors, place, metadata):
+        place.write_text("half of")
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(safetensors, "save_file", disk_full)
+    with pytest.raises(OSError, match="No space"):
+        model.to_file(path)
+    assert [file.name for file in tmp_path.iterdir()] == ["model"]
+    assert VAEEstimator.from_file(path).score(IRIS) == model.score(IRIS)
 
 
 # -------------------------------------------------------------------------- large tables
@@ -413,6 +432,8 @@ def test_a_dataset_gives_the_fit_of_the_streamed_array(
 def test_datasets_of_torch_are_read():
     dataset = TensorDataset(torch.tensor(IRIS), torch.zeros(150))
     fits = [small().fit(rows) for rows in (dataset, Subset(dataset, range(150)))]
+    passes = [small().partial_fit(rows) for rows in (dataset, IRIS)]
+    assert torch.equal(*map(weights, passes))
     assert fits[0].n_features_in_ == 4
     assert torch.equal(*map(weights, fits))
 

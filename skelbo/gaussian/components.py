@@ -75,11 +75,11 @@ class Components:
         return View(self, log_weights, completion.log_prob, completion.values, completion)
 
     @property
-    def cells_per_row(self) -> int:
-        """Size of the temporaries that one row needs in an E-step."""
+    def cells(self) -> tuple[int, int | None]:
+        """Sizes of the temporaries that a row needs in an E-step: complete, and incomplete."""
         n_components, n_features = self.means.shape
-        covariance = self.covariance
-        return cells_per_row(n_components, n_features, type(covariance), covariance.n_factors)
+        shape = n_components, n_features, type(self.covariance), self.covariance.n_factors
+        return cells_per_row(*shape), cells_per_gap(*shape)
 
 
 def cells_per_row(
@@ -88,6 +88,15 @@ def cells_per_row(
     """Return the size of the temporaries that one row needs in an E-step."""
     n_statistics = min(structure.scatter.n_statistics(n_features), MAX_STATISTICS)
     return 2 * n_components * (1 + n_factors) + n_features + n_statistics
+
+
+def cells_per_gap(
+    n_components: int, n_features: int, structure: type[Covariance], n_factors: int = 0
+) -> int | None:
+    """Return the same for a row with missing cells; None for matrices of (p, p)."""
+    if structure.scatter.dense:
+        return None
+    return n_components * (2 * n_features + n_factors * (1 + n_factors)) + n_features * n_factors**2
 
 
 @dataclass(frozen=True)

@@ -67,7 +67,8 @@ class Diagonal(Matrices):
         return np.log(self.covariances).ravel()
 
     def _inverse(self, n_features: int) -> np.ndarray:
-        return np.broadcast_to(self.factors**2, (len(self.factors), n_features))
+        squares = self.factors**2
+        return np.repeat(squares, n_features, axis=1) if self.mixed else squares
 
     def _half_log_det(self, n_features: int) -> np.ndarray:
         """Half the log-determinant of each precision."""

@@ -3,8 +3,8 @@ r"""Covariances of few factors and noise: the mixture of factor analysers.
 .. math:: \Sigma_k = \Lambda_k \Lambda_k^T + \operatorname{diag}(\psi_k), \quad
           x = \mu_k + \Lambda_k z + \varepsilon, \quad z \sim N(0, I_q)
 
-Between `Diag` (q = 0) and `Full`, for p columns where p x p matrices are too many numbers: no such
-matrix is ever formed in a fit, all cost is O(n K p q).
+Between `Diag` (q = 0) and `Full`, for p columns where K matrices of p x p are too many numbers: an
+iteration forms none and costs O(n K p q); a start looks at one at a time.
 """
 
 from __future__ import annotations
@@ -19,14 +19,11 @@ import numpy as np
 from skelbo.gaussian.factor_view import CarefulView, PlainView
 from skelbo.gaussian.joint_moments import JointMoments
 from skelbo.gaussian.moments import Moments, Scatter
+from skelbo.gaussian.natural import SAFE_TERMS
 from skelbo.gaussian.regularization import FLOOR, Regularization, precision_factors
 from skelbo.gaussian.structure import Covariance
 from skelbo.gaussian.view import DensityView
 from skelbo.rows import Block
-
-# Square of a column over its noise variance, the mean over the columns, up to which differences of
-# squares keep thirteen digits.
-SAFE_RATIO = 1e3
 
 
 class Axes(NamedTuple):
@@ -160,8 +157,8 @@ class Factor(Covariance):
     def is_safe(self, means: np.ndarray) -> bool:
         """Tell whether squares may be expanded without losing digits."""
         variances = np.einsum("kpq,kpq->kp", self.loadings, self.loadings)
-        ratios = ((variances + means**2) / self.noise).mean(axis=1)
-        return bool(ratios.max() < SAFE_RATIO)
+        terms = ((variances + means**2) / self.noise).sum(axis=1)
+        return bool(terms.max() < SAFE_TERMS)
 
     def view(self, means: np.ndarray, block: Block, log_weights: np.ndarray) -> DensityView:
         """Return what the components say of a block."""

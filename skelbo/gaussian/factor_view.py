@@ -86,41 +86,53 @@ class CarefulView(DensityView):
 
     def __init__(self, factor: Factor, means: np.ndarray, log_weights, values, observed=None):
         self.factor, self.means, self.log_weights = factor, means, log_weights
-        self.observed = np.ones(values.shape, dtype=bool) if observed is None else observed
-        patterns, pattern = np.unique(self.observed, axis=1, return_inverse=True)
-        self.seen, self.pattern = patterns.T.astype(float), pattern.ravel()
+        self.observed = observed
+        if observed is None:
+            self.seen = np.ones((1, len(values)))
+            self.pattern = np.zeros(values.shape[1], dtype=np.intp)
+        else:
+            patterns, pattern = np.unique(observed, axis=1, return_inverse=True)
+            self.seen, self.pattern = patterns.T.astype(float), pattern.ravel()
         parts = [self._component(k, values) for k in range(len(means))]
         log_prob, scores, spreads, filled = zip(*parts, strict=True)
         self.log_prob, self.scores, self.spreads = np.array(log_prob), scores, spreads
-        self.complete = observed is None
-        self.values = values if self.complete else np.array(filled)
+        self.values = values if observed is None else np.array(filled)
 
     def _component(self, k: int, values: np.ndarray):
         """Return density, expected factors, their covariance per pattern, and filled rows."""
         left, size = self.factor.axes.left[k], self.factor.axes.size[k]
-        root, mean, n_factors = self.factor.root[k][:, None], self.means[k][:, None], len(size)
-        white = np.where(self.observed, (values - mean) / root, 0.0)
+        root, mean = self.factor.root[k][:, None], self.means[k][:, None]
         scaled = left * size
-        pairs = (scaled[:, :, None] * scaled[:, None, :]).reshape(len(values), n_factors**2)
-        precision = (self.seen @ pairs).reshape(len(self.seen), n_factors, n_factors)
-        complete = self.seen.all(axis=1)
-        precision[complete] = np.diag(size**2)
-        precision += np.eye(n_factors)
+        white = self._known((values - mean) / root)
+        precision = self._precisions(scaled, size)
         spread = np.linalg.inv(precision)
         half_log_det = np.log(np.diagonal(np.linalg.cholesky(precision), 0, 1, 2)).sum(axis=1)
-        half_log_det += self.seen @ np.log(self.factor.root[k])
-        known = self.observed.sum(axis=0)
+        half_log_det += self.seen @ (np.log(self.factor.root[k]) + 0.5 * LOG_2PI)
         scores = scaled.T @ white
         if len(spread) == 1:
             scores = spread[0] @ scores
         else:
             scores = np.einsum("nij,jn->in", spread[self.pattern], scores)
         fit = scaled @ scores
-        rest = np.where(self.observed, white - fit, 0.0)
+        rest = self._known(white - fit)
         distances = np.einsum("pn,pn->n", rest, rest) + np.einsum("qn,qn->n", scores, scores)
-        log_prob = -0.5 * (distances + known * LOG_2PI) - half_log_det[self.pattern]
-        filled = np.where(self.observed, values, mean + root * fit)
-        return log_prob, scores, spread, filled
+        log_prob = -0.5 * distances - half_log_det[self.pattern]
+        if self.observed is None:
+            return log_prob, scores, spread, None
+        return log_prob, scores, spread, np.where(self.observed, values, mean + root * fit)
+
+    def _known(self, white: np.ndarray) -> np.ndarray:
+        """Return deviations with zeros where cells are missing."""
+        return white if self.observed is None else np.where(self.observed, white, 0.0)
+
+    def _precisions(self, scaled: np.ndarray, size: np.ndarray) -> np.ndarray:
+        """Return the precision of the factors given each pattern of observed cells."""
+        n_factors = len(size)
+        if self.observed is None:
+            return np.diag(1 + size**2)[None]
+        pairs = (scaled[:, :, None] * scaled[:, None, :]).reshape(len(scaled), n_factors**2)
+        products = (self.seen @ pairs).reshape(len(self.seen), n_factors, n_factors)
+        return products + np.eye(n_factors)
 
     def moments(self, weights):
         """Sum about the means, one component at a time."""
@@ -132,14 +144,14 @@ class CarefulView(DensityView):
 
     def _sums(self, k: int, weight: np.ndarray):
         """Return the sums of one component about its mean, in the basis of its loadings."""
-        values = self.values if self.complete else self.values[k]
+        values = self.values if self.observed is None else self.values[k]
         left, size, right = (array[k] for array in self.factor.axes)
         scores, spread = self.scores[k], self.spreads[k]
         counts = np.bincount(self.pattern, weight, len(self.seen))
         steps = values - self.means[k][:, None]
         squares, cross = steps**2 @ weight, steps @ (scores * weight).T
         factors = (scores * weight) @ scores.T + np.tensordot(counts, spread, 1)
-        if not self.complete:
+        if self.observed is not None:
             loadings = self.factor.root[k][:, None] * left * size
             gaps = (1 - self.seen.T) * counts
             hidden = np.einsum("pij,pj->pi", np.tensordot(gaps, spread, 1), loadings)

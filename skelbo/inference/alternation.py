@@ -42,11 +42,13 @@ class Alternation:
         """Return the bound per row, in nats, at the best q, and q."""
         if self._ahead is not None and self._ahead[0] is theta:
             return self._ahead[1:]
-        self._last = self._best(theta, self._last)
-        return self.cases.mean(self._last.terms.elbo), self._last
+        q = self._best(theta, self._last)
+        return self.cases.mean(q.terms.elbo), q
 
     def m_step(self, q, theta):
         """Return parameters that raise the bound."""
+        # From here every q of this step begins; from that of a theta that is refused it might fall.
+        self._last = q
         model, cases = self.model, self.cases
         if hasattr(q, "states") and not model.closed_form:  # moments would not be enough
             Z = np.broadcast_to(q.states[:, None], (*q.weights.shape, model.n_latents))

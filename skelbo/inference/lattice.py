@@ -9,7 +9,7 @@ point as one row, with the answers that are expected there (Bock and Aitkin 1981
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -112,11 +112,21 @@ def fit_lattice(joint) -> LatticePosterior:
     joint : object
         log p(x, z; theta) of n rows: ``log_likelihood_at(points)``, ``log_prior(Z)``.
     """
+    n, d = joint.shape
+    size = max(1, BLOCK_CELLS // N_POINTS**d)
+    parts = [_resolved(joint.take(slice(i, i + size))) for i in range(0, n, size)]
+    means, terms = zip(*parts, strict=True)
+    joined = (np.concatenate([getattr(t, f.name) for t in terms]) for f in fields(ElboTerms))
+    return LatticePosterior(np.concatenate(means), ElboTerms(*joined))
+
+
+def _resolved(joint) -> tuple[np.ndarray, ElboTerms]:
+    """Return the means and the bounds of some rows, on a lattice that resolves them."""
     lattice: Lattice | None = Lattice.over_prior(joint.shape[1])
     while lattice is not None:
         weighed = _Weighed(joint, lattice)
         lattice = lattice.improved(weighed.border(), weighed.half_error())
-    return LatticePosterior(weighed.mean, weighed.terms())
+    return weighed.mean, weighed.terms()
 
 
 @dataclass(frozen=True)

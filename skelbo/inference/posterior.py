@@ -20,7 +20,9 @@ from skelbo.inference.mean_field import (
 
 # Cells (draws x rows x columns) that a block of rows may take.
 BLOCK_CELLS = 2**22
-ROUGH = 1e-9
+# Latents of a row that the best q looks at together, at least.
+POINTS_OF_Q = 128
+ROUGH = 1e-10
 
 
 def best_q(joint, posterior: str, start=None):
@@ -100,9 +102,13 @@ class FittedModel:
         rng = np.random.RandomState(self.seed)
         return BaseNoise.draw(self.n_draws, self.model.n_latents, rng)
 
-    def joints(self, X: np.ndarray):
-        """Yield slices of rows and log p(x, z; theta) of these rows, block by block."""
-        cells = max(self.n_draws, 256) * (X.shape[1] + 2 * self.model.n_latents)
+    def joints(self, X: np.ndarray, n_points: int | None = None):
+        """Yield slices of rows and log p(x, z; theta) of these rows, block by block.
+
+        `n_points` is how many latents of a row are looked at together: by default, all draws.
+        """
+        n_points = max(self.n_draws, 256) if n_points is None else n_points
+        cells = n_points * (X.shape[1] + 2 * self.model.n_latents)
         size = max(1, BLOCK_CELLS // cells)
         for first in range(0, len(X), size):
             rows = slice(first, first + size)
@@ -125,7 +131,10 @@ class FittedModel:
 
     def mean(self, X) -> np.ndarray:
         """Return the mean of q of each row, (n, d)."""
-        return np.concatenate([best_q(joint, self.posterior).mean for _, joint in self.joints(X)])
+        listed = self.model.latent == "binary" and self.model.n_latents <= MAX_ENUMERATED
+        n_points = max(POINTS_OF_Q, 2**self.model.n_latents if listed else 0)
+        joints = (joint for _, joint in self.joints(X, n_points))
+        return np.concatenate([best_q(joint, self.posterior).mean for joint in joints])
 
     def impute(self, X) -> np.ndarray:
         """Return E[x | observed cells] of each row, (n, p)."""

@@ -117,9 +117,11 @@ class BinaryFeatureModel(LatentVariableModel):
     Notes
     -----
     Parameters ``loadings (p, d)``, ``intercepts (p,)``, ``noise_variance`` (scalar or (p,)) and
-    ``probabilities (d,)``. A feature and its absence can change places: z_k -> 1 - z_k, w_k ->
-    -w_k, b -> b + w_k. After a fit with intercept every feature is the rarer of the two
-    (at most 1/2), and features come in decreasing probability.
+    ``probabilities (d,)``.
+
+    Identifiability: features can change places, and so can a feature and its absence: z_k ->
+    1 - z_k, w_k -> -w_k, b -> b + w_k. After a fit with intercept every feature is the rarer of
+    the two (at most 1/2), and features come in decreasing probability.
 
     References
     ----------

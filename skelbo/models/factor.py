@@ -47,11 +47,14 @@ class FactorModel(LatentVariableModel):
     Notes
     -----
     Parameters ``loadings (p, d)``, ``intercepts (p,)`` and, for the Gaussian likelihood,
-    ``noise_variance``, (p,) or a scalar. The likelihood does not change when z is rotated. After
-    a fit the factors are principal axes (:math:`W^T D W` diagonal, D the inverse noise variance
-    or the identity), in decreasing order, and the largest loading of each is positive. A
-    mean-field q does depend on the rotation (except where the likelihood is Gaussian and no cell
-    is missing): there only order and signs are settled.
+    ``noise_variance``, (p,) or a scalar.
+
+    Identifiability: p(x) does not change when z is rotated or a factor changes its sign. After a
+    fit the factors are principal axes (:math:`W^T D W` diagonal, D the inverse noise variances, or
+    the identity where there are none), in decreasing order, and the largest loading of each is
+    positive; standard errors are those under this convention. A mean-field q does depend on the
+    rotation (except where the likelihood is Gaussian and no cell is missing): there the fit turns
+    the factors to where q loses least, and only their order and signs are settled afterwards.
 
     Noise variances are kept above 1e-6 of the columns' variances (Heywood cases).
 

@@ -141,7 +141,9 @@ class Columns:
                 )
 
     def standardize(self, X: np.ndarray) -> np.ndarray:
-        """Return the rows in the units of the network, float64, missing cells kept."""
+        """Return the rows in the units of the network, float64, missing cells kept: a copy."""
+        if not np.any(self.kinds == "gaussian"):
+            return np.array(X, dtype=np.float64)
         # Centred in float64: an offset of 1e8 must not eat the digits of a float32 network.
         with np.errstate(over="ignore"):
             return (np.asarray(X, dtype=np.float64) - self.center) / self.scale

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +33,14 @@ FACTS = (
 )
 
 
-def _safetensors():
+def _safetensors() -> Any:
     try:
-        from safetensors import safe_open
-        from safetensors.torch import save_file
+        import safetensors.torch
     except ImportError as error:
         raise ImportError(
             "to_file and from_file need safetensors; install it with pip install 'skelbo[files]'."
         ) from error
-    return safe_open, save_file
+    return safetensors
 
 
 def plain_parameters(params: dict[str, Any]) -> dict[str, Any]:
@@ -72,7 +71,7 @@ def write(path: Any, module: nn.Module, columns: Columns, facts: dict[str, Any])
     facts : dict
         JSON-able.
     """
-    _, save_file = _safetensors()
+    save_file = _safetensors().torch.save_file
     tensors = {
         WEIGHTS + k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()
     }
@@ -90,17 +89,16 @@ def write(path: Any, module: nn.Module, columns: Columns, facts: dict[str, Any])
     _replace(path, lambda place: save_file(tensors, place, metadata=metadata))
 
 
-def _replace(path: Any, write_to: Any) -> None:
+def _replace(path: Any, write_to: Callable[[Path], None]) -> None:
     """Write a file beside its place and move it there: nobody ever reads half of it."""
     target = Path(path)
-    handle, place = tempfile.mkstemp(dir=target.parent, prefix=target.name)
-    os.close(handle)
+    # Each process writes its own, where several were asked to: they write the same.
+    beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        write_to(place)
-        os.replace(place, target)
-    except BaseException:
-        os.unlink(place)
-        raise
+        write_to(beside)
+        os.replace(beside, target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def read(path: Any) -> tuple[dict[str, torch.Tensor], Columns, dict[str, Any]]:
@@ -120,15 +118,20 @@ def read(path: Any) -> tuple[dict[str, torch.Tensor], Columns, dict[str, Any]]:
     facts : dict
         What else is known.
     """
-    safe_open, _ = _safetensors()
-    with safe_open(path, framework="pt", device="cpu") as file:
-        metadata = file.metadata() or {}
-        if metadata.get("format") != FORMAT:
-            raise ValueError(
-                f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}; pass a file "
-                "that VAEEstimator.to_file wrote."
-            )
-        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    safetensors = _safetensors()
+    try:
+        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{path} is no safetensors file ({error}); pass a file that VAEEstimator.to_file wrote."
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise ValueError(
+            f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}; pass a file "
+            "that VAEEstimator.to_file wrote."
+        )
     facts = json.loads(metadata["json"])
     columns = Columns(
         np.array(facts.pop("kinds"), dtype="<U11"),

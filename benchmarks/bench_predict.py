@@ -1,0 +1,83 @@
+"""How fast are predictions of a fitted mixture beside scikit-learn's? How much memory is needed?
+
+    python benchmarks/bench_predict.py [--cpu]
+
+Both predict with the same parameters, by turns in one process; ratio = scikit-learn / skelbo, so
+that more than 1 is faster. Last: MiB allocated beyond X and the answer, at ten times the rows.
+"""
+
+import argparse
+import statistics
+import time
+import tracemalloc
+import warnings
+from functools import partial
+
+import numpy as np
+from bench_em import TYPES, blobs, compare
+from sklearn.mixture import GaussianMixture
+
+from skelbo import EMGaussianMixture
+
+SHAPES = [(150, 4, 3), (5000, 2, 5), (50000, 10, 10), (50000, 32, 16), (20000, 100, 8)]
+METHODS = ["score_samples", "predict_proba", "transform", "predict"]
+
+
+def pair(X, K, kind):
+    """Return the two estimators with the same parameters."""
+    theirs = GaussianMixture(K, covariance_type=kind, max_iter=5, random_state=0).fit(X)
+    ours = EMGaussianMixture(
+        K,
+        covariance_type=kind,
+        weights_init=theirs.weights_,
+        means_init=theirs.means_,
+        precisions_init=theirs.precisions_,
+        max_iter=0,
+    ).fit(X[: 10 * K])
+    return ours, theirs
+
+
+def peak(method, X):
+    """Return MiB allocated beyond X and the answer."""
+    tracemalloc.start()
+    answer = method(X)
+    size = tracemalloc.get_traced_memory()[1] - answer.nbytes
+    tracemalloc.stop()
+    return size / 2**20
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--cpu", action="store_true", help="CPU seconds, for a shared machine")
+    args = parser.parse_args()
+    clock = time.process_time if args.cpu else time.perf_counter
+    warnings.simplefilter("ignore")
+    rng = np.random.default_rng(0)
+    ratios = {method: [] for method in METHODS}
+    print(f"{'n':>7}{'p':>5}{'K':>4} {'type':<10}" + "".join(f"{m:>15}" for m in METHODS))
+    for n, p, K in SHAPES:
+        X = blobs(n, p, K, rng)
+        for kind in TYPES:
+            ours, theirs = pair(X, K, kind)
+            line = f"{n:>7}{p:>5}{K:>4} {kind:<10}"
+            for method in METHODS:
+                # scikit-learn's mixture has no `transform`; the same numbers are predict_proba.
+                peer = getattr(theirs, "predict_proba" if method == "transform" else method)
+                mine = getattr(ours, method)
+                repeats = 25 if n <= 5000 else 5
+                a, b = compare(partial(mine, X), partial(peer, X), repeats, clock)
+                ratios[method].append(b / a)
+                line += f"{b / a:>15.2f}"
+            print(line, flush=True)
+    for method, column in ratios.items():
+        mean = statistics.geometric_mean(column)
+        print(f"{method}: geometric mean {mean:.2f}, smallest {min(column):.2f}")
+    X = blobs(50000, 10, 10, rng)
+    ours, theirs = pair(X, 10, "full")
+    X = np.tile(X, (10, 1))
+    for name, model in (("skelbo", ours), ("scikit-learn", theirs)):
+        print(f"score_samples of 500000 x 10: {name} peak {peak(model.score_samples, X):.1f} MiB")
+
+
+if __name__ == "__main__":
+    main()
