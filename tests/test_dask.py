@@ -154,14 +154,14 @@ def cut(X, weights, lengths, kind):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@given(table=tables(), kind=st.sampled_from(["full", "tied", "diag", "spherical"]))
+@given(table=tables(), kind=st.sampled_from(["full", "tied", "diag", "spherical", "factor"]))
 @settings(max_examples=12, deadline=None)
 def test_same_fit_as_in_memory_however_cut(table, kind):
     """With the same start, chosen by the rows' content, and the same number of iterations."""
     X, weights, *_ = table
     lazy, lazy_weights = cut(*table)
     mixture = EMGaussianMixture(2, covariance_type=kind, max_iter=8, tol=0.0, random_state=0)
-    single = GaussianMLE("diag" if kind == "tied" else kind)
+    single = GaussianMLE("diag" if kind in ("tied", "factor") else kind)
     with dask.config.set(scheduler="synchronous"):
         for model in (mixture, single):
             here = clone(model).fit(X, sample_weight=weights)
