@@ -109,6 +109,7 @@ def main():
     parser.add_argument("--cpu", action="store_true", help="CPU seconds, for a shared machine")
     parser.add_argument("--float32", action="store_true", help="float32 rows for both")
     parser.add_argument("--types", nargs="+", default=TYPES)
+    parser.add_argument("--rows", nargs="+", type=int, default=None, help="tables of so many rows")
     args = parser.parse_args()
     clock = time.process_time if args.cpu else time.perf_counter
     warnings.simplefilter("ignore")
@@ -120,7 +121,7 @@ def main():
     rng = np.random.default_rng(0)
     for n, p, K in SHAPES:
         X = blobs(n, p, K, rng)
-        if args.quick and n * p * K > 10**6:
+        if (args.quick and n * p * K > 10**6) or n not in (args.rows or [n]):
             continue
         X = X.astype(np.float32) if args.float32 else X
         for kind in args.types:

@@ -1,6 +1,6 @@
 """How do time and memory of an EM iteration grow with n, p and K, and how far from the floor?
 
-    python benchmarks/bench_growth.py [--cpu] [--plot growth.svg]
+    python benchmarks/bench_growth.py [--cpu] [--plot growth.png]
 
 Full covariances, one component of the sweep at a time. Floor: the multiply-adds that no full
 covariance can do without, 4 n K (p + 1) (p + 2) / 2, at the speed of this machine's matrix product
@@ -69,6 +69,9 @@ def plot(results, path):
         n, p, K = SWEEPS[name][0]
         fixed = {"n": f"p = {p}, K = {K}", "p": f"n = {n}, K = {K}", "K": f"n = {n}, p = {p}"}
         column[0].set_title(fixed[name])
+        for panel in column:
+            panel.set_xticks(sizes, [f"{size:g}" for size in sizes])
+            panel.minorticks_off()
         column[1].set_xlabel(name)
     axes[0, 0].set_ylabel("ms per iteration")
     axes[1, 0].set_ylabel("MiB beyond X")
