@@ -12,16 +12,16 @@ import sys
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cache, reduce
+from functools import reduce
 from numbers import Real
 from operator import add
 from typing import Any, NamedTuple
 
 import numpy as np
 from sklearn.utils import check_array
-from threadpoolctl import ThreadpoolController
 
 from skelbo.rows import Rows
+from skelbo.threads import one_blas_thread
 
 # Statistics merged by one task: a tree of this fan-in, instead of one long chain.
 FAN_IN = 8
@@ -120,7 +120,7 @@ class DaskRows:
         float32 or float64: the precision of the tables.
     origin : ndarray of shape (n_features,)
         Subtracted from every row.
-    cells_per_row : int or None
+    cells_per_row, cells_per_gap : int or None
         See `Rows`.
     """
 
@@ -130,11 +130,10 @@ class DaskRows:
     dtype: np.dtype
     origin: np.ndarray
     cells_per_row: int | None = None
+    cells_per_gap: int | None = None
 
     @classmethod
-    def read(
-        cls, X: Any, weights: Any, dtype: np.dtype, cells_per_row: int | None = None
-    ) -> DaskRows:
+    def read(cls, X: Any, weights: Any, dtype: np.dtype, *cells: int | None) -> DaskRows:
         """Look at every block once, and keep the blocks if workers have room for them."""
         import dask
 
@@ -144,7 +143,7 @@ class DaskRows:
         if _worth_keeping(X):
             tables = dask.persist(*tables)
         census = total(map(dask.delayed(Census.of_table), tables))
-        return cls(X, tables, census, dtype, np.zeros(X.shape[1]), cells_per_row)
+        return cls(X, tables, census, dtype, np.zeros(X.shape[1]), *cells)
 
     @property
     def n_features(self) -> int:
@@ -172,7 +171,8 @@ class DaskRows:
 
     def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
         """Return the sum of ``statistic(block, *parameters)`` over the blocks of all tables."""
-        return self.fold(_total_of_table, self.origin, self.cells_per_row, statistic, parameters)
+        layout = self.origin, self.cells_per_row, self.cells_per_gap
+        return self.fold(_total_of_table, layout, statistic, parameters)
 
     def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
         """Return the sum of ``function(X, weights, *parameters)`` over the tables."""
@@ -265,14 +265,9 @@ def total(parts: Any) -> Any:
     while len(parts) > 1:
         parts = [merge(parts[i : i + FAN_IN]) for i in range(0, len(parts), FAN_IN)]
     # Blocks already occupy the cores; workers under a nanny have one BLAS thread anyhow.
-    with _threadpools().limit(limits=1, user_api="blas"):
+    with one_blas_thread():
         (value,) = dask.compute(parts[0], retries=RETRIES)
     return value
-
-
-@cache
-def _threadpools() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 def _worth_keeping(X: Any) -> bool:
@@ -307,8 +302,8 @@ def _apply(table: Table, work: tuple[Callable[..., Any], tuple]) -> Any:
         return None if empty else function(X, weights, *parameters)
 
 
-def _total_of_table(X, weights, origin, cells_per_row, statistic, parameters):
-    return Rows(X, weights, origin, cells_per_row).total(statistic, *parameters)
+def _total_of_table(X, weights, layout, statistic, parameters):
+    return Rows(X, weights, *layout).total(statistic, *parameters)
 
 
 def _merge(parts: list[Any]) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from contextvars import copy_context
 from functools import cache
 from typing import Any
@@ -22,6 +23,11 @@ def n_threads() -> int:
     return max((library.num_threads for library in _libraries().lib_controllers), default=1)
 
 
+def one_blas_thread() -> AbstractContextManager:
+    """Leave matrix products one thread each, for as long as other threads share the work."""
+    return _libraries().limit(limits=1)
+
+
 def threaded(function: Callable[[Any], Any], items: Iterable[Any], count: int) -> Iterator[Any]:
     """Yield ``function(item)`` in the order of the items, computed in `count` threads.
 
@@ -32,7 +38,7 @@ def threaded(function: Callable[[Any], Any], items: Iterable[Any], count: int) -
         yield from map(function, items)
         return
     waiting: deque[Future] = deque()
-    with _libraries().limit(limits=1), ThreadPoolExecutor(count) as pool:
+    with one_blas_thread(), ThreadPoolExecutor(count) as pool:
         for item in items:
             waiting.append(pool.submit(copy_context().run, function, item))
             if len(waiting) > count:

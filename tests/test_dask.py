@@ -28,8 +28,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
-from skelbo import ELBOMonitor, EMGaussianMixture, GaussianMLE
+from skelbo import ELBOMonitor, EMGaussianMixture, GaussianMLE, VariationalEM
 from skelbo.dask_rows import DaskRows, is_dask
+from skelbo.models import FactorModel
 
 N_CHECKS = 53
 
@@ -153,14 +154,14 @@ def cut(X, weights, lengths, kind):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@given(table=tables(), kind=st.sampled_from(["full", "tied", "diag", "spherical"]))
-@settings(max_examples=25, deadline=None)
+@given(table=tables(), kind=st.sampled_from(["full", "tied", "diag", "spherical", "factor"]))
+@settings(max_examples=12, deadline=None)
 def test_same_fit_as_in_memory_however_cut(table, kind):
     """With the same start, chosen by the rows' content, and the same number of iterations."""
     X, weights, *_ = table
     lazy, lazy_weights = cut(*table)
     mixture = EMGaussianMixture(2, covariance_type=kind, max_iter=8, tol=0.0, random_state=0)
-    single = GaussianMLE("diag" if kind == "tied" else kind)
+    single = GaussianMLE("diag" if kind in ("tied", "factor") else kind)
     with dask.config.set(scheduler="synchronous"):
         for model in (mixture, single):
             here = clone(model).fit(X, sample_weight=weights)
@@ -208,6 +209,18 @@ def test_answers_are_lazy_and_those_of_arrays(container, iris):
     assert_allclose(terms.kl.compute(scheduler="synchronous"), kl_before, atol=1e-5)
     assert_array_equal(std.compute(scheduler="synchronous"), np.zeros(150))
     assert_allclose(log_prob.compute(scheduler="synchronous"), before["score_samples"], rtol=2e-5)
+
+
+def test_every_estimator_answers_lazily(iris):
+    factors = FactorModel(1, noise="isotropic")
+    model = VariationalEM(model=factors).fit(iris)
+    X = as_dask(iris)
+    for name in ("transform", "score_samples", "elbo", "impute"):
+        answer = getattr(model, name)(X)
+        assert is_dask(answer)
+        here = getattr(model, name)(iris)
+        assert_allclose(answer.compute(scheduler="synchronous"), here, rtol=1e-12)
+    assert model.score(X) == pytest.approx(model.score(iris))
 
 
 def test_same_blocks_same_bits_on_every_scheduler(faithful):
@@ -418,7 +431,7 @@ def test_a_killed_worker_changes_nothing(cluster, tmp_path):
             note.unlink()
         with warnings.catch_warnings(), ThreadPoolExecutor(1) as thread:
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return thread.submit(fit, X).result(timeout=60), len(list(tmp_path.iterdir()))
+            return thread.submit(fit, X).result(timeout=240), len(list(tmp_path.iterdir()))
 
     with dask.config.set(scheduler="synchronous"):
         expected, _ = loads_of(clone(model).fit)
