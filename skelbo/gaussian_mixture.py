@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 from numbers import Integral, Real
 from typing import Any
 
@@ -32,6 +32,7 @@ from skelbo.gaussian.factor import Factor, free_factors
 from skelbo.gaussian.given import Given
 from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
+from skelbo.gaussian.prediction import Predictor
 from skelbo.gaussian.regularization import (
     SINGULAR,
     Columns,
@@ -44,7 +45,23 @@ from skelbo.gaussian.stream import EARLY_STARTS, EarlyRows, Stream
 from skelbo.progress import Progress
 from skelbo.rows import Block, Rows, RowSource
 
+# Parameters of up to this many numbers are remembered, as rebuilt for predictions.
+REMEMBERED_CELLS = 2**14
 PUBLIC_MATRICES = ("covariances_", "precisions_", "precisions_cholesky_")
+
+
+def rebuilt(kind: str, weights: np.ndarray, means: np.ndarray, *arrays: np.ndarray) -> Mixture:
+    """Return theta, about zero, from public arrays."""
+    covariance = STRUCTURES[kind].from_published(*arrays, *means.shape)
+    weights, means = (np.asarray(array, dtype=np.float64) for array in (weights, means))
+    return Mixture(weights / weights.sum(), Components(means, covariance))
+
+
+@lru_cache(maxsize=16)
+def remembered(kind: str, *contents: tuple[np.dtype, tuple[int, ...], bytes]) -> Predictor:
+    """Return the predictor of public arrays, known by what they hold: it is never out of date."""
+    arrays = [np.frombuffer(data, dtype).reshape(shape) for dtype, shape, data in contents]
+    return Predictor(rebuilt(kind, *arrays))
 
 
 class MatricesOfFactors:
@@ -543,12 +560,22 @@ class EMGaussianMixture(LatentVariableEstimator):
                 f"the mixture fitted before ({K} components, {p} features); set "
                 "warm_start=False to begin anew."
             )
-        structure = STRUCTURES[self.covariance_type]
-        arrays = (getattr(self, name) for name in structure.rebuilt_from)
-        covariance = structure.from_published(*arrays, K, p)
-        means = np.asarray(self.means_, dtype=np.float64) - origin
-        weights = np.asarray(self.weights_, dtype=np.float64)
-        return Mixture(weights / weights.sum(), Components(means, covariance))
+        theta = rebuilt(self.covariance_type, *self._published())
+        means = theta.components.means - origin
+        return Mixture(theta.weights, Components(means, theta.components.covariance))
+
+    def _published(self) -> list[np.ndarray]:
+        """Return the public arrays that are enough to rebuild theta."""
+        names = "weights_", "means_", *STRUCTURES[self.covariance_type].rebuilt_from
+        return [np.asarray(getattr(self, name)) for name in names]
+
+    def _predictor(self) -> Predictor:
+        """Return what answers for new rows, from the public attributes as they are now."""
+        arrays = self._published()
+        if self.n_components != len(arrays[1]) or sum(a.size for a in arrays) > REMEMBERED_CELLS:
+            return Predictor(self._theta(np.zeros(arrays[1].shape[1])))
+        contents = ((array.dtype, array.shape, array.tobytes()) for array in arrays)
+        return remembered(self.covariance_type, *contents)
 
     def _view(self, X: np.ndarray) -> tuple[Mixture, Rows]:
         """Return theta and rows about the centre of the mixture."""
@@ -576,8 +603,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         return self.means_.shape[0]
 
     def _log_prob(self, X):
-        theta, rows = self._view(X)
-        log_prob = rows.each(theta.log_prob)
+        log_prob = self._predictor().log_prob(X)
         return log_prob, np.zeros_like(log_prob)
 
     def _elbo_terms(self, X):
@@ -590,8 +616,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         return ElboTerms(*rows.each(stacked, 4).T)
 
     def _posterior_mean(self, X):
-        theta, rows = self._view(X)
-        return rows.each(lambda block: theta.resp(block).T, len(theta.weights))
+        return self._predictor().resp(X)
 
     def _reconstruct(self, Z):
         return (Z @ self.means_).astype(Z.dtype)
@@ -627,8 +652,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         labels : ndarray of int, shape (n_samples,)
             Between 0 and n_components - 1.
         """
-        theta, rows = self._view(self._validate(X))
-        return rows.each(theta.labels, dtype=np.intp)
+        X = self._validate(X)
+        return self._predictor().labels(X)
 
     def _expected_cells(self, X):
         theta, rows = self._view(X)

@@ -90,7 +90,8 @@ class Dense(Matrices):
         precisions = self.factors @ self.factors.swapaxes(1, 2)
         sizes = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
         terms = sizes[:, None, :] @ precisions**2 @ sizes[:, :, None]
-        if not np.maximum.reduce(terms, axis=None) < SAFE_TERMS**2:
+        largest = np.maximum.reduce(terms, axis=None)
+        if not largest < SAFE_TERMS**2:
             return None
         eta = np.empty((len(means), self.scatter.n_statistics(p)))
         linear = (precisions @ means[:, :, None])[:, :, 0]
@@ -98,10 +99,10 @@ class Dense(Matrices):
         eta[:, 0] -= 0.5 * np.einsum("kp,kp->k", linear, means)
         eta[:, 1 : p + 1] = linear
         if self.pooled:
-            return Natural(self.scatter, eta, self.reach, precisions[0])
+            return Natural(self.scatter, eta, self.reach, precisions[0], largest**0.5)
         index, share = upper_triangle(p)
         np.multiply(precisions.reshape(-1, p * p).take(index, 1), share, out=eta[:, p + 1 :])
-        return Natural(self.scatter, eta, self.reach)
+        return Natural(self.scatter, eta, self.reach, None, largest**0.5)
 
     def expected_log_prob(self, moments, regularization=None):
         """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""

@@ -81,16 +81,17 @@ class Diagonal(Matrices):
         inverse = self._inverse(p)
         linear = means * inverse
         squares = linear * means
-        if not np.maximum.reduce(squares, axis=None) < SAFE_TERMS / p:
+        largest = p * np.maximum.reduce(squares, axis=None)
+        if not largest < SAFE_TERMS:
             return None
         eta = np.empty((len(means), self.scatter.n_statistics(p)))
         eta[:, 0] = log_weights + self._half_log_det(p) - 0.5 * p * LOG_2PI
         eta[:, 0] -= 0.5 * np.add.reduce(squares, axis=1)
         eta[:, 1 : p + 1] = linear
         if self.pooled:
-            return Natural(self.scatter, eta, self.reach, inverse[0])
+            return Natural(self.scatter, eta, self.reach, inverse[0], largest)
         np.multiply(inverse, -0.5, out=eta[:, p + 1 :])
-        return Natural(self.scatter, eta, self.reach)
+        return Natural(self.scatter, eta, self.reach, None, largest)
 
     def log_prob(self, values, means):
         """Sum over the columns, one component at a time."""

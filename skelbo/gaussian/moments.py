@@ -55,16 +55,21 @@ class Scatter(Enum):
 
         Where scatters are pooled the products are not needed row by row; see `second_moments`.
         """
-        p, n = block.values.shape
-        t = np.empty((self.n_statistics(p), n))
+        return self.statistics_of(block.values)
+
+    def statistics_of(self, values: np.ndarray) -> np.ndarray:
+        """Return t(x) of rows given columns first, (n_features, n_rows), in their precision."""
+        p, n = values.shape
+        t = np.empty((self.n_statistics(p), n), values.dtype)
         t[0] = 1.0
-        t[1 : p + 1] = block.values
+        columns = t[1 : p + 1]
+        columns[:] = values
         if self is Scatter.DIAGONAL:
-            np.square(block.values, out=t[p + 1 :])
+            np.square(columns, out=t[p + 1 :])
         elif self is Scatter.FULL:
             first = p + 1
-            for i, column in enumerate(block.values):
-                np.multiply(block.values[i:], column, out=t[first : first + p - i])
+            for i, column in enumerate(columns):
+                np.multiply(columns[i:], column, out=t[first : first + p - i])
                 first += p - i
         return t
 

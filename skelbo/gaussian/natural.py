@@ -36,12 +36,15 @@ class Natural:
         Rows with larger cells would overflow.
     common : ndarray of shape (n_features, n_features) or (n_features,), or None
         The precision that all components share, for h(x) = -x' P x / 2; None where h is zero.
+    terms : float
+        Size of the terms that cancel in eta^T t(x) for rows of the components, in nats.
     """
 
     kind: Scatter
     eta: np.ndarray
     reach: float
     common: np.ndarray | None = None
+    terms: float = SAFE_TERMS
 
     def view(self, block: Block) -> NaturalView:
         """Return what the components say of a block of complete rows."""

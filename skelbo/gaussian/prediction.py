@@ -1,0 +1,197 @@
+r"""A fitted mixture that reads new rows as they lie in memory, once, and keeps none.
+
+.. math:: \log \pi_k N(x; \mu_k, \Sigma_k) = \eta_k^T t(x) + h(x)
+
+Where theta has safe natural parameters, predictions are matrix products with the table's own rows:
+no copy, no transposition, no look for missing cells beforehand. A row with missing or absurd cells
+shows in the result, which is not finite, and is then seen by `Mixture`, which knows such rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from skelbo.gaussian.components import Components
+from skelbo.gaussian.mixture import Mixture
+from skelbo.gaussian.natural import Natural
+from skelbo.rows import MIN_THREADED_CELLS, Block, Rows
+from skelbo.threads import n_threads, threaded
+
+# Terms that cancel, in nats, up to which rows are not centred first: twelve digits remain.
+SAFE_UNCENTRED = 1e4
+# The same, up to which float32 rows are worked on in float32: three to four digits of a nat remain.
+# Products of different columns cancel more in rows far out.
+SAFE_SINGLE, SAFE_SINGLE_PRODUCTS = 3e3, 1e2
+# Columns from which squares are a matrix product of their own, beside that of the columns.
+MANY_COLUMNS = 8
+# Cells that a block's temporaries may take, and rows of a block.
+BLOCK_CELLS = 2**17
+MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 4096
+
+
+@dataclass(frozen=True)
+class LinearForm:
+    """Natural parameters in one precision, ready for rows as they lie.
+
+    Attributes
+    ----------
+    natural : Natural
+        About `origin`.
+    mixed : bool
+        Whether all columns of a component share one variance.
+    origin : ndarray of shape (n_features,), or None
+        Subtracted from the rows; None is zero.
+    """
+
+    natural: Natural
+    mixed: bool
+    origin: np.ndarray | None
+
+    def cast(self, dtype: np.dtype) -> LinearForm:
+        """Return the same in another precision."""
+        natural = self.natural
+        common = None if natural.common is None else natural.common.astype(dtype)
+        natural = replace(natural, eta=natural.eta.astype(dtype), common=common)
+        origin = None if self.origin is None else self.origin.astype(dtype)
+        return LinearForm(natural, self.mixed, origin)
+
+    def values(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows (n, p) about the origin, in our precision.
+
+        Row by row whatever their layout, on which rounding would depend otherwise.
+        """
+        dtype = self.natural.eta.dtype
+        if self.origin is not None:
+            return np.subtract(rows, self.origin, dtype=dtype, order="C")
+        return np.ascontiguousarray(rows, dtype=dtype)
+
+    def log_joint(self, values: np.ndarray) -> np.ndarray:
+        """Return log p(x, z = k) - h(x), (K, n), in nats, of the rows (n, p)."""
+        kind, eta, p = self.natural.kind, self.natural.eta, values.shape[1]
+        if not kind.pooled and (kind.dense or p < MANY_COLUMNS):
+            return eta @ kind.statistics_of(values.T)
+        joint = eta[:, 1 : p + 1] @ values.T
+        if self.mixed and not kind.pooled:
+            joint += eta[:, p + 1, None] * np.einsum("np,np->n", values, values)
+        elif not kind.pooled:
+            joint += eta[:, p + 1 :] @ np.square(values).T
+        joint += eta[:, :1]
+        return joint
+
+    def add_log_base(self, log_prob: np.ndarray, values: np.ndarray) -> None:
+        """Add h(x), in nats, in place."""
+        P = self.natural.common
+        if P is None:
+            return
+        white = values @ P if P.ndim == 2 else values * P
+        log_prob -= 0.5 * np.einsum("np,np->n", white, values)
+
+
+class Predictor:
+    """What a mixture says of new rows; immutable.
+
+    Parameters
+    ----------
+    theta : Mixture
+        About zero.
+    """
+
+    def __init__(self, theta: Mixture):
+        self.origin = np.average(theta.components.means, 0, theta.weights)
+        components = Components(theta.components.means - self.origin, theta.components.covariance)
+        self.theta = Mixture(theta.weights, components)
+        self._double = self._form(theta)
+
+    def _form(self, uncentred: Mixture) -> LinearForm | None:
+        mixed = self.theta.components.covariance.mixed
+        natural = uncentred.natural
+        if natural is not None and natural.terms < SAFE_UNCENTRED:
+            return LinearForm(natural, mixed, None)
+        natural = self.theta.natural
+        return None if natural is None else LinearForm(natural, mixed, self.origin)
+
+    @cached_property
+    def _single(self) -> LinearForm | None:
+        natural = self.theta.natural
+        if natural is None:
+            return None
+        products = natural.kind.dense and not natural.kind.pooled
+        if natural.terms >= (SAFE_SINGLE_PRODUCTS if products else SAFE_SINGLE):
+            return self._double
+        mixed = self.theta.components.covariance.mixed
+        return LinearForm(natural, mixed, self.origin).cast(np.dtype(np.float32))
+
+    def log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Return log p(x; theta) of each row, (n,), in nats."""
+
+        def answer(form, values, joint, top, out):
+            total = _exponentiate(joint, top)
+            top += np.log(total, out=total)
+            form.add_log_base(top, values)
+            out[:] = top
+            return bool(np.isfinite(np.add.reduce(top)))
+
+        return self._each(X, np.empty(len(X), X.dtype), answer, self.theta.log_prob)
+
+    def resp(self, X: np.ndarray) -> np.ndarray:
+        """Return p(z = k | x; theta) of each row, (n, K)."""
+
+        def answer(form, values, joint, top, out):
+            total = _exponentiate(joint, top)
+            np.multiply(joint, np.reciprocal(total, out=total), out=out.T, casting="same_kind")
+            return True
+
+        result = np.empty((len(X), len(self.theta.weights)), X.dtype)
+        return self._each(X, result, answer, lambda block: self.theta.resp(block).T)
+
+    def labels(self, X: np.ndarray) -> np.ndarray:
+        """Return the most probable component of each row, (n,)."""
+        K = len(self.theta.weights)
+        # The first of equals: where it stands is found faster as the largest of small integers.
+        ranks = np.arange(K, 0, -1, dtype=np.min_scalar_type(K))[:, None]
+
+        def answer(form, values, joint, top, out):
+            best = np.maximum.reduce((joint == top) * ranks, axis=0)
+            np.subtract(K, best, out=out, dtype=np.intp)
+            return True
+
+        return self._each(X, np.empty(len(X), np.intp), answer, self.theta.labels)
+
+    def _each(
+        self,
+        X: np.ndarray,
+        result: np.ndarray,
+        answer: Callable[..., bool],
+        slowly: Callable[[Block], np.ndarray],
+    ) -> np.ndarray:
+        """Fill `result` by blocks of rows: by `answer` if it says that it could, else `slowly`."""
+        form = self._single if X.dtype == np.float32 else self._double
+        cells = self.theta.components.cells
+        size = int(np.clip(BLOCK_CELLS // cells[0], MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
+
+        def fill(start: int) -> None:
+            rows, out = np.asarray(X[start : start + size]), result[start : start + size]
+            if form is not None:
+                values = form.values(rows)
+                joint = form.log_joint(values)
+                top = np.maximum.reduce(joint, axis=0)
+                finite = np.isfinite(np.add.reduce(top))
+                if finite and answer(form, values, joint, top, out):
+                    return
+            out[:] = Rows(rows, None, self.origin, *cells).each(slowly, *out.shape[1:])
+
+        threads = n_threads() if len(X) * cells[0] >= MIN_THREADED_CELLS else 1
+        with np.errstate(over="ignore", invalid="ignore"):
+            for _ in threaded(fill, range(0, len(X), size), threads):
+                pass
+        return result
+
+
+def _exponentiate(joint: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """Turn log p(x, z) into p(x, z) / p(x, z of the largest), in place; return its sum over z."""
+    np.subtract(joint, top, out=joint)
+    return np.add.reduce(np.exp(joint, out=joint), axis=0)
