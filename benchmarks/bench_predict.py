@@ -1,9 +1,10 @@
 """How fast are predictions of a fitted mixture beside scikit-learn's? How much memory is needed?
 
-    python benchmarks/bench_predict.py [--cpu]
+    python benchmarks/bench_predict.py [--cpu] [--float32]
 
 Both predict with the same parameters, by turns in one process; ratio = scikit-learn / skelbo, so
-that more than 1 is faster. Last: MiB allocated beyond X and the answer, at ten times the rows.
+that more than 1 is faster. Last: MiB allocated beyond X and the answer, at ten times the rows; with
+--float32 also how far a bound computed in float32 would be off along a fit, in nats per row.
 """
 
 import argparse
@@ -46,9 +47,23 @@ def peak(method, X):
     return size / 2**20
 
 
+def bound_errors(X, K, kind, n_iter=12):
+    """Return the errors of a bound in float32 at successive iterations, in nats per row."""
+    single = X.astype(np.float32)
+    rows = single.astype(np.float64)
+    options = {"max_iter": 5, "tol": 0.0, "random_state": 0, "warm_start": True}
+    model = EMGaussianMixture(K, covariance_type=kind, acceleration=None, **options)
+    errors = []
+    for _ in range(n_iter):
+        error = model.fit(rows).score_samples(single) - model.score_samples(rows)
+        errors.append(error.mean())
+    return np.array(errors)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cpu", action="store_true", help="CPU seconds, for a shared machine")
+    parser.add_argument("--float32", action="store_true", help="ours is given float32 rows")
     args = parser.parse_args()
     clock = time.process_time if args.cpu else time.perf_counter
     warnings.simplefilter("ignore")
@@ -57,6 +72,7 @@ def main():
     print(f"{'n':>7}{'p':>5}{'K':>4} {'type':<10}" + "".join(f"{m:>15}" for m in METHODS))
     for n, p, K in SHAPES:
         X = blobs(n, p, K, rng)
+        given = X.astype(np.float32) if args.float32 else X
         for kind in TYPES:
             ours, theirs = pair(X, K, kind)
             line = f"{n:>7}{p:>5}{K:>4} {kind:<10}"
@@ -65,7 +81,7 @@ def main():
                 peer = getattr(theirs, "predict_proba" if method == "transform" else method)
                 mine = getattr(ours, method)
                 repeats = 25 if n <= 5000 else 5
-                a, b = compare(partial(mine, X), partial(peer, X), repeats, clock)
+                a, b = compare(partial(mine, given), partial(peer, X), repeats, clock)
                 ratios[method].append(b / a)
                 line += f"{b / a:>15.2f}"
             print(line, flush=True)
@@ -77,6 +93,10 @@ def main():
     X = np.tile(X, (10, 1))
     for name, model in (("skelbo", ours), ("scikit-learn", theirs)):
         print(f"score_samples of 500000 x 10: {name} peak {peak(model.score_samples, X):.1f} MiB")
+    for n, p, K, kind in [(50000, 2, 5, "full"), (50000, 10, 10, "diag")] if args.float32 else []:
+        errors = bound_errors(blobs(n, p, K, rng), K, kind)
+        print(f"bound in float32, {n} x {p}, {K} {kind}: error {errors.mean():.1e}", end="")
+        print(f", standard deviation over iterations {errors.std():.1e} nats per row")
 
 
 if __name__ == "__main__":
