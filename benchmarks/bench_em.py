@@ -129,7 +129,7 @@ def main():
             continue
         X = X.astype(np.float32) if args.float32 else X
         for kind in args.types:
-            repeats, n_iter = (9, 100) if n <= 5000 else (3, 10)
+            repeats, n_iter = (9 if n > 1000 else 25, 100) if n <= 5000 else (3, 10)
             *pairs, gain = case(X, K, kind, repeats, n_iter, clock)
             line = []
             for column, pair in zip(ratios.values(), pairs, strict=True):
