@@ -69,7 +69,7 @@ class Anderson:
         if self.striding:
             vector = images[-1] + self.stride * residuals[-1]
         else:
-            residual_steps, image_steps = np.diff(residuals, axis=0).T, np.diff(images, axis=0).T
+            residual_steps, image_steps = _steps(residuals), _steps(images)
             gamma = np.linalg.lstsq(residual_steps, residuals[-1], rcond=1e-10)[0]
             vector = images[-1] - image_steps @ gamma
         with np.errstate(all="ignore"):  # an extrapolation may be absurd
@@ -84,13 +84,18 @@ class Anderson:
         points, images = np.array(self.points), np.array(self.images)
         if len(points) < 3 or not np.all(np.isfinite([points, images])):
             return 0.0
-        steps = np.diff(points, axis=0).T
+        steps = _steps(points)
         lengths = np.linalg.norm(steps, axis=0)
         if not np.all(lengths > 0):
             return 0.0
-        image_steps = np.diff(images, axis=0).T / lengths
+        image_steps = _steps(images) / lengths
         left, size, right = np.linalg.svd(steps / lengths, full_matrices=False)
         kept = size > 1e-5 * size[0]
         jacobian = left[:, kept].T @ image_steps @ right[kept].T / size[kept]
-        largest = np.max(np.linalg.eigvals(jacobian).real)
-        return float(np.clip(largest, 0.0, 0.99999) ** 2)
+        largest = float(np.linalg.eigvals(jacobian).real.max())
+        return min(max(largest, 0.0), 0.99999) ** 2
+
+
+def _steps(path: np.ndarray) -> np.ndarray:
+    """Return the differences of successive points (n_points, n) as columns (n, n_points - 1)."""
+    return (path[1:] - path[:-1]).T

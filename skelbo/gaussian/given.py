@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.utils import check_array
+from sklearn.utils import assert_all_finite
 
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import STRUCTURES
@@ -46,7 +46,8 @@ class Given:
 
 def _array(array, shape: tuple[int, ...], name: str) -> np.ndarray:
     """Return an array of the expected shape, or say what was expected."""
-    array = check_array(array, dtype=np.float64, ensure_2d=False, allow_nd=True)
+    array = np.asarray(array, dtype=np.float64)
+    assert_all_finite(array, input_name=name)
     if array.shape != shape:
         raise ValueError(
             f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"

@@ -11,6 +11,7 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin
 
 from skelbo.elbo import AscentError
+from skelbo.gaussian.k_means import k_means
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
@@ -22,6 +23,9 @@ SAMPLE_ROWS_PER_COMPONENT = 64
 # With three clusters or more, one run of k-means misses the better partition too often; three
 # together rarely do.
 KMEANS_RUNS = 3
+# Rows times clusters up to which scikit-learn's k-means, which is faster per row, spends most of
+# its time on preparation.
+SMALL = 8192
 
 
 @dataclass(frozen=True)
@@ -154,8 +158,11 @@ def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np
     if n_components == 1:
         return np.ones((1, len(sample.weights)))
     runs = 1 if n_components == 2 else KMEANS_RUNS
+    values, weights = sample.values, sample.weights
+    if len(weights) * n_components <= SMALL:
+        return _one_hot(k_means(values, weights, n_components, runs, rng), n_components)
     clusters = KMeans(n_components, n_init=runs, random_state=rng)
-    return _one_hot(clusters.fit(sample.values, sample_weight=sample.weights).labels_, n_components)
+    return _one_hot(clusters.fit(values, sample_weight=weights).labels_, n_components)
 
 
 def _kmeans_plusplus(sample, n_components, rng):
