@@ -335,6 +335,11 @@ class LatentVariableEstimator(
         -------
         X : ndarray of shape (n_samples, n_features)
             In the units of the data.
+
+        Raises
+        ------
+        ValueError
+            If Z has another number of columns, or a cell that is not finite.
         """
         check_is_fitted(self)
         Z = np.asarray(Z)
@@ -343,6 +348,11 @@ class LatentVariableEstimator(
             raise ValueError(
                 f"Z has shape {Z.shape}, expected (n_samples, {self._n_features_out}); "
                 "pass latents as transform(X) returns them."
+            )
+        if not np.isfinite(Z).all():
+            raise ValueError(
+                "Z contains NaN or infinity, expected finite latents; pass latents as "
+                "transform(X) returns them."
             )
         return self._reconstruct(Z)
 

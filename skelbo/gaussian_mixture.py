@@ -3,44 +3,32 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from numbers import Integral, Real
-from typing import Any
 
 import numpy as np
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skelbo.acceleration import Anderson
 from skelbo.dask_input import lazy_on_dask
-from skelbo.elbo import (
-    PATIENCE,
-    Ascent,
-    AscentError,
-    ElboTerms,
-    Restarts,
-    ascend,
-    ascend_together,
-    climbing,
-)
+from skelbo.elbo import Ascent, ElboTerms, Restarts
 from skelbo.estimator import LatentVariableEstimator, cast, random_stream
 from skelbo.gaussian.components import Components, cells_per_gap, cells_per_row
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.factor import Factor, free_factors
 from skelbo.gaussian.given import Given
-from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import (
     SINGULAR,
     Columns,
-    Regularization,
     SingularCovarianceWarning,
     regularization,
 )
-from skelbo.gaussian.starts import STARTS, sample_rows, start_mixture
+from skelbo.gaussian.starts import STARTS
 from skelbo.gaussian.stream import EARLY_STARTS, EarlyRows, Stream
+from skelbo.inference.mixture_em import MixtureEM, Start
 from skelbo.progress import Progress
 from skelbo.rows import Block, Rows, RowSource
 
@@ -292,14 +280,10 @@ class EMGaussianMixture(LatentVariableEstimator):
         warm = self.warm_start and hasattr(self, "means_")
         n_starts = 1 if warm else n_init or self.n_init
         progress = Progress(self, rows.X, n_starts, self.max_iter)
-        rule = regularization(self.reg_covar, columns.scale)
-        starts = iter([self._theta(rows.origin)]) if warm else self._starts(rows, rule, n_starts)
-        e_step = self._e_step(rows)
-        attempts = self._attempts if isinstance(rows, Rows) else self._attempts_together
+        em = self._em(rows, columns, warm)
+        starts = [self._theta(rows.origin)] if warm else self._starts(em, n_starts)
         restarts = Restarts()
-        best = restarts.run(
-            attempts(starts, rows, columns, rule, e_step, progress, warm), lambda theta: theta.sound
-        )
+        best = restarts.run(em.attempts(starts, progress), lambda theta: theta.sound)
         self._publish(best, rows.origin, rows.dtype)
         self.failed_starts_ = restarts.failures
         weight = rows.total_weight
@@ -307,6 +291,32 @@ class EMGaussianMixture(LatentVariableEstimator):
         self._warn_if_not_converged(best, self.max_iter, self.tol)
         progress.end()
         return self
+
+    def _em(self, rows: RowSource, columns: Columns, warm: bool) -> MixtureEM:
+        """Return the engine of a fit to these rows."""
+        return MixtureEM(
+            rows,
+            columns,
+            STRUCTURES[self.covariance_type],
+            self.n_components,
+            solver=self.solver,
+            acceleration=self.acceleration,
+            batch_size=self.batch_size,
+            device=self.device,
+            reg_covar=self.reg_covar,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            continued=warm,
+        )
+
+    def _starts(self, em: MixtureEM, n_starts: int) -> Iterator[Start]:
+        """Return what each ascent begins from."""
+        K, p = self.n_components, em.rows.n_features
+        init = self.weights_init, self.means_init, self.precisions_init
+        given = Given.checked(self.covariance_type, K, p, *init)
+        self.random_state_ = random_stream(self.random_state)
+        factors = self._n_factors(p)
+        return em.starts(given, n_starts, self.init_params, factors, self.random_state_)
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit to X and return ``predict(X)``.
@@ -370,12 +380,10 @@ class EMGaussianMixture(LatentVariableEstimator):
         """Take one step of stepwise EM towards the statistics of a batch."""
         columns = self._stream.columns
         rows = rows.about(columns.centre)
-        theta = self._theta(rows.origin)
-        stream = self._stream.moved(theta.e_step(rows)[1], rows.total_weight)
-        theta = theta.m_step(stream.moments, regularization(self.reg_covar, columns.scale))
-        bound = theta.e_step(rows)[0]
-        self._publish(Ascent(theta, bound, (bound,), True), rows.origin, rows.dtype)
-        self._stream = replace(stream, moments=stream.moments.aligned(stream.moments))
+        rule = regularization(self.reg_covar, columns.scale)
+        step, stream = self._stream.step(self._theta(rows.origin), rows, rule)
+        self._publish(step, rows.origin, rows.dtype)
+        self._stream = stream
 
     def _centred(self, rows: RowSource) -> tuple[RowSource, Columns]:
         """Check what the options ask of the rows; return these about their centre."""
@@ -414,109 +422,6 @@ class EMGaussianMixture(LatentVariableEstimator):
     def _cells_per_gap(self, n_features):
         structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
         return cells_per_gap(self.n_components, n_features, structure, n_factors)
-
-    def _attempts(self, starts, rows, columns, rule, e_step, progress, warm):
-        """Yield one attempt per start, each to be run before the next is asked for."""
-        for number, start in enumerate(starts):
-            progress.begin_start(number)
-            yield partial(self._climb, rows, columns, rule, e_step, progress, warm, start)
-            progress.end_start()
-            if progress.stopped:
-                return
-
-    def _attempts_together(self, starts, rows, columns, rule, e_step, progress, warm):
-        """Yield one attempt per start, all run side by side: a pass over the rows serves all."""
-
-        def climb(start, report):
-            theta = start() if callable(start) else start
-            step = self._theta_step(theta, rows, np.sqrt(columns.scale), rule)
-            return (yield from climbing(theta, step, **self._options(columns, report, warm)))
-
-        starts = list(starts)
-        reports = [progress.of_start(number) for number in range(len(starts))]
-        climbs = [climb(*pair) for pair in zip(starts, reports, strict=True)]
-        results = ascend_together(climbs, lambda thetas: Mixture.e_steps(thetas, rows))
-        for start, report, result in zip(starts, reports, results, strict=True):
-            report.end_start()
-            yield partial(self._outcome, e_step, start, result)
-
-    def _starts(self, rows: RowSource, rule: Regularization, n_init: int):
-        """Yield what each start begins from: parameters, or a function that makes them."""
-        kind, K = self.covariance_type, self.n_components
-        given = Given.checked(
-            kind, K, rows.n_features, self.weights_init, self.means_init, self.precisions_init
-        )
-        rng = random_stream(self.random_state)
-        self.random_state_ = rng
-        whole = given.whole(rows.origin)
-        if whole is not None:
-            yield from [whole] * n_init
-            return
-        sample = sample_rows(rows, K)
-        start = self.init_params, sample, K, STRUCTURES[kind], rule, rng
-        make = partial(start_mixture, *start, self._n_factors(rows.n_features))
-        for _ in range(n_init):
-            yield lambda: given.override(make(), rows.origin)
-
-    def _e_step(self, rows: Any):
-        """Return the E-step, on the device if there is one."""
-        if self.device is None:
-            return lambda theta: theta.e_step(rows)
-        from skelbo.gaussian.device import DeviceTable
-
-        return DeviceTable(rows, self.device).e_step
-
-    def _climb(self, rows, columns, rule, e_step, progress, warm, start) -> Ascent:
-        """Run one ascent from a start."""
-        theta = start() if callable(start) else start
-        options = self._options(columns, progress, warm)
-        try:
-            if self.batch_size is not None and self.solver == "em":
-                engine = IncrementalEM(rows, rule, self.batch_size)
-                return engine.finished(ascend(theta, engine.e_step, engine.m_step, **options))
-            step = self._theta_step(theta, rows, np.sqrt(columns.scale), rule)
-            return ascend(theta, e_step, step, **options)
-        except AscentError as error:
-            return self._outcome(e_step, start, error)
-
-    def _outcome(self, e_step, start, result: Ascent | AscentError) -> Ascent:
-        """Return what an ascent reached; raise the error of one that could not go on."""
-        if isinstance(result, Ascent):
-            return result
-        if callable(start):
-            raise result
-        # The user gave every parameter: if they lead nowhere, they are still an answer.
-        bound, moments = e_step(start)
-        return Ascent(start, bound, (), False, moments)
-
-    def _options(self, columns, progress, warm) -> dict[str, Any]:
-        """Return how `skelbo.elbo.ascend` is to climb."""
-        structure, units = STRUCTURES[self.covariance_type], np.sqrt(columns.scale)
-        anderson = Anderson(
-            lambda theta: theta.to_vector(units),
-            lambda vector: Mixture.from_vector(vector, self.n_components, units, structure),
-        )
-        gradient = self.solver == "gradient"
-        return {
-            "tol": self.tol,
-            "max_iter": self.max_iter,
-            "accelerator": None if gradient or self.acceleration is None else anderson,
-            "patience": 0 if self.acceleration == "anderson" else PATIENCE,
-            "steady": not gradient,
-            "continued": warm,
-            "on_iteration": progress.iteration,
-        }
-
-    def _theta_step(self, theta: Mixture, rows: Any, units: np.ndarray, rule: Regularization):
-        """Return the update of theta: EM, generalized EM or gradient ascent."""
-        if self.solver == "gradient":
-            from skelbo.gaussian.gradient import GradientAscent
-
-            structure = STRUCTURES[self.covariance_type]
-            return GradientAscent(theta, rows, units, structure, self.reg_covar, self.device).step
-        if self.solver == "gem":
-            return lambda moments, theta: theta.gradient_step(moments, rule)
-        return lambda moments, theta: theta.m_step(moments, rule)
 
     def _publish(self, ascent: Ascent, origin: np.ndarray, dtype: np.dtype) -> None:
         theta = ascent.theta

@@ -264,13 +264,15 @@ def test_bad_input_by_message(estimator, case):
 
 
 @every_estimator
-def test_wrong_number_of_features(estimator, iris):
+def test_what_does_not_fit_the_fitted_model(estimator, iris):
     model = clone(estimator).fit(iris)
     for method in ("score_samples", "score", "transform", "elbo", "gap", "impute", "bic"):
         with pytest.raises(ValueError, match="X has 3 features, but .* is expecting 4"):
             getattr(model, method)(iris[:, :3])
     with pytest.raises(ValueError, match=r"Z has shape \(150, 9\), expected \(n_samples"):
         model.inverse_transform(np.zeros((150, 9)))
+    with pytest.raises(ValueError, match="Z contains NaN or infinity, expected finite latents"):
+        model.inverse_transform(np.full_like(model.transform(iris), np.nan))
 
 
 DEGENERATE = {

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skelbo.elbo import Ascent
+from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments
-from skelbo.gaussian.regularization import Columns
-from skelbo.rows import Rows
+from skelbo.gaussian.regularization import Columns, Regularization
+from skelbo.rows import Rows, RowSource
 
 # Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009). The first rows are fitted
 # whole, so that there is no bad beginning to be forgotten fast.
@@ -84,6 +86,16 @@ class Stream:
     weight: float
     columns: Columns
     early: EarlyRows | None = None
+
+    def step(
+        self, theta: Mixture, rows: RowSource, regularization: Regularization
+    ) -> tuple[Ascent, Stream]:
+        """Take a step of stepwise EM from theta; return it, with the bound of these rows."""
+        stream = self.moved(theta.e_step(rows)[1], rows.total_weight)
+        theta = theta.m_step(stream.moments, regularization)
+        bound = theta.e_step(rows)[0]
+        aligned = stream.moments.aligned(stream.moments)
+        return Ascent(theta, bound, (bound,), True), replace(stream, moments=aligned)
 
     def moved(self, moments: Moments, weight: float) -> Stream:
         """Step towards the expected moments of a batch, given as a sum over its rows."""
