@@ -74,7 +74,8 @@ class MCEM(ModelEstimator):
     n_init : int, default=1
         Number of starts; the highest bound is kept.
     n_importance_samples : int, default=1000
-        Draws per row for log p(x) where it has no closed form and more than two latents.
+        Draws per row for log p(x) where it has no closed form and more than two latents, rounded
+        up to 16 copies of a power of two.
     device : str or None, default=None
         Torch device, for models written in torch.
     random_state : int, RandomState or None, default=None
@@ -212,7 +213,7 @@ class MCEM(ModelEstimator):
         if tol == "auto":
             tol = max(CLIMB, CLIMB_PER_PARAMETER * model.n_parameters(theta))
         step = MonteCarloStep(model, cases, sampler, self.n_samples, self.averaging, family, tol)
-        last = None
+        runs_away, last = getattr(model, "runs_away", lambda theta: False), None
 
         def e_step(theta):
             nonlocal last
@@ -222,6 +223,8 @@ class MCEM(ModelEstimator):
         def over(n_iter, bound, theta) -> bool:
             if progress.iteration(n_iter, bound, theta) and not step.certified:
                 step.stopped = "callback"
+            elif runs_away(theta) and not step.certified:
+                step.stopped = "runaway"
             return bool(step.certified or step.stopped)
 
         # The bound of q is reported, not climbed: the step alone decides when the ascent is over.

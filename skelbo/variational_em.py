@@ -51,7 +51,8 @@ class VariationalEM(ModelEstimator):
         Whether a start for binary latents is found by simulated annealing (stochastic EM at a
         falling temperature). ``"auto"``: yes, unless `params_init` is given.
     n_importance_samples : int, default=1000
-        Draws per row for log p(x) where it has no closed form and more than two latents.
+        Draws per row for log p(x) where it has no closed form and more than two latents, rounded
+        up to 16 copies of a power of two.
     device : str or None, default=None
         Torch device, for models written in torch.
     random_state : int, RandomState or None, default=None

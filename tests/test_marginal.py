@@ -9,7 +9,9 @@ from test_variational_em import answers, counts, real
 from skelbo import VariationalEM
 from skelbo.inference.gaussian_posterior import find_mode
 from skelbo.inference.importance import BaseNoise, importance_draws
-from skelbo.inference.marginal import log_marginal
+from skelbo.inference.marginal import log_marginal, quadrature
+from skelbo.inference.posterior import N_COPIES
+from skelbo.inference.quasi import ShiftedSobol
 from skelbo.models import BinaryFeatureModel, FactorModel, LatentVariableModel
 
 
@@ -74,6 +76,28 @@ def test_gaussian_three_latents_by_importance_sampling():
     exact = log_marginal(joint, noise(10, 3))[0]
     _, estimate, std = importance_draws(joint, *find_mode(joint), noise(2000, 3))
     assert np.all(np.abs(estimate - exact) < 5 * std)
+
+
+@pytest.mark.parametrize(("d", "likelihood"), [(3, "gaussian"), (5, "gaussian"), (3, "poisson")])
+def test_quasi_random_scores_err_as_they_say_and_less_than_random_ones(d, likelihood):
+    X = real(30) if likelihood == "gaussian" else counts(30)
+    joint = joint_of(FactorModel(d, likelihood=likelihood), X)
+    mode, precision = find_mode(joint)
+    if likelihood == "gaussian":
+        exact = log_marginal(joint, noise(10, d))[0]
+    else:
+        exact = quadrature(joint, mode, precision, 21)[0]
+    away, said = np.empty((2, 2, 20, 30))
+    for seed in range(20):
+        rng = np.random.RandomState(seed)
+        even = ShiftedSobol((1, d), rng, N_COPIES).run(1024)
+        for k, base in enumerate([even, BaseNoise.draw(1024, d, rng)]):
+            _, estimate, said[k, seed] = importance_draws(joint, mode, precision, base)
+            away[k, seed] = estimate - exact
+    root = np.sqrt((away**2).mean((1, 2)))
+    assert root[0] < 0.7 * root[1]
+    assert np.all(root < 1.2 * np.sqrt((said**2).mean((1, 2))))
+    assert np.mean(np.abs(away) > 3 * said) < 0.02
 
 
 def test_many_binary_latents_by_importance_sampling():

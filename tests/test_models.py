@@ -344,6 +344,15 @@ def broken(**methods):
             broken(log_prior=lambda self, Z, theta: Z.sum()),
             r"Broken.log_prior returned shape \(\), expected \(2, 5\)",
         ),
+        (
+            broken(
+                log_likelihood=lambda self, X, Z, t: (
+                    torch.where(t["d"] > 9, torch.nan * t["d"], t["d"]).sum()
+                    + Z[..., 0] * t["a"][0]
+                )
+            ),
+            "gradient of NaN in 'd' at the parameters of initialize",
+        ),
         (broken(initialize=lambda self, X, rng: [1.0]), "initialize returned list"),
         (
             broken(constraints={"a": "positive"}, initialize=lambda self, X, rng: {"a": -1.0}),
@@ -359,6 +368,34 @@ def broken(**methods):
 def test_mistakes_are_named_before_the_fit(model, message, chapter):
     with pytest.raises(ValueError, match=message):
         chapter(model=model).fit(answers(20))
+
+
+class Fenced(LatentVariableModel):
+    """A Gaussian factor whose likelihood is NaN beyond a mean that the data have."""
+
+    n_latents = 1
+
+    def __init__(self, latent="continuous", fence=0.5):
+        self.latent = latent
+        self.fence = fence
+
+    def initialize(self, X, rng):
+        return {"level": 0 * X.mean(0), "slope": 0.1 + 0 * X.mean(0)}
+
+    def log_likelihood(self, X, Z, theta):
+        eta = theta["level"] + Z * theta["slope"]
+        cells = torch.distributions.Normal(eta, 1.0).log_prob(X).sum(-1)
+        return cells + 0 * (self.fence - theta["level"].mean()).log()
+
+
+@pytest.mark.parametrize("latent", ["continuous", "binary"])
+@pytest.mark.parametrize("chapter", [VariationalEM, MCEM])
+def test_nan_in_the_middle_of_a_fit_is_named(latent, chapter):
+    X = 1 + 1.5 * np.random.default_rng(0).standard_normal((60, 3))
+    with pytest.raises(ValueError, match=r"Fenced.log_likelihood .* is NaN near \{'level'"):
+        chapter(model=Fenced(latent), random_state=0).fit(X)
+    fit = VariationalEM(model=Fenced(latent, fence=3.0)).fit(X)
+    assert fit.converged_ and np.isfinite(fit.score(X))
 
 
 def test_missing_methods_are_named():

@@ -12,7 +12,7 @@ from sklearn.datasets import load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
-from skelbo import VariationalEM
+from skelbo import MCEM, VariationalEM
 from skelbo.models import BinaryFeatureModel, FactorModel
 
 DATA = Path(__file__).parent.parent / "examples" / "data"
@@ -352,12 +352,24 @@ def test_unseen_column_and_wrong_params_init():
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_separable_item_is_named():
+@pytest.mark.parametrize("estimator", [VariationalEM, MCEM])
+def test_separable_item_is_named(estimator):
     X = answers(60, 4)
     X[:, 3] = X[:, 2]
     X[:, 1] = X[:, 2]
-    with pytest.warns(UserWarning, match="separable"):
-        VariationalEM(1, model="bernoulli", posterior="full").fit(X)
+    with pytest.warns(UserWarning, match="column [123] ran away.*separable"):
+        fit = estimator(1, model="bernoulli", random_state=0).fit(X)
+    assert np.all(np.isfinite(fit.score_samples(X)))
+
+
+def test_separable_item_ends_the_draws():
+    # log p(X) has no maximum: more draws would only chase it.
+    X = answers(60, 4)
+    X[:, 1] = X[:, 2]
+    with pytest.warns((UserWarning, ConvergenceWarning)) as caught:
+        fit = MCEM(1, model="bernoulli", random_state=0).fit(X)
+    assert not fit.converged_ and fit.n_samples_history_[-1] < 1000
+    assert any("loadings ran away" in str(warning.message) for warning in caught)
 
 
 @pytest.mark.parametrize(("model", "value"), [("bernoulli", 1), ("poisson", 0)])

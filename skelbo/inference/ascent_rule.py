@@ -53,6 +53,8 @@ WHY = {
     "fixed": "n_samples={limit} draws per row are too few for it; increase n_samples, use "
     "n_samples='auto', or increase tol",
     "callback": "a callback stopped the fit",
+    "runaway": "loadings ran away, as they do where log p(X) has no maximum; the column is named "
+    "in a warning of its own",
 }
 
 

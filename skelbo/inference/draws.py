@@ -61,15 +61,19 @@ class Draws:
             shares = sums
         return shares * np.sqrt(n_chains / max(n_chains - 1, 1))
 
+    def shares(self) -> np.ndarray:
+        """Return the weight of each chain, (n_chains, n_rows)."""
+        shares = np.zeros((self.chains.max() + 1, self.weights.shape[1]))
+        np.add.at(shares, self.chains, self.weights)
+        return shares
+
     def ratio_bias(self, deviations: np.ndarray) -> np.ndarray:
         """Return the bias, (n_rows, ...), of an `expectation` with these `deviations`.
 
         Normalised weights make it a ratio of two means that err together. A row's bias is far
         below its standard error, but unlike errors those of many rows do not cancel.
         """
-        R = len(deviations)
-        shares = np.zeros((R, self.weights.shape[1]))
-        np.add.at(shares, self.chains, self.weights)
+        R, shares = len(deviations), self.shares()
         away = (shares - 1 / R) * np.sqrt(R / max(R - 1, 1))
         return -np.einsum("rn,rn...->n...", away, deviations)
 

@@ -30,11 +30,14 @@ class BaseNoise:
         Factors that turn normals into Student's t.
     part : ndarray of int, shape (n_draws,)
         What a draw is of: 0 the Gaussian, 1 the Student t, 2 the prior.
+    chains : ndarray of int, shape (n_draws,)
+        Draws of different chains are independent of each other; see `Draws`.
     """
 
     normal: np.ndarray
     stretch: np.ndarray
     part: np.ndarray
+    chains: np.ndarray
 
     @classmethod
     def draw(cls, n_draws: int, n_latents: int, rng, n_rows: int = 1) -> BaseNoise:
@@ -43,7 +46,7 @@ class BaseNoise:
         part = np.repeat(np.arange(3), (max(1, n_draws - wide - prior), wide, prior))
         normal = rng.standard_normal((len(part), n_rows, n_latents))
         chi = rng.chisquare(STUDENT_DF, (len(part), n_rows))
-        return cls(normal, np.sqrt(STUDENT_DF / chi), part)
+        return cls(normal, np.sqrt(STUDENT_DF / chi), part, np.arange(len(part)))
 
     @property
     def shares(self) -> np.ndarray:
@@ -99,21 +102,23 @@ def importance_draws(
 ) -> tuple[Draws, np.ndarray, np.ndarray]:
     """Return weighted draws, the estimate of log p(x) and its standard error, (n,) each."""
     Z, log_weights = weigh(joint, centre, precision, noise, second)
-    return normalised(Z, log_weights)
+    return normalised(Z, log_weights, noise.chains)
 
 
-def normalised(Z, log_weights, chains=None) -> tuple[Draws, np.ndarray, np.ndarray]:
+def normalised(Z, log_weights, chains) -> tuple[Draws, np.ndarray, np.ndarray]:
     """Return draws with normalised weights, log of the mean weight and its standard error.
 
-    The error is that of independent draws; `chains` says which are not.
+    The error is the spread of the R chains, which are independent, as the standard deviation of
+    Student's t with R - 1 degrees of freedom: few chains tell their own spread badly.
     """
-    S = len(Z)
     log_weights = np.where(np.isnan(log_weights), -np.inf, log_weights)
     log_total = special.logsumexp(log_weights, axis=0)
     weights = np.exp(log_weights - log_total)
-    error = np.sqrt(S / (S - 1) * ((weights - 1 / S) ** 2).sum(0))
-    chains = np.arange(S) if chains is None else chains
-    return Draws(Z, weights, chains), log_total - np.log(S), error
+    draws = Draws(Z, weights, chains)
+    shares = draws.shares()
+    R = len(shares)
+    error = np.sqrt(R / (R - 3) * ((shares - 1 / R) ** 2).sum(0))
+    return draws, log_total - np.log(len(Z)), error
 
 
 def _student(squares, d):

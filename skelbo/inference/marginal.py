@@ -20,7 +20,7 @@ from skelbo.models.likelihoods import LOG_2PI
 NODES, COARSE = (61, 31), (41, 21)
 MAX_QUADRATURE = 2
 # Disagreement with importance sampling, in its standard errors, that discredits a quadrature.
-DISAGREEMENT = 4.0
+DISAGREEMENT = 5.0
 # Posterior probability that need not be looked at.
 NEGLIGIBLE = 1e-9
 
@@ -120,5 +120,5 @@ def _binary(joint, noise: BaseNoise):
     )
     shares = np.log(noise.shares)[:, None, None]
     log_weights = joint.log_joint(Z) - special.logsumexp(densities + shares, axis=0)
-    draws, log_prob, std = normalised(Z, log_weights)
+    draws, log_prob, std = normalised(Z, log_weights, noise.chains)
     return log_prob, std, draws

@@ -17,11 +17,14 @@ from skelbo.inference.mean_field import (
     enumerate_posterior,
     fit_bernoulli,
 )
+from skelbo.inference.quasi import ShiftedSobol
 
 # Cells (draws x rows x columns) that a block of rows may take.
 BLOCK_CELLS = 2**22
 # Latents of a row that the best q looks at together, at least.
 POINTS_OF_Q = 128
+# Independent copies of the quasi-random numbers behind a score: their spread is its error.
+N_COPIES = 16
 ROUGH = 1e-10
 
 
@@ -104,8 +107,9 @@ class FittedModel:
 
     def noise(self) -> BaseNoise:
         """Return the base noise that all rows share."""
+        shape = (1, self.model.n_latents)
         rng = np.random.RandomState(self.seed)
-        return BaseNoise.draw(self.n_draws, self.model.n_latents, rng)
+        return ShiftedSobol(shape, rng, N_COPIES).run(self.n_draws)
 
     def joints(self, X: np.ndarray, n_points: int | None = None):
         """Yield slices of rows and log p(x, z; theta) of these rows, block by block.
@@ -124,7 +128,7 @@ class FittedModel:
     def log_prob(self, X) -> tuple[np.ndarray, np.ndarray]:
         """Return log p(x) and its standard error, (n,) each, in nats."""
         noise, result = self.noise(), np.empty((2, len(X)))
-        for rows, joint in self.joints(X):
+        for rows, joint in self.joints(X, len(noise.part)):
             result[:, rows] = log_marginal(joint, noise)[:2]
         return result[0], result[1]
 
@@ -144,7 +148,7 @@ class FittedModel:
     def impute(self, X) -> np.ndarray:
         """Return E[x | observed cells] of each row, (n, p)."""
         noise, result = self.noise(), np.empty(X.shape)
-        for rows, joint in self.joints(X):
+        for rows, joint in self.joints(X, len(noise.part)):
             draws = log_marginal(joint, noise)[2]
             if draws is None:  # linear and Gaussian: the mean is enough
                 result[rows] = self.model.mean(joint.start()[0], self.theta)

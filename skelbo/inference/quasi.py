@@ -32,31 +32,30 @@ class ShiftedSobol:
         Rows and latents.
     rng : numpy.random.RandomState
         Draws the shifts, one for every copy, row and coordinate.
+    n_copies : int
+        Independent copies: many tell their spread well, few leave longer runs, which err less.
     """
 
-    def __init__(self, shape: tuple[int, int], rng):
+    def __init__(self, shape: tuple[int, int], rng, n_copies: int = N_COPIES):
         n_rows, n_latents = shape
+        self.n_copies = n_copies
         self.sequence = qmc.Sobol(n_latents + 2, scramble=False, bits=BITS)
-        self.shifts = rng.randint(2**BITS, size=(N_COPIES, 1, n_rows, n_latents + 1))
+        self.shifts = rng.randint(2**BITS, size=(n_copies, 1, n_rows, n_latents + 1))
         self.length = 0
 
     def run(self, n_draws: int) -> BaseNoise:
         """Return the next draws, copy by copy: enough for `n_draws` in all, a power of two."""
-        wanted = self.length + -(-n_draws // N_COPIES)
+        wanted = self.length + -(-n_draws // self.n_copies)
         total = max(PERIOD, 2 ** int(np.ceil(np.log2(wanted))))
         new, self.length = total - self.length, total
         points = self.sequence.random(new)
         digits = (points[:, 1:] * 2.0**BITS).astype(np.int64)
         shifted = digits[:, None] ^ self.shifts
         uniform = (shifted + 0.5).reshape(-1, *self.shifts.shape[2:]) / 2.0**BITS
-        part = np.tile(PARTS[(points[:, 0] * PERIOD).astype(int)], N_COPIES)
+        part = np.tile(PARTS[(points[:, 0] * PERIOD).astype(int)], self.n_copies)
         stretch = np.ones(uniform.shape[:2])
         wide = part == 1
         chi = 2 * special.gammaincinv(STUDENT_DF / 2, uniform[wide, :, -1])
         stretch[wide] = np.sqrt(STUDENT_DF / chi)
-        return BaseNoise(special.ndtri(uniform[..., :-1]), stretch, part)
-
-    @staticmethod
-    def copies(n_draws: int) -> np.ndarray:
-        """Return which copy each draw of a run belongs to."""
-        return np.repeat(np.arange(N_COPIES), n_draws // N_COPIES)
+        copies = np.repeat(np.arange(self.n_copies), new)
+        return BaseNoise(special.ndtri(uniform[..., :-1]), stretch, part, copies)

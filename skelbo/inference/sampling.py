@@ -75,7 +75,7 @@ class ImportanceSampler(Sampler):
 
     def _add(self, noise):
         weighed = weigh(self.joint, self.q.mean, self.q.precision, noise)
-        self.batches.append((*weighed, ShiftedSobol.copies(len(noise.part))))
+        self.batches.append((*weighed, noise.chains))
         return len(noise.part)
 
 

@@ -154,12 +154,11 @@ class TorchJoint:
                 (row,) = torch.autograd.grad(gradient[..., k].sum(), Z, retain_graph=True)
                 hessian[:, k] = -(share[..., None] * row).sum(0)
         hessian = 0.5 * (hessian + hessian.transpose(1, 2))
-        means = (
-            (share * likelihood).sum(0),
-            (share * joint).sum(0),
-            (share[..., None] * gradient).sum(0),
-            hessian,
-        )
+        slope = (share[..., None] * gradient).sum(0)
+        # Where the model returns NaN there is no way to go: a row stays, and its bound says so.
+        lost = torch.isnan(slope).any(1) | torch.isnan(hessian).any(2).any(1)
+        slope[lost], hessian[lost] = 0.0, torch.eye(mean.shape[1], dtype=Z.dtype, device=Z.device)
+        means = (share * likelihood).sum(0), (share * joint).sum(0), slope, hessian
         return tuple(value.detach().cpu().numpy() for value in means)
 
     def rescored(self, q) -> ElboTerms:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from scipy import optimize
 
+from skelbo.elbo import AscentError
 from skelbo.inference.coordinates import Coordinates
 from skelbo.inference.torch_joint import NODES, BinaryTorchJoint, TorchJoint, q_points
 
@@ -16,6 +17,11 @@ GRAPH_CELLS, MAX_ITERATIONS = 2**22, 25
 # Step of central differences, relative to a parameter's size.
 DIFFERENCE = 1e-5
 ROWS_CHECKED = 5
+NOT_A_NUMBER = (
+    "{name}.log_likelihood (or log_prior), or its gradient, is NaN near {theta}, where the fit has "
+    "come; return finite numbers there, give the parameters a domain (constraints), or begin "
+    "elsewhere (initialize, params_init)."
+)
 
 
 class TorchModel:
@@ -72,11 +78,24 @@ class TorchModel:
     # ------------------------------------------------------------ theta step
 
     def maximize(self, theta, X, weights, mean, covariance=None, *, n_steps=2, expand=False):
-        """Raise E log p(x, z; theta) by L-BFGS; never lower it. See `FactorModel.maximize`."""
+        """Raise E log p(x, z; theta) by L-BFGS; never lower it. See `FactorModel.maximize`.
+
+        A step into a region where the model returns NaN is taken back; if there is no other, that
+        is an AscentError.
+        """
         Z, weights = self._points(weights, mean, covariance)
         coordinates = Coordinates(theta, self.constraints)
         start = coordinates.to_vector(theta)
-        objective = partial(self._objective, coordinates, X, Z, weights, weights.sum())
+        plain = partial(self._objective, coordinates, X, Z, weights, weights.sum())
+        met_nan = False
+
+        def objective(vector):
+            nonlocal met_nan
+            value, gradient = plain(vector)
+            met_nan |= bool(np.isnan(value))
+            return value if np.isfinite(value) else np.inf, np.nan_to_num(gradient)
+
+        before = objective(start)[0]
         result = optimize.minimize(
             objective,
             start,
@@ -85,9 +104,11 @@ class TorchModel:
             bounds=self._bounds(coordinates, theta, X),
             options={"maxiter": MAX_ITERATIONS, "ftol": 1e-14, "gtol": 1e-9},
         )
-        if not np.isfinite(result.fun) or result.fun > objective(start)[0]:
-            return theta
-        return coordinates.from_vector(result.x)
+        if result.fun < before:
+            return coordinates.from_vector(result.x)
+        if met_nan:
+            self._complain(theta)
+        return theta
 
     def _bounds(self, coordinates, theta, X):
         if not hasattr(self.model, "lower_limits"):
@@ -117,6 +138,8 @@ class TorchModel:
 
     def _objective(self, coordinates, X, Z, weights, total, vector):
         """Return minus the mean of log p(x, z; theta) and its gradient in free coordinates."""
+        if not np.all(np.isfinite(vector)):  # the line search, after a NaN of the model
+            return np.nan, np.zeros_like(vector)
         free = torch.tensor(vector, requires_grad=True)
         value, gradient = 0.0, np.zeros_like(vector)
         size = max(1, GRAPH_CELLS // (len(Z) * (X.shape[1] + Z.shape[2])))
@@ -129,19 +152,27 @@ class TorchModel:
             loss = -(share * joint).sum() / total
             gradient += torch.autograd.grad(loss, free, allow_unused=True)[0].numpy()
             value += float(loss.detach())
-        return value if np.isfinite(value) else np.inf, np.nan_to_num(gradient)
+        return value, gradient
+
+    def _complain(self, theta):
+        near = {k: np.array2string(np.ravel(v)[:3], precision=3) for k, v in theta.items()}
+        raise AscentError(NOT_A_NUMBER.format(name=type(self.model).__name__, theta=near))
+
+    def _sound(self, values, theta):
+        """Return values, or say that the model returned NaN next to theta."""
+        if np.isnan(values).any():
+            self._complain(theta)
+        return values
 
     # ----------------------------------------------------------- information
 
     def scores(self, theta, X, Z):
         """Return the gradient of log p(x, z; theta) in theta, (S, n, P), by central differences."""
-        return np.stack(
-            [
-                (self.joint(X, up).log_joint(Z) - self.joint(X, down).log_joint(Z)) / (2 * step)
-                for up, down, step in _neighbours(theta)
-            ],
-            axis=2,
-        )
+        differences = [
+            (self.joint(X, up).log_joint(Z) - self.joint(X, down).log_joint(Z)) / (2 * step)
+            for up, down, step in _neighbours(theta)
+        ]
+        return self._sound(np.stack(differences, axis=2), theta)
 
     def information(self, theta, X, Z, weights):
         """Return minus the Hessian of E log p(x, z; theta) in theta, (P, P)."""
@@ -149,7 +180,7 @@ class TorchModel:
             (self._slope(up, X, Z, weights) - self._slope(down, X, Z, weights)) / (2 * step)
             for up, down, step in _neighbours(theta)
         ]
-        return -0.5 * (np.array(rows) + np.array(rows).T)
+        return self._sound(-0.5 * (np.array(rows) + np.array(rows).T), theta)
 
     def _slope(self, theta, X, Z, weights):
         tensors = {k: v.requires_grad_() for k, v in self._tensors(theta).items()}
@@ -283,6 +314,13 @@ class TorchModel:
         gradients: tuple = (None,) * len(tensors)
         if total.requires_grad:
             gradients = torch.autograd.grad(total, list(tensors.values()), allow_unused=True)
+        for key, gradient in zip(tensors, gradients, strict=True):
+            if gradient is not None and torch.isnan(gradient).any():
+                raise ValueError(
+                    f"{type(self.model).__name__}.log_likelihood has a gradient of NaN in {key!r} "
+                    "at the parameters of initialize; replace bad arguments before the operation "
+                    "that makes NaN of them (torch.where after it does not stop its gradient)."
+                )
         idle = [k for k, g in zip(tensors, gradients, strict=True) if g is None]
         if not any(g is not None and g.any() for g in gradients):
             idle = list(tensors)

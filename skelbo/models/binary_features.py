@@ -108,7 +108,8 @@ class BinaryFeatureModel(LatentVariableModel):
     Parameters
     ----------
     n_latents : int, default=2
-        Number of features.
+        Number of latent features. It may exceed the number of columns: two columns can show the
+        sums of three features.
     noise : {"isotropic", "diag"}, default="isotropic"
         One noise variance, or one for each column.
     fit_intercept : bool, default=True

@@ -20,6 +20,8 @@ from skelbo.models.rotation import axes_gradients, principal_axes, turns
 POINT_STEPS = 4
 # Log-odds that change by this much per standard deviation of a latent: the item is separable.
 LARGE_LOADING = 6.0
+# And by this much: it is not worth going on.
+ENDLESS_LOADING = 12.0
 RUNAWAY = (
     "the loadings of column {column} ran away (|loading| = {loading:.3g}): the column is "
     "separable, its likelihood has no maximum; remove the column, use fewer latents or collect "
@@ -39,7 +41,7 @@ class FactorModel(LatentVariableModel):
     Parameters
     ----------
     n_latents : int, default=2
-        Number of factors.
+        Number of factors, at most that of the features.
     likelihood : {"gaussian", "bernoulli", "poisson"}, default="gaussian"
         Factor analysis (probabilistic PCA with isotropic noise); latent-trait model (2PL of item
         response theory with one latent); Poisson-lognormal PCA.
@@ -270,6 +272,10 @@ class FactorModel(LatentVariableModel):
         Z = rng.standard_normal((n_samples, self.n_latents))
         eta = theta["intercepts"] + Z @ theta["loadings"].T
         return self._kind.draw(eta, theta.get("noise_variance", 1.0), rng), Z
+
+    def runs_away(self, theta) -> bool:
+        """Tell whether a fit should stop here, as some column looks separable."""
+        return self.likelihood == "bernoulli" and np.abs(theta["loadings"]).max() > ENDLESS_LOADING
 
     def warnings(self, theta, X) -> list[str]:
         """Return what a user should know about these parameters."""
