@@ -141,6 +141,23 @@ def test_ridge_on_singular_covariances(name):
     assert_allclose(np.diagonal(ridged.covariance.dense(1, P)[0]), 0.25)
 
 
+def test_what_a_ridge_accepts_can_be_conditioned_on():
+    """Matrices of rank one, plus a ridge near their rounding: refused, or sound in every part."""
+    accepted = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((1, 3)) * 10 ** rng.uniform(3, 7)
+        try:
+            factors = Ridge(1e-6).dense((x.T @ x)[None])[1]
+        except AscentError:
+            continue
+        accepted += 1
+        rebuilt = STRUCTURES["full"].from_published(factors, 1, 3).covariances[0]
+        for part in ([0, 1], [0, 2], [1, 2]):
+            np.linalg.cholesky(rebuilt[np.ix_(part, part)])
+    assert 0 < accepted < 300
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_missing_cells_by_brute_force(name):
     """Density, expectation and conditional covariance from the partitioned matrix, row by row."""

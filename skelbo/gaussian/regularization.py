@@ -23,6 +23,8 @@ from skelbo.rows import Block, RowSource
 FLOOR = 1e-10
 # Variances below this have no finite precision.
 TINY = 1e-290
+# Share of a column's variance, for each column, up to which a Cholesky pivot is rounding.
+ROUNDING = 2 * np.finfo(float).eps
 # A Cholesky pivot above this share of its column's variance needs no closer look.
 SAFE_PIVOT = 1e-6
 
@@ -74,9 +76,14 @@ class Ridge(Regularization):
         ridged = covariances.copy()
         np.einsum("kpp->kp", ridged)[...] += self.amount
         try:
-            factors = precision_factors(np.linalg.cholesky(ridged))
+            lower = np.linalg.cholesky(ridged)
         except np.linalg.LinAlgError:
             raise AscentError(ILL_DEFINED) from None
+        pivots, variances = np.einsum("kpp->kp", lower) ** 2, np.einsum("kpp->kp", ridged)
+        # A pivot that is rounding was positive by luck, and parts of the matrix may have none.
+        if np.any(pivots < lower.shape[-1] * ROUNDING * variances):
+            raise AscentError(ILL_DEFINED)
+        factors = precision_factors(lower)
         if not np.all(np.abs(factors) < TINY**-0.5):
             raise AscentError(ILL_DEFINED)
         return ridged, factors, np.zeros(len(ridged), dtype=bool)
