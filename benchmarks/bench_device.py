@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from bench_em import blobs
 
-from skelbo.gaussian.components import cells_per_row
+from skelbo.gaussian.components import cells_of
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.device import DeviceTable
 from skelbo.gaussian.regularization import Columns, Floor
@@ -37,7 +37,7 @@ def seconds(function, clock):
 def case(X, K, kind, device, repeats, clock):
     """Return seconds per iteration with NumPy and on the device, and the difference of bounds."""
     structure = STRUCTURES[kind]
-    rows = Rows(X, cells_per_row=cells_per_row(K, X.shape[1], structure))
+    rows = Rows(X, cells_per_row=cells_of(K, X.shape[1], structure)[0])
     columns = Columns.of_rows(rows)
     rows, rule = rows.about(columns.centre), Floor(columns.scale)
     rng = np.random.RandomState(0)

@@ -20,7 +20,7 @@ import warnings
 
 import numpy as np
 
-from skelbo.gaussian.components import Components, cells_per_row
+from skelbo.gaussian.components import Components, cells_of
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments, safe
@@ -119,7 +119,7 @@ def reached(curve, target):
 def case(name, X, test, K, kind, sizes, n_iter):
     """Print one line per size of the lists."""
     structure = STRUCTURES[kind]
-    cells = cells_per_row(K, X.shape[1], structure)
+    cells = cells_of(K, X.shape[1], structure)[0]
     rows = Rows(X, cells_per_row=cells)
     columns = Columns.of_rows(rows)
     rows, rule = rows.about(columns.centre), Floor(columns.scale)

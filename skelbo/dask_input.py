@@ -35,8 +35,7 @@ IN_MEMORY_ONLY = (
 def read(estimator: Any, X: Any, sample_weight: Any, *, reset: bool) -> DaskRows:
     """Check the arguments of a fit in one pass, with the messages that arrays give."""
     dtype = check_columns(estimator, X, reset=reset)
-    cells = estimator._cells_per_row(X.shape[1]), estimator._cells_per_gap(X.shape[1])
-    rows = DaskRows.read(X, sample_weight, dtype, *cells)
+    rows = DaskRows.read(X, sample_weight, dtype, *estimator._cells(X.shape[1]))
     _check_census(estimator, rows, sample_weight is not None)
     return rows
 

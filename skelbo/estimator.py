@@ -139,16 +139,11 @@ class LatentVariableEstimator(
 
     def _rows_of(self, X: np.ndarray, weights: np.ndarray | None) -> Rows:
         """Return validated rows in blocks that fit the estimator."""
-        cells = self._cells_per_row(X.shape[1]), self._cells_per_gap(X.shape[1])
-        return Rows(X, weights, None, *cells)
+        return Rows(X, weights, None, *self._cells(X.shape[1]))
 
-    def _cells_per_row(self, n_features: int) -> int | None:
-        """Return the size of the temporaries that a row needs in a fit."""
-        return None
-
-    def _cells_per_gap(self, n_features: int) -> int | None:
-        """Return the same for a row with missing cells; None for matrices of (p, p)."""
-        return None
+    def _cells(self, n_features: int) -> tuple[int | None, int | None]:
+        """Return the sizes of the temporaries that a row needs in a fit: complete, incomplete."""
+        return None, None
 
     def _read_batches(self, X: Any, sample_weight: Any, *, reset: bool) -> Iterator[Rows]:
         """Check the arguments of `partial_fit`; yield the blocks of a Dask collection in turn."""

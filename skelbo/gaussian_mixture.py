@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skelbo.dask_input import lazy_on_dask
 from skelbo.elbo import Ascent, ElboTerms, Restarts
 from skelbo.estimator import LatentVariableEstimator, cast, random_stream
-from skelbo.gaussian.components import Components, cells_per_gap, cells_per_row
+from skelbo.gaussian.components import Components, cells_of
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.factor import Factor, free_factors
 from skelbo.gaussian.given import Given
@@ -433,13 +433,9 @@ class EMGaussianMixture(LatentVariableEstimator):
             if refused:
                 raise ValueError(f"{name}={getattr(self, name)!r} does not fit {other}.")
 
-    def _cells_per_row(self, n_features):
+    def _cells(self, n_features):
         structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
-        return cells_per_row(self.n_components, n_features, structure, n_factors)
-
-    def _cells_per_gap(self, n_features):
-        structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
-        return cells_per_gap(self.n_components, n_features, structure, n_factors)
+        return cells_of(self.n_components, n_features, structure, n_factors)
 
     def _publish(self, ascent: Ascent, origin: np.ndarray, dtype: np.dtype) -> None:
         theta = ascent.theta

@@ -7,7 +7,7 @@ from numpy.testing import assert_allclose
 torch = pytest.importorskip("torch")
 
 from skelbo import EMGaussianMixture  # noqa: E402
-from skelbo.gaussian.components import cells_per_row  # noqa: E402
+from skelbo.gaussian.components import cells_of  # noqa: E402
 from skelbo.gaussian.covariance import STRUCTURES  # noqa: E402
 from skelbo.gaussian.device import DeviceBlock, DeviceTable, torch_device  # noqa: E402
 from skelbo.gaussian.mixture import Mixture  # noqa: E402
@@ -29,7 +29,7 @@ def make(kind, n=700, shift=0.0):
     moments = Moments.of_block(STRUCTURES[kind].scatter, X.T, resp, means)
     theta = Mixture.from_moments(STRUCTURES[kind], moments, Ridge(0.0))
     X[::50, 1] = np.nan
-    cells = cells_per_row(3, 5, STRUCTURES[kind])
+    cells = cells_of(3, 5, STRUCTURES[kind])[0]
     return Rows(X, rng.integers(0, 3, n).astype(float), np.full(5, shift), cells), theta
 
 

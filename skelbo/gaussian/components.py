@@ -78,25 +78,22 @@ class Components:
     def cells(self) -> tuple[int, int | None]:
         """Sizes of the temporaries that a row needs in an E-step: complete, and incomplete."""
         n_components, n_features = self.means.shape
-        shape = n_components, n_features, type(self.covariance), self.covariance.n_factors
-        return cells_per_row(*shape), cells_per_gap(*shape)
+        return cells_of(n_components, n_features, type(self.covariance), self.covariance.n_factors)
 
 
-def cells_per_row(
+def cells_of(
     n_components: int, n_features: int, structure: type[Covariance], n_factors: int = 0
-) -> int:
-    """Return the size of the temporaries that one row needs in an E-step."""
+) -> tuple[int, int | None]:
+    """Return the sizes of the temporaries that a row needs in an E-step: complete, incomplete.
+
+    The latter is None for matrices of (n_features, n_features).
+    """
     n_statistics = min(structure.scatter.n_statistics(n_features), MAX_STATISTICS)
-    return 2 * n_components * (1 + n_factors) + n_features + n_statistics
-
-
-def cells_per_gap(
-    n_components: int, n_features: int, structure: type[Covariance], n_factors: int = 0
-) -> int | None:
-    """Return the same for a row with missing cells; None for matrices of (p, p)."""
+    complete = 2 * n_components * (1 + n_factors) + n_features + n_statistics
     if structure.scatter.dense:
-        return None
-    return n_components * (2 * n_features + n_factors * (1 + n_factors)) + n_features * n_factors**2
+        return complete, None
+    factors = n_components * n_factors * (1 + n_factors) + n_features * n_factors**2
+    return complete, 2 * n_components * n_features + factors
 
 
 @dataclass(frozen=True)
