@@ -85,7 +85,8 @@ class NaturalView:
         """Return the expected moments of the rows, weighted (K, n)."""
         kind = self.natural.kind
         common = self._second_moments() if kind.pooled else None
-        return Moments.of_sums(kind, weights @ self.statistics.T, common)
+        # `@` would keep other threads waiting: numpy judges the work by the size of the result.
+        return Moments.of_sums(kind, np.dot(weights, self.statistics.T), common)
 
     def _second_moments(self) -> np.ndarray:
         return self.block.once(self.natural.kind.second_moments)
