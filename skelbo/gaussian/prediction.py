@@ -29,8 +29,8 @@ SAFE_SINGLE, SAFE_SINGLE_PRODUCTS = 3e3, 1e2
 # Columns from which squares are a matrix product of their own, beside that of the columns.
 MANY_COLUMNS = 8
 # Cells that a block's temporaries may take, and rows of a block.
-BLOCK_CELLS = 2**17
-MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 4096
+BLOCK_CELLS = 2**19
+MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 2**14
 
 
 @dataclass(frozen=True)
@@ -184,10 +184,10 @@ class Predictor:
                     return
             out[:] = Rows(rows, None, self.origin, *cells).each(slowly, *out.shape[1:])
 
-        threads = n_threads() if len(X) * cells[0] >= MIN_THREADED_CELLS else 1
+        # A prediction is half an E-step.
+        threads = n_threads() if len(X) * cells[0] >= 2 * MIN_THREADED_CELLS else 1
         with np.errstate(over="ignore", invalid="ignore"):
-            for _ in threaded(fill, range(0, len(X), size), threads):
-                pass
+            threaded(fill, range(0, len(X), size), threads)
         return result
 
 

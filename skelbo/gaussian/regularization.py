@@ -16,7 +16,7 @@ from scipy import linalg
 
 from skelbo.elbo import AscentError
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.rows import Block, RowSource
+from skelbo.rows import Block, RowSource, over_rows
 
 # Smallest variance, in units of the columns' own, that "auto" tells from zero. Far above rounding
 # (1e-16, or 1e-14 for data that were once float32), far below any correlation seen in practice.
@@ -166,8 +166,8 @@ def _column_moments(block: Block) -> Moments:
     """Return mean and variance of every column by itself, over its observed cells."""
     if block.observed is None:
         weight = np.full(len(block.values), block.weights.sum())
-        mean = block.values @ block.weights / weight
-        squares = (block.values - mean[:, None]) ** 2 @ block.weights
+        mean = over_rows(block.values, block.weights) / weight
+        squares = over_rows((block.values - mean[:, None]) ** 2, block.weights)
     else:
         weights = block.observed * block.weights
         values = np.where(block.observed, block.values, 0.0)
