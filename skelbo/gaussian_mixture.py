@@ -122,7 +122,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         EM). ``"gradient"``: L-BFGS on log p(X; theta) by automatic differentiation (needs torch;
         holds all rows in memory).
     acceleration : {"auto", "anderson", None}, default="auto"
-        Anderson acceleration with a monotone fallback. ``"auto"`` leaves the first 10 iterations
+        Anderson acceleration with a monotone fallback. ``"auto"`` leaves the first 5 iterations
         to plain EM.
     batch_size : int or None, default=None
         If given, each iteration is a sweep of incremental EM over batches of this many rows, theta

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.acceleration import Anderson
-from skelbo.elbo import PATIENCE, Ascent, AscentError, ascend, ascend_together, climbing
+from skelbo.acceleration import PATIENCE, Anderson
+from skelbo.elbo import Ascent, AscentError, ascend, ascend_together, climbing
 from skelbo.gaussian.given import Given
 from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
@@ -155,13 +155,13 @@ class MixtureEM:
             lambda vector: Mixture.from_vector(
                 vector, self.n_components, self.units, self.structure
             ),
+            patience=0 if self.acceleration == "anderson" else PATIENCE,
         )
         gradient = self.solver == "gradient"
         return {
             "tol": self.tol,
             "max_iter": self.max_iter,
             "accelerator": None if gradient or self.acceleration is None else anderson,
-            "patience": 0 if self.acceleration == "anderson" else PATIENCE,
             "steady": not gradient,
             "continued": self.continued,
             "on_iteration": progress.iteration,
