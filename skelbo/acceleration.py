@@ -71,11 +71,11 @@ class Anderson:
         """Return the extrapolated parameters, or None while there is nothing to go by."""
         if self.patience >= 0:
             return None
-        points = np.array(self.points)[-self.usable :]
         images = np.array(self.images)[-self.usable :]
-        if not (np.all(np.isfinite(points)) and np.all(np.isfinite(images))):
+        with np.errstate(invalid="ignore"):
+            residuals = images - np.array(self.points)[-self.usable :]
+        if not np.isfinite(residuals).all():
             return None  # a component of weight zero has no coordinates
-        residuals = images - points
         if self.striding:
             self.stride *= 2
         self.striding = self.usable < 2
