@@ -122,8 +122,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         EM). ``"gradient"``: L-BFGS on log p(X; theta) by automatic differentiation (needs torch;
         holds all rows in memory).
     acceleration : {"auto", "anderson", None}, default="auto"
-        Anderson acceleration with a monotone fallback. ``"auto"`` leaves the first 10 iterations
-        to plain EM.
+        Anderson acceleration with a monotone fallback. ``"auto"`` leaves the first 5 iterations
+        to plain EM, or 10 if `tol` is a number, which mostly asks for less than the mode.
     batch_size : int or None, default=None
         If given, each iteration is a sweep of incremental EM over batches of this many rows, theta
         being updated after each. Statistics of every batch are kept between sweeps. Takes fewer
@@ -263,6 +263,7 @@ class EMGaussianMixture(LatentVariableEstimator):
     covariances_, precisions_, precisions_cholesky_ = (MatricesOfFactors() for _ in range(3))
 
     _stream: Stream
+    random_state_: np.random.RandomState | None
 
     # -------------------------------------------------------------------- fit
 
@@ -332,9 +333,15 @@ class EMGaussianMixture(LatentVariableEstimator):
         K, p = self.n_components, em.rows.n_features
         init = self.weights_init, self.means_init, self.precisions_init
         given = Given.checked(self.covariance_type, K, p, *init)
-        self.random_state_ = random_stream(self.random_state)
+        self.random_state_ = None
         factors = self._n_factors(p)
-        return em.starts(given, n_starts, self.init_params, factors, self.random_state_)
+        return em.starts(given, n_starts, self.init_params, factors, self._random_stream)
+
+    def _random_stream(self) -> np.random.RandomState:
+        """Return the generator of this fit, made when first asked for: that takes its time."""
+        if self.random_state_ is None:
+            self.random_state_ = random_stream(self.random_state)
+        return self.random_state_
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit to X and return ``predict(X)``.
@@ -569,7 +576,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         return rows.each(expectation, X.shape[1]) + rows.origin
 
     def _draw(self, n_samples, random_state):
-        rng = self.random_state_ if random_state is None else random_stream(random_state)
+        rng = self._random_stream() if random_state is None else random_stream(random_state)
         theta = self._theta(np.zeros(self.means_.shape[1]))
         counts = rng.multinomial(n_samples, theta.weights)
         labels = np.repeat(np.arange(len(counts)), counts)

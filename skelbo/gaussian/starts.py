@@ -69,6 +69,15 @@ class Drawn:
     @classmethod
     def of_table(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
         """Draw from a table, which may be a memory map of any size."""
+        if weights is None and len(X) <= size:
+            keys = content_hash(X)
+            if _distinct(keys):
+                return cls(keys, np.asarray(X), np.ones(len(X)), len(X), size)
+        return cls._of_parts(X, weights, size)
+
+    @classmethod
+    def _of_parts(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
+        """Merge repeated rows, and keep the smallest part by part."""
         keys: np.ndarray = np.empty(0, np.uint64)
         found: np.ndarray = np.empty(0)
         where: np.ndarray = np.empty(0, np.intp)
@@ -101,6 +110,11 @@ class Drawn:
         return Drawn(keys[order], values, weights[order], n_present, self.size)
 
 
+def _distinct(keys: np.ndarray) -> bool:
+    keys = np.sort(keys)
+    return not (keys[1:] == keys[:-1]).any()
+
+
 def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
     """Merge equal keys and keep the smallest; return also where they stood."""
     keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
@@ -118,7 +132,8 @@ def sample_rows(rows: RowSource, n_components: int) -> Sample:
     """
     size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
     drawn = rows.fold(Drawn.of_table, size)
-    values = np.nan_to_num(drawn.values - rows.origin, nan=0.0)
+    values = drawn.values - rows.origin
+    values[np.isnan(values)] = 0.0
     weights = drawn.weights
     if len(values) < drawn.n_present or np.any(weights != 1):
         order = _lexicographic(values)
