@@ -18,7 +18,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -29,7 +29,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
 from skelbo import ELBOMonitor, EMGaussianMixture, GaussianMLE, VariationalEM
-from skelbo.dask_rows import DaskRows, is_dask
+from skelbo.dask_blocks import Blocks, is_dask
 from skelbo.models import FactorModel
 
 N_CHECKS = 53
@@ -244,9 +244,9 @@ def test_same_blocks_same_bits_on_every_scheduler(faithful):
 def test_all_starts_are_run_in_the_same_passes(faithful, monkeypatch):
     """They end as one by one in memory, and take the passes of the longest of them."""
     passes = []
-    total = DaskRows.total
+    total = Blocks.total
     counted = lambda self, *args: passes.append(1) or total(self, *args)  # noqa: E731
-    monkeypatch.setattr(DaskRows, "total", counted)
+    monkeypatch.setattr(Blocks, "total", counted)
     X = da.from_array(faithful, chunks=(100, 2))
     model = EMGaussianMixture(3, n_init=5, init_params="random_from_data", random_state=0)
     model.set_params(max_iter=300, acceleration=None)
@@ -256,7 +256,7 @@ def test_all_starts_are_run_in_the_same_passes(faithful, monkeypatch):
     curves = monitor.curves()
     assert [start for _, start in curves] == [0, 1, 2, 3, 4]
     longest = max(len(curve) for curve in curves.values())
-    assert len(passes) == 2 + longest  # of the columns, and at the starts
+    assert len(passes) == 2 + longest  # the first look, and at the starts
     here = clone(model).fit(faithful)
     assert_allclose(there.means_, here.means_, rtol=1e-8)
     assert there.n_iter_ == here.n_iter_
@@ -383,7 +383,7 @@ def test_arrays_of_expressions_say_so():
     assert "array.query-planning=True" in run.stdout
 
 
-# ----------------------------------------------------------------------------- a cluster, killed
+# ----------------------------------------------------------------------- how often data are read
 
 
 def load(index, folder):
@@ -391,6 +391,60 @@ def load(index, folder):
     (Path(folder) / uuid4().hex).touch()
     rng = np.random.default_rng(index)
     return rng.standard_normal((1000, 4)) + 3.0 * rng.integers(3, size=(1000, 1))
+
+
+def noted(folder, n_blocks, kind="array"):
+    """Return a collection of blocks that leave notes."""
+    parts = [dask.delayed(load)(i, folder) for i in range(n_blocks)]
+    if kind == "frame":
+        frames = [dask.delayed(pd.DataFrame)(part, columns=list("abcd")) for part in parts]
+        return dd.from_delayed(frames, meta=pd.DataFrame(np.empty((0, 4)), columns=list("abcd")))
+    rows = np.nan if kind == "unknown" else 1000
+    return da.concatenate([da.from_delayed(part, (rows, 4), float) for part in parts])
+
+
+def count_notes(folder):
+    """Return how many blocks were made, and forget them."""
+    notes = list(folder.iterdir())
+    for note in notes:
+        note.unlink()
+    return len(notes)
+
+
+@pytest.mark.parametrize("kind", ["array", "unknown", "frame"])
+@pytest.mark.parametrize("estimator", [GaussianMLE(), EMGaussianMixture(3, random_state=0)])
+def test_a_block_is_read_once(estimator, kind, tmp_path, monkeypatch):
+    """Counts, columns and sample come from one pass; blocks that there is room for are kept.
+
+    Twice if the length of a block, so the size of X, is only known afterwards.
+    """
+    passes = []
+    total = Blocks.total
+    counted = lambda self, *args: passes.append(1) or total(self, *args)  # noqa: E731
+    monkeypatch.setattr(Blocks, "total", counted)
+    X = noted(tmp_path, 3, kind)
+    with dask.config.set(scheduler="synchronous"):
+        here = clone(estimator).fit(X)
+        assert count_notes(tmp_path) == 3 * (1 if kind == "array" else 2)
+        clone(estimator).fit(persisted := X.persist())
+        assert count_notes(tmp_path) == 3
+        assert here.score(persisted) == here.score(X)
+        assert count_notes(tmp_path) == 3
+        monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 2**16)
+        passes.clear()
+        with pytest.warns(UserWarning, match=r"X takes 8.94e-05 GiB.*half of the memory of this"):
+            there = clone(estimator).fit(X)
+    assert count_notes(tmp_path) == 3 * len(passes)
+    assert len(passes) <= 2 + there.n_iter_
+    assert there.lower_bounds_ == here.lower_bounds_
+    with (
+        dask.config.set(scheduler=lambda *args, **kwargs: dask.get(*args)),
+        pytest.warns(UserWarning, match="scheduler in use keeps no blocks"),
+    ):
+        clone(estimator).fit(X)
+
+
+# ----------------------------------------------------------------------------- a cluster, killed
 
 
 @pytest.fixture
@@ -422,24 +476,28 @@ class Killer:
 
 def test_a_killed_worker_changes_nothing(cluster, tmp_path):
     """Blocks are read once; fits during which a worker dies end with the same bits."""
-    blocks = [da.from_delayed(dask.delayed(load)(i, tmp_path), (1000, 4), float) for i in range(8)]
-    X = da.concatenate(blocks)
+    X = noted(tmp_path, 8)
     model = EMGaussianMixture(3, max_iter=12, tol=0.0, random_state=0)
 
-    def loads_of(fit):
-        for note in tmp_path.iterdir():
-            note.unlink()
+    def loads_of(fit, X=X):
+        count_notes(tmp_path)
         with warnings.catch_warnings(), ThreadPoolExecutor(1) as thread:
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return thread.submit(fit, X).result(timeout=240), len(list(tmp_path.iterdir()))
+            return thread.submit(fit, X).result(timeout=240), count_notes(tmp_path)
 
     with dask.config.set(scheduler="synchronous"):
         expected, _ = loads_of(clone(model).fit)
     fits = [loads_of(clone(model).fit)]
-    assert fits[0][1] == len(blocks)
+    assert fits[0][1] == 8
+    persisted = X.persist()
+    wait(persisted)
+    for again in (persisted, persisted * 1.0):  # kept by the user, and what is made of that
+        fits.append(loads_of(clone(model).fit, again))
+        assert fits[-1][1] == 0
+    del persisted, again
     for victim, iteration in ((0, 2), (1, 6)):
         fits.append(loads_of(clone(model).set_callbacks(Killer(cluster, victim, iteration)).fit))
-        assert fits[-1][1] > len(blocks)  # something was lost and read again
+        assert fits[-1][1] > 8  # something was lost and read again
     for got, _ in fits:
         assert got.lower_bounds_ == expected.lower_bounds_
         assert_array_equal(got.means_, expected.means_)

@@ -22,7 +22,16 @@ MIDDLE = {
     "neural",
     "display",
 }
-GROUND = {"elbo", "acceleration", "rows", "dask_rows", "threads", "models", "gaussian"}
+GROUND = {
+    "elbo",
+    "acceleration",
+    "rows",
+    "dask_blocks",
+    "dask_rows",
+    "threads",
+    "models",
+    "gaussian",
+}
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path.name != "__init__.py")
 
 
