@@ -10,6 +10,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import dask
@@ -28,7 +29,14 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
-from skelbo import ELBOMonitor, EMGaussianMixture, GaussianMLE, VariationalEM
+import skelbo  # workers import this file: what needs torch is looked up where it is used
+from skelbo import (
+    MCEM,
+    ELBOMonitor,
+    EMGaussianMixture,
+    GaussianMLE,
+    VariationalEM,
+)
 from skelbo.dask_blocks import Blocks, is_dask
 from skelbo.models import FactorModel
 
@@ -211,16 +219,78 @@ def test_answers_are_lazy_and_those_of_arrays(container, iris):
     assert_allclose(log_prob.compute(scheduler="synchronous"), before["score_samples"], rtol=2e-5)
 
 
-def test_every_estimator_answers_lazily(iris):
-    factors = FactorModel(1, noise="isotropic")
-    model = VariationalEM(model=factors).fit(iris)
-    X = as_dask(iris)
-    for name in ("transform", "score_samples", "elbo", "impute"):
-        answer = getattr(model, name)(X)
-        assert is_dask(answer)
-        here = getattr(model, name)(iris)
-        assert_allclose(answer.compute(scheduler="synchronous"), here, rtol=1e-12)
-    assert model.score(X) == pytest.approx(model.score(iris))
+def row_keeper(name):
+    """Return an estimator whose fit has to hold the rows, and a table for it."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((90, 3))
+    if name == "VariationalEM":
+        X[::9, 1] = np.nan
+        return VariationalEM(model=FactorModel(1, noise="isotropic")), X
+    if name == "MCEM":
+        return MCEM(1, model="bernoulli", max_iter=2, random_state=0), (X > 0).astype(float)
+    likelihood = "gaussian" if name == "VAE" else "auto"
+    if likelihood == "auto":
+        X[:, 0], X[:, 1] = rng.poisson(2.0, 90), rng.integers(5, 8, 90)
+    quick = {"max_iter": 2, "n_importance_samples": 20, "random_state": 0}
+    return skelbo.VAEEstimator(1, likelihood=likelihood, **quick), X
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", ["VariationalEM", "MCEM", "VAE", "VAE of all kinds"])
+def test_estimators_that_keep_rows_take_them_from_dask(name):
+    """The fit is that of the table in memory, bit for bit, and answers are lazy."""
+    model, table = row_keeper(name)
+    weights = np.arange(90.0) % 3
+    frame = pd.DataFrame(table, columns=list("abc"))
+    with dask.config.set(scheduler="synchronous"):
+        for X, lazy in ((table, da.from_array(table, (40, 2))), (frame, as_dask(frame))):
+            here = clone(model).fit(X, sample_weight=weights)
+            lazy_weights = as_dask(weights if X is table else pd.Series(weights), 3 - (X is frame))
+            there = clone(model).fit(lazy, sample_weight=lazy_weights)
+            assert there.lower_bounds_ == here.lower_bounds_
+            names = getattr(there, "feature_names_in_", None)
+            assert_array_equal(names, getattr(here, "feature_names_in_", None))
+            assert there.score(lazy) == pytest.approx(here.score(X), rel=1e-6)
+            for method in ("transform", "score_samples", "elbo", "gap", "impute"):
+                answer = getattr(there, method)(lazy)
+                assert is_dask(answer)
+                assert_allclose(answer.compute(), getattr(here, method)(X), rtol=1e-5, atol=1e-6)
+
+
+def test_a_vae_learns_from_a_copy_on_disk(tmp_path, monkeypatch):
+    """Of more than a few rows, as from a memory map; each block is read once."""
+    monkeypatch.setattr("skelbo.vae.STREAMED_BYTES", 1000)
+    X = noted(tmp_path, 3, "unknown")
+    model, _ = row_keeper("VAE")
+    with dask.config.set(scheduler="synchronous"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        there = clone(model).fit(X)
+        assert count_notes(tmp_path) == 3
+        file = np.memmap(tmp_path / "rows", np.float64, "w+", shape=(3000, 4))
+        file[:] = X.compute()
+        assert there.lower_bounds_ == clone(model).fit(file).lower_bounds_
+        stream = clone(model).partial_fit(X)
+        by_hand = clone(model)
+        for i in range(3):
+            by_hand.partial_fit(file[1000 * i : 1000 * (i + 1)])
+    assert stream.lower_bounds_ == by_hand.lower_bounds_
+    full = SimpleNamespace(free=2**20)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: full)
+    huge = da.zeros((10**9, 4), chunks=(10**7, 4))
+    with pytest.raises(OSError, match=r"0.000977 GiB free, and X takes 29.8 GiB; let TMPDIR"):
+        model.fit(huge)
+
+
+@pytest.mark.parametrize("model", [VariationalEM(), MCEM()], ids=repr)
+def test_no_collection_comes_into_memory_unasked(model, iris, monkeypatch):
+    huge = da.zeros((10**9, 4), chunks=(10**7, 4))
+    message = r"X, a Dask collection, takes 29.8 GiB, more than the 1 GiB.*pass X.compute\(\)"
+    with pytest.raises(ValueError, match=f"{type(model).__name__} keeps all rows.*{message}"):
+        model.fit(huge)
+    monkeypatch.setattr("skelbo.dask_fetch.FETCHED_BYTES", 2**10)
+    frame = dd.from_pandas(pd.DataFrame(iris, columns=list("abcd")), npartitions=3)
+    with pytest.raises(ValueError, match=r"takes at least .* \(X.sample\(frac=0.01\), say\)"):
+        model.fit(frame)
 
 
 def test_same_blocks_same_bits_on_every_scheduler(faithful):

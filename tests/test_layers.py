@@ -14,6 +14,7 @@ ROOT = Path(skelbo.__file__).parent
 TOP = {"gaussian_mle", "gaussian_mixture", "variational_em", "mcem", "vae", "hidden_markov"}
 MIDDLE = {
     "estimator",
+    "dask_fetch",
     "dask_input",
     "progress",
     "callbacks",
