@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from skelbo.dask_blocks import is_dask
 from skelbo.dask_fetch import in_memory, in_turn, spooled
 from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.gradients import gradients
 from skelbo.neural import persistence
 from skelbo.neural.assembly import (
     check_lasting,
@@ -300,6 +301,7 @@ class VAEEstimator(LatentVariableEstimator):
     # -------------------------------------------------------------------- fit
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @gradients()
     def fit(self, X, y=None, sample_weight=None):
         """Fit both networks to the rows of X.
 
@@ -367,6 +369,7 @@ class VAEEstimator(LatentVariableEstimator):
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @gradients()
     def partial_fit(self, X, y=None, sample_weight=None):
         """Update both networks by one pass over more rows.
 
@@ -565,6 +568,7 @@ class VAEEstimator(LatentVariableEstimator):
         # Over importance-weighted draws of z (Mattei and Frellsen 2019); of codes the likeliest.
         return self._sampler().expectation(X)
 
+    @gradients()
     def refine(self, X, n_steps=200, lr=0.05) -> Refinement:
         r"""Improve q of each row, and split the gap of the encoder's q into its two parts.
 

@@ -30,6 +30,7 @@ GROUND = {
     "dask_blocks",
     "dask_rows",
     "threads",
+    "gradients",
     "models",
     "gaussian",
 }
