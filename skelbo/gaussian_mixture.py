@@ -422,7 +422,6 @@ class EMGaussianMixture(LatentVariableEstimator):
         refusals = [
             ("solver", factor and self.solver != "em", f"{factors}; use solver='em'"),
             ("solver", dask and self.solver == "gradient", f"{elsewhere}; use solver='em'"),
-            ("device", device and factor, f"{factors}; leave device=None"),
             ("device", device and dask, f"{elsewhere}; leave device=None"),
             ("device", device and batches, f"batch_size={self.batch_size}; leave one at None"),
             ("batch_size", batches and self.solver != "em", "other solvers; use solver='em'"),
