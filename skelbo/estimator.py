@@ -20,10 +20,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
+from skelbo.dask_blocks import is_dask
 from skelbo.dask_input import batches, check_columns, lazy_on_dask, mean_log_prob, read
-from skelbo.dask_rows import is_dask
 from skelbo.elbo import Ascent, ElboTerms
-from skelbo.rows import Rows, RowSource
+from skelbo.rows import Question, Rows, RowSource
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase "
@@ -144,6 +144,10 @@ class LatentVariableEstimator(
     def _cells(self, n_features: int) -> tuple[int | None, int | None]:
         """Return the sizes of the temporaries that a row needs in a fit: complete, incomplete."""
         return None, None
+
+    def _questions(self) -> tuple[Question, ...]:
+        """Return what a fit asks of its rows first, so that one pass over blocks can answer all."""
+        return ()
 
     def _read_batches(self, X: Any, sample_weight: Any, *, reset: bool) -> Iterator[Rows]:
         """Check the arguments of `partial_fit`; yield the blocks of a Dask collection in turn."""

@@ -28,7 +28,7 @@ from skelbo.gaussian.regularization import (
     SingularCovarianceWarning,
     regularization,
 )
-from skelbo.gaussian.starts import STARTS
+from skelbo.gaussian.starts import STARTS, sample_question
 from skelbo.gaussian.stream import EARLY_STARTS, EarlyRows, Stream
 from skelbo.inference.mixture_em import MixtureEM, Start
 from skelbo.progress import Progress
@@ -429,7 +429,6 @@ class EMGaussianMixture(LatentVariableEstimator):
         refusals = [
             ("solver", factor and self.solver != "em", f"{factors}; use solver='em'"),
             ("solver", dask and self.solver == "gradient", f"{elsewhere}; use solver='em'"),
-            ("device", device and factor, f"{factors}; leave device=None"),
             ("device", device and dask, f"{elsewhere}; leave device=None"),
             ("device", device and batches, f"batch_size={self.batch_size}; leave one at None"),
             ("batch_size", batches and self.solver != "em", "other solvers; use solver='em'"),
@@ -439,6 +438,11 @@ class EMGaussianMixture(LatentVariableEstimator):
         for name, refused, other in refusals:
             if refused:
                 raise ValueError(f"{name}={getattr(self, name)!r} does not fit {other}.")
+
+    def _questions(self):
+        if self.warm_start and hasattr(self, "means_"):
+            return (Columns.question(),)
+        return Columns.question(), sample_question(self.n_components)
 
     def _cells(self, n_features):
         structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)

@@ -17,7 +17,7 @@ from scipy import linalg
 
 from skelbo.elbo import AscentError
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.rows import Block, RowSource, over_rows
+from skelbo.rows import Block, Question, RowSource, over_rows
 
 # Smallest variance, in units of the columns' own, that "auto" tells from zero. Far above rounding
 # (1e-16, or 1e-14 for data that were once float32), far below any correlation seen in practice.
@@ -200,10 +200,15 @@ class Columns:
     variance: np.ndarray
     complete: bool
 
+    @staticmethod
+    def question() -> Question:
+        """Return what `of_rows` asks for."""
+        return Question(_column_moments)
+
     @classmethod
     def of_rows(cls, rows: RowSource) -> Columns:
         """Read the table once; a column without cells or beyond float64's range is an error."""
-        moments = rows.total(_column_moments)
+        moments = cls.question().put_to(rows)
         unseen = np.flatnonzero(moments.weight == 0)
         if unseen.size:
             raise ValueError(
