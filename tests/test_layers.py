@@ -22,7 +22,7 @@ MIDDLE = {
     "neural",
     "display",
 }
-GROUND = {"elbo", "acceleration", "rows", "dask_rows", "threads", "models", "gaussian"}
+GROUND = {"elbo", "acceleration", "rows", "pages", "dask_rows", "threads", "models", "gaussian"}
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path.name != "__init__.py")
 
 
