@@ -28,15 +28,12 @@ def mapping_of(X: Any) -> mmap.mmap | None:
 
     Not those of a private mapping (mode "c"): with them changes of the caller's would be lost.
     """
-    view = X
-    while isinstance(view, np.ndarray) and not isinstance(view, np.memmap):
-        view = view.base
-    if not isinstance(view, np.memmap) or view.mode not in ("r", "r+", "w+"):
-        return None
-    mapping = view._mmap
-    if len(mapping) < MIN_BYTES or not hasattr(mmap, "MADV_DONTNEED"):
-        return None
-    return mapping
+    view, mode = X, None
+    while isinstance(view, np.ndarray):
+        view, mode = view.base, getattr(view, "mode", None)
+    shared = isinstance(view, mmap.mmap) and mode in ("r", "r+", "w+")
+    large = shared and len(view) >= MIN_BYTES
+    return view if large and hasattr(mmap, "MADV_DONTNEED") else None
 
 
 def give_back(X: np.ndarray, start: int = 0, stop: int | None = None) -> None:
