@@ -19,8 +19,8 @@ MIN_BYTES = 2**28
 MARGIN_BYTES = 2**21
 # Rows read at once where no arithmetic says how many.
 READ_BYTES = 2**24
-# Rows fetched one by one, each with the pages around it (64 KiB).
-TAKEN_ROWS = 1024
+# Rows fetched here and there, each with the pages around it (up to 2 MiB).
+TAKEN_ROWS = 32
 
 
 def mapping_of(X: Any) -> mmap.mmap | None:
