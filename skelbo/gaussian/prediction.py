@@ -18,6 +18,7 @@ import numpy as np
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.natural import Natural
+from skelbo.pages import give_back
 from skelbo.rows import MIN_THREADED_CELLS, Block, Rows
 from skelbo.threads import n_threads, threaded
 
@@ -177,6 +178,7 @@ class Predictor:
             rows, out = np.asarray(X[start : start + size]), result[start : start + size]
             if form is not None:
                 values = form.values(rows)
+                give_back(X, start, start + size)
                 joint = form.log_joint(values)
                 top = np.maximum.reduce(joint, axis=0)
                 finite = np.isfinite(np.add.reduce(top))

@@ -15,6 +15,7 @@ from skelbo.gaussian.k_means import k_means
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
+from skelbo.pages import give_back, take
 from skelbo.rows import Question, RowSource
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
@@ -95,8 +96,9 @@ class Drawn:
             where = np.concatenate([where, here[present]])
             keys, found, first = _smallest(keys, found, size)
             where = where[first]
+            give_back(X, part.start, part.stop)
         order = np.argsort(where)  # a memory map is read in its order
-        return cls(keys[order], np.asarray(X[where[order]]), found[order], n_present, size)
+        return cls(keys[order], take(X, where[order]), found[order], n_present, size)
 
     def __add__(self, other: Drawn) -> Drawn:
         keys, weights, first = _smallest(
