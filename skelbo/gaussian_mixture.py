@@ -263,6 +263,7 @@ class EMGaussianMixture(LatentVariableEstimator):
     covariances_, precisions_, precisions_cholesky_ = (MatricesOfFactors() for _ in range(3))
 
     _stream: Stream
+    _finds_infinity = True
 
     # -------------------------------------------------------------------- fit
 
@@ -537,7 +538,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         resp : ndarray of shape (n_samples, n_components)
             Rows sum to one: q at its best, the posterior that closes the gap of eq. 2.
         """
-        X = self._validate(X)
+        X = self._validate(X, finite=False)
         return self._posterior_mean(X).astype(X.dtype, copy=False)
 
     @lazy_on_dask
@@ -554,7 +555,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         labels : ndarray of int, shape (n_samples,)
             Between 0 and n_components - 1.
         """
-        X = self._validate(X)
+        X = self._validate(X, finite=False)
         return self._predictor().labels(X)
 
     def _expected_cells(self, X):
