@@ -265,6 +265,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     _stream: Stream
     random_state_: np.random.RandomState | None
+    _finds_infinity = True
 
     # -------------------------------------------------------------------- fit
 
@@ -563,7 +564,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         resp : ndarray of shape (n_samples, n_components)
             Rows sum to one: q at its best, the posterior that closes the gap of eq. 2.
         """
-        X = self._validate(X)
+        X = self._validate(X, finite=False)
         return self._posterior_mean(X).astype(X.dtype, copy=False)
 
     @lazy_on_dask
@@ -580,7 +581,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         labels : ndarray of int, shape (n_samples,)
             Between 0 and n_components - 1.
         """
-        X = self._validate(X)
+        X = self._validate(X, finite=False)
         return self._predictor().labels(X)
 
     def _expected_cells(self, X):
