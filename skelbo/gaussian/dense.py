@@ -85,7 +85,7 @@ class Dense(Matrices):
     def natural(self, means, log_weights):
         """Return eta_k = (c_k, P_k mu_k, -P_k / 2), products of two columns counted once."""
         p = means.shape[1]
-        if self.scatter.n_statistics(p) > MAX_STATISTICS:
+        if not self.pooled and self.scatter.n_statistics(p) > MAX_STATISTICS:
             return None
         precisions = self.factors @ self.factors.swapaxes(1, 2)
         squares = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2

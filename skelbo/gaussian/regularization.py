@@ -17,7 +17,7 @@ from scipy import linalg
 
 from skelbo.elbo import AscentError
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.rows import Block, RowSource
+from skelbo.rows import Block, Question, RowSource, over_rows
 
 # Smallest variance, in units of the columns' own, that "auto" tells from zero. Far above rounding
 # (1e-16, or 1e-14 for data that were once float32), far below any correlation seen in practice.
@@ -172,8 +172,8 @@ def _column_moments(block: Block) -> Moments:
     """Return mean and variance of every column by itself, over its observed cells."""
     if block.observed is None:
         weight = np.full(len(block.values), block.weights.sum())
-        mean = block.values @ block.weights / weight
-        squares = (block.values - mean[:, None]) ** 2 @ block.weights
+        mean = over_rows(block.values, block.weights) / weight
+        squares = over_rows((block.values - mean[:, None]) ** 2, block.weights)
     else:
         weights = block.observed * block.weights
         values = np.where(block.observed, block.values, 0.0)
@@ -200,10 +200,15 @@ class Columns:
     variance: np.ndarray
     complete: bool
 
+    @staticmethod
+    def question() -> Question:
+        """Return what `of_rows` asks for."""
+        return Question(_column_moments)
+
     @classmethod
     def of_rows(cls, rows: RowSource) -> Columns:
         """Read the table once; a column without cells or beyond float64's range is an error."""
-        moments = rows.total(_column_moments)
+        moments = cls.question().put_to(rows)
         unseen = np.flatnonzero(moments.weight == 0)
         if unseen.size:
             raise ValueError(

@@ -15,7 +15,8 @@ from skelbo.gaussian.k_means import k_means
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
-from skelbo.rows import RowSource
+from skelbo.pages import give_back, take
+from skelbo.rows import Question, RowSource
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
 SAMPLE_ROWS = 4096
@@ -95,8 +96,9 @@ class Drawn:
             where = np.concatenate([where, here[present]])
             keys, found, first = _smallest(keys, found, size)
             where = where[first]
+            give_back(X, part.start, part.stop)
         order = np.argsort(where)  # a memory map is read in its order
-        return cls(keys[order], np.asarray(X[where[order]]), found[order], n_present, size)
+        return cls(keys[order], take(X, where[order]), found[order], n_present, size)
 
     def __add__(self, other: Drawn) -> Drawn:
         keys, weights, first = _smallest(
@@ -122,6 +124,12 @@ def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndar
     return keys[:size], weights[:size], first[:size]
 
 
+def sample_question(n_components: int) -> Question:
+    """Return what `sample_rows` asks for."""
+    size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
+    return Question(Drawn.of_table, (size,), of_blocks=False)
+
+
 def sample_rows(rows: RowSource, n_components: int) -> Sample:
     """Draw the rows for a start so that weights and repetitions mean the same.
 
@@ -130,8 +138,7 @@ def sample_rows(rows: RowSource, n_components: int) -> Sample:
     rows without weights that needs no thinning stays in its own order, which makes k-means label
     the clusters as it would outside.
     """
-    size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
-    drawn = rows.fold(Drawn.of_table, size)
+    drawn = sample_question(n_components).put_to(rows)
     values = drawn.values - rows.origin
     values[np.isnan(values)] = 0.0
     weights = drawn.weights

@@ -118,15 +118,19 @@ class MixtureEM:
 
     def _ascent(self, start: Start, progress: Progress) -> Ascent:
         """Run one ascent from a start."""
-        theta = start() if callable(start) else start
-        options = self._options(progress)
-        try:
-            if self.batch_size is not None and self.solver == "em":
-                sweeps = IncrementalEM(self.rows, self.rule, self.batch_size)
-                return sweeps.finished(ascend(theta, sweeps.e_step, sweeps.m_step, **options))
-            return ascend(theta, self.e_step, self.m_step(theta), **options)
-        except AscentError as error:
-            return self._outcome(start, error)
+        with self.rows.own_threads():
+            theta = start() if callable(start) else start
+            try:
+                return self._climbed(theta, self._options(progress))
+            except AscentError as error:
+                return self._outcome(start, error)
+
+    def _climbed(self, theta: Mixture, options: dict[str, Any]) -> Ascent:
+        """Climb from theta, by batches if there are."""
+        if self.batch_size is not None and self.solver == "em":
+            sweeps = IncrementalEM(self.rows, self.rule, self.batch_size)
+            return sweeps.finished(ascend(theta, sweeps.e_step, sweeps.m_step, **options))
+        return ascend(theta, self.e_step, self.m_step(theta), **options)
 
     def _side_by_side(self, starts: Iterable[Start], progress: Progress) -> Iterator[Callable]:
         """Run all ascents together, so that a pass over the rows serves all; yield the outcomes."""
