@@ -28,7 +28,7 @@ from skelbo.gaussian.regularization import (
     SingularCovarianceWarning,
     regularization,
 )
-from skelbo.gaussian.starts import STARTS
+from skelbo.gaussian.starts import STARTS, sample_question
 from skelbo.gaussian.stream import FirstRows, Stream
 from skelbo.inference.mixture_em import MixtureEM, Start
 from skelbo.inference.race import race
@@ -123,8 +123,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         EM). ``"gradient"``: L-BFGS on log p(X; theta) by automatic differentiation (needs torch;
         holds all rows in memory).
     acceleration : {"auto", "anderson", None}, default="auto"
-        Anderson acceleration with a monotone fallback. ``"auto"`` leaves the first 10 iterations
-        to plain EM.
+        Anderson acceleration with a monotone fallback. ``"auto"`` leaves the first 5 iterations
+        to plain EM, or 10 if `tol` is a number, which mostly asks for less than the mode.
     batch_size : int or None, default=None
         If given, each iteration is a sweep of incremental EM over batches of this many rows, theta
         being updated after each. Statistics of every batch are kept between sweeps. Takes fewer
@@ -264,6 +264,8 @@ class EMGaussianMixture(LatentVariableEstimator):
     covariances_, precisions_, precisions_cholesky_ = (MatricesOfFactors() for _ in range(3))
 
     _stream: Stream
+    random_state_: np.random.RandomState | None
+    _finds_infinity = True
 
     # -------------------------------------------------------------------- fit
 
@@ -338,9 +340,15 @@ class EMGaussianMixture(LatentVariableEstimator):
         K, p = self.n_components, em.rows.n_features
         init = self.weights_init, self.means_init, self.precisions_init
         given = Given.checked(self.covariance_type, K, p, *init)
-        self.random_state_ = random_stream(self.random_state)
+        self.random_state_ = None
         factors = self._n_factors(p)
-        return em.starts(given, n_starts, self.init_params, factors, self.random_state_)
+        return em.starts(given, n_starts, self.init_params, factors, self._random_stream)
+
+    def _random_stream(self) -> np.random.RandomState:
+        """Return the generator of this fit, made when first asked for: that takes its time."""
+        if self.random_state_ is None:
+            self.random_state_ = random_stream(self.random_state)
+        return self.random_state_
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit to X and return ``predict(X)``.
@@ -437,7 +445,6 @@ class EMGaussianMixture(LatentVariableEstimator):
         refusals = [
             ("solver", factor and self.solver != "em", f"{factors}; use solver='em'"),
             ("solver", dask and self.solver == "gradient", f"{elsewhere}; use solver='em'"),
-            ("device", device and factor, f"{factors}; leave device=None"),
             ("device", device and dask, f"{elsewhere}; leave device=None"),
             ("device", device and batches, f"batch_size={self.batch_size}; leave one at None"),
             ("batch_size", batches and self.solver != "em", "other solvers; use solver='em'"),
@@ -447,6 +454,11 @@ class EMGaussianMixture(LatentVariableEstimator):
         for name, refused, other in refusals:
             if refused:
                 raise ValueError(f"{name}={getattr(self, name)!r} does not fit {other}.")
+
+    def _questions(self):
+        if self.warm_start and hasattr(self, "means_"):
+            return (Columns.question(),)
+        return Columns.question(), sample_question(self.n_components)
 
     def _cells(self, n_features):
         structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
@@ -552,7 +564,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         resp : ndarray of shape (n_samples, n_components)
             Rows sum to one: q at its best, the posterior that closes the gap of eq. 2.
         """
-        X = self._validate(X)
+        X = self._validate(X, finite=False)
         return self._posterior_mean(X).astype(X.dtype, copy=False)
 
     @lazy_on_dask
@@ -569,7 +581,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         labels : ndarray of int, shape (n_samples,)
             Between 0 and n_components - 1.
         """
-        X = self._validate(X)
+        X = self._validate(X, finite=False)
         return self._predictor().labels(X)
 
     def _expected_cells(self, X):
@@ -584,7 +596,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         return rows.each(expectation, X.shape[1]) + rows.origin
 
     def _draw(self, n_samples, random_state):
-        rng = self.random_state_ if random_state is None else random_stream(random_state)
+        rng = self._random_stream() if random_state is None else random_stream(random_state)
         theta = self._theta(np.zeros(self.means_.shape[1]))
         counts = rng.multinomial(n_samples, theta.weights)
         labels = np.repeat(np.arange(len(counts)), counts)
