@@ -84,6 +84,14 @@ class Covariance(ABC):
         """
         return self.log_prob(values, means) + log_weights[:, None]
 
+    def single(self, means: np.ndarray, largest: float) -> Covariance | None:
+        """Return the same for `log_joint` of float32 rows, None where that is not to be had.
+
+        The terms that cancel when rows are whitened, relative to the result, are to be below
+        `largest`.
+        """
+        return None
+
     def natural(self, means: np.ndarray, log_weights: np.ndarray) -> Natural | None:
         """Return the natural parameters, None where digits would cancel or nothing is gained."""
         return None
