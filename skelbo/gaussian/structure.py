@@ -96,6 +96,13 @@ class Covariance(ABC):
         """Return the natural parameters, None where digits would cancel or nothing is gained."""
         return None
 
+    def cancelling(self, means: np.ndarray) -> np.ndarray:
+        """Return the size of the terms that cancel in natural parameters, (K,), in nats.
+
+        Infinite where nothing is gained by these.
+        """
+        return np.full(len(means), np.inf)
+
     @abstractmethod
     def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Covariance:
         """Move by `size` along the natural gradient of the expected log-density."""
@@ -159,6 +166,11 @@ class Covariance(ABC):
             return np.where(which.reshape(-1, *[1] * (new.ndim - 1)), getattr(old, name), new)
 
         return type(self)(*(chosen(field.name) for field in fields(self)))  # type: ignore[arg-type]
+
+    def part(self, which: np.ndarray) -> Covariance:
+        """Return the covariances of some components, a mask (K,)."""
+        parts = (getattr(self, field.name)[which] for field in fields(self))  # type: ignore[arg-type]
+        return type(self)(*parts)
 
 
 @dataclass(frozen=True)
