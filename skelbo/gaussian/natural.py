@@ -10,6 +10,7 @@ share one covariance the products are in h, which drops out of the posterior: :m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -48,22 +49,20 @@ class Natural:
 
     def view(self, block: Block) -> NaturalView:
         """Return what the components say of a block of complete rows."""
-        return NaturalView(self, block, block.once(self.kind.statistics))
+        return NaturalView(self, block)
 
 
 @dataclass(frozen=True)
 class NaturalView:
-    """A block of complete rows as seen by K Gaussians in exponential-family form.
-
-    Attributes
-    ----------
-    statistics : ndarray of shape (n_statistics, n_rows)
-        t(x) of each row.
-    """
+    """A block of complete rows as seen by K Gaussians in exponential-family form."""
 
     natural: Natural
     block: Block
-    statistics: np.ndarray
+
+    @cached_property
+    def statistics(self) -> np.ndarray:
+        """t(x) of each row, (n_statistics, n_rows)."""
+        return self.block.once(self.natural.kind.statistics)
 
     def log_joint(self) -> np.ndarray:
         """Return log p(x, z = k) - h(x), (K, n), in nats."""
@@ -83,9 +82,12 @@ class NaturalView:
 
     def moments(self, weights: np.ndarray) -> Moments:
         """Return the expected moments of the rows, weighted (K, n)."""
+        return self.moments_of(over_rows(weights, self.statistics))
+
+    def moments_of(self, sums: np.ndarray) -> Moments:
+        """Return the expected moments of the rows from their expected sums of t(x), (K, S)."""
         kind = self.natural.kind
-        common = self._second_moments() if kind.pooled else None
-        return Moments.of_sums(kind, over_rows(weights, self.statistics), common)
+        return Moments.of_sums(kind, sums, self._second_moments() if kind.pooled else None)
 
     def _second_moments(self) -> np.ndarray:
         return self.block.once(self.natural.kind.second_moments)

@@ -11,6 +11,7 @@ import numpy as np
 
 from skelbo.acceleration import PATIENCE, Anderson
 from skelbo.elbo import Ascent, AscentError, ascend, ascend_together, climbing
+from skelbo.gaussian.fused import fused_e_step
 from skelbo.gaussian.given import Given
 from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
@@ -68,7 +69,8 @@ class MixtureEM:
     def e_step(self) -> Callable[[Mixture], tuple[float, Any]]:
         """The step over q, theta -> (bound, moments); on the device if there is one."""
         if self.device is None:
-            return lambda theta: theta.e_step(self.rows)
+            fused = fused_e_step(self.rows, self.n_components, self.structure)
+            return fused or (lambda theta: theta.e_step(self.rows))
         from skelbo.gaussian.device import DeviceTable
 
         return DeviceTable(self.rows, self.device).e_step
