@@ -68,7 +68,8 @@ class MixtureEM:
     def e_step(self) -> Callable[[Mixture], tuple[float, Any]]:
         """The step over q, theta -> (bound, moments); on the device if there is one."""
         if self.device is None:
-            return lambda theta: theta.e_step(self.rows)
+            rows = self.rows  # not self, which would keep itself, and their blocks, alive
+            return lambda theta: theta.e_step(rows)
         from skelbo.gaussian.device import DeviceTable
 
         return DeviceTable(self.rows, self.device).e_step
