@@ -1,6 +1,8 @@
 """Blocks hand out every row exactly once, and memory does not grow with the table."""
 
+import gc
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -122,3 +124,32 @@ def test_read_only_memmap(tmp_path, faithful):
     mapped = np.load(path, mmap_mode="r")
     model = EMGaussianMixture(2, random_state=0).fit(mapped)
     assert model.score(mapped) == EMGaussianMixture(2, random_state=0).fit(faithful).score(faithful)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"solver": "gem"}, {"batch_size": 50}, {"n_init": 2}],
+    ids=str,
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_fit_leaves_no_blocks_behind(options, faithful):
+    """They go with the fit, not when the collector of cycles next looks at old objects."""
+    alive = weakref.WeakSet()
+
+    class Watched(Rows):
+        def __init__(self, *args):
+            super().__init__(*args)
+            alive.add(self)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("skelbo.estimator.Rows", Watched)
+        patch.setattr("skelbo.rows.Rows", Watched)
+        patch.setattr("skelbo.gaussian_mixture.Rows", Watched)
+        gc.collect()
+        gc.disable()
+        try:
+            model = EMGaussianMixture(2, max_iter=15, random_state=0, **options).fit(faithful)
+            model.partial_fit(faithful[:50])
+            assert not alive
+        finally:
+            gc.enable()

@@ -69,8 +69,9 @@ class MixtureEM:
     def e_step(self) -> Callable[[Mixture], tuple[float, Any]]:
         """The step over q, theta -> (bound, moments); on the device if there is one."""
         if self.device is None:
-            fused = fused_e_step(self.rows, self.n_components, self.structure)
-            return fused or (lambda theta: theta.e_step(self.rows))
+            rows = self.rows  # not self, which would keep itself, and their blocks, alive
+            fused = fused_e_step(rows, self.n_components, self.structure)
+            return fused or (lambda theta: theta.e_step(rows))
         from skelbo.gaussian.device import DeviceTable
 
         return DeviceTable(self.rows, self.device).e_step
