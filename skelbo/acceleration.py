@@ -104,16 +104,14 @@ class Anderson:
         climb that is left, which is quadratic in the way, by its square.
         """
         points, images = np.array(self.points), np.array(self.images)
-        if len(points) < 3 or not np.all(np.isfinite([points, images])):
+        if len(points) < 3 or not (np.isfinite(points).all() and np.isfinite(images).all()):
             return 0.0
         steps = _steps(points)
         lengths = np.linalg.norm(steps, axis=0)
         if not np.all(lengths > 0):
             return 0.0
-        image_steps = _steps(images) / lengths
-        left, size, right = np.linalg.svd(steps / lengths, full_matrices=False)
-        kept = size > 1e-5 * size[0]
-        jacobian = left[:, kept].T @ image_steps @ right[kept].T / size[kept]
+        # F's Jacobian in coordinates along the steps.
+        jacobian = np.linalg.lstsq(steps / lengths, _steps(images) / lengths, rcond=1e-5)[0]
         largest = float(np.linalg.eigvals(jacobian).real.max())
         return min(max(largest, 0.0), 0.99999) ** 2
 
