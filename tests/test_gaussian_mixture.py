@@ -274,10 +274,6 @@ BAD_PARAMETERS = {
     ),
     "negative number of factors": ({"n_factors": -1}, "The 'n_factors' parameter of EMGau"),
     "device": ({"device": "abacus"}, "device='abacus' cannot be used here, expected a torch dev"),
-    "device for factors": (
-        {"device": "cpu", "covariance_type": "factor"},
-        "device='cpu' does not fit covariance_type='factor'",
-    ),
     "device and batches": (
         {"device": "cpu", "batch_size": 5},
         "device='cpu' does not fit batch_size=5",
