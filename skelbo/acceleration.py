@@ -46,6 +46,7 @@ class Anderson:
         self.to_vector = to_vector
         self.from_vector = from_vector
         self.patience = patience
+        self.pending: deque[tuple[Any, Any]] = deque(maxlen=order + 1)
         self.points: deque[np.ndarray] = deque(maxlen=order + 1)
         self.images: deque[np.ndarray] = deque(maxlen=order + 1)
         # The last image and the last candidate: one of them is the next point.
@@ -58,16 +59,22 @@ class Anderson:
 
     def learn(self, theta: Any, image: Any) -> None:
         """Take note of theta and its image under F."""
-        if theta is self.image:
-            self.points.append(self.images[-1])
-        elif theta is self.candidate:
-            self.points.append(self.vector)
-        else:
-            self.points.append(self.to_vector(theta))
-        self.images.append(self.to_vector(image))
-        self.image = image
-        self.usable = min(self.usable + 1, len(self.points))
+        self.pending.append((theta, image))
         self.patience -= 1
+
+    def _take_in(self) -> None:
+        """Compute the coordinates of what was noted: an ascent that ends early needs none."""
+        for theta, image in self.pending:
+            if theta is self.image:
+                self.points.append(self.images[-1])
+            elif theta is self.candidate:
+                self.points.append(self.vector)
+            else:
+                self.points.append(self.to_vector(theta))
+            self.images.append(self.to_vector(image))
+            self.image = image
+            self.usable = min(self.usable + 1, len(self.points))
+        self.pending.clear()
 
     def refuse(self) -> None:
         """Learn that the last candidate was refused: extrapolate from newer pairs only."""
@@ -79,6 +86,7 @@ class Anderson:
         """Return the extrapolated parameters, or None while there is nothing to go by."""
         if self.patience >= 0:
             return None
+        self._take_in()
         images = np.array(self.images)[-self.usable :]
         with np.errstate(invalid="ignore"):
             residuals = images - np.array(self.points)[-self.usable :]
@@ -103,17 +111,16 @@ class Anderson:
         Near a mode each step shortens the way by the largest eigenvalue of F's Jacobian, and the
         climb that is left, which is quadratic in the way, by its square.
         """
+        self._take_in()
         points, images = np.array(self.points), np.array(self.images)
-        if len(points) < 3 or not np.all(np.isfinite([points, images])):
+        if len(points) < 3 or not (np.isfinite(points).all() and np.isfinite(images).all()):
             return 0.0
         steps = _steps(points)
         lengths = np.linalg.norm(steps, axis=0)
         if not np.all(lengths > 0):
             return 0.0
-        image_steps = _steps(images) / lengths
-        left, size, right = np.linalg.svd(steps / lengths, full_matrices=False)
-        kept = size > 1e-5 * size[0]
-        jacobian = left[:, kept].T @ image_steps @ right[kept].T / size[kept]
+        # F's Jacobian in coordinates along the steps.
+        jacobian = np.linalg.lstsq(steps / lengths, _steps(images) / lengths, rcond=1e-5)[0]
         largest = float(np.linalg.eigvals(jacobian).real.max())
         return min(max(largest, 0.0), 0.99999) ** 2
 
