@@ -16,6 +16,7 @@ from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
 from skelbo.rows import RowSource
+from skelbo.threads import one_blas_thread
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
 SAMPLE_ROWS = 4096
@@ -162,7 +163,9 @@ def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np
     if len(weights) * n_components <= SMALL:
         return _one_hot(k_means(values, weights, n_components, runs, rng), n_components)
     clusters = KMeans(n_components, n_init=runs, random_state=rng)
-    return _one_hot(clusters.fit(values, sample_weight=weights).labels_, n_components)
+    with one_blas_thread():  # its own threads and those of BLAS would wait for each other
+        clusters.fit(values, sample_weight=weights)
+    return _one_hot(clusters.labels_, n_components)
 
 
 def _kmeans_plusplus(sample, n_components, rng):
