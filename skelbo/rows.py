@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from skelbo.pages import give_back, stretches
 from skelbo.threads import n_threads, own_threads, threaded
 
 # Float64 cells that a block and its temporaries may take: 8 MiB, within the last cache. Threads
@@ -70,6 +71,28 @@ class Block:
         if result.size <= max(self.room, 1):
             self._known[function] = result
         return result
+
+
+@dataclass(frozen=True)
+class Question:
+    """A sum over rows that a fit is going to ask for; see `RowSource`.
+
+    Attributes
+    ----------
+    function : callable
+    parameters : tuple
+    of_blocks : bool
+        Whether it is a `total` over blocks, else a `fold` over tables.
+    """
+
+    function: Callable[..., Any]
+    parameters: tuple = ()
+    of_blocks: bool = True
+
+    def put_to(self, rows: RowSource) -> Any:
+        """Return the answer."""
+        ask = rows.total if self.of_blocks else rows.fold
+        return ask(self.function, *self.parameters)
 
 
 class RowSource(Protocol):
@@ -174,8 +197,7 @@ class Rows:
     @property
     def complete(self) -> bool:
         """Whether no cell is missing."""
-        starts = range(0, self.n_samples, MAX_BLOCK_ROWS)
-        return not any(np.isnan(self.X[i : i + MAX_BLOCK_ROWS]).any() for i in starts)
+        return not any(np.isnan(rows).any() for rows in stretches(self.X))
 
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
         """Return the same rows about another origin; blocks that were kept move there."""
@@ -264,6 +286,7 @@ class Rows:
         start, stop = part.start, part.stop
         columns = np.asarray(self.X[start:stop]).T
         values = np.subtract(columns, self.origin[:, None], order="C", dtype=np.float64)
+        give_back(self.X, start, stop)
         weights = np.ones(values.shape[1]) if self.weights is None else self.weights[start:stop]
         index = np.arange(start, stop)
         present = weights > 0

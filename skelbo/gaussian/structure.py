@@ -75,6 +75,15 @@ class Covariance(ABC):
     def log_prob(self, values: np.ndarray, means: np.ndarray) -> np.ndarray:
         """Return log N(x; mu_k, Sigma_k) in nats, (K, n), of complete rows ``values`` (p, n)."""
 
+    def log_joint(
+        self, values: np.ndarray, means: np.ndarray, log_weights: np.ndarray
+    ) -> np.ndarray:
+        """Return log p(x, z = k) in nats, (K, n), of complete rows ``values`` (p, n).
+
+        It may be -inf for a component that no sum over those of its row would show.
+        """
+        return self.log_prob(values, means) + log_weights[:, None]
+
     def natural(self, means: np.ndarray, log_weights: np.ndarray) -> Natural | None:
         """Return the natural parameters, None where digits would cancel or nothing is gained."""
         return None
@@ -186,7 +195,7 @@ class Matrices(Covariance):
 
 def is_regular(shares: np.ndarray) -> bool:
     """Tell whether variances, as shares of the columns' own, are far from zero and overflow."""
-    return bool(np.all(shares > 100 * FLOOR) and np.all(shares < 1 / FLOOR))
+    return bool(shares.min() > 100 * FLOOR and shares.max() < 1 / FLOOR)
 
 
 def squared_distances(centres: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.acceleration import Anderson
-from skelbo.elbo import PATIENCE, Ascent, AscentError, ascend, ascend_together, climbing
+from skelbo.acceleration import PATIENCE, Anderson
+from skelbo.elbo import Ascent, AscentError, ascend, ascend_together, climbing
 from skelbo.gaussian.given import Given
 from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
@@ -86,7 +86,12 @@ class MixtureEM:
         return lambda moments, theta: theta.m_step(moments, self.rule)
 
     def starts(
-        self, given: Given, n_starts: int, init_params: str, n_factors: int, rng: Any
+        self,
+        given: Given,
+        n_starts: int,
+        init_params: str,
+        n_factors: int,
+        rng: Callable[[], np.random.RandomState],
     ) -> Iterator[Start]:
         """Yield the starts: what the user gave of theta, the rest from a clustering of rows."""
         origin = self.rows.origin
@@ -95,7 +100,7 @@ class MixtureEM:
             yield from [whole] * n_starts
             return
         sample = sample_rows(self.rows, self.n_components)
-        start = init_params, sample, self.n_components, self.structure, self.rule, rng, n_factors
+        start = init_params, sample, self.n_components, self.structure, self.rule, rng(), n_factors
         for _ in range(n_starts):
             yield lambda: given.override(start_mixture(*start), origin)
 
@@ -152,6 +157,11 @@ class MixtureEM:
         bound, moments = self.e_step(start)
         return Ascent(start, bound, (), False, moments)
 
+    @property
+    def _patience(self) -> int:
+        """Plain steps before acceleration: an ascent that need not reach the mode is short."""
+        return PATIENCE if self.tol == "auto" else 2 * PATIENCE
+
     def _options(self, progress: Progress) -> dict[str, Any]:
         """Return how `skelbo.elbo.ascend` is to climb."""
         anderson = Anderson(
@@ -159,13 +169,13 @@ class MixtureEM:
             lambda vector: Mixture.from_vector(
                 vector, self.n_components, self.units, self.structure
             ),
+            patience=0 if self.acceleration == "anderson" else self._patience,
         )
         gradient = self.solver == "gradient"
         return {
             "tol": self.tol,
             "max_iter": self.max_iter,
             "accelerator": None if gradient or self.acceleration is None else anderson,
-            "patience": 0 if self.acceleration == "anderson" else PATIENCE,
             "steady": not gradient,
             "continued": self.continued,
             "on_iteration": progress.iteration,
