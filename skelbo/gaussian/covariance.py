@@ -7,6 +7,8 @@ over the columns.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from skelbo.gaussian.dense import Dense
@@ -31,6 +33,14 @@ class Full(Dense):
         """Whiten by the last columns, then by all for the components that a row may come from."""
         constants = log_weights + self._constants(len(values))
         return Whitening(means, self.factors).log_joint(values, constants)
+
+    def single(self, means, largest):
+        """Return the same with factors in float32."""
+        deviations = np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
+        terms = (np.abs(means) + deviations)[:, None, :] @ np.abs(self.factors)
+        if not terms.max() < largest:
+            return None
+        return replace(self, factors=self.factors.astype(np.float32))
 
     def _constants(self, n_features: int) -> np.ndarray:
         """Return the log-density of each component at its mean."""

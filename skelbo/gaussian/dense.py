@@ -82,17 +82,24 @@ class Dense(Matrices):
         """Half the log-determinant of each precision."""
         return np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
 
+    @cached_property
+    def _precisions(self) -> np.ndarray:
+        return self.factors @ self.factors.swapaxes(1, 2)
+
+    def cancelling(self, means):
+        """Bound the sizes of the terms of x' P x for rows of the components."""
+        if not self.pooled and self.scatter.n_statistics(means.shape[1]) > MAX_STATISTICS:
+            return super().cancelling(means)
+        sizes = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
+        return np.add.reduce(sizes * np.diagonal(self._precisions, axis1=1, axis2=2), axis=1)
+
     def natural(self, means, log_weights):
         """Return eta_k = (c_k, P_k mu_k, -P_k / 2), products of two columns counted once."""
         p = means.shape[1]
-        if not self.pooled and self.scatter.n_statistics(p) > MAX_STATISTICS:
-            return None
-        precisions = self.factors @ self.factors.swapaxes(1, 2)
-        squares = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
-        terms = np.add.reduce(squares * np.diagonal(precisions, axis1=1, axis2=2), axis=1)
-        largest = np.maximum.reduce(terms)
+        largest = np.maximum.reduce(self.cancelling(means))
         if not largest < SAFE_TERMS:
             return None
+        precisions = self._precisions
         eta = np.empty((len(means), self.scatter.n_statistics(p)))
         linear = (precisions @ means[:, :, None])[:, :, 0]
         eta[:, 0] = log_weights + self._half_log_det - 0.5 * p * LOG_2PI

@@ -144,7 +144,7 @@ class LinearForm:
 
 @dataclass(frozen=True)
 class ComponentForm:
-    """The components one by one.
+    """The components one by one, in the precision of their means.
 
     Attributes
     ----------
@@ -164,7 +164,8 @@ class ComponentForm:
 
     def values(self, rows: np.ndarray) -> np.ndarray:
         """Return rows (n, p) about the origin."""
-        return np.subtract(rows, self.origin, dtype=np.float64, order="C")
+        dtype = self.theta.components.means.dtype
+        return np.subtract(rows, self.origin, dtype=dtype, order="C")
 
     def log_joint(self, values: np.ndarray) -> np.ndarray:
         """Return log p(x, z = k), (K, n), in nats, of the rows (n, p)."""
@@ -202,15 +203,19 @@ class Predictor:
 
     @cached_property
     def _single(self) -> Form:
-        natural = self.theta.natural
+        """The form for float32 rows: in float32 if that is precise enough."""
+        natural, components = self.theta.natural, self.theta.components
+        dtype = np.dtype(np.float32)
         if natural is None:
-            return self._double
+            covariance = components.covariance.single(components.means, SAFE_SINGLE)
+            if covariance is None:
+                return self._double
+            components = Components(components.means.astype(dtype), covariance)
+            return ComponentForm(Mixture(self.theta.weights, components), self.origin.astype(dtype))
         products = natural.kind.dense and not natural.kind.pooled
-        terms = SAFE_SINGLE_PRODUCTS if products else SAFE_SINGLE
-        if natural.terms >= terms:
+        if natural.terms >= (SAFE_SINGLE_PRODUCTS if products else SAFE_SINGLE):
             return self._double
-        mixed = self.theta.components.covariance.mixed
-        form = LinearForm(natural, mixed, self.origin).cast(np.dtype(np.float32))
+        form = LinearForm(natural, components.covariance.mixed, self.origin).cast(dtype)
         return form if form.finite else self._double
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
@@ -263,7 +268,6 @@ class Predictor:
         def fill(start: int) -> None:
             rows, out = np.asarray(X[start : start + size]), result[start : start + size]
             values = form.values(rows)
-            give_back(X, start, start + size)
             joint = form.log_joint(values)
             top = np.maximum.reduce(joint, axis=0)
             finite = np.isfinite(np.add.reduce(top))
@@ -271,6 +275,7 @@ class Predictor:
                 assert_all_finite(rows, allow_nan=True, input_name="X")
                 cells = self.theta.components.cells
                 out[:] = Rows(rows, None, self.origin, *cells).each(slowly, *out.shape[1:])
+            give_back(X, start, start + size)
 
         # A prediction is half an E-step.
         cells = self.theta.components.cells[0]

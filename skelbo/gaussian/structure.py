@@ -84,9 +84,24 @@ class Covariance(ABC):
         """
         return self.log_prob(values, means) + log_weights[:, None]
 
+    def single(self, means: np.ndarray, largest: float) -> Covariance | None:
+        """Return the same for `log_joint` of float32 rows, None where that is not to be had.
+
+        The terms that cancel when rows are whitened, relative to the result, are to be below
+        `largest`.
+        """
+        return None
+
     def natural(self, means: np.ndarray, log_weights: np.ndarray) -> Natural | None:
         """Return the natural parameters, None where digits would cancel or nothing is gained."""
         return None
+
+    def cancelling(self, means: np.ndarray) -> np.ndarray:
+        """Return the size of the terms that cancel in natural parameters, (K,), in nats.
+
+        Infinite where nothing is gained by these.
+        """
+        return np.full(len(means), np.inf)
 
     @abstractmethod
     def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Covariance:
@@ -151,6 +166,11 @@ class Covariance(ABC):
             return np.where(which.reshape(-1, *[1] * (new.ndim - 1)), getattr(old, name), new)
 
         return type(self)(*(chosen(field.name) for field in fields(self)))  # type: ignore[arg-type]
+
+    def part(self, which: np.ndarray) -> Covariance:
+        """Return the covariances of some components, a mask (K,)."""
+        parts = (getattr(self, field.name)[which] for field in fields(self))  # type: ignore[arg-type]
+        return type(self)(*parts)
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class Whitening:
     ----------
     means : ndarray of shape (n_components, n_features)
     factors : ndarray of shape (n_components, n_features, n_features)
-        U, upper triangular, with precision U U^T.
+        U, upper triangular, with precision U U^T. Rows, means and factors are of one precision.
     """
 
     means: np.ndarray
@@ -42,12 +42,12 @@ class Whitening:
 
     def distances(self, values: np.ndarray) -> np.ndarray:
         """Return the squares of the Mahalanobis distances, (K, n), of rows (p, n)."""
-        rows = np.concatenate([np.ones((1, values.shape[1])), values])
+        rows = np.concatenate([np.ones_like(values[:1]), values])
         lower = self.factors.swapaxes(1, 2)
         # y = U^T x - U^T mu, as one product with (1, x).
         whitening = np.concatenate([-lower @ self.means[:, :, None], lower], axis=2)
-        white = np.empty(values.shape)
-        squares = np.empty((len(self.means), values.shape[1]))
+        white = np.empty(values.shape, values.dtype)
+        squares = np.empty((len(self.means), values.shape[1]), values.dtype)
         for k, factor in enumerate(whitening):
             for strip, known in _strips(len(values)):
                 np.matmul(factor[strip, : known + 1], rows[: known + 1], out=white[strip])
@@ -60,6 +60,7 @@ class Whitening:
         A term that no sum over the components will show is -inf.
         """
         K, p = self.means.shape
+        constants = constants.astype(values.dtype, copy=False)
         step = max(1, values.shape[1] // SAMPLE_ROWS)
         if K > 1 and p >= MANY_COLUMNS and self._bounded(values[:, ::step], constants)[2]:
             bound, likely, sparse = self._bounded(values, constants)
@@ -97,7 +98,7 @@ class Whitening:
 
         The others are far below the largest of their row by then: -inf.
         """
-        log_joint = np.full(bound.shape, -np.inf)
+        log_joint = np.full(bound.shape, -np.inf, bound.dtype)
         left = np.ones(bound.shape, dtype=bool)
         while chosen.any():
             pairs = np.flatnonzero(chosen)
@@ -113,7 +114,7 @@ class Whitening:
     def _head(self, pairs: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Return what the other rows of the factors add for pairs k n + row, which ascend."""
         head, n = slice(self._n_head), values.shape[1]
-        squares = np.empty(len(pairs))
+        squares = np.empty(len(pairs), values.dtype)
         ends = np.searchsorted(pairs, n * np.arange(len(self.means) + 1))
         for k, (start, end) in enumerate(pairwise(ends)):
             if end > start:
