@@ -1,20 +1,23 @@
 """How fast is EM beside scikit-learn's? Both in one process, by turns, from the same start.
 
-    python benchmarks/bench_em.py [--quick] [--cpu] [--float32] [--types full tied diag spherical]
-        [--rows 150 1000] [--all]
+    python benchmarks/bench_em.py [--quick] [--cpu | --threads N] [--float32]
+        [--types full tied diag spherical] [--rows 150 1000] [--all]
 
 Three measures, each in milliseconds (ours, scikit-learn's) and as a ratio, scikit-learn / skelbo,
 so that more than 1 is faster:
 
 - one EM iteration: a fixed number of them from the same start, divided by that number;
 - to the mode: from the same start (given, and not timed) until each stops by itself, ours at its
-  default tol="auto", scikit-learn at tol=1e-7; `gain` is our bound minus theirs, nats per row. One
-  run each on large tables. Where 200 of their iterations would take longer than 15 s only with
-  `--all`, and then without a warm-up: that may take hours;
+  default tol="auto", scikit-learn at tol=1e-7; `higher by` is our bound minus theirs, nats per
+  row. One run each on large tables. Where 200 of their iterations would take longer than 15 s only
+  with `--all`, and then without a warm-up: that may take hours;
 - a whole fit at tol=1e-3, each with its own start; the runs have seeds 0, 1, 2, ..., as a lucky
   start saves more than anything else.
 
-Medians of alternating runs. `--float32` passes float32 rows to both.
+Medians of alternating runs. `--threads N` lets both libraries use N threads, by the clock, and adds
+`gain`: our time with one thread / with N. `--float32` passes float32 rows, to scikit-learn those
+rows in whichever precision it is faster with, and adds `gain`: our time for float64 rows / for
+float32 ones.
 """
 
 import argparse
@@ -22,10 +25,12 @@ import platform
 import statistics
 import time
 import warnings
+from dataclasses import dataclass, field
 
 import numpy as np
 import sklearn
 from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
 
 from skelbo import EMGaussianMixture
 
@@ -53,54 +58,84 @@ def blobs(n, p, K, rng):
     return centres[labels] + np.einsum("nij,nj->ni", shapes[labels], noise)
 
 
-def seconds(function, run, clock):
-    """Return the seconds that one call takes."""
-    start = clock()
-    function(run)
-    return clock() - start
+@dataclass
+class Bench:
+    """How things are timed: ours, scikit-learn's, and ours without what is asked about.
+
+    Attributes
+    ----------
+    threads : int or None
+        Of both libraries; None leaves them as they are.
+    single : bool
+        Whether rows are float32.
+    """
+
+    clock: object
+    threads: int | None
+    single: bool
+    sklearn_single: list = field(default_factory=list)
+
+    def compare(self, ours, theirs, X, repeats, warm=True):
+        """Return medians of alternating runs: ours, scikit-learn's, and ours without.
+
+        There is one warm-up of each, if asked for.
+        """
+        rows = X.astype(np.float32) if self.single else X
+        runs = [(theirs, rows, self.threads), (ours, rows, self.threads)]
+        if self.single:
+            runs = [(theirs, X, self.threads), (ours, X, self.threads), *runs]
+        elif self.threads is not None:
+            runs = [(ours, X, 1), *runs]
+        times = [[self.seconds(*run, max(i, 0)) for run in runs] for i in range(-warm, repeats)]
+        *without, peer, mine = map(statistics.median, zip(*times[warm:], strict=True))
+        if self.single:
+            self.sklearn_single.append(peer < without[0])
+            peer = min(peer, without[0])
+        return mine, peer, without[-1] if without else None
+
+    def seconds(self, fit, X, threads, number):
+        """Return the seconds that one run takes."""
+        if threads is not None:
+            time.sleep(0.05)  # BLAS's threads keep cores busy for a while after a product
+        with threadpool_limits(threads):
+            start = self.clock()
+            fit(X, number)
+            return self.clock() - start
 
 
-def compare(ours, theirs, repeats, clock, warm=True):
-    """Return the medians of alternating runs, after one warm-up of each."""
-    if warm:
-        ours(0), theirs(0)
-    pairs = [(seconds(ours, i, clock), seconds(theirs, i, clock)) for i in range(repeats)]
-    return [statistics.median(column) for column in zip(*pairs, strict=True)]
-
-
-def case(X, K, kind, repeats, n_iter, clock, everything):
-    """Return seconds (ours, theirs) per iteration, to the mode and per fit, and the gain."""
+def case(bench, X, K, kind, repeats, n_iter, everything):
+    """Return times per iteration, to the mode and per fit (see `Bench.compare`), and the gain."""
     common = {"n_components": K, "covariance_type": kind, "reg_covar": 1e-6}
     start = GaussianMixture(**common, max_iter=1, init_params="random_from_data", random_state=0)
     fixed = {**common, **given(start.fit(X)), "tol": 0.0, "max_iter": n_iter}
-    iterations = compare(
-        lambda run: EMGaussianMixture(**fixed, acceleration=None).fit(X),
-        lambda run: GaussianMixture(**fixed).fit(X),
+    iterations = bench.compare(
+        lambda X, run: EMGaussianMixture(**fixed, acceleration=None).fit(X),
+        lambda X, run: GaussianMixture(**fixed).fit(X),
+        X,
         repeats,
-        clock,
     )
     whole = {**common, "tol": 1e-3}
-    fit = compare(
-        lambda seed: EMGaussianMixture(**whole, random_state=seed).fit(X),
-        lambda seed: GaussianMixture(**whole, random_state=seed).fit(X),
+    fit = bench.compare(
+        lambda X, seed: EMGaussianMixture(**whole, random_state=seed).fit(X),
+        lambda X, seed: GaussianMixture(**whole, random_state=seed).fit(X),
+        X,
         repeats,
-        clock,
     )
-    mode, gain = None, None
+    mode, higher = None, None
     costly = 200 * iterations[1] / n_iter > 15
     if everything or not costly:
         start = GaussianMixture(**common, max_iter=1, random_state=0)
         options = {**common, **given(start.fit(X)), "max_iter": 5000}
         ours, theirs = EMGaussianMixture(**options), GaussianMixture(**options, tol=1e-7)
-        mode = compare(
-            lambda run: ours.fit(X),
-            lambda run: theirs.fit(X),
+        mode = bench.compare(
+            lambda X, run: ours.fit(X),
+            lambda X, run: theirs.fit(X),
+            X,
             repeats if len(X) < 9999 else 1,
-            clock,
             warm=not costly,
         )
-        gain = ours.score(X) - theirs.score(X)
-    return [t / n_iter for t in iterations], mode, fit, gain
+        higher = ours.score(X) - theirs.score(X)
+    return [None if t is None else t / n_iter for t in iterations], mode, fit, higher
 
 
 def given(start):
@@ -116,41 +151,73 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="small shapes only")
     parser.add_argument("--cpu", action="store_true", help="CPU seconds, for a shared machine")
-    parser.add_argument("--float32", action="store_true", help="float32 rows for both")
+    parser.add_argument("--threads", type=int, default=None, help="threads of both, by the clock")
+    parser.add_argument("--float32", action="store_true", help="float32 rows")
     parser.add_argument("--types", nargs="+", default=TYPES)
     parser.add_argument("--all", action="store_true", help="costly cases to the mode, too")
     parser.add_argument("--rows", nargs="+", type=int, default=None, help="tables of so many rows")
     args = parser.parse_args()
-    clock = time.process_time if args.cpu else time.perf_counter
+    clock = time.process_time if args.cpu and args.threads is None else time.perf_counter
+    bench = Bench(clock, args.threads, args.float32)
     warnings.simplefilter("ignore")
     print(f"{platform.machine()}, numpy {np.__version__}, scikit-learn {sklearn.__version__}")
-    print(f"{'':<26}{'one iteration':^26} | {'to the mode':^37} | {'whole fit':^26}")
-    columns = f"{'ms':>9}{'sklearn':>10}{'ratio':>7}"
-    print(f"{'n':>7}{'p':>5}{'K':>4} {'type':<9}{columns} | {columns}{'gain':>11} | {columns}")
-    ratios = {"one iteration": [], "to the mode": [], "whole fit": []}
+    table = Table(gains=args.threads is not None or args.float32)
     rng = np.random.default_rng(0)
     for n, p, K in SHAPES:
         X = blobs(n, p, K, rng)
         if (args.quick and n * p * K > 10**6) or n not in (args.rows or [n]):
             continue
-        X = X.astype(np.float32) if args.float32 else X
         for kind in args.types:
             repeats, n_iter = (9 if n > 1000 else 25, 100) if n <= 5000 else (3, 10)
-            *pairs, gain = case(X, K, kind, repeats, n_iter, clock, args.all)
-            line = []
-            for column, pair in zip(ratios.values(), pairs, strict=True):
-                if pair is None:
-                    line.append(f"{'not run':>26}{'':>11}")
-                    continue
-                a, b = (1e3 * t for t in pair)
-                column.append(b / a)
-                line.append(f"{a:>9.2f}{b:>10.2f}{b / a:>7.2f}")
-            if gain is not None:
-                line[1] += f"{gain:>11.1e}"
-            print(f"{n:>7}{p:>5}{K:>4} {kind:<9}" + " | ".join(line), flush=True)
-    for name, column in ratios.items():
-        mean = statistics.geometric_mean(column)
-        print(f"{name}: geometric mean {mean:.2f}, smallest {min(column):.2f}, {len(column)} cases")
+            runs = repeats, n_iter, args.all
+            table.add(f"{n:>7}{p:>5}{K:>4} {kind:<9}", *case(bench, X, K, kind, *runs))
+    table.summarise()
+    if args.float32:
+        print(f"scikit-learn was faster in float32 in {np.mean(bench.sklearn_single):.0%}")
+
+
+class Table:
+    """Lines of three measures, and their means."""
+
+    NAMES = "one iteration", "to the mode", "whole fit"
+
+    def __init__(self, gains):
+        self.gains = gains
+        self.ratios = {name: [] for name in self.NAMES}
+        self.gained = {name: [] for name in self.NAMES}
+        columns = f"{'ms':>9}{'sklearn':>10}{'ratio':>7}" + f"{'gain':>6}" * gains
+        width = len(columns)
+        titles = [f"{name:^{width}}" for name in self.NAMES]
+        titles[1] = f"{self.NAMES[1]:^{width + 11}}"
+        print(f"{'':<26}" + " | ".join(titles))
+        title = f"{'n':>7}{'p':>5}{'K':>4} {'type':<9}"
+        print(f"{title}{columns} | {columns}{'higher by':>11} | {columns}")
+
+    def add(self, title, iterations, mode, fit, higher):
+        """Print the line of one case."""
+        cells = []
+        for name, times in zip(self.NAMES, (iterations, mode, fit), strict=True):
+            cells.append(f"{'not run':>{26 + 6 * self.gains}}{'':>11}")
+            if times is None:
+                continue
+            ours, theirs, without = times
+            self.ratios[name].append(theirs / ours)
+            cells[-1] = f"{1e3 * ours:>9.2f}{1e3 * theirs:>10.2f}{theirs / ours:>7.2f}"
+            if self.gains:
+                self.gained[name].append(without / ours)
+                cells[-1] += f"{without / ours:>6.2f}"
+        if higher is not None:
+            cells[1] += f"{higher:>11.1e}"
+        print(title + " | ".join(cells), flush=True)
+
+    def summarise(self):
+        """Print the means of each measure."""
+        for name in self.NAMES:
+            for what, column in (("", self.ratios[name]), (" gain", self.gained[name])):
+                if column:
+                    mean, least = statistics.geometric_mean(column), min(column)
+                    summary = f"geometric mean {mean:.2f}, smallest {least:.2f}"
+                    print(f"{name}{what}: {summary}, {len(column)} cases")
 
 
 if __name__ == "__main__":

@@ -13,13 +13,13 @@ import numpy as np
 from skelbo.pages import give_back, stretches
 from skelbo.threads import n_threads, own_threads, threaded
 
-# Float64 cells that a block and its temporaries may take: 8 MiB, within the last cache. Threads
+# Float64 cells that a block and its temporaries may take: 16 MiB, within the last cache. Threads
 # get into each other's way between numpy's calls, of which larger blocks need fewer.
-BLOCK_CELLS = 2**20
+BLOCK_CELLS = 2**21
 MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 2**15
-# Tables of up to this many cells (32 MiB) are read once and kept in blocks for all passes; larger
+# Tables of up to this many cells (24 MiB) are read once and kept in blocks for all passes; larger
 # ones are read again in each pass, so that memory does not grow with them.
-KEPT_CELLS = 2**22
+KEPT_CELLS = 3 * 2**20
 # What may be kept besides, of statistics that every pass would compute anew (16 MiB).
 STATISTICS_CELLS = 2**21
 # Smaller tables, temporaries included, are done before threads have started. Larger ones come in a
@@ -298,8 +298,8 @@ class Rows:
         complete = observed.all(axis=0)
         everything = Block(values, weights, index, observed)
         yield from _pieces(everything, np.flatnonzero(present & complete), len(index), True)
-        # Incomplete rows may need (p, p) matrices, one a pattern: keep those to a few blocks' size.
-        piece = max(1, 4 * BLOCK_CELLS // (self.cells_per_gap or self.n_features**2))
+        # Incomplete rows may need (p, p) matrices, one a pattern: keep those to a block's size.
+        piece = max(1, BLOCK_CELLS // (self.cells_per_gap or self.n_features**2))
         yield from _pieces(everything, np.flatnonzero(present & ~complete), piece, False)
 
 

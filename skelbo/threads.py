@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
 from functools import cache
 from threading import Condition, Thread
@@ -16,21 +16,31 @@ _ours: ContextVar[int | None] = ContextVar("skelbo_threads", default=None)
 
 
 @cache
-def _libraries() -> ThreadpoolController:
-    return ThreadpoolController().select(user_api="blas")
+def _libraries(api: str) -> ThreadpoolController:
+    return ThreadpoolController().select(user_api=api)
 
 
 def n_threads() -> int:
     """Return the number of threads that BLAS may use now: 1 where the user has limited it so."""
-    ours = _ours.get()
-    if ours is not None:
-        return ours
-    return max((library.num_threads for library in _libraries().lib_controllers), default=1)
+    return _ours.get() or _blas_threads()
+
+
+def _blas_threads() -> int:
+    return max((library.num_threads for library in _libraries("blas").lib_controllers), default=1)
 
 
 def one_blas_thread() -> AbstractContextManager:
-    """Leave matrix products one thread each, for as long as other threads share the work."""
-    return _libraries().limit(limits=1)
+    """Leave matrix products one thread each, for as long as other threads share the work.
+
+    Where they have no more already, that may be for another fit, which gives the others back when
+    it ends: nothing is done then.
+    """
+    return nullcontext() if _blas_threads() == 1 else _libraries("blas").limit(limits=1)
+
+
+def one_openmp_thread() -> AbstractContextManager:
+    """Leave loops of compiled code one thread, for work that is too little to share."""
+    return _libraries("openmp").limit(limits=1)
 
 
 @contextmanager

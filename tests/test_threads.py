@@ -2,9 +2,11 @@
 
 import threading
 import time
+from contextvars import copy_context
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_limits
 
 from skelbo.threads import n_threads, own_threads, threaded
 
@@ -55,6 +57,18 @@ def test_the_first_error_is_raised_and_ends_the_work():
 def test_numpy_warnings_are_those_of_the_caller():
     with np.errstate(invalid="ignore"):
         threaded(lambda item: np.sqrt(np.full(2, -1.0)), range(10), 2)
+
+
+def test_fits_side_by_side_give_threads_back():
+    """A fit that begins during another, and ends after it, leaves BLAS what both found."""
+    other, first, second = copy_context(), own_threads(), own_threads()
+    with threadpool_limits(2, user_api="blas"):
+        first.__enter__()
+        other.run(second.__enter__)
+        assert other.run(n_threads) == 1
+        first.__exit__(None, None, None)
+        other.run(second.__exit__, None, None, None)
+        assert n_threads() == 2
 
 
 def test_threads_are_given_back():

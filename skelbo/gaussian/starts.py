@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,6 +18,7 @@ from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
 from skelbo.pages import give_back, take
 from skelbo.rows import Question, RowSource
+from skelbo.threads import one_blas_thread, one_openmp_thread
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
 SAMPLE_ROWS = 4096
@@ -27,6 +29,8 @@ KMEANS_RUNS = 3
 # Rows times clusters up to which scikit-learn's k-means, which is faster per row, spends most of
 # its time on preparation.
 SMALL = 8192
+# The same, up to which its threads wait for each other about as long as they work.
+SHARED = 2**16
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,11 @@ def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np
     if len(weights) * n_components <= SMALL:
         return _one_hot(k_means(values, weights, n_components, runs, rng), n_components)
     clusters = KMeans(n_components, n_init=runs, random_state=rng)
-    return _one_hot(clusters.fit(values, sample_weight=weights).labels_, n_components)
+    shared = len(weights) * n_components > SHARED
+    # Its own threads and those of BLAS would wait for each other.
+    with one_blas_thread(), nullcontext() if shared else one_openmp_thread():
+        clusters.fit(values, sample_weight=weights)
+    return _one_hot(clusters.labels_, n_components)
 
 
 def _kmeans_plusplus(sample, n_components, rng):
