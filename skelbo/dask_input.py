@@ -13,15 +13,8 @@ from sklearn.utils import check_array
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from skelbo.dask_rows import (
-    DaskRows,
-    check_length,
-    is_array,
-    is_dask,
-    one_column_chunk,
-    tables_of,
-    total,
-)
+from skelbo.dask_blocks import Blocks, check_length, is_array, is_dask, one_column_chunk
+from skelbo.dask_rows import DaskRows
 
 IN_MEMORY_ONLY = (
     "set_output(transform={container!r}) is for tables in memory, got a Dask collection; use "
@@ -35,7 +28,8 @@ IN_MEMORY_ONLY = (
 def read(estimator: Any, X: Any, sample_weight: Any, *, reset: bool) -> DaskRows:
     """Check the arguments of a fit in one pass, with the messages that arrays give."""
     dtype = check_columns(estimator, X, reset=reset)
-    rows = DaskRows.read(X, sample_weight, dtype, *estimator._cells(X.shape[1]))
+    cells, questions = estimator._cells(X.shape[1]), estimator._questions()
+    rows = DaskRows.read(X, sample_weight, dtype, cells, questions)
     _check_census(estimator, rows, sample_weight is not None)
     return rows
 
@@ -76,12 +70,9 @@ def batches(X: Any, sample_weight: Any, dtype: np.dtype, min_rows: int) -> Itera
     Blocks without rows of positive weight are passed over, and blocks of fewer than `min_rows`
     rows join their neighbours.
     """
-    import dask
-
     ready: list[Any] = []
     held: list[Any] = []
-    for delayed in tables_of(X, sample_weight, dtype):
-        (table,) = dask.compute(delayed)
+    for table in Blocks.of(X, sample_weight, dtype).in_turn():
         if not len(table.X) or (table.weights is not None and not np.any(table.weights)):
             continue
         held.append(table)
@@ -103,13 +94,10 @@ def _joined(tables: list[Any]) -> tuple[np.ndarray, np.ndarray | None]:
 
 def mean_log_prob(estimator: Any, X: Any, sample_weight: Any) -> tuple[float, float]:
     """Return the weighted mean of log p(x) and the sum of the weights, in one pass."""
-    import dask
-
     check_is_fitted(estimator)
     dtype = check_columns(estimator, X, reset=False)
-    model = dask.delayed(_snapshot(estimator), traverse=False)
-    task = dask.delayed(_log_prob_of_table)
-    sums = total(task(table, model) for table in tables_of(X, sample_weight, dtype))
+    blocks = Blocks.of(X, sample_weight, dtype)
+    sums = blocks.total(_log_prob_of_table, _snapshot(estimator))
     if sums is None:
         check_array(np.empty((0, X.shape[1])), estimator=estimator)
     return float(sums[0]) / float(sums[1]), float(sums[1])

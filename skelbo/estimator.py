@@ -17,7 +17,7 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import assert_all_finite, check_array, check_random_state
 from sklearn.utils.validation import (
     _check_sample_weight,
     _num_samples,
@@ -25,10 +25,11 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
+from skelbo.dask_blocks import is_dask
 from skelbo.dask_input import batches, check_columns, lazy_on_dask, mean_log_prob, read
-from skelbo.dask_rows import is_dask
 from skelbo.elbo import Ascent, ElboTerms
-from skelbo.rows import Rows, RowSource
+from skelbo.pages import mapping_of, stretches
+from skelbo.rows import Question, Rows, RowSource
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase "
@@ -112,9 +113,7 @@ class LatentVariableEstimator(
         if self._plainly_valid(X, finite):
             return X
         check_is_fitted(self)
-        return validate_data(
-            self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan"
-        )
+        return self._checked(X, reset=False)
 
     def _plainly_valid(self, X: Any, finite: bool) -> bool:
         """Tell whether X is an array that scikit-learn's checks, longer than some answers, pass."""
@@ -127,20 +126,28 @@ class LatentVariableEstimator(
         if not finite:
             return True
         with np.errstate(over="ignore", invalid="ignore"):
-            return bool(np.isfinite(np.add.reduce(X, axis=None)))
+            return all(np.isfinite(np.add.reduce(rows, axis=None)) for rows in stretches(X))
+
+    def _checked(self, X: Any, **options: Any) -> np.ndarray:
+        """Return X as scikit-learn checks it; a mapped file is read a part at a time."""
+        mapped = mapping_of(X) is not None
+        X = validate_data(
+            self,
+            X,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite=False if mapped else "allow-nan",
+            **options,
+        )
+        if mapped:
+            for rows in stretches(X):
+                assert_all_finite(rows, allow_nan=True, input_name="X")
+        return X
 
     def _validate_fit(
         self, X: Any, sample_weight: Any, *, reset: bool = True
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Check the arguments of a fit; weights of one throughout count as none."""
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=self._min_samples,
-        )
+        X = self._checked(X, reset=reset, ensure_min_samples=self._min_samples)
         return X, self._validate_weights(X, sample_weight)
 
     def _read_rows(self, X: Any, sample_weight: Any, *, reset: bool = True) -> RowSource:
@@ -156,6 +163,10 @@ class LatentVariableEstimator(
     def _cells(self, n_features: int) -> tuple[int | None, int | None]:
         """Return the sizes of the temporaries that a row needs in a fit: complete, incomplete."""
         return None, None
+
+    def _questions(self) -> tuple[Question, ...]:
+        """Return what a fit asks of its rows first, so that one pass over blocks can answer all."""
+        return ()
 
     def _read_batches(self, X: Any, sample_weight: Any, *, reset: bool) -> Iterator[Rows]:
         """Check the arguments of `partial_fit`; yield the blocks of a Dask collection in turn."""

@@ -177,6 +177,9 @@ class GaussianMLE(LatentVariableEstimator):
         self._publish(self._maximum(self._moments, columns), columns, rows.dtype)
         return self
 
+    def _questions(self):
+        return (Columns.question(),)
+
     def _total_moments(self, rows: RowSource) -> Moments:
         return rows.total(_block_moments, STRUCTURES[self.covariance_type].scatter)
 

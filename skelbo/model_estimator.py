@@ -13,6 +13,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skelbo.dask_fetch import in_memory
 from skelbo.elbo import Ascent, Restarts
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.inference.annealing import annealed_start
@@ -78,7 +79,8 @@ class ModelEstimator(LatentVariableEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN), which drop out of the likelihood.
+            Rows, possibly with missing cells (NaN), which drop out of the likelihood. A Dask
+            array or dataframe of up to 1 GiB is brought into memory: every row has a q of its own.
         y : Ignored
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), optional
@@ -94,7 +96,7 @@ class ModelEstimator(LatentVariableEstimator):
         ValueError
             If the model or the data cannot be used, or if every start fails.
         """
-        X, weights = self._validate_fit(X, sample_weight)
+        X, weights = self._validate_fit(*in_memory(self, X, sample_weight))
         model = adapt(build_model(self.model, self.n_components), self.device)
         cases = Cases.of_table(X, weights)
         model.check(cases.X)

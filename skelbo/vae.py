@@ -12,7 +12,10 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
+from skelbo.dask_blocks import is_dask
+from skelbo.dask_fetch import in_memory, in_turn, spooled
 from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.gradients import gradients
 from skelbo.neural import persistence
 from skelbo.neural.assembly import (
     check_lasting,
@@ -298,6 +301,7 @@ class VAEEstimator(LatentVariableEstimator):
     # -------------------------------------------------------------------- fit
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @gradients()
     def fit(self, X, y=None, sample_weight=None):
         """Fit both networks to the rows of X.
 
@@ -308,7 +312,9 @@ class VAEEstimator(LatentVariableEstimator):
             map-style Dataset of any size, is read while the networks learn, never whole. Items
             of a Dataset are rows, or tuples that begin with one: tensors or arrays of shape
             (n_features,). Before the first epoch it is read a few times to check and to
-            standardise it (and once for each column to find a likelihood for).
+            standardise it (and once for each column to find a likelihood for). A Dask array or
+            dataframe is read once: one of more than 256 MiB into a temporary file of this machine
+            (see `tempfile.gettempdir`), which then is such a memmap.
         y : Ignored
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), optional
@@ -325,13 +331,19 @@ class VAEEstimator(LatentVariableEstimator):
         ValueError
             If the data or the networks cannot be used, or if most steps of an epoch are not
             finite.
+        OSError
+            If X is a Dask collection for which the disk has no room.
         TypeError
             If X is a Dataset whose items have no number, such as an IterableDataset.
         """
-        # Judged, where there is no room for all rows, by some of them.
-        large = isinstance(X, np.memmap) and X.nbytes > STREAMED_BYTES
-        streamed = large or isinstance(X, Dataset)
         warm = self.warm_start and hasattr(self, "net_")
+        large = isinstance(X, np.memmap) and X.nbytes > STREAMED_BYTES
+        if is_dask(X):
+            X, sample_weight, large = spooled(
+                self, X, sample_weight, STREAMED_BYTES, reset=not warm
+            )
+        # Judged, where there is no room for all rows, by some of them.
+        streamed = large or isinstance(X, Dataset)
         X, weights = self._read(X, sample_weight, reset=not warm, keep_all=streamed)
         some, their_weights = _some_of(X, weights) if streamed else (X, weights)
         rng = self._stream_of_draws()
@@ -357,6 +369,7 @@ class VAEEstimator(LatentVariableEstimator):
         return self
 
     @_fit_context(prefer_skip_nested_validation=True)
+    @gradients()
     def partial_fit(self, X, y=None, sample_weight=None):
         """Update both networks by one pass over more rows.
 
@@ -366,7 +379,8 @@ class VAEEstimator(LatentVariableEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features) or torch.utils.data.Dataset
-            Rows, possibly with missing cells (NaN); those of a Dataset are read at once.
+            Rows, possibly with missing cells (NaN); those of a Dataset are read at once, the
+            blocks of a Dask collection one after another, each being a pass of its own.
         y : Ignored
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), optional
@@ -378,6 +392,10 @@ class VAEEstimator(LatentVariableEstimator):
             The updated estimator; `lower_bound_` is that of these rows.
         """
         first = not hasattr(self, "net_")
+        if is_dask(X):
+            for part, weights in in_turn(self, X, sample_weight, reset=first):
+                self.partial_fit(part, sample_weight=weights)
+            return self
         X = DatasetTable(X)[:] if isinstance(X, Dataset) else X
         X, weights = self._read(X, sample_weight, reset=first)
         if not hasattr(self, "_stream"):
@@ -550,6 +568,7 @@ class VAEEstimator(LatentVariableEstimator):
         # Over importance-weighted draws of z (Mattei and Frellsen 2019); of codes the likeliest.
         return self._sampler().expectation(X)
 
+    @gradients()
     def refine(self, X, n_steps=200, lr=0.05) -> Refinement:
         r"""Improve q of each row, and split the gap of the encoder's q into its two parts.
 
@@ -569,7 +588,7 @@ class VAEEstimator(LatentVariableEstimator):
             ``amortization_gap``, what the encoder loses, and ``approximation_gap``, what a
             diagonal Gaussian loses (Cremer et al. 2018). They add up to the gap.
         """
-        X = self._validate(X)
+        X = self._validate(in_memory(self, X, reset=False)[0])
         check_scalar(n_steps, "n_steps", Integral, min_val=0)
         check_scalar(lr, "lr", Real, min_val=0, include_boundaries="neither")
         return refine(self._sampler(), X, n_steps, lr)

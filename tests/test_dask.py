@@ -10,6 +10,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from uuid import uuid4
 
 import dask
@@ -18,7 +19,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, wait
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
@@ -28,8 +29,15 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import check_estimator
 
-from skelbo import ELBOMonitor, EMGaussianMixture, GaussianMLE, VariationalEM
-from skelbo.dask_rows import DaskRows, is_dask
+import skelbo  # workers import this file: what needs torch is looked up where it is used
+from skelbo import (
+    MCEM,
+    ELBOMonitor,
+    EMGaussianMixture,
+    GaussianMLE,
+    VariationalEM,
+)
+from skelbo.dask_blocks import Blocks, is_dask
 from skelbo.models import FactorModel
 
 N_CHECKS = 53
@@ -211,16 +219,78 @@ def test_answers_are_lazy_and_those_of_arrays(container, iris):
     assert_allclose(log_prob.compute(scheduler="synchronous"), before["score_samples"], rtol=2e-5)
 
 
-def test_every_estimator_answers_lazily(iris):
-    factors = FactorModel(1, noise="isotropic")
-    model = VariationalEM(model=factors).fit(iris)
-    X = as_dask(iris)
-    for name in ("transform", "score_samples", "elbo", "impute"):
-        answer = getattr(model, name)(X)
-        assert is_dask(answer)
-        here = getattr(model, name)(iris)
-        assert_allclose(answer.compute(scheduler="synchronous"), here, rtol=1e-12)
-    assert model.score(X) == pytest.approx(model.score(iris))
+def row_keeper(name):
+    """Return an estimator whose fit has to hold the rows, and a table for it."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((90, 3))
+    if name == "VariationalEM":
+        X[::9, 1] = np.nan
+        return VariationalEM(model=FactorModel(1, noise="isotropic")), X
+    if name == "MCEM":
+        return MCEM(1, model="bernoulli", max_iter=2, random_state=0), (X > 0).astype(float)
+    likelihood = "gaussian" if name == "VAE" else "auto"
+    if likelihood == "auto":
+        X[:, 0], X[:, 1] = rng.poisson(2.0, 90), rng.integers(5, 8, 90)
+    quick = {"max_iter": 2, "n_importance_samples": 20, "random_state": 0}
+    return skelbo.VAEEstimator(1, likelihood=likelihood, **quick), X
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("name", ["VariationalEM", "MCEM", "VAE", "VAE of all kinds"])
+def test_estimators_that_keep_rows_take_them_from_dask(name):
+    """The fit is that of the table in memory, bit for bit, and answers are lazy."""
+    model, table = row_keeper(name)
+    weights = np.arange(90.0) % 3
+    frame = pd.DataFrame(table, columns=list("abc"))
+    with dask.config.set(scheduler="synchronous"):
+        for X, lazy in ((table, da.from_array(table, (40, 2))), (frame, as_dask(frame))):
+            here = clone(model).fit(X, sample_weight=weights)
+            lazy_weights = as_dask(weights if X is table else pd.Series(weights), 3 - (X is frame))
+            there = clone(model).fit(lazy, sample_weight=lazy_weights)
+            assert there.lower_bounds_ == here.lower_bounds_
+            names = getattr(there, "feature_names_in_", None)
+            assert_array_equal(names, getattr(here, "feature_names_in_", None))
+            assert there.score(lazy) == pytest.approx(here.score(X), rel=1e-6)
+            for method in ("transform", "score_samples", "elbo", "gap", "impute"):
+                answer = getattr(there, method)(lazy)
+                assert is_dask(answer)
+                assert_allclose(answer.compute(), getattr(here, method)(X), rtol=1e-5, atol=1e-6)
+
+
+def test_a_vae_learns_from_a_copy_on_disk(tmp_path, monkeypatch):
+    """Of more than a few rows, as from a memory map; each block is read once."""
+    monkeypatch.setattr("skelbo.vae.STREAMED_BYTES", 1000)
+    X = noted(tmp_path, 3, "unknown")
+    model, _ = row_keeper("VAE")
+    with dask.config.set(scheduler="synchronous"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        there = clone(model).fit(X)
+        assert count_notes(tmp_path) == 3
+        file = np.memmap(tmp_path / "rows", np.float64, "w+", shape=(3000, 4))
+        file[:] = X.compute()
+        assert there.lower_bounds_ == clone(model).fit(file).lower_bounds_
+        stream = clone(model).partial_fit(X)
+        by_hand = clone(model)
+        for i in range(3):
+            by_hand.partial_fit(file[1000 * i : 1000 * (i + 1)])
+    assert stream.lower_bounds_ == by_hand.lower_bounds_
+    full = SimpleNamespace(free=2**20)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: full)
+    huge = da.zeros((10**9, 4), chunks=(10**7, 4))
+    with pytest.raises(OSError, match=r"0.000977 GiB free, and X takes 29.8 GiB; let TMPDIR"):
+        model.fit(huge)
+
+
+@pytest.mark.parametrize("model", [VariationalEM(), MCEM()], ids=repr)
+def test_no_collection_comes_into_memory_unasked(model, iris, monkeypatch):
+    huge = da.zeros((10**9, 4), chunks=(10**7, 4))
+    message = r"X, a Dask collection, takes 29.8 GiB, more than the 1 GiB.*pass X.compute\(\)"
+    with pytest.raises(ValueError, match=f"{type(model).__name__} keeps all rows.*{message}"):
+        model.fit(huge)
+    monkeypatch.setattr("skelbo.dask_fetch.FETCHED_BYTES", 2**10)
+    frame = dd.from_pandas(pd.DataFrame(iris, columns=list("abcd")), npartitions=3)
+    with pytest.raises(ValueError, match=r"takes at least .* \(X.sample\(frac=0.01\), say\)"):
+        model.fit(frame)
 
 
 def test_same_blocks_same_bits_on_every_scheduler(faithful):
@@ -244,9 +314,9 @@ def test_same_blocks_same_bits_on_every_scheduler(faithful):
 def test_all_starts_are_run_in_the_same_passes(faithful, monkeypatch):
     """They end as one by one in memory, and take the passes of the longest of them."""
     passes = []
-    total = DaskRows.total
+    total = Blocks.total
     counted = lambda self, *args: passes.append(1) or total(self, *args)  # noqa: E731
-    monkeypatch.setattr(DaskRows, "total", counted)
+    monkeypatch.setattr(Blocks, "total", counted)
     X = da.from_array(faithful, chunks=(100, 2))
     model = EMGaussianMixture(3, n_init=5, init_params="random_from_data", random_state=0)
     model.set_params(max_iter=300, acceleration=None)
@@ -256,7 +326,7 @@ def test_all_starts_are_run_in_the_same_passes(faithful, monkeypatch):
     curves = monitor.curves()
     assert [start for _, start in curves] == [0, 1, 2, 3, 4]
     longest = max(len(curve) for curve in curves.values())
-    assert len(passes) == 2 + longest  # of the columns, and at the starts
+    assert len(passes) == 2 + longest  # the first look, and at the starts
     here = clone(model).fit(faithful)
     assert_allclose(there.means_, here.means_, rtol=1e-8)
     assert there.n_iter_ == here.n_iter_
@@ -383,7 +453,7 @@ def test_arrays_of_expressions_say_so():
     assert "array.query-planning=True" in run.stdout
 
 
-# ----------------------------------------------------------------------------- a cluster, killed
+# ----------------------------------------------------------------------- how often data are read
 
 
 def load(index, folder):
@@ -391,6 +461,60 @@ def load(index, folder):
     (Path(folder) / uuid4().hex).touch()
     rng = np.random.default_rng(index)
     return rng.standard_normal((1000, 4)) + 3.0 * rng.integers(3, size=(1000, 1))
+
+
+def noted(folder, n_blocks, kind="array"):
+    """Return a collection of blocks that leave notes."""
+    parts = [dask.delayed(load)(i, folder) for i in range(n_blocks)]
+    if kind == "frame":
+        frames = [dask.delayed(pd.DataFrame)(part, columns=list("abcd")) for part in parts]
+        return dd.from_delayed(frames, meta=pd.DataFrame(np.empty((0, 4)), columns=list("abcd")))
+    rows = np.nan if kind == "unknown" else 1000
+    return da.concatenate([da.from_delayed(part, (rows, 4), float) for part in parts])
+
+
+def count_notes(folder):
+    """Return how many blocks were made, and forget them."""
+    notes = list(folder.iterdir())
+    for note in notes:
+        note.unlink()
+    return len(notes)
+
+
+@pytest.mark.parametrize("kind", ["array", "unknown", "frame"])
+@pytest.mark.parametrize("estimator", [GaussianMLE(), EMGaussianMixture(3, random_state=0)])
+def test_a_block_is_read_once(estimator, kind, tmp_path, monkeypatch):
+    """Counts, columns and sample come from one pass; blocks that there is room for are kept.
+
+    Twice if the length of a block, so the size of X, is only known afterwards.
+    """
+    passes = []
+    total = Blocks.total
+    counted = lambda self, *args: passes.append(1) or total(self, *args)  # noqa: E731
+    monkeypatch.setattr(Blocks, "total", counted)
+    X = noted(tmp_path, 3, kind)
+    with dask.config.set(scheduler="synchronous"):
+        here = clone(estimator).fit(X)
+        assert count_notes(tmp_path) == 3 * (1 if kind == "array" else 2)
+        clone(estimator).fit(persisted := X.persist())
+        assert count_notes(tmp_path) == 3
+        assert here.score(persisted) == here.score(X)
+        assert count_notes(tmp_path) == 3
+        monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 2**16)
+        passes.clear()
+        with pytest.warns(UserWarning, match=r"X takes 8.94e-05 GiB.*half of the memory of this"):
+            there = clone(estimator).fit(X)
+    assert count_notes(tmp_path) == 3 * len(passes)
+    assert len(passes) <= 2 + there.n_iter_
+    assert there.lower_bounds_ == here.lower_bounds_
+    with (
+        dask.config.set(scheduler=lambda *args, **kwargs: dask.get(*args)),
+        pytest.warns(UserWarning, match="scheduler in use keeps no blocks"),
+    ):
+        clone(estimator).fit(X)
+
+
+# ----------------------------------------------------------------------------- a cluster, killed
 
 
 @pytest.fixture
@@ -422,24 +546,28 @@ class Killer:
 
 def test_a_killed_worker_changes_nothing(cluster, tmp_path):
     """Blocks are read once; fits during which a worker dies end with the same bits."""
-    blocks = [da.from_delayed(dask.delayed(load)(i, tmp_path), (1000, 4), float) for i in range(8)]
-    X = da.concatenate(blocks)
+    X = noted(tmp_path, 8)
     model = EMGaussianMixture(3, max_iter=12, tol=0.0, random_state=0)
 
-    def loads_of(fit):
-        for note in tmp_path.iterdir():
-            note.unlink()
+    def loads_of(fit, X=X):
+        count_notes(tmp_path)
         with warnings.catch_warnings(), ThreadPoolExecutor(1) as thread:
             warnings.simplefilter("ignore", ConvergenceWarning)
-            return thread.submit(fit, X).result(timeout=240), len(list(tmp_path.iterdir()))
+            return thread.submit(fit, X).result(timeout=240), count_notes(tmp_path)
 
     with dask.config.set(scheduler="synchronous"):
         expected, _ = loads_of(clone(model).fit)
     fits = [loads_of(clone(model).fit)]
-    assert fits[0][1] == len(blocks)
+    assert fits[0][1] == 8
+    persisted = X.persist()
+    wait(persisted)
+    for again in (persisted, persisted * 1.0):  # kept by the user, and what is made of that
+        fits.append(loads_of(clone(model).fit, again))
+        assert fits[-1][1] == 0
+    del persisted, again
     for victim, iteration in ((0, 2), (1, 6)):
         fits.append(loads_of(clone(model).set_callbacks(Killer(cluster, victim, iteration)).fit))
-        assert fits[-1][1] > len(blocks)  # something was lost and read again
+        assert fits[-1][1] > 8  # something was lost and read again
     for got, _ in fits:
         assert got.lower_bounds_ == expected.lower_bounds_
         assert_array_equal(got.means_, expected.means_)

@@ -14,6 +14,7 @@ ROOT = Path(skelbo.__file__).parent
 TOP = {"gaussian_mle", "gaussian_mixture", "variational_em", "mcem", "vae", "hidden_markov"}
 MIDDLE = {
     "estimator",
+    "dask_fetch",
     "dask_input",
     "progress",
     "callbacks",
@@ -22,7 +23,18 @@ MIDDLE = {
     "neural",
     "display",
 }
-GROUND = {"elbo", "acceleration", "rows", "dask_rows", "threads", "models", "gaussian"}
+GROUND = {
+    "elbo",
+    "acceleration",
+    "rows",
+    "pages",
+    "dask_blocks",
+    "dask_rows",
+    "threads",
+    "gradients",
+    "models",
+    "gaussian",
+}
 FILES = sorted(path.relative_to(ROOT) for path in ROOT.rglob("*.py") if path.name != "__init__.py")
 
 

@@ -40,10 +40,9 @@ class Components:
     def updated(self, moments: Moments, regularization: Regularization) -> Components:
         """Return `from_moments`, except that a component without weight stays as it is."""
         fitted = self.from_moments(type(self.covariance), moments, regularization)
-        empty = moments.weight <= 0
-        if not empty.any() or self.covariance.pooled:
+        if self.covariance.pooled or moments.weight.min() > 0:
             return fitted
-        covariance = fitted.covariance.keeping(self.covariance, empty)
+        covariance = fitted.covariance.keeping(self.covariance, moments.weight <= 0)
         return Components(fitted.means, covariance)
 
     def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Components:

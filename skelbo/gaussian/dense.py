@@ -55,7 +55,7 @@ class Dense(Matrices):
         lower.reshape(-1, p * p)[:, lower_triangle(p)] = vector.reshape(len(lower), -1)
         diagonal = np.einsum("kii->ki", lower)
         diagonal[:] = np.exp(diagonal)
-        if not is_regular(diagonal**2) or not np.all(np.isfinite(lower)):
+        if not is_regular(diagonal**2) or not np.isfinite(lower).all():
             return None
         return cls._from_cholesky(lower * units[:, None])
 
@@ -90,9 +90,9 @@ class Dense(Matrices):
         """Return the sizes of the terms of x' P x for rows of the components."""
         if not self.pooled and self.scatter.n_statistics(means.shape[1]) > MAX_STATISTICS:
             return super().cancelling(means)
-        sizes = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
-        terms = sizes[:, None, :] @ self._precisions**2 @ sizes[:, :, None]
-        return np.sqrt(terms[:, 0, 0])
+        squares = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
+        diagonals = np.diagonal(self._precisions, axis1=1, axis2=2)
+        return np.add.reduce(squares * diagonals, axis=1)
 
     def natural(self, means, log_weights):
         """Return eta_k = (c_k, P_k mu_k, -P_k / 2), products of two columns counted once."""

@@ -6,7 +6,6 @@ arithmetic is in float64, so that the bound still tells whether it has stopped c
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from functools import reduce
 from operator import add
@@ -14,10 +13,11 @@ from operator import add
 import numpy as np
 import torch
 
+from skelbo.gaussian.device_factor import CarefulFactorSums, PlainFactorSums
+from skelbo.gaussian.device_sums import ExactSums, NaturalSums, Sums
+from skelbo.gaussian.factor import Factor
 from skelbo.gaussian.mixture import Expected, Mixture
-from skelbo.gaussian.moments import Moments, Scatter, safe
-from skelbo.gaussian.natural import Natural
-from skelbo.gaussian.structure import LOG_2PI, Matrices
+from skelbo.gaussian.moments import Moments
 from skelbo.rows import Block, Rows
 
 # Float64 cells of the temporaries of one block on a GPU: 512 MiB. A CPU keeps the blocks of `Rows`.
@@ -38,6 +38,16 @@ def torch_device(name: str) -> torch.device:
             f"'cuda' or 'cpu'; leave device=None for NumPy. ({cause})"
         ) from None
     return device
+
+
+def _arithmetic(theta: Mixture) -> tuple[float, type[Sums], type[Sums]]:
+    """Return the largest cell that may be squared, and the sums of rows up to it and beyond."""
+    covariance = theta.components.covariance
+    if isinstance(covariance, Factor):
+        plain = covariance.is_safe(theta.components.means)
+        return covariance.reach if plain else 0.0, PlainFactorSums, CarefulFactorSums
+    natural = theta.natural
+    return 0.0 if natural is None else natural.reach, NaturalSums, ExactSums
 
 
 class DeviceTable:
@@ -64,21 +74,19 @@ class DeviceTable:
         expected = reduce(add, parts)
         return expected.log_prob / self.total_weight, expected.moments
 
-    def _sums(self, theta: Mixture) -> Iterator[_Sums | _OnHost]:
+    def _sums(self, theta: Mixture) -> Iterator[Sums | _OnHost]:
         """Yield the sums over the complete rows, of either arithmetic, and the incomplete rows."""
-        covariance = theta.components.covariance
-        assert isinstance(covariance, Matrices)
-        natural = theta.natural
-        sums: dict[bool, _Sums] = {}
+        reach, plain_sums, careful_sums = _arithmetic(theta)
+        sums: dict[bool, Sums] = {}
         for block in self._blocks():
             if isinstance(block, Block):
                 yield _OnHost(block)
                 continue
-            plain = natural is not None and block.largest < natural.reach
+            plain = block.largest < reach
             if plain not in sums:
-                make = _NaturalSums if plain else _ExactSums
+                make = plain_sums if plain else careful_sums
                 sums[plain] = make(theta, self.device)
-            sums[plain].include(block)
+            sums[plain].include(block.values, block.weights)
         yield from sums.values()
 
     def _blocks(self) -> Iterator[DeviceBlock | Block]:
@@ -131,120 +139,3 @@ class _OnHost:
 
     def expected(self, theta: Mixture) -> Expected:
         return theta.expected(self.block)
-
-
-class _Sums(ABC):
-    """What an E-step sums over complete rows; the sums stay on the device until asked for."""
-
-    def __init__(self, theta: Mixture, device: torch.device):
-        self.device = device
-        self.kind: Scatter = theta.components.covariance.scatter
-        self.log_weights = self._tensor(theta.log_weights)[:, None]
-        self.bound = torch.zeros((), dtype=torch.float64, device=device)
-
-    def _tensor(self, array: np.ndarray) -> torch.Tensor:
-        return torch.tensor(array, dtype=torch.float64, device=self.device)
-
-    def _normalize(self, log_joint: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-        """Add the weighted log p(x) to the bound; return weights times responsibilities."""
-        top = log_joint.amax(dim=0)
-        lost = torch.isneginf(top)  # so far away that every density underflows
-        log_joint = torch.where(lost, self.log_weights, log_joint)
-        log_prob = torch.logsumexp(log_joint, dim=0)
-        resp = torch.exp(log_joint - log_prob) * weights
-        self.bound += weights @ torch.where(lost, top, log_prob)
-        return resp
-
-    @abstractmethod
-    def include(self, block: DeviceBlock) -> None:
-        """Add the rows of a block."""
-
-    @abstractmethod
-    def expected(self, theta: Mixture) -> Expected:
-        """Return bound and moments, on the host."""
-
-
-class _NaturalSums(_Sums):
-    """Sums of t(x), in exponential-family form: one matrix product each for E and M."""
-
-    def __init__(self, theta: Mixture, device: torch.device):
-        super().__init__(theta, device)
-        natural = theta.natural
-        assert isinstance(natural, Natural)
-        self.eta = self._tensor(natural.eta)
-        self.common = None if natural.common is None else self._tensor(natural.common)
-        self.sums = torch.zeros_like(self.eta)
-        self.second = None if self.common is None else torch.zeros_like(self.common)
-
-    def include(self, block: DeviceBlock) -> None:
-        statistics = self._statistics(block.values)
-        resp = self._normalize(self.eta @ statistics, block.weights)
-        self.sums += resp @ statistics.T
-        if self.common is not None and self.second is not None:
-            weighted = block.values * block.weights
-            dense = self.kind.dense
-            second = weighted @ block.values.T if dense else (weighted * block.values).sum(dim=1)
-            self.second += second
-            self.bound -= 0.5 * (self.common * second).sum()
-
-    def _statistics(self, x: torch.Tensor) -> torch.Tensor:
-        """Return t(x) in the order of `Scatter.statistics`."""
-        parts = [torch.ones_like(x[:1]), x]
-        if self.kind is Scatter.DIAGONAL:
-            parts.append(x * x)
-        elif self.kind is Scatter.FULL:
-            rows, columns = torch.triu_indices(len(x), len(x), device=self.device)
-            parts.append(x[rows] * x[columns])
-        return torch.cat(parts)
-
-    def expected(self, theta: Mixture) -> Expected:
-        common = None if self.second is None else self.second.cpu().numpy()
-        return Expected(
-            float(self.bound), Moments.of_sums(self.kind, self.sums.cpu().numpy(), common)
-        )
-
-
-class _ExactSums(_Sums):
-    """Sums about the means, one component at a time, where expanded squares lose digits."""
-
-    def __init__(self, theta: Mixture, device: torch.device):
-        super().__init__(theta, device)
-        covariance = theta.components.covariance
-        assert isinstance(covariance, Matrices)
-        self.means = theta.components.means
-        self.centres = self._tensor(self.means)
-        K, p = self.means.shape
-        factors = self._tensor(covariance.factors)
-        self.factors = factors.expand(K, *([p, p] if self.kind.dense else [p]))
-        diagonals = self.factors.diagonal(dim1=1, dim2=2) if self.kind.dense else self.factors
-        self.constants = diagonals.log().sum(dim=1) - 0.5 * p * LOG_2PI
-        self.weight = torch.zeros(K, dtype=torch.float64, device=device)
-        self.first = torch.zeros_like(self.centres)
-        shape = (p, p) if self.kind.dense else (p,)
-        shape = shape if self.kind.pooled else (K, *shape)
-        self.second = torch.zeros(shape, dtype=torch.float64, device=device)
-
-    def include(self, block: DeviceBlock) -> None:
-        log_prob = torch.stack([self._log_prob(k, block) for k in range(len(self.means))])
-        resp = self._normalize(log_prob + self.log_weights, block.weights)
-        self.weight += resp.sum(dim=1)
-        for k, weights in enumerate(resp):
-            steps = block.values - self.centres[k][:, None]
-            weighted = steps * weights
-            self.first[k] += weighted.sum(dim=1)
-            second = weighted @ steps.T if self.kind.dense else (weighted * steps).sum(dim=1)
-            target = self.second if self.kind.pooled else self.second[k]
-            target += second
-
-    def _log_prob(self, k: int, block: DeviceBlock) -> torch.Tensor:
-        steps = block.values - self.centres[k][:, None]
-        factor = self.factors[k]
-        white = factor.T @ steps if self.kind.dense else factor[:, None] * steps
-        return self.constants[k] - 0.5 * (white * white).sum(dim=0)
-
-    def expected(self, theta: Mixture) -> Expected:
-        weight, first, second = (t.cpu().numpy() for t in (self.weight, self.first, self.second))
-        step = first / safe(weight)[:, None]
-        scatter = second - self.kind.of_steps(weight, step)
-        moments = Moments(self.kind, weight, self.means + step, scatter)
-        return Expected(float(self.bound), moments)

@@ -15,6 +15,7 @@ from skelbo.gaussian.device import torch_device
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import FLOOR, ILL_DEFINED, Ridge
 from skelbo.gaussian.structure import LOG_2PI, Covariance, Matrices
+from skelbo.gradients import gradients
 from skelbo.rows import Rows
 
 
@@ -37,6 +38,7 @@ class GradientAscent:
         Where torch computes; None is the CPU.
     """
 
+    @gradients()
     def __init__(self, theta, rows: Rows, units, structure: type[Covariance], ridge, device=None):
         self.units, self.structure = units, structure
         self.n_components = len(theta.weights)
@@ -73,6 +75,7 @@ class GradientAscent:
             parts.append((self._tensor(values), self._tensor(block.weights[chosen]), columns))
         return parts
 
+    @gradients()
     def step(self, statistics, theta: Mixture) -> Mixture:
         """Return theta after one more iteration (the signature of an M-step)."""
 

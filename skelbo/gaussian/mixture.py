@@ -247,7 +247,8 @@ class Mixture:
         """Invert `to_vector`; None if the covariances are numerically singular."""
         log_weights, rest = vector[:n_components], vector[n_components:]
         weights = np.exp(log_weights - log_weights.max())
-        means, rest = np.split(rest, [n_components * len(units)])
+        n_means = n_components * len(units)
+        means, rest = rest[:n_means], rest[n_means:]
         covariance = structure.from_vector(rest, n_components, units)
         if covariance is None:
             return None

@@ -22,6 +22,7 @@ from skelbo.gaussian.components import Components
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import triangle_size
 from skelbo.gaussian.natural import Natural
+from skelbo.pages import give_back
 from skelbo.rows import MIN_THREADED_CELLS, Block, Rows
 from skelbo.threads import n_threads, threaded
 
@@ -33,8 +34,8 @@ SAFE_SINGLE, SAFE_SINGLE_PRODUCTS = 3e3, 1e2
 # Columns from which squares are a matrix product of their own, beside that of the columns.
 MANY_COLUMNS = 8
 # Cells that a block's temporaries may take, and rows of a block.
-BLOCK_CELLS = 2**17
-MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 4096
+BLOCK_CELLS = 2**19
+MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 2**14
 
 
 class Form(Protocol):
@@ -267,6 +268,7 @@ class Predictor:
         def fill(start: int) -> None:
             rows, out = np.asarray(X[start : start + size]), result[start : start + size]
             values = form.values(rows)
+            give_back(X, start, start + size)
             joint = form.log_joint(values)
             top = np.maximum.reduce(joint, axis=0)
             finite = np.isfinite(np.add.reduce(top))
@@ -275,11 +277,11 @@ class Predictor:
                 cells = self.theta.components.cells
                 out[:] = Rows(rows, None, self.origin, *cells).each(slowly, *out.shape[1:])
 
+        # A prediction is half an E-step.
         cells = self.theta.components.cells[0]
-        threads = n_threads() if len(X) * cells >= MIN_THREADED_CELLS else 1
+        threads = n_threads() if len(X) * cells >= 2 * MIN_THREADED_CELLS else 1
         with np.errstate(over="ignore", invalid="ignore"):
-            for _ in threaded(fill, range(0, len(X), size), threads):
-                pass
+            threaded(fill, range(0, len(X), size), threads)
         return result
 
 

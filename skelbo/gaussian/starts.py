@@ -15,7 +15,8 @@ from skelbo.gaussian.k_means import k_means
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
-from skelbo.rows import RowSource
+from skelbo.pages import give_back, take
+from skelbo.rows import Question, RowSource
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
 SAMPLE_ROWS = 4096
@@ -69,6 +70,15 @@ class Drawn:
     @classmethod
     def of_table(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
         """Draw from a table, which may be a memory map of any size."""
+        if weights is None and len(X) <= size:
+            keys = content_hash(X)
+            if _distinct(keys):
+                return cls(keys, np.asarray(X), np.ones(len(X)), len(X), size)
+        return cls._of_parts(X, weights, size)
+
+    @classmethod
+    def _of_parts(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
+        """Merge repeated rows, and keep the smallest part by part."""
         keys: np.ndarray = np.empty(0, np.uint64)
         found: np.ndarray = np.empty(0)
         where: np.ndarray = np.empty(0, np.intp)
@@ -86,8 +96,9 @@ class Drawn:
             where = np.concatenate([where, here[present]])
             keys, found, first = _smallest(keys, found, size)
             where = where[first]
+            give_back(X, part.start, part.stop)
         order = np.argsort(where)  # a memory map is read in its order
-        return cls(keys[order], np.asarray(X[where[order]]), found[order], n_present, size)
+        return cls(keys[order], take(X, where[order]), found[order], n_present, size)
 
     def __add__(self, other: Drawn) -> Drawn:
         keys, weights, first = _smallest(
@@ -101,11 +112,22 @@ class Drawn:
         return Drawn(keys[order], values, weights[order], n_present, self.size)
 
 
+def _distinct(keys: np.ndarray) -> bool:
+    keys = np.sort(keys)
+    return not (keys[1:] == keys[:-1]).any()
+
+
 def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
     """Merge equal keys and keep the smallest; return also where they stood."""
     keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
     weights = np.bincount(copies, weights)
     return keys[:size], weights[:size], first[:size]
+
+
+def sample_question(n_components: int) -> Question:
+    """Return what `sample_rows` asks for."""
+    size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
+    return Question(Drawn.of_table, (size,), of_blocks=False)
 
 
 def sample_rows(rows: RowSource, n_components: int) -> Sample:
@@ -116,9 +138,9 @@ def sample_rows(rows: RowSource, n_components: int) -> Sample:
     rows without weights that needs no thinning stays in its own order, which makes k-means label
     the clusters as it would outside.
     """
-    size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
-    drawn = rows.fold(Drawn.of_table, size)
-    values = np.nan_to_num(drawn.values - rows.origin, nan=0.0)
+    drawn = sample_question(n_components).put_to(rows)
+    values = drawn.values - rows.origin
+    values[np.isnan(values)] = 0.0
     weights = drawn.weights
     if len(values) < drawn.n_present or np.any(weights != 1):
         order = _lexicographic(values)

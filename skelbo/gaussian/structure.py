@@ -215,7 +215,7 @@ class Matrices(Covariance):
 
 def is_regular(shares: np.ndarray) -> bool:
     """Tell whether variances, as shares of the columns' own, are far from zero and overflow."""
-    return bool(np.all(shares > 100 * FLOOR) and np.all(shares < 1 / FLOOR))
+    return bool(shares.min() > 100 * FLOOR and shares.max() < 1 / FLOOR)
 
 
 def squared_distances(centres: np.ndarray, values: np.ndarray) -> np.ndarray:

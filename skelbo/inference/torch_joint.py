@@ -10,6 +10,7 @@ from scipy import special
 from scipy.stats import qmc
 
 from skelbo.elbo import ElboTerms
+from skelbo.gradients import gradients
 from skelbo.inference.gaussian_posterior import regular
 from skelbo.inference.mean_field import MAX_ENUMERATED, all_states
 from skelbo.models.likelihoods import LOG_2PI
@@ -88,6 +89,7 @@ class TorchJoint:
         """(n_rows, n_latents)."""
         return len(self.X), self.model.n_latents
 
+    @gradients()
     def take(self, rows):
         """Return the joint of some of the rows."""
         return type(self)(self.model, self.theta, self.X[rows])
@@ -110,6 +112,7 @@ class TorchJoint:
         """Return log p(x, z), (S, n)."""
         return self.log_likelihood(Z) + self.log_prior(Z)
 
+    @gradients()
     def gradient(self, Z):
         """Return log p(x, z), (S, n), and its gradient in z, (S, n, d)."""
         point = self._tensor(Z).requires_grad_()
@@ -138,6 +141,7 @@ class TorchJoint:
         squares = np.einsum("snk,nkl,snl->sn", away, precision, away)
         return points[np.where(squares > ELSEWHERE**2, values, -np.inf).argmax(0)]
 
+    @gradients()
     def expected(self, mean, covariance=None):
         """Return E log p(x|z), E log p(x,z), its gradient, E of minus its Hessian."""
         if covariance is None:

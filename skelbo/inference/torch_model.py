@@ -9,7 +9,9 @@ import torch
 from scipy import optimize
 
 from skelbo.elbo import AscentError
+from skelbo.gradients import gradients
 from skelbo.inference.coordinates import Coordinates
+from skelbo.inference.torch_check import check_densities, checked_parameters
 from skelbo.inference.torch_joint import NODES, BinaryTorchJoint, TorchJoint, q_points
 
 # Cells (draws x rows x columns) whose graph is held at a time, and iterations of L-BFGS a step.
@@ -58,6 +60,7 @@ class TorchModel:
         if hasattr(self.model, "check"):
             self.model.check(X)
 
+    @gradients()
     def start(self, X, weights, rng, number):
         """Return the model's own first parameters, after a look at what the model returns."""
         counts = np.round(weights).astype(int)
@@ -66,10 +69,12 @@ class TorchModel:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(rng.randint(2**31 - 1))
             theta = self.model.initialize(self._rows(X), rng)
-        theta = self._check_theta(theta)
-        self._check_likelihood(X[:ROWS_CHECKED], theta)
+        theta = checked_parameters(self.model, theta)
+        X = self._rows(X[:ROWS_CHECKED])
+        check_densities(self.model, X, self._tensors(theta))
         return theta
 
+    @gradients()
     def joint(self, X, theta):
         """Return log p(x, z; theta) of these rows as a function of z."""
         kind = BinaryTorchJoint if self.latent == "binary" else TorchJoint
@@ -77,6 +82,7 @@ class TorchModel:
 
     # ------------------------------------------------------------ theta step
 
+    @gradients()
     def maximize(self, theta, X, weights, mean, covariance=None, *, n_steps=2, expand=False):
         """Raise E log p(x, z; theta) by L-BFGS; never lower it. See `FactorModel.maximize`.
 
@@ -182,6 +188,7 @@ class TorchModel:
         ]
         return self._sound(-0.5 * (np.array(rows) + np.array(rows).T), theta)
 
+    @gradients()
     def _slope(self, theta, X, Z, weights):
         tensors = {k: v.requires_grad_() for k, v in self._tensors(theta).items()}
         points = self._rows(Z)
@@ -255,80 +262,6 @@ class TorchModel:
                 "of the estimator needs; add it to the model."
             )
         return getattr(self.model, name)
-
-    # ------------------------------------------------------------ validation
-
-    def _check_theta(self, theta):
-        name = f"{type(self.model).__name__}.initialize"
-        if not isinstance(theta, dict) or not theta:
-            raise ValueError(f"{name} returned {type(theta).__name__}, expected a dict of arrays.")
-        checked = {}
-        for key, value in theta.items():
-            value = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
-            checked[key] = np.array(value, dtype=np.float64)
-            if not np.all(np.isfinite(checked[key])):
-                raise ValueError(f"{name} returned {key!r} with values that are not finite.")
-            kind = self.constraints.get(key)
-            bad = (
-                (kind == "positive" and np.any(checked[key] <= 0))
-                or (kind == "unit_interval" and np.any((checked[key] <= 0) | (checked[key] >= 1)))
-                or (kind == "simplex" and not np.allclose(checked[key].sum(-1), 1))
-            )
-            if bad:
-                raise ValueError(f"{name} returned {key!r} outside its domain, {kind!r}.")
-        return checked
-
-    def _check_likelihood(self, X, theta):
-        """Call the model once and say what is wrong with what it returns."""
-        rng = np.random.RandomState(0)
-        Z = rng.standard_normal((2, len(X), self.n_latents))
-        if self.latent == "binary":
-            Z = (Z > 0).astype(np.float64)
-        tensors = {k: v.requires_grad_() for k, v in self._tensors(theta).items()}
-        points = self._rows(Z)
-        expected = (2, len(X))
-        values = []
-        for method, arguments in (
-            ("log_likelihood", (self._rows(X), points, tensors)),
-            ("log_prior", (points, tensors)),
-        ):
-            value = getattr(self.model, method)(*arguments)
-            where = f"{type(self.model).__name__}.{method}"
-            if not isinstance(value, torch.Tensor):
-                raise ValueError(f"{where} returned {type(value).__name__}, expected a Tensor.")
-            if tuple(value.shape) != expected:
-                raise ValueError(
-                    f"{where} returned shape {tuple(value.shape)}, expected {expected} = "
-                    "(n_draws, n_samples); sum over the features."
-                )
-            if torch.isnan(value).any():
-                raise ValueError(f"{where} returned NaN at the parameters of initialize.")
-            if torch.isposinf(value).any() or torch.isneginf(value).all():
-                first = float(value.detach().flatten()[0])
-                raise ValueError(
-                    f"{where} returned {first} at the parameters of initialize, expected finite "
-                    "numbers; start where the data are possible."
-                )
-            values.append(value.sum())
-        total = values[0] + values[1]
-        gradients: tuple = (None,) * len(tensors)
-        if total.requires_grad:
-            gradients = torch.autograd.grad(total, list(tensors.values()), allow_unused=True)
-        for key, gradient in zip(tensors, gradients, strict=True):
-            if gradient is not None and torch.isnan(gradient).any():
-                raise ValueError(
-                    f"{type(self.model).__name__}.log_likelihood has a gradient of NaN in {key!r} "
-                    "at the parameters of initialize; replace bad arguments before the operation "
-                    "that makes NaN of them (torch.where after it does not stop its gradient)."
-                )
-        idle = [k for k, g in zip(tensors, gradients, strict=True) if g is None]
-        if not any(g is not None and g.any() for g in gradients):
-            idle = list(tensors)
-        if idle:
-            raise ValueError(
-                f"{type(self.model).__name__}.log_likelihood does not depend on {idle}, returned "
-                "by initialize; use them (as torch operations on theta[...]) or leave them out."
-            )
 
 
 def natural(coordinates: Coordinates, free) -> dict:

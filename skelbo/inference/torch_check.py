@@ -1,0 +1,93 @@
+"""What a model written in torch must return, looked at once before a fit begins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skelbo.models.model import LatentVariableModel
+
+
+def checked_parameters(model: LatentVariableModel, theta: Any) -> dict[str, np.ndarray]:
+    """Return what `initialize` returned as float64 arrays; ValueError outside their domains."""
+    name = f"{type(model).__name__}.initialize"
+    if not isinstance(theta, dict) or not theta:
+        raise ValueError(f"{name} returned {type(theta).__name__}, expected a dict of arrays.")
+    checked = {}
+    for key, value in theta.items():
+        value = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
+        checked[key] = np.array(value, dtype=np.float64)
+        if not np.all(np.isfinite(checked[key])):
+            raise ValueError(f"{name} returned {key!r} with values that are not finite.")
+        kind = model.constraints.get(key)
+        if not _in_domain(checked[key], kind):
+            raise ValueError(f"{name} returned {key!r} outside its domain, {kind!r}.")
+    return checked
+
+
+def _in_domain(value: np.ndarray, kind: str | None) -> bool:
+    if kind == "positive":
+        return bool(np.all(value > 0))
+    if kind == "unit_interval":
+        return bool(np.all((value > 0) & (value < 1)))
+    return kind != "simplex" or bool(np.allclose(value.sum(-1), 1))
+
+
+def check_densities(model: LatentVariableModel, X: Tensor, theta: dict[str, Tensor]) -> None:
+    """Call the model once on a few rows, and say what is wrong with what it returns."""
+    rng = np.random.RandomState(0)
+    Z = rng.standard_normal((2, len(X), model.n_latents))
+    if model.latent == "binary":
+        Z = (Z > 0).astype(np.float64)
+    points = torch.tensor(Z, device=X.device)
+    theta = {k: v.requires_grad_() for k, v in theta.items()}
+    likelihood = model.log_likelihood(X, points, theta)
+    _check_values(likelihood, f"{type(model).__name__}.log_likelihood", tuple(Z.shape[:2]))
+    prior = model.log_prior(points, theta)
+    _check_values(prior, f"{type(model).__name__}.log_prior", tuple(Z.shape[:2]))
+    _check_gradients(
+        likelihood.sum() + prior.sum(), f"{type(model).__name__}.log_likelihood", theta
+    )
+
+
+def _check_values(value: Any, where: str, expected: tuple[int, ...]) -> None:
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{where} returned {type(value).__name__}, expected a Tensor.")
+    if tuple(value.shape) != expected:
+        raise ValueError(
+            f"{where} returned shape {tuple(value.shape)}, expected {expected} = "
+            "(n_draws, n_samples); sum over the features."
+        )
+    if torch.isnan(value).any():
+        raise ValueError(f"{where} returned NaN at the parameters of initialize.")
+    if torch.isposinf(value).any() or torch.isneginf(value).all():
+        first = float(value.detach().flatten()[0])
+        raise ValueError(
+            f"{where} returned {first} at the parameters of initialize, expected finite "
+            "numbers; start where the data are possible."
+        )
+
+
+def _check_gradients(total: Tensor, where: str, theta: dict[str, Tensor]) -> None:
+    """Raise where the gradient in a parameter is NaN, or none depends on it."""
+    found: tuple = (None,) * len(theta)
+    if total.requires_grad:
+        found = torch.autograd.grad(total, list(theta.values()), allow_unused=True)
+    for key, gradient in zip(theta, found, strict=True):
+        if gradient is not None and torch.isnan(gradient).any():
+            raise ValueError(
+                f"{where} has a gradient of NaN in {key!r} at the parameters of initialize; "
+                "replace bad arguments before the operation that makes NaN of them (torch.where "
+                "after it does not stop its gradient)."
+            )
+    idle = [key for key, gradient in zip(theta, found, strict=True) if gradient is None]
+    if not any(gradient is not None and gradient.any() for gradient in found):
+        idle = list(theta)
+    if idle:
+        raise ValueError(
+            f"{where} does not depend on {idle}, returned by initialize; use them (as torch "
+            "operations on theta[...]) or leave them out."
+        )
