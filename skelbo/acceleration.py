@@ -48,14 +48,22 @@ class Anderson:
         self.patience = patience
         self.points: deque[np.ndarray] = deque(maxlen=order + 1)
         self.images: deque[np.ndarray] = deque(maxlen=order + 1)
-        self.image: Any = None  # the last one, which is often the next point
+        # The last image and the last candidate: one of them is the next point.
+        self.image: Any = None
+        self.candidate: Any = None
+        self.vector = np.empty(0)  # what the candidate was made from
         self.usable = 0  # pairs since the last refusal: older ones led astray
         self.stride = 1.0
         self.striding = False  # whether the last candidate was a lengthened step
 
     def learn(self, theta: Any, image: Any) -> None:
         """Take note of theta and its image under F."""
-        self.points.append(self.images[-1] if theta is self.image else self.to_vector(theta))
+        if theta is self.image:
+            self.points.append(self.images[-1])
+        elif theta is self.candidate:
+            self.points.append(self.vector)
+        else:
+            self.points.append(self.to_vector(theta))
         self.images.append(self.to_vector(image))
         self.image = image
         self.usable = min(self.usable + 1, len(self.points))
@@ -80,13 +88,14 @@ class Anderson:
             self.stride *= 2
         self.striding = self.usable < 2
         if self.striding:
-            vector = images[-1] + self.stride * residuals[-1]
+            self.vector = images[-1] + self.stride * residuals[-1]
         else:
             residual_steps, image_steps = _steps(residuals), _steps(images)
             gamma = np.linalg.lstsq(residual_steps, residuals[-1], rcond=1e-10)[0]
-            vector = images[-1] - image_steps @ gamma
+            self.vector = images[-1] - image_steps @ gamma
         with np.errstate(all="ignore"):  # an extrapolation may be absurd
-            return self.from_vector(vector)
+            self.candidate = self.from_vector(self.vector)
+        return self.candidate
 
     def rate(self) -> float:
         """Return the square of F's largest Ritz value over the last pairs, 0 if not known.

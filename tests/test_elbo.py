@@ -54,6 +54,26 @@ def test_first_steps_are_plain():
     assert plain.lower_bounds == fast.lower_bounds
 
 
+def test_the_first_candidate_knows_the_steps_before_it():
+    ascent = Quadratic([0.99, 0.9, 0.5]).ascend(max_iter=6, accelerator=accelerator())
+    # On a linear map with three rates three differences are enough to find the mode.
+    assert ascent.lower_bounds[4] < -1e-3 and ascent.lower_bound > -1e-12
+
+
+def test_one_plain_step_confirms_where_the_rate_is_known():
+    problem, plain = Quadratic([0.99, 0.9, 0.5]), []
+
+    class Observed(Anderson):
+        def learn(self, theta, image):
+            plain.append(theta is self.image)
+            super().learn(theta, image)
+
+    ascent = problem.ascend(accelerator=Observed(lambda x: x, lambda x: x))
+    # Five steps, the jump to the mode, a small step beyond it at most, and one to confirm.
+    assert ascent.converged and 7 <= ascent.n_iter <= 8
+    assert plain[1:6] == [True] * 5
+
+
 def test_a_number_is_the_classical_rule():
     ascent = Quadratic([0.9]).ascend(tol=1e-4)
     climbs = np.diff((ascent.start_bound, *ascent.lower_bounds))

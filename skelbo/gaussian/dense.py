@@ -87,12 +87,11 @@ class Dense(Matrices):
         return self.factors @ self.factors.swapaxes(1, 2)
 
     def cancelling(self, means):
-        """Return the sizes of the terms of x' P x for rows of the components."""
+        """Bound the sizes of the terms of x' P x for rows of the components."""
         if not self.pooled and self.scatter.n_statistics(means.shape[1]) > MAX_STATISTICS:
             return super().cancelling(means)
-        squares = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
-        diagonals = np.diagonal(self._precisions, axis1=1, axis2=2)
-        return np.add.reduce(squares * diagonals, axis=1)
+        sizes = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
+        return np.add.reduce(sizes * np.diagonal(self._precisions, axis1=1, axis2=2), axis=1)
 
     def natural(self, means, log_weights):
         """Return eta_k = (c_k, P_k mu_k, -P_k / 2), products of two columns counted once."""

@@ -269,7 +269,6 @@ class Predictor:
         def fill(start: int) -> None:
             rows, out = np.asarray(X[start : start + size]), result[start : start + size]
             values = form.values(rows)
-            give_back(X, start, start + size)
             joint = form.log_joint(values)
             top = np.maximum.reduce(joint, axis=0)
             finite = np.isfinite(np.add.reduce(top))
@@ -277,6 +276,7 @@ class Predictor:
                 assert_all_finite(rows, allow_nan=True, input_name="X")
                 cells = self.theta.components.cells
                 out[:] = Rows(rows, None, self.origin, *cells).each(slowly, *out.shape[1:])
+            give_back(X, start, start + size)
 
         # A prediction is half an E-step.
         cells = self.theta.components.cells[0]

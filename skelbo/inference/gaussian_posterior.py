@@ -107,24 +107,17 @@ def _climb(joint, diagonal, start, tol, n_steps) -> GaussianPosterior:
         precision = np.einsum("nkk->nk", precision)
     mean, precision = mean.copy(), precision.copy()
     state = _State(*_evaluate(joint, mean, precision))
-    length = np.ones(len(mean))
-    active, part, view = np.arange(len(mean)), joint, state.take(slice(None))
+    climbers, view = _Climbers(joint, len(mean)), state.take(slice(None))
     for _ in range(n_steps):
-        moved = _step(part, view, mean[active], precision[active], diagonal, length[active])
-        better, gain, new_mean, new_precision, new = moved
+        active = climbers.active
+        here = view, mean[active], precision[active], diagonal, climbers.length
+        better, gain, new_mean, new_precision, new = _step(climbers.joint, *here)
         rows = active[better]
         mean[rows], precision[rows] = new_mean[better], new_precision[better]
         state.put(rows, new, better)
-        # A gain within rounding is the end, and so is a step too short to matter.
-        small = gain <= tol * (1 + np.abs(view.bound))
-        length[active] = np.where(better, np.minimum(1.0, 2 * length[active]), length[active] / 4)
-        going = np.where(better, ~small, length[active] > SHORTEST)
-        if not going.all():
-            active = active[going]
-            part = joint.take(active)
-        if not active.size:
+        if climbers.all_done(better, small=gain <= tol * (1 + np.abs(view.bound))):
             break
-        view = state.take(active)
+        view = state.take(climbers.active)
     entropy = state.bound - state.energy
     kl = state.reconstruction - state.bound
     terms = ElboTerms(state.reconstruction, kl, state.energy, entropy)
@@ -135,26 +128,50 @@ def find_mode(joint, start=None) -> tuple[np.ndarray, np.ndarray]:
     """Return a mode of log p(z | x) of each row, (n, d), and the precision there, (n, d, d)."""
     mean = joint.start()[0].copy() if start is None else start.copy()
     _, value, gradient, precision = joint.expected(mean)
-    active, length = np.arange(len(mean)), np.ones(len(mean))
-    part = joint
+    climbers = _Climbers(joint, len(mean))
     for _ in range(MAX_STEPS):
+        active = climbers.active
         step = np.linalg.solve(regular(precision[active]), gradient[active][..., None])[..., 0]
-        trial = mean[active] + length[active, None] * step
-        _, new_value, new_gradient, new_precision = part.expected(trial)
+        trial = mean[active] + climbers.length[:, None] * step
+        _, new_value, new_gradient, new_precision = climbers.joint.expected(trial)
         gain = new_value - value[active]
         better = gain >= -TOLERANCE * (1 + np.abs(value[active]))
         rows = active[better]
         mean[rows], value[rows] = trial[better], new_value[better]
         gradient[rows], precision[rows] = new_gradient[better], new_precision[better]
-        small = gain <= TOLERANCE * (1 + np.abs(new_value))
-        length[active] = np.where(better, np.minimum(1.0, 2 * length[active]), length[active] / 4)
-        going = np.where(better, ~small, length[active] > SHORTEST)
-        if not going.all():
-            active = active[going]
-            part = joint.take(active)
-        if not active.size:
+        if climbers.all_done(better, small=gain <= TOLERANCE * (1 + np.abs(new_value))):
             break
     return mean, regular(precision)
+
+
+class _Climbers:
+    """The rows that still climb, each with the length of its next step.
+
+    Attributes
+    ----------
+    joint : object
+        log p(x, z; theta) of these rows.
+    active : ndarray of int, shape (n_active,)
+        Which rows of the table they are.
+    length : ndarray of shape (n_active,)
+    """
+
+    def __init__(self, joint, n_rows: int):
+        self.whole = self.joint = joint
+        self.active, self.length = np.arange(n_rows), np.ones(n_rows)
+
+    def all_done(self, better: np.ndarray, small: np.ndarray) -> bool:
+        """Learn whose step was an improvement, and how small; return whether no row is left.
+
+        A gain within rounding is the end of a row, and so is a step too short to matter.
+        """
+        length = np.where(better, np.minimum(1.0, 2 * self.length), self.length / 4)
+        going = np.where(better, ~small, length > SHORTEST)
+        self.length = length[going]
+        if not going.all():
+            self.active = self.active[going]
+            self.joint = self.whole.take(self.active)
+        return not self.active.size
 
 
 def regular(precision: np.ndarray) -> np.ndarray:
