@@ -13,6 +13,7 @@ from skelbo.gaussian.natural import MAX_STATISTICS
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
 from skelbo.gaussian.view import DensityView
+from skelbo.gaussian.whitening import cells_of_whitening
 from skelbo.rows import Block
 
 
@@ -88,8 +89,8 @@ def cells_of(
     The latter is None for matrices of (n_features, n_features).
     """
     n_statistics = structure.scatter.n_statistics(n_features)
-    if structure.scatter.dense and n_statistics > MAX_STATISTICS:
-        n_statistics = n_features  # deviations from one mean after the other
+    if structure.scatter.dense and not structure.pooled and n_statistics > MAX_STATISTICS:
+        n_statistics = cells_of_whitening(n_components, n_features)
     complete = 2 * n_components * (1 + n_factors) + n_features + n_statistics
     if structure.scatter.dense:
         return complete, None

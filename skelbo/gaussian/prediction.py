@@ -22,6 +22,7 @@ from skelbo.gaussian.components import Components
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import triangle_size
 from skelbo.gaussian.natural import Natural
+from skelbo.gaussian.whitening import cells_of_whitening
 from skelbo.pages import give_back
 from skelbo.rows import MIN_THREADED_CELLS, Block, Rows
 from skelbo.threads import n_threads, threaded
@@ -159,8 +160,8 @@ class ComponentForm:
 
     @property
     def cells(self) -> int:
-        """Size of the temporaries that a row needs, few, as short blocks cost more here."""
-        return len(self.theta.weights)
+        """Size of the temporaries that a row needs, understated, as short blocks cost more here."""
+        return 1 + cells_of_whitening(*self.theta.components.means.shape) // 4
 
     def values(self, rows: np.ndarray) -> np.ndarray:
         """Return rows (n, p) about the origin."""

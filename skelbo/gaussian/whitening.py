@@ -26,6 +26,11 @@ COLUMNS_PER_ROW, MANY_COLUMNS = 8, 24
 SPARSE, SAMPLE_ROWS = 0.3, 128
 
 
+def cells_of_whitening(n_components: int, n_features: int) -> int:
+    """Return the size of the temporaries that a row needs."""
+    return n_features + n_components * (2 + n_features // COLUMNS_PER_ROW)
+
+
 @dataclass(frozen=True)
 class Whitening:
     """K Gaussians by their whitening transforms.
@@ -70,7 +75,7 @@ class Whitening:
 
     @property
     def _n_head(self) -> int:
-        """Number of rows of the factors that come last."""
+        """Number of rows of the factors that are left for later."""
         p = self.means.shape[1]
         return p - p // COLUMNS_PER_ROW
 
