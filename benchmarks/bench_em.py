@@ -1,6 +1,7 @@
 """How fast is EM beside scikit-learn's? Both in one process, by turns, from the same start.
 
     python benchmarks/bench_em.py [--quick] [--cpu] [--float32] [--types full tied diag spherical]
+        [--rows 150 1000] [--all]
 
 Three measures, each in milliseconds (ours, scikit-learn's) and as a ratio, scikit-learn / skelbo,
 so that more than 1 is faster:
@@ -8,7 +9,8 @@ so that more than 1 is faster:
 - one EM iteration: a fixed number of them from the same start, divided by that number;
 - to the mode: from the same start (given, and not timed) until each stops by itself, ours at its
   default tol="auto", scikit-learn at tol=1e-7; `gain` is our bound minus theirs, nats per row. One
-  run each, and only where scikit-learn takes less than about a minute;
+  run each on large tables. Where 200 of their iterations would take longer than 15 s only with
+  `--all`, and then without a warm-up: that may take hours;
 - a whole fit at tol=1e-3, each with its own start; the runs have seeds 0, 1, 2, ..., as a lucky
   start saves more than anything else.
 
@@ -58,14 +60,15 @@ def seconds(function, run, clock):
     return clock() - start
 
 
-def compare(ours, theirs, repeats, clock):
+def compare(ours, theirs, repeats, clock, warm=True):
     """Return the medians of alternating runs, after one warm-up of each."""
-    ours(0), theirs(0)
+    if warm:
+        ours(0), theirs(0)
     pairs = [(seconds(ours, i, clock), seconds(theirs, i, clock)) for i in range(repeats)]
     return [statistics.median(column) for column in zip(*pairs, strict=True)]
 
 
-def case(X, K, kind, repeats, n_iter, clock):
+def case(X, K, kind, repeats, n_iter, clock, everything):
     """Return seconds (ours, theirs) per iteration, to the mode and per fit, and the gain."""
     common = {"n_components": K, "covariance_type": kind, "reg_covar": 1e-6}
     start = GaussianMixture(**common, max_iter=1, init_params="random_from_data", random_state=0)
@@ -84,7 +87,8 @@ def case(X, K, kind, repeats, n_iter, clock):
         clock,
     )
     mode, gain = None, None
-    if 200 * iterations[1] / n_iter < 15:
+    costly = 200 * iterations[1] / n_iter > 15
+    if everything or not costly:
         start = GaussianMixture(**common, max_iter=1, random_state=0)
         options = {**common, **given(start.fit(X)), "max_iter": 5000}
         ours, theirs = EMGaussianMixture(**options), GaussianMixture(**options, tol=1e-7)
@@ -93,6 +97,7 @@ def case(X, K, kind, repeats, n_iter, clock):
             lambda run: theirs.fit(X),
             repeats if len(X) < 9999 else 1,
             clock,
+            warm=not costly,
         )
         gain = ours.score(X) - theirs.score(X)
     return [t / n_iter for t in iterations], mode, fit, gain
@@ -113,6 +118,7 @@ def main():
     parser.add_argument("--cpu", action="store_true", help="CPU seconds, for a shared machine")
     parser.add_argument("--float32", action="store_true", help="float32 rows for both")
     parser.add_argument("--types", nargs="+", default=TYPES)
+    parser.add_argument("--all", action="store_true", help="costly cases to the mode, too")
     parser.add_argument("--rows", nargs="+", type=int, default=None, help="tables of so many rows")
     args = parser.parse_args()
     clock = time.process_time if args.cpu else time.perf_counter
@@ -130,7 +136,7 @@ def main():
         X = X.astype(np.float32) if args.float32 else X
         for kind in args.types:
             repeats, n_iter = (9 if n > 1000 else 25, 100) if n <= 5000 else (3, 10)
-            *pairs, gain = case(X, K, kind, repeats, n_iter, clock)
+            *pairs, gain = case(X, K, kind, repeats, n_iter, clock, args.all)
             line = []
             for column, pair in zip(ratios.values(), pairs, strict=True):
                 if pair is None:

@@ -3,9 +3,9 @@
     python benchmarks/bench_memory.py [--gb 10] [--iterations 2] [--folder DIR]
 
 Writes a file of float64 rows (16 columns, 16 Gaussians) of the given size, fits it as a memory map
-in a fresh process, and prints the largest memory of that process that belonged to itself (heap and
-libraries), and in all (with the pages of the file that the system happened to cache). Removes the
-file. Linux only: figures are read from /proc.
+in a fresh process, scores its first hundredth, and prints the largest memory of that process that
+belonged to itself (heap), and in all (with libraries and the pages of the file that are resident at
+that time). Removes the file. Linux only: figures are read from /proc.
 """
 
 import argparse
@@ -37,10 +37,10 @@ def write(path, gigabytes):
 
 
 def resident():
-    """Return MiB in memory now: what is the process's own, and all."""
+    """Return MiB in memory: what is the process's own, all, and the largest that all ever was."""
     lines = Path("/proc/self/status").read_text().splitlines()
     size = {line.split(":")[0]: int(line.split()[1]) / 1024 for line in lines if "kB" in line}
-    return size["RssAnon"], size["VmRSS"]
+    return size["RssAnon"], size["VmRSS"], size["VmHWM"]
 
 
 def fit(path, iterations):
@@ -60,12 +60,13 @@ def fit(path, iterations):
     start = time.perf_counter()
     model = EMGaussianMixture(K, random_state=0, max_iter=iterations, tol=0.0).fit(X)
     seconds = time.perf_counter() - start
+    model.score(X[: len(X) // 100])
     done.set()
     watcher.join()
-    own, everything = (max(column) for column in zip(*seen, strict=True))
+    own, _, everything = (max(column) for column in zip(*seen, strict=True))
     print(f"{X.nbytes / 1e9:.1f} GB, {len(X)} x {P}, K = {K}, full, {iterations} iterations")
     print(f"own memory: {before[0]:.0f} MiB before, {own:.0f} MiB at most")
-    print(f"with cached pages of the file: {everything:.0f} MiB at most")
+    print(f"resident in all (VmHWM): {before[1]:.0f} MiB before, {everything:.0f} MiB at most")
     print(f"{seconds:.1f} s, log p {model.lower_bound_:.4f} nats per row")
 
 

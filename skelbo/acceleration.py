@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+# Plain steps before extrapolation begins: those of an ascent that needs no help.
+PATIENCE = 5
+
 
 class Anderson:
     r"""Extrapolate from the last residuals of the map F: the EM step.
@@ -23,6 +26,8 @@ class Anderson:
     to_vector, from_vector : callable
         Between parameters and unconstrained coordinates; `from_vector` returns None for a vector
         that stands for no valid parameters.
+    patience : int
+        Number of steps to watch before the first candidate.
     order : int
         Number of differences used.
 
@@ -35,16 +40,34 @@ class Anderson:
         self,
         to_vector: Callable[[Any], np.ndarray],
         from_vector: Callable[[np.ndarray], Any],
+        patience: int = PATIENCE,
         order: int = 5,
     ):
         self.to_vector = to_vector
         self.from_vector = from_vector
+        self.patience = patience
         self.points: deque[np.ndarray] = deque(maxlen=order + 1)
         self.images: deque[np.ndarray] = deque(maxlen=order + 1)
-        self.image: Any = None  # the last one, which is often the next point
+        # The last image and the last candidate: one of them is the next point.
+        self.image: Any = None
+        self.candidate: Any = None
+        self.vector = np.empty(0)  # what the candidate was made from
         self.usable = 0  # pairs since the last refusal: older ones led astray
         self.stride = 1.0
         self.striding = False  # whether the last candidate was a lengthened step
+
+    def learn(self, theta: Any, image: Any) -> None:
+        """Take note of theta and its image under F."""
+        if theta is self.image:
+            self.points.append(self.images[-1])
+        elif theta is self.candidate:
+            self.points.append(self.vector)
+        else:
+            self.points.append(self.to_vector(theta))
+        self.images.append(self.to_vector(image))
+        self.image = image
+        self.usable = min(self.usable + 1, len(self.points))
+        self.patience -= 1
 
     def refuse(self) -> None:
         """Learn that the last candidate was refused: extrapolate from newer pairs only."""
@@ -52,28 +75,27 @@ class Anderson:
             self.stride, self.striding = max(self.stride / 4, 1.0), False
         self.usable = 0
 
-    def propose(self, theta: Any, image: Any) -> Any:
+    def propose(self) -> Any:
         """Return the extrapolated parameters, or None while there is nothing to go by."""
-        self.points.append(self.images[-1] if theta is self.image else self.to_vector(theta))
-        self.images.append(self.to_vector(image))
-        self.image = image
-        self.usable = min(self.usable + 1, len(self.points))
-        points = np.array(self.points)[-self.usable :]
+        if self.patience >= 0:
+            return None
         images = np.array(self.images)[-self.usable :]
-        if not (np.all(np.isfinite(points)) and np.all(np.isfinite(images))):
+        with np.errstate(invalid="ignore"):
+            residuals = images - np.array(self.points)[-self.usable :]
+        if not np.isfinite(residuals).all():
             return None  # a component of weight zero has no coordinates
-        residuals = images - points
         if self.striding:
             self.stride *= 2
         self.striding = self.usable < 2
         if self.striding:
-            vector = images[-1] + self.stride * residuals[-1]
+            self.vector = images[-1] + self.stride * residuals[-1]
         else:
             residual_steps, image_steps = _steps(residuals), _steps(images)
             gamma = np.linalg.lstsq(residual_steps, residuals[-1], rcond=1e-10)[0]
-            vector = images[-1] - image_steps @ gamma
+            self.vector = images[-1] - image_steps @ gamma
         with np.errstate(all="ignore"):  # an extrapolation may be absurd
-            return self.from_vector(vector)
+            self.candidate = self.from_vector(self.vector)
+        return self.candidate
 
     def rate(self) -> float:
         """Return the square of F's largest Ritz value over the last pairs, 0 if not known.

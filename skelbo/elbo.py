@@ -17,8 +17,6 @@ import numpy as np
 # `tol="auto"`: stop when the climb that is left, extrapolated geometrically, is below this many
 # nats per row. At n = 1000 this is 1e-4 nats in total, far below what AIC or BIC resolve.
 REMAINING_CLIMB = 1e-7
-# Plain steps before `acceleration="auto"` calls the ascent slow.
-PATIENCE = 10
 
 
 @dataclass(frozen=True)
@@ -63,8 +61,11 @@ class AscentError(ValueError):
 class Accelerator(Protocol):
     """Proposes points beyond the plain step; `ascend` takes one only if the bound rises."""
 
-    def propose(self, theta: Any, image: Any) -> Any:
-        """Return a candidate from theta and its image under the plain step, or None."""
+    def learn(self, theta: Any, image: Any) -> None:
+        """Take note of theta and its image under the plain step."""
+
+    def propose(self) -> Any:
+        """Return a candidate beyond the last image, or None."""
 
     def refuse(self) -> None:
         """Learn that the last candidate was refused."""
@@ -109,7 +110,7 @@ class Ascent:
 
 
 # Asks for (theta, whether it is an extrapolation), is sent (bound, statistics).
-Climb = Generator[tuple[Any, bool], tuple[float, Any], Ascent]
+Climb = Generator[tuple[Any, bool], Any, Ascent]
 
 
 @dataclass
@@ -120,7 +121,8 @@ class StoppingRule:
     for the mode itself: plain EM climbs geometrically, so that after a step of size
     :math:`\Delta` at rate r what is left is :math:`\Delta\, r / (1 - r)` (Aitken); stop when
     that is below `REMAINING_CLIMB`. Accelerated steps come in uneven sizes and decide nothing: a
-    small one asks for plain steps to confirm.
+    small one asks for a plain one to confirm, at the rate that the accelerator has seen, or for
+    two where it has seen none.
 
     Attributes
     ----------
@@ -141,27 +143,32 @@ class StoppingRule:
     ) -> bool:
         """Tell whether a step that climbed by `climb` to `bound` was the last."""
         before, self.previous = self.previous, climb if plain else None
-        # A climb below the rounding of the bound itself is no climb.
-        nothing = bool(climb <= 100 * np.finfo(float).eps * max(abs(bound), 1.0))
         if self.tol == "auto":
-            small = nothing or self._nothing_left(climb, before, rate)
+            small, sure = self._nothing_left(climb, bound, before, rate)
         else:
-            small = abs(climb) < float(self.tol)
-        sure = before is not None if self.tol == "auto" else True
+            small, sure = abs(climb) < float(self.tol), True
         if not self.steady:
             sure = self.confirming
         self.confirming = small
         return bool(small and sure and plain)
 
     @staticmethod
-    def _nothing_left(climb: float, before: float | None, rate: Callable[[], float]) -> bool:
-        """Tell whether less than `REMAINING_CLIMB` is left, at the slower of two rates."""
+    def _nothing_left(
+        climb: float, bound: float, before: float | None, rate: Callable[[], float]
+    ) -> tuple[bool, bool]:
+        """Tell whether less than `REMAINING_CLIMB` is left, and whether a plain step can be sure.
+
+        The rate is the slower of two: of the last two steps, and the accelerator's. One is needed.
+        """
+        # A climb below the rounding of the bound itself is no climb.
+        nothing = bool(climb <= 100 * np.finfo(float).eps * max(abs(bound), 1.0))
         if climb >= REMAINING_CLIMB:
-            return False
-        slowest = rate()
+            return nothing, before is not None
+        slowest = known = rate()
         if before is not None and before > 0:
-            slowest = max(slowest, min(max(climb / before, 0.0), 0.9999))
-        return climb * max(1.0, slowest / (1 - slowest)) < REMAINING_CLIMB
+            slowest = max(known, min(max(climb / before, 0.0), 0.9999))
+        left = climb * max(1.0, slowest / (1 - slowest))
+        return nothing or bool(left < REMAINING_CLIMB), before is not None or known > 0
 
 
 def ascend(
@@ -172,7 +179,6 @@ def ascend(
     tol: float | str,
     max_iter: int,
     accelerator: Accelerator | None = None,
-    patience: int = PATIENCE,
     steady: bool = True,
     continued: bool = False,
     on_iteration: Callable[[int, float, Any], bool] | None = None,
@@ -193,10 +199,8 @@ def ascend(
     max_iter : int
         The largest number of iterations; 0 evaluates the start.
     accelerator : Accelerator, optional
-        Extrapolates once `patience` plain steps did not suffice. Its candidate is kept only where
-        the bound does not fall; else the plain step is taken, so that the ascent stays monotone.
-    patience : int
-        Number of plain steps before the accelerator is asked.
+        Its candidate is kept only where the bound does not fall; else the plain step is taken, so
+        that the ascent stays monotone.
     steady : bool
         See `StoppingRule`.
     continued : bool
@@ -219,15 +223,25 @@ def ascend(
         tol=tol,
         max_iter=max_iter,
         accelerator=accelerator,
-        patience=patience,
         steady=steady,
         continued=continued,
         on_iteration=on_iteration,
     )
-    (result,) = ascend_together([climb], lambda thetas: [e_step(thetas[0])])
-    if isinstance(result, AscentError):
-        raise result
-    return result
+    answer = None
+    while True:
+        try:
+            theta, extrapolated = climb.send(answer)
+        except StopIteration as end:
+            return end.value
+        answer = _evaluated(e_step, theta, extrapolated)
+
+
+def _evaluated(e_step, theta, extrapolated: bool):
+    """Return ``e_step(theta)``, in silence where theta may be absurd."""
+    if not extrapolated:
+        return e_step(theta)
+    with np.errstate(all="ignore"):
+        return e_step(theta)
 
 
 def ascend_together(
@@ -253,9 +267,7 @@ def ascend_together(
         asked = {}
         for number, answer in answers.items():
             try:
-                asked[number] = (
-                    next(climbs[number]) if answer is None else climbs[number].send(answer)
-                )
+                asked[number] = climbs[number].send(answer)
             except StopIteration as end:
                 results[number] = end.value
             except AscentError as error:
@@ -263,8 +275,7 @@ def ascend_together(
         if not asked:
             break
         absurd = any(extrapolated for _, extrapolated in asked.values())
-        with np.errstate(all="ignore" if absurd else None):
-            found = e_steps([theta for theta, _ in asked.values()])
+        found = _evaluated(e_steps, [theta for theta, _ in asked.values()], absurd)
         answers = dict(zip(asked, found, strict=True))
     return [results[number] for number in range(len(climbs))]
 
@@ -276,7 +287,6 @@ def climbing(
     tol: float | str,
     max_iter: int,
     accelerator: Accelerator | None = None,
-    patience: int = PATIENCE,
     steady: bool = True,
     continued: bool = False,
     on_iteration: Callable[[int, float, Any], bool] | None = None,
@@ -294,10 +304,9 @@ def climbing(
     for n_iter in range(1, max_iter + 1):
         image = m_step(statistics, theta)
         candidate = None
-        if accelerator is not None and n_iter > patience:
-            candidate = accelerator.propose(theta, image)
-        if rule.confirming:
-            candidate = None
+        if accelerator is not None:
+            accelerator.learn(theta, image)
+            candidate = None if rule.confirming else accelerator.propose()
         theta, new_bound, statistics = yield from _step(image, candidate, bound, accelerator)
         bounds.append(new_bound)
         converged = rule.met(new_bound - bound, new_bound, theta is not candidate, rate)

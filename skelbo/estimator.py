@@ -17,12 +17,18 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array, check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils import assert_all_finite, check_array, check_random_state
+from sklearn.utils.validation import (
+    _check_sample_weight,
+    _num_samples,
+    check_is_fitted,
+    validate_data,
+)
 
 from skelbo.dask_blocks import is_dask
 from skelbo.dask_input import batches, check_columns, lazy_on_dask, mean_log_prob, read
 from skelbo.elbo import Ascent, ElboTerms
+from skelbo.pages import mapping_of, stretches
 from skelbo.rows import Question, Rows, RowSource
 
 NOT_CONVERGED = (
@@ -52,6 +58,8 @@ class LatentVariableEstimator(
     """
 
     _min_samples = 2
+    # Whether `_log_prob` and `_posterior_mean` refuse infinite cells, which show in the result.
+    _finds_infinity = False
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -97,16 +105,17 @@ class LatentVariableEstimator(
 
     # ------------------------------------------------------------ validation
 
-    def _validate(self, X: Any) -> np.ndarray:
-        """Check X against what was fitted; return it as float32 or float64."""
-        if self._plainly_valid(X):
+    def _validate(self, X: Any, *, finite: bool = True) -> np.ndarray:
+        """Check X against what was fitted; return it as float32 or float64.
+
+        With ``finite=False`` the caller refuses infinite cells, and plain arrays are not read here.
+        """
+        if self._plainly_valid(X, finite):
             return X
         check_is_fitted(self)
-        return validate_data(
-            self, X, reset=False, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan"
-        )
+        return self._checked(X, reset=False)
 
-    def _plainly_valid(self, X: Any) -> bool:
+    def _plainly_valid(self, X: Any, finite: bool) -> bool:
         """Tell whether X is an array that scikit-learn's checks, longer than some answers, pass."""
         if type(X) not in (np.ndarray, np.memmap) or X.dtype not in (np.float64, np.float32):
             return False
@@ -114,21 +123,31 @@ class LatentVariableEstimator(
         shape = len(X), known.get("n_features_in_")
         if "feature_names_in_" in known or X.shape != shape or not X.size:
             return False
+        if not finite:
+            return True
         with np.errstate(over="ignore", invalid="ignore"):
-            return bool(np.isfinite(np.add.reduce(X, axis=None)))
+            return all(np.isfinite(np.add.reduce(rows, axis=None)) for rows in stretches(X))
+
+    def _checked(self, X: Any, **options: Any) -> np.ndarray:
+        """Return X as scikit-learn checks it; a mapped file is read a part at a time."""
+        mapped = mapping_of(X) is not None
+        X = validate_data(
+            self,
+            X,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite=False if mapped else "allow-nan",
+            **options,
+        )
+        if mapped:
+            for rows in stretches(X):
+                assert_all_finite(rows, allow_nan=True, input_name="X")
+        return X
 
     def _validate_fit(
         self, X: Any, sample_weight: Any, *, reset: bool = True
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Check the arguments of a fit; weights of one throughout count as none."""
-        X = validate_data(
-            self,
-            X,
-            reset=reset,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite="allow-nan",
-            ensure_min_samples=self._min_samples,
-        )
+        X = self._checked(X, reset=reset, ensure_min_samples=self._min_samples)
         return X, self._validate_weights(X, sample_weight)
 
     def _read_rows(self, X: Any, sample_weight: Any, *, reset: bool = True) -> RowSource:
@@ -193,7 +212,7 @@ class LatentVariableEstimator(
         std : ndarray of shape (n_samples,)
             Only if `return_std`.
         """
-        X = self._validate(X)
+        X = self._validate(X, finite=not self._finds_infinity)
         log_prob, std = (array.astype(X.dtype, copy=False) for array in self._log_prob(X))
         return (log_prob, std) if return_std else log_prob
 
@@ -313,7 +332,7 @@ class LatentVariableEstimator(
             mean, total = mean_log_prob(self, X, sample_weight)
             return -2 * mean * total, total
         mean = self.score(X, sample_weight=sample_weight)
-        rows = self._validate(X).shape[0] if sample_weight is None else np.sum(sample_weight)
+        rows = _num_samples(X) if sample_weight is None else np.sum(sample_weight)
         return -2 * mean * float(rows), float(rows)
 
     # --------------------------------------------------------------- latents
@@ -332,7 +351,7 @@ class LatentVariableEstimator(
         Z : ndarray of shape (n_samples, n_latents)
             Deterministic: no draw is involved.
         """
-        X = self._validate(X)
+        X = self._validate(X, finite=not self._finds_infinity)
         return self._posterior_mean(X).astype(X.dtype, copy=False)
 
     def inverse_transform(self, Z):

@@ -29,8 +29,9 @@ from skelbo.gaussian.regularization import (
     regularization,
 )
 from skelbo.gaussian.starts import STARTS, sample_question
-from skelbo.gaussian.stream import EARLY_STARTS, EarlyRows, Stream
+from skelbo.gaussian.stream import FirstRows, Stream
 from skelbo.inference.mixture_em import MixtureEM, Start
+from skelbo.inference.race import race
 from skelbo.progress import Progress
 from skelbo.rows import Block, Rows, RowSource
 
@@ -122,8 +123,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         EM). ``"gradient"``: L-BFGS on log p(X; theta) by automatic differentiation (needs torch;
         holds all rows in memory).
     acceleration : {"auto", "anderson", None}, default="auto"
-        Anderson acceleration with a monotone fallback. ``"auto"`` leaves the first 10 iterations
-        to plain EM.
+        Anderson acceleration with a monotone fallback. ``"auto"`` leaves the first 5 iterations
+        to plain EM, or 10 if `tol` is a number, which mostly asks for less than the mode.
     batch_size : int or None, default=None
         If given, each iteration is a sweep of incremental EM over batches of this many rows, theta
         being updated after each. Statistics of every batch are kept between sweeps. Takes fewer
@@ -263,6 +264,8 @@ class EMGaussianMixture(LatentVariableEstimator):
     covariances_, precisions_, precisions_cholesky_ = (MatricesOfFactors() for _ in range(3))
 
     _stream: Stream
+    random_state_: np.random.RandomState | None
+    _finds_infinity = True
 
     # -------------------------------------------------------------------- fit
 
@@ -294,14 +297,19 @@ class EMGaussianMixture(LatentVariableEstimator):
         """
         return self._fit_rows(self._read_rows(X, sample_weight))
 
-    def _fit_rows(self, rows: RowSource, n_init: int | None = None) -> EMGaussianMixture:
-        """Fit to rows about zero."""
+    def _fit_rows(
+        self, rows: RowSource, n_init: int | None = None, raced: bool = False
+    ) -> EMGaussianMixture:
+        """Fit to rows about zero: from every start, or from where the best one gets soon."""
         rows, columns = self._centred(rows)
         warm = self.warm_start and hasattr(self, "means_")
         n_starts = 1 if warm else n_init or self.n_init
-        progress = Progress(self, rows.X, n_starts, self.max_iter)
+        progress = Progress(self, rows.X, 1 if raced else n_starts, self.max_iter)
         em = self._em(rows, columns, warm)
-        starts = [self._theta(rows.origin)] if warm else self._starts(em, n_starts)
+        goes_on = warm or (raced and self._streams)
+        here: list[Start] = [self._theta(rows.origin)] if goes_on else []
+        starts = here if warm else [*here, *self._starts(em, n_starts)]
+        starts = [race(em, starts)] if raced else starts
         restarts = Restarts()
         best = restarts.run(em.attempts(starts, progress), lambda theta: theta.sound)
         self._publish(best, rows.origin, rows.dtype)
@@ -334,9 +342,15 @@ class EMGaussianMixture(LatentVariableEstimator):
         K, p = self.n_components, em.rows.n_features
         init = self.weights_init, self.means_init, self.precisions_init
         given = Given.checked(self.covariance_type, K, p, *init)
-        self.random_state_ = random_stream(self.random_state)
+        self.random_state_ = None
         factors = self._n_factors(p)
-        return em.starts(given, n_starts, self.init_params, factors, self.random_state_)
+        return em.starts(given, n_starts, self.init_params, factors, self._random_stream)
+
+    def _random_stream(self) -> np.random.RandomState:
+        """Return the generator of this fit, made when first asked for: that takes its time."""
+        if self.random_state_ is None:
+            self.random_state_ = random_stream(self.random_state)
+        return self.random_state_
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit to X and return ``predict(X)``.
@@ -361,10 +375,13 @@ class EMGaussianMixture(LatentVariableEstimator):
     def partial_fit(self, X, y=None, sample_weight=None):
         """Update the mixture by one batch of a stream: stepwise EM.
 
-        The first rows (4096, or 64 a component if that is more) are kept and fitted whole, from
-        three starts or `n_init`, each time they have doubled. From then on no row is kept: each
-        batch moves the expected statistics towards its own, by a step of t^-0.8 at the t-th batch
-        if all are of one size, and an M-step follows. After `fit` the stream goes on from there.
+        The first rows are kept, and fitted whole each time they have grown fourfold, from three
+        starts or `n_init`. When there are 16384 (64 a component if that is more; down to 4096 where
+        rows have more than 64 columns), the last such fit begins from the mixture so far or from
+        one of five starts or `n_init`, whichever is best after a few iterations. From then on no
+        row is kept: each batch moves the expected statistics towards its own, by a step of t^-0.8
+        at the t-th batch if all are of one size, and an M-step follows. After `fit` the stream goes
+        on from there.
 
         Parameters
         ----------
@@ -384,17 +401,23 @@ class EMGaussianMixture(LatentVariableEstimator):
         ----------
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
         """
-        for rows in self._read_batches(X, sample_weight, reset=not hasattr(self, "_stream")):
-            early = self._stream.early if hasattr(self, "_stream") else EarlyRows()
-            early = None if early is None else early.joined(rows)
-            if early is not None and early.due(self.n_components):
-                self._fit_rows(self._rows_of(*early.table), max(self.n_init, EARLY_STARTS))
-                early = early.all_fitted()
+        for rows in self._read_batches(X, sample_weight, reset=not self._streams):
+            wanted = FirstRows.wanted(self.n_components, rows.n_features)
+            first = self._stream.first if self._streams else wanted
+            first = None if first is None else first.joined(rows)
+            if first is not None and first.due:
+                n_starts = max(self.n_init, first.n_starts)
+                self._fit_rows(self._rows_of(*first.table), n_starts, raced=first.enough)
             else:
                 self._absorb(rows)
-            kept = None if early is None or early.enough(self.n_components) else early
-            self._stream = replace(self._stream, early=kept)
+            kept = None if first is None else first.kept()
+            self._stream = replace(self._stream, first=kept)
         return self
+
+    @property
+    def _streams(self) -> bool:
+        """Whether there is a mixture from which a stream goes on."""
+        return hasattr(self, "_stream")
 
     def _absorb(self, rows: RowSource) -> None:
         """Take one step of stepwise EM towards the statistics of a batch."""
@@ -543,7 +566,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         resp : ndarray of shape (n_samples, n_components)
             Rows sum to one: q at its best, the posterior that closes the gap of eq. 2.
         """
-        X = self._validate(X)
+        X = self._validate(X, finite=False)
         return self._posterior_mean(X).astype(X.dtype, copy=False)
 
     @lazy_on_dask
@@ -560,7 +583,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         labels : ndarray of int, shape (n_samples,)
             Between 0 and n_components - 1.
         """
-        X = self._validate(X)
+        X = self._validate(X, finite=False)
         return self._predictor().labels(X)
 
     def _expected_cells(self, X):
@@ -575,7 +598,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         return rows.each(expectation, X.shape[1]) + rows.origin
 
     def _draw(self, n_samples, random_state):
-        rng = self.random_state_ if random_state is None else random_stream(random_state)
+        rng = self._random_stream() if random_state is None else random_stream(random_state)
         theta = self._theta(np.zeros(self.means_.shape[1]))
         counts = rng.multinomial(n_samples, theta.weights)
         labels = np.repeat(np.arange(len(counts)), counts)

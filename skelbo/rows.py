@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any, Protocol
 
 import numpy as np
 
-from skelbo.threads import n_threads, threaded
+from skelbo.pages import give_back, stretches
+from skelbo.threads import n_threads, own_threads, threaded
 
-# Float64 cells that a block and its temporaries may take: 4 MiB, within the last cache.
-BLOCK_CELLS = 2**19
-MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 8192
+# Float64 cells that a block and its temporaries may take: 8 MiB, within the last cache. Threads
+# get into each other's way between numpy's calls, of which larger blocks need fewer.
+BLOCK_CELLS = 2**20
+MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 2**15
 # Tables of up to this many cells (32 MiB) are read once and kept in blocks for all passes; larger
 # ones are read again in each pass, so that memory does not grow with them.
 KEPT_CELLS = 2**22
 # What may be kept besides, of statistics that every pass would compute anew (16 MiB).
 STATISTICS_CELLS = 2**21
-# Smaller tables, temporaries included, are done before threads have started.
-MIN_THREADED_CELLS = 2**22
+# Smaller tables, temporaries included, are done before threads have started. Larger ones come in a
+# multiple of so many blocks, which keeps 2 or 4 threads equally busy.
+MIN_THREADED_CELLS = 2**21
+EVEN_BLOCKS = 4
 
 
 @dataclass(frozen=True)
@@ -160,8 +165,19 @@ class Rows:
         self.origin = np.zeros(self.n_features) if origin is None else origin
         self.cells_per_row, self.cells_per_gap = cells_per_row, cells_per_gap
         self.cells = max(cells_per_row or 0, self.n_features)
-        self.block_rows = int(np.clip(BLOCK_CELLS // self.cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
+        self.block_rows = self._block_rows()
         self._kept: list[list[Block]] | None = None
+
+    def _block_rows(self) -> int:
+        rows = int(np.clip(BLOCK_CELLS // self.cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
+        if not self._large:
+            return rows
+        rounds = -(-self.n_samples // (EVEN_BLOCKS * rows))
+        return max(-(-self.n_samples // (EVEN_BLOCKS * rounds)), MIN_BLOCK_ROWS)
+
+    @property
+    def _large(self) -> bool:
+        return self.n_samples * self.cells >= MIN_THREADED_CELLS
 
     @property
     def total_weight(self) -> float:
@@ -181,8 +197,7 @@ class Rows:
     @property
     def complete(self) -> bool:
         """Whether no cell is missing."""
-        starts = range(0, self.n_samples, MAX_BLOCK_ROWS)
-        return not any(np.isnan(self.X[i : i + MAX_BLOCK_ROWS]).any() for i in starts)
+        return not any(np.isnan(rows).any() for rows in stretches(self.X))
 
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
         """Return the same rows about another origin; blocks that were kept move there."""
@@ -209,11 +224,16 @@ class Rows:
 
         The order of the sum depends on the blocks alone, not on the number of threads.
         """
+        total = _Sum()
 
         def subtotal(part: list[Block] | range) -> Any:
-            return _sum(statistic(block, *parameters) for block in self._blocks_of(part))
+            subtotal = _Sum()
+            for block in self._blocks_of(part):
+                subtotal.add(statistic(block, *parameters))
+            return subtotal.value
 
-        return _sum(threaded(subtotal, self._parts(), self._n_threads))
+        threaded(subtotal, self._parts(), self._n_threads, total.add)
+        return total.value
 
     def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
         """Return ``function(X, weights, *parameters)``: the table is one."""
@@ -231,22 +251,28 @@ class Rows:
                 whole = last - first + 1 == len(block.index)
                 result[slice(first, last + 1) if whole else block.index] = function(block)
 
-        for _ in threaded(fill, self._kept or self._ranges(), self._n_threads):
-            pass
+        threaded(fill, self._kept or self._ranges(), self._n_threads)
         return result
+
+    def own_threads(self) -> AbstractContextManager:
+        """Return a context for work that passes over these rows several times."""
+        return own_threads() if self._large else nullcontext()
 
     @property
     def _n_threads(self) -> int:
-        return n_threads() if self.n_samples * self.cells >= MIN_THREADED_CELLS else 1
+        return n_threads() if self._large else 1
 
     def _parts(self) -> list[list[Block]] | list[range]:
         """Return the blocks, kept from now on, or the ranges of rows that they are read from."""
         if self._kept is None and self.n_samples * self.n_features <= KEPT_CELLS:
             room = STATISTICS_CELLS // self.n_samples
-            self._kept = [
-                [replace(block, room=room * len(block.index)) for block in self._read(part)]
-                for part in self._ranges()
-            ]
+            kept: list[list[Block]] = []
+
+            def read(part: range) -> list[Block]:
+                return [replace(block, room=room * len(block.index)) for block in self._read(part)]
+
+            threaded(read, self._ranges(), self._n_threads, kept.append)
+            self._kept = kept
         return self._ranges() if self._kept is None else self._kept
 
     def _ranges(self) -> list[range]:
@@ -260,6 +286,7 @@ class Rows:
         start, stop = part.start, part.stop
         columns = np.asarray(self.X[start:stop]).T
         values = np.subtract(columns, self.origin[:, None], order="C", dtype=np.float64)
+        give_back(self.X, start, stop)
         weights = np.ones(values.shape[1]) if self.weights is None else self.weights[start:stop]
         index = np.arange(start, stop)
         present = weights > 0
@@ -276,12 +303,22 @@ class Rows:
         yield from _pieces(everything, np.flatnonzero(present & ~complete), piece, False)
 
 
-def _sum(terms: Iterable[Any]) -> Any:
-    """Return the sum of terms in their order; None counts as nothing."""
-    total = None
-    for term in terms:
-        total = term if total is None else total if term is None else total + term
-    return total
+def over_rows(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the sum over rows, ``left @ right.T``, while other threads run.
+
+    `@` keeps them waiting: numpy judges the work by the size of the result.
+    """
+    return np.dot(left, right.T)
+
+
+class _Sum:
+    """The sum of terms in the order in which they are added; None counts as nothing."""
+
+    value: Any = None
+
+    def add(self, term: Any) -> None:
+        if term is not None:
+            self.value = term if self.value is None else self.value + term
 
 
 def _pieces(block: Block, chosen: np.ndarray, size: int, complete: bool) -> Iterator[Block]:

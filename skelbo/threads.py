@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from contextvars import copy_context
+from contextlib import AbstractContextManager, contextmanager
+from contextvars import ContextVar, copy_context
 from functools import cache
+from threading import Condition, Thread
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
+
+# Threads that are ours to use, where BLAS has been told to leave them.
+_ours: ContextVar[int | None] = ContextVar("skelbo_threads", default=None)
 
 
 @cache
@@ -20,6 +22,9 @@ def _libraries() -> ThreadpoolController:
 
 def n_threads() -> int:
     """Return the number of threads that BLAS may use now: 1 where the user has limited it so."""
+    ours = _ours.get()
+    if ours is not None:
+        return ours
     return max((library.num_threads for library in _libraries().lib_controllers), default=1)
 
 
@@ -28,20 +33,83 @@ def one_blas_thread() -> AbstractContextManager:
     return _libraries().limit(limits=1)
 
 
-def threaded(function: Callable[[Any], Any], items: Iterable[Any], count: int) -> Iterator[Any]:
-    """Yield ``function(item)`` in the order of the items, computed in `count` threads.
+@contextmanager
+def own_threads() -> Iterator[None]:
+    """Take the threads of BLAS for the work between several calls of `threaded` too.
+
+    A thread of BLAS keeps a core busy long after its product, waiting for another.
+    """
+    token = _ours.set(n_threads())
+    try:
+        with one_blas_thread():
+            yield
+    finally:
+        _ours.reset(token)
+
+
+def threaded(
+    function: Callable[[Any], Any],
+    items: Iterable[Any],
+    count: int,
+    take: Callable[[Any], Any] = lambda result: None,
+) -> None:
+    """Call ``take(function(item))`` in the order of the items, the functions in `count` threads.
 
     Each thread runs its own matrix products: one block whole is better than all blocks together,
-    as the steps between the products run in parallel too. No more than `count` + 1 results wait.
+    as the steps between the products run in parallel too. The caller's thread is one of them.
     """
     if count == 1:
-        yield from map(function, items)
-        return
-    waiting: deque[Future] = deque()
-    with one_blas_thread(), ThreadPoolExecutor(count) as pool:
         for item in items:
-            waiting.append(pool.submit(copy_context().run, function, item))
-            if len(waiting) > count:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+            take(function(item))
+        return
+    line = _Line(function, items, take, 2 * count)
+    others = [Thread(target=copy_context().run, args=[line.work]) for _ in range(count - 1)]
+    with one_blas_thread():
+        for other in others:
+            other.start()
+        line.work()
+        for other in others:
+            other.join()
+    if line.error is not None:
+        raise line.error
+
+
+class _Line:
+    """Items in line for any number of threads; what becomes of them is taken in their order.
+
+    No more than `most` results wait for an earlier one. The first error ends the work of all.
+    """
+
+    def __init__(self, function, items, take, most: int):
+        self.function, self.take, self.most = function, take, most
+        self.items = enumerate(items)
+        self.results: dict[int, Any] = {}
+        self.turn = 0
+        self.error: BaseException | None = None
+        self.moved = Condition()
+
+    def work(self) -> None:
+        """Deal with one item after the other until none is left."""
+        token = _ours.set(1)
+        try:
+            while (task := self._next()) is not None:
+                self._done(task[0], self.function(task[1]))
+        except BaseException as error:
+            with self.moved:
+                self.error = self.error or error
+                self.moved.notify_all()
+        finally:
+            _ours.reset(token)
+
+    def _next(self) -> tuple[int, Any] | None:
+        with self.moved:
+            self.moved.wait_for(lambda: self.error or len(self.results) < self.most)
+            return next(self.items, None) if self.error is None else None
+
+    def _done(self, number: int, result: Any) -> None:
+        with self.moved:
+            self.results[number] = result
+            while self.turn in self.results:
+                self.take(self.results.pop(self.turn))
+                self.turn += 1
+            self.moved.notify_all()

@@ -543,8 +543,8 @@ class VAEEstimator(LatentVariableEstimator):
         draws = self.n_importance_samples if n_draws is None else n_draws
         return Sampler(self.net_.module_, self._columns, draws, self._seed)
 
-    def _validate(self, X):
-        X = super()._validate(X)
+    def _validate(self, X, *, finite=True):
+        X = super()._validate(X, finite=finite)
         self._columns.check(X)
         return X
 

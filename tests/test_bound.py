@@ -12,7 +12,7 @@ from skelbo import EMGaussianMixture, GaussianMLE
 from skelbo.gaussian.covariance import STRUCTURES
 
 ESTIMATORS = [GaussianMLE(kind) for kind in ("full", "diag", "spherical")] + [
-    EMGaussianMixture(2, covariance_type=kind, n_factors=1, random_state=0, max_iter=300)
+    EMGaussianMixture(2, covariance_type=kind, n_factors=1, random_state=0, max_iter=100)
     for kind in STRUCTURES
 ]
 # With one factor a noise variance of iris runs to zero, which takes EM long.

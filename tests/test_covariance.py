@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
 from skelbo.elbo import AscentError
@@ -111,6 +111,17 @@ def test_floor_does_nothing_to_regular_covariances(name):
     floored = Components.from_moments(STRUCTURES[name], moments, Floor(np.ones(P)))
     assert_allclose(floored.covariance.factors, components.covariance.factors, rtol=1e-12)
     assert not floored.covariance.floored.any()
+
+
+def test_floor_of_one_leaves_the_others_as_they_are():
+    rng = np.random.default_rng(0)
+    regular = np.array([root @ root.T for root in rng.standard_normal((2, P, P))])
+    both = np.concatenate([regular[:1], np.ones((1, P, P)), regular[1:]])
+    covariances, factors, floored = Floor(np.ones(P)).dense(both)
+    alone = Floor(np.ones(P)).dense(regular)
+    assert_array_equal(covariances[[0, 2]], alone[0])
+    assert_array_equal(factors[[0, 2]], alone[1])
+    assert floored.tolist() == [False, True, False] and not alone[2].any()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -49,9 +49,29 @@ def test_acceleration_saves_steps_and_stays_monotone(slowest):
 
 
 def test_first_steps_are_plain():
-    plain = Quadratic([0.99, 0.5]).ascend(max_iter=10)
-    fast = Quadratic([0.99, 0.5]).ascend(max_iter=10, accelerator=accelerator())
+    plain = Quadratic([0.99, 0.5]).ascend(max_iter=5)
+    fast = Quadratic([0.99, 0.5]).ascend(max_iter=5, accelerator=accelerator())
     assert plain.lower_bounds == fast.lower_bounds
+
+
+def test_the_first_candidate_knows_the_steps_before_it():
+    ascent = Quadratic([0.99, 0.9, 0.5]).ascend(max_iter=6, accelerator=accelerator())
+    # On a linear map with three rates three differences are enough to find the mode.
+    assert ascent.lower_bounds[4] < -1e-3 and ascent.lower_bound > -1e-12
+
+
+def test_one_plain_step_confirms_where_the_rate_is_known():
+    problem, plain = Quadratic([0.99, 0.9, 0.5]), []
+
+    class Observed(Anderson):
+        def learn(self, theta, image):
+            plain.append(theta is self.image)
+            super().learn(theta, image)
+
+    ascent = problem.ascend(accelerator=Observed(lambda x: x, lambda x: x))
+    # Five steps, the jump to the mode, a small step beyond it at most, and one to confirm.
+    assert ascent.converged and 7 <= ascent.n_iter <= 8
+    assert plain[1:6] == [True] * 5
 
 
 def test_a_number_is_the_classical_rule():
@@ -73,9 +93,13 @@ def test_caller_can_stop():
 
 def test_a_bad_accelerator_cannot_pull_the_bound_down():
     class Downhill(Anderson):
-        def propose(self, theta, image):
-            super().propose(theta, image)
-            return theta + 1.0
+        def learn(self, theta, image):
+            super().learn(theta, image)
+            self.theta = theta
+
+        def propose(self):
+            super().propose()
+            return self.theta + 1.0
 
     bad = Downhill(lambda x: x, lambda x: x)
     ascent = Quadratic([0.95, 0.2]).ascend(accelerator=bad, max_iter=500)

@@ -9,7 +9,7 @@ from sklearn.mixture import GaussianMixture
 
 from skelbo import EMGaussianMixture, SingularCovarianceWarning
 from skelbo.gaussian.covariance import STRUCTURES
-from skelbo.gaussian.starts import STARTS, content_hash, sample_rows
+from skelbo.gaussian.starts import STARTS, Drawn, content_hash, sample_rows
 from skelbo.rows import Rows
 
 KINDS = list(STRUCTURES)
@@ -86,6 +86,15 @@ def test_sample_of_many_rows_is_stable_and_carries_weights():
     assert_array_equal(first.weights, second.weights)
     assert len(first.weights) == 4096 and set(first.weights) == {1.0, 2.0}
     assert np.mean(first.weights == 2) == pytest.approx(0.25, abs=0.03)
+
+
+def test_sample_of_distinct_rows_is_the_table():
+    X = np.random.default_rng(0).standard_normal((50, 3))
+    plain, weighted = Drawn.of_table(X, None, 64), Drawn.of_table(X, np.ones(50), 64)
+    for drawn in (plain, weighted):
+        assert_array_equal(drawn.values, X)
+        assert_array_equal(drawn.keys, content_hash(X))
+        assert_array_equal(drawn.weights, np.ones(50))
 
 
 def test_content_hash_separates_rows():
@@ -204,6 +213,12 @@ def test_sampling(faithful):
     assert not np.array_equal(first, second)
     again = EMGaussianMixture(2, random_state=0).fit(faithful)
     assert_array_equal(again.sample(10)[0], first)
+    given = {"weights_init": model.weights_, "means_init": model.means_}
+    given |= {"precisions_init": model.precisions_, "random_state": 0}
+    start = EMGaussianMixture(2, **given).fit(faithful)  # which draws nothing
+    third, fourth = start.sample(10)[0], start.sample(10)[0]
+    assert not np.array_equal(third, fourth)
+    assert_array_equal(EMGaussianMixture(2, **given).fit(faithful).sample(10)[0], third)
     X, labels = model.sample(1000, random_state=0)
     assert X.shape == (1000, 2) and np.all(np.diff(labels) >= 0)
     for bad in (0, -1, 2.5):
@@ -259,10 +274,6 @@ BAD_PARAMETERS = {
     ),
     "negative number of factors": ({"n_factors": -1}, "The 'n_factors' parameter of EMGau"),
     "device": ({"device": "abacus"}, "device='abacus' cannot be used here, expected a torch dev"),
-    "device for factors": (
-        {"device": "cpu", "covariance_type": "factor"},
-        "device='cpu' does not fit covariance_type='factor'",
-    ),
     "device and batches": (
         {"device": "cpu", "batch_size": 5},
         "device='cpu' does not fit batch_size=5",

@@ -27,6 +27,7 @@ GROUND = {
     "elbo",
     "acceleration",
     "rows",
+    "pages",
     "dask_blocks",
     "dask_rows",
     "threads",

@@ -7,6 +7,7 @@ from numpy.testing import assert_allclose
 from skelbo import EMGaussianMixture
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import STRUCTURES
+from skelbo.gaussian.divided import DividedView
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.natural import MAX_STATISTICS
@@ -55,6 +56,43 @@ def test_stands_back_where_t_is_long():
     p = int(np.sqrt(2 * MAX_STATISTICS)) + 1
     assert mixture("full", p)[1].natural is None
     assert mixture("tied", p)[1].natural is not None
+
+
+def collapsed(name, n_collapsed=1):
+    """Return rows and a mixture whose first components are tiny and far from the origin."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(N) % K
+    steps = rng.standard_normal((N, P)) * np.where(labels < n_collapsed, 1e-6, 1.0)[:, None]
+    X = steps + 3.0 * (labels[:, None] + 1)
+    resp = np.eye(K)[:, labels]
+    moments = Moments.of_block(STRUCTURES[name].scatter, X.T, resp, 3.0 + np.zeros((K, P)))
+    return X, Mixture.from_moments(STRUCTURES[name], moments, Ridge(0.0))
+
+
+@pytest.mark.parametrize("name", ["full", "diag", "spherical"])
+def test_a_collapsed_component_is_the_only_one_seen_by_itself(name):
+    X, theta = collapsed(name)
+    (block,) = Rows(X, np.random.default_rng(1).integers(1, 4, N).astype(float)).blocks()
+    assert theta.natural is None
+    assert_allclose(theta.divided.unsafe, [0])
+    divided, direct = theta.view(block), theta.components.view(block, theta.log_weights)
+    assert isinstance(divided, DividedView)
+    assert_allclose(divided.log_joint(), direct.log_joint(), rtol=1e-10, atol=1e-10)
+    resp = np.random.default_rng(2).dirichlet(np.ones(K), N).T
+    ours, theirs = divided.moments(resp), direct.moments(resp)
+    assert_allclose(ours.weight, theirs.weight, rtol=1e-13)
+    assert_allclose(ours.mean, theirs.mean, rtol=1e-12)
+    assert_allclose(ours.scatter, theirs.scatter, rtol=1e-10, atol=1e-10)
+    (far,) = Rows(np.full((1, P), 1e160)).blocks()
+    assert not isinstance(theta.view(far), DividedView)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_components_are_divided_only_where_forms_differ(name):
+    assert mixture(name)[1].divided is None
+    assert collapsed(name, K)[1].divided is None
+    divided = collapsed(name)[1].divided
+    assert (divided is not None) == (name in ("full", "diag", "spherical"))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,7 +1,9 @@
 """Predictions read rows as they lie; they say what the block-wise mixture says, of any row."""
 
 import numpy as np
+import pandas as pd
 import pytest
+from sklearn.utils import check_array
 
 from skelbo import EMGaussianMixture
 from skelbo.gaussian.covariance import STRUCTURES
@@ -30,7 +32,7 @@ def by_blocks(model, X):
 
 
 @pytest.mark.parametrize("kind", STRUCTURES)
-@pytest.mark.parametrize("p", [2, 9])
+@pytest.mark.parametrize("p", [2, 9, 30])
 @pytest.mark.parametrize("shift", [0.0, 1e3, 1e9])
 def test_same_as_by_blocks(kind, p, shift):
     X = table(p) + shift
@@ -44,10 +46,10 @@ def test_same_as_by_blocks(kind, p, shift):
         np.testing.assert_allclose(fortran, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", STRUCTURES)
+@pytest.mark.parametrize(("kind", "p"), [*((kind, 9) for kind in STRUCTURES), ("full", 30)])
 @pytest.mark.parametrize("shift", [0.0, 100.0])
-def test_float32_is_close_to_float64(kind, shift):
-    X = (table(9) + shift).astype(np.float32)
+def test_float32_is_close_to_float64(kind, p, shift):
+    X = (table(p) + shift).astype(np.float32)
     model = fitted(kind, X.astype(np.float64))
     log_prob, resp, _ = by_blocks(model, X)
     assert model.score_samples(X).dtype == model.transform(X).dtype == np.float32
@@ -92,10 +94,55 @@ def test_impossible_components_are_never_chosen():
     assert set(model.predict(X)) <= {1, 2}
 
 
+def as_memmap(X, folder):
+    mapped = np.memmap(folder / "rows", X.dtype, "w+", shape=X.shape)
+    mapped[:] = X
+    return mapped
+
+
+FLOATS = [np.float64, np.float32]
+CONTAINERS = {
+    "C order": lambda X, folder: np.ascontiguousarray(X),
+    "Fortran order": lambda X, folder: np.asfortranarray(X),
+    "every second row": lambda X, folder: np.repeat(X, 2, axis=0)[::2],
+    "float32": lambda X, folder: X.astype(np.float32),
+    "memory map": as_memmap,
+    "list": lambda X, folder: X.tolist(),
+    "pandas": lambda X, folder: pd.DataFrame(X, columns=[f"x{i}" for i in range(X.shape[1])]),
+}
+
+
+@pytest.mark.parametrize("container", CONTAINERS)
+@pytest.mark.parametrize(("kind", "p"), [*((kind, 3) for kind in STRUCTURES), ("full", 30)])
+def test_infinity_is_refused(kind, p, container, tmp_path):
+    """By every method, in scikit-learn's words, wherever it stands."""
+    model = fitted(kind, CONTAINERS[container](table(p), tmp_path))
+    X = np.tile(table(p), (8, 1))
+    X[3000, p - 1], X[10, 1] = np.inf, np.nan
+    given = CONTAINERS[container](X, tmp_path)
+    with pytest.raises(ValueError, match="infinity") as expected:
+        check_array(
+            given, dtype=[np.float64, np.float32], ensure_all_finite="allow-nan", input_name="X"
+        )
+    for method in (*METHODS, "transform", "score", "bic", "elbo", "gap", "impute"):
+        with pytest.raises(ValueError, match="infinity") as error:
+            getattr(model, method)(given)
+        assert str(error.value) == str(expected.value)
+
+
+@pytest.mark.parametrize("kind", STRUCTURES)
 @pytest.mark.parametrize("method", METHODS)
-def test_infinity_is_refused(method):
-    X = table(2)
-    model = fitted("full", X)
-    X[5, 1] = np.inf
-    with pytest.raises(ValueError, match="infinity"):
-        getattr(model, method)(X)
+def test_rows_that_are_not_looked_at_first_get_the_same_answer(kind, method):
+    """A list is checked cell by cell beforehand, an array is not."""
+    X = table(4)
+    model = fitted(kind, X)
+    X[3, 1], X[5] = np.nan, 1e200
+    np.testing.assert_array_equal(getattr(model, method)(X), getattr(model, method)(X.tolist()))
+
+
+def test_parameters_too_large_for_float32_are_kept_in_double():
+    X = np.array([[1.0], [1.0 + 1e-7]] * 20)
+    model = fitted("tied", X, K=1)
+    model.precisions_cholesky_[:] = 1e30
+    model.means_[:] = 1.0
+    assert np.isfinite(model.score_samples(np.ones((2, 1), dtype=np.float32))).all()

@@ -101,6 +101,21 @@ def test_memory_beyond_X_does_not_grow(kind, monkeypatch):
     assert max(peaks) < 64 * 2**20
 
 
+@pytest.mark.parametrize("n", [200_000, 400_000])
+def test_memory_of_two_threads(n, monkeypatch):
+    """Rows kept or read anew in each pass: under 64 MiB beyond X, 16 columns, 16 components."""
+    monkeypatch.setattr(skelbo.rows, "n_threads", lambda: 2)
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n, 16)) + 4.0 * rng.integers(3, size=(n, 1))
+    model = EMGaussianMixture(16, random_state=0, max_iter=1, tol=0.0, init_params="k-means++")
+    tracemalloc.start()
+    with pytest.warns(match="did not converge"):
+        model.fit(X)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 2**20
+
+
 def test_read_only_memmap(tmp_path, faithful):
     path = tmp_path / "rows.npy"
     np.save(path, faithful)

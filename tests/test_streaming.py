@@ -10,10 +10,13 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.exceptions import ConvergenceWarning
 
 from skelbo import ELBOMonitor, EMGaussianMixture
+from skelbo.elbo import AscentError
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import regularization
+from skelbo.gaussian.stream import FirstRows
+from skelbo.inference.race import race
 from skelbo.rows import Rows
 
 
@@ -28,8 +31,9 @@ def blobs(n, p, K, rng):
 
 
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
-def test_one_pass_comes_within_one_percent(kind):
+def test_one_pass_comes_within_one_percent(kind, monkeypatch):
     """Of the batch fit's log-likelihood of held-out rows beyond that of one such Gaussian."""
+    monkeypatch.setattr("skelbo.gaussian.stream.FIRST_ROWS", 8192)  # for a shorter stream
     shares = []
     for seed in range(2):
         X = blobs(20_000, 3, 4, np.random.default_rng(seed))
@@ -44,8 +48,8 @@ def test_one_pass_comes_within_one_percent(kind):
     assert min(shares) > 0.99
 
 
-def test_the_first_rows_are_fitted_whole_and_then_forgotten():
-    """While they double, as `fit` fits them; not kept beyond 4096, nor after `fit`."""
+def test_the_first_rows_are_fitted_whole(monkeypatch):
+    """While they grow fourfold, as `fit` fits them; not kept beyond their size, nor after `fit`."""
     X = blobs(6000, 2, 2, np.random.default_rng(0))
     options = {"random_state": 0, "n_init": 3, "max_iter": 300}
     stream = EMGaussianMixture(2, **options)
@@ -54,14 +58,92 @@ def test_the_first_rows_are_fitted_whole_and_then_forgotten():
     batch[:] = np.nan  # the caller's array may be used again
     stream.partial_fit(X[1000:2000])
     assert_array_equal(stream.means_, EMGaussianMixture(2, **options).fit(X[:2000]).means_)
-    weights = np.ones(3000)
-    stream.partial_fit(X[2000:5000], sample_weight=weights)
-    assert_array_equal(stream.means_, EMGaussianMixture(2, **options).fit(X[:5000]).means_)
-    assert stream._stream.early is None
     before = stream.means_
-    stream.partial_fit(X[5000:])
+    stream.partial_fit(X[2000:2100])
     assert 0 < np.abs(stream.means_ - before).max() < 0.1
-    assert EMGaussianMixture(2, **options).fit(X[:100])._stream.early is None
+    stream.partial_fit(X[2100:5000], sample_weight=np.ones(2900))
+    assert_array_equal(stream.means_, EMGaussianMixture(2, **options).fit(X[:5000]).means_)
+    assert sum(rows.n_samples for rows in stream._stream.first.batches) == 5000
+    assert EMGaussianMixture(2, **options).fit(X[:100])._stream.first is None
+    monkeypatch.setattr("skelbo.gaussian.stream.FIRST_ROWS", 5500)
+    stream = EMGaussianMixture(2, **options).partial_fit(X[:5000]).partial_fit(X[5000:])
+    whole = EMGaussianMixture(2, **options).fit(X)
+    assert stream._stream.first is None
+    assert stream.lower_bound_ == pytest.approx(whole.lower_bound_, abs=1e-6)  # by way of the race
+
+
+def test_the_first_rows_take_bounded_memory():
+    wanted = {(2, 2): 16384, (16, 64): 16384, (16, 128): 8192, (16, 1000): 4096, (400, 8): 25600}
+    for (K, p), size in wanted.items():
+        assert FirstRows.wanted(K, p).size == size
+
+
+def test_a_weighted_stream_is_a_repeated_one(monkeypatch):
+    """Also where the first rows end: that depends on how many rows they stand for."""
+    monkeypatch.setattr("skelbo.gaussian.stream.FIRST_ROWS", 5000)
+    rng = np.random.default_rng(0)
+    X, weights = blobs(2000, 2, 3, rng), rng.integers(1, 7, 2000)
+    weighted, repeated = (EMGaussianMixture(3, random_state=0) for _ in range(2))
+    for part in np.array_split(np.arange(2000), 10):
+        weighted.partial_fit(X[part], sample_weight=weights[part])
+        repeated.partial_fit(np.repeat(X[part], weights[part], axis=0))
+        assert (weighted._stream.first is None) == (repeated._stream.first is None)
+    assert weighted._stream.first is None
+    assert_allclose(weighted.score_samples(X), repeated.score_samples(X), atol=1e-6)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 1e6), (1e-6, 0.0)])
+def test_a_stream_does_not_depend_on_units(scale, shift, monkeypatch):
+    monkeypatch.setattr("skelbo.gaussian.stream.FIRST_ROWS", 3000)
+    X = blobs(4000, 2, 3, np.random.default_rng(0))
+    plain, moved = (EMGaussianMixture(3, random_state=0) for _ in range(2))
+    for part in np.array_split(np.arange(4000), 8):
+        plain.partial_fit(X[part])
+        moved.partial_fit(scale * X[part] + shift)
+    assert plain._stream.first is moved._stream.first is None
+    expected = plain.score_samples(X) - 2 * np.log(scale)
+    assert_allclose(moved.score_samples(scale * X + shift), expected, atol=1e-5)
+
+
+# -------------------------------------------------------------------------------------- the race
+
+
+def engine(X, K, **options):
+    """Return the engine of a fit, and its starts."""
+    model = EMGaussianMixture(K, random_state=0, **options)
+    rows, columns = model._centred(model._read_rows(X, None))
+    em = model._em(rows, columns, False)
+    return em, list(model._starts(em, 4))
+
+
+def test_a_race_is_won_by_the_highest_bound():
+    """The winner is thirty iterations on from its start, and no other would be higher there."""
+    em, starts = engine(blobs(2000, 3, 6, np.random.default_rng(1)), 6, tol=0.0)
+    thetas = [start() for start in starts]
+    winner = race(em, thetas)
+
+    def after(theta, n_iter):
+        for _ in range(n_iter):
+            theta = theta.m_step(em.e_step(theta)[1], em.rule)
+        return em.e_step(theta)[0]
+
+    early = np.array([after(theta, 10) for theta in thetas])
+    late = [after(thetas[k], 30) for k in np.argsort(early)[2:]]
+    assert em.e_step(winner)[0] == pytest.approx(max(late), abs=1e-12)
+    assert np.ptp(early) > 1e-3  # they do differ
+
+
+def test_a_race_goes_on_without_those_who_fail():
+    em, starts = engine(blobs(300, 2, 2, np.random.default_rng(0)), 2)
+
+    def fails():
+        raise AscentError("a singular start")
+
+    assert race(em, [fails, starts[0]]).sound
+    assert race(em, [fails, fails]) is fails
+    assert race(em, [fails]) is fails
+    given = starts[0]()
+    assert race(em, [given, given]) is given  # nobody to race against
 
 
 def test_callbacks_see_the_fits_of_the_first_rows(faithful):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -39,10 +40,9 @@ class Components:
     def updated(self, moments: Moments, regularization: Regularization) -> Components:
         """Return `from_moments`, except that a component without weight stays as it is."""
         fitted = self.from_moments(type(self.covariance), moments, regularization)
-        empty = moments.weight <= 0
-        if not empty.any() or self.covariance.pooled:
+        if self.covariance.pooled or moments.weight.min() > 0:
             return fitted
-        covariance = fitted.covariance.keeping(self.covariance, empty)
+        covariance = fitted.covariance.keeping(self.covariance, moments.weight <= 0)
         return Components(fitted.means, covariance)
 
     def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Components:
@@ -69,10 +69,9 @@ class Components:
         if view is not None:
             return view
         if block.observed is None:
-            log_prob = self.covariance.log_prob(block.values, self.means)
-            return View(self, log_weights, log_prob, block.values)
+            return View(self, log_weights, block.values)
         completion = complete(self.covariance, self.means, block)
-        return View(self, log_weights, completion.log_prob, completion.values, completion)
+        return View(self, log_weights, completion.values, completion)
 
     @property
     def cells(self) -> tuple[int, int | None]:
@@ -88,7 +87,9 @@ def cells_of(
 
     The latter is None for matrices of (n_features, n_features).
     """
-    n_statistics = min(structure.scatter.n_statistics(n_features), MAX_STATISTICS)
+    n_statistics = structure.scatter.n_statistics(n_features)
+    if structure.scatter.dense and n_statistics > MAX_STATISTICS:
+        n_statistics = n_features  # deviations from one mean after the other
     complete = 2 * n_components * (1 + n_factors) + n_features + n_statistics
     if structure.scatter.dense:
         return complete, None
@@ -102,9 +103,22 @@ class View(DensityView):
 
     components: Components
     log_weights: np.ndarray
-    log_prob: np.ndarray
     values: np.ndarray
     completion: Completion | None = None
+
+    @cached_property
+    def log_prob(self) -> np.ndarray:  # type: ignore[override]
+        """Log-density of the observed cells of each row under each component, in nats."""
+        if self.completion is not None:
+            return self.completion.log_prob
+        return self.components.covariance.log_prob(self.values, self.components.means)
+
+    def log_joint(self) -> np.ndarray:
+        """Return log p(x, z = k), (K, n), in nats; -inf where no sum over k would show it."""
+        if self.completion is not None:
+            return super().log_joint()
+        means = self.components.means
+        return self.components.covariance.log_joint(self.values, means, self.log_weights)
 
     def moments(self, weights: np.ndarray) -> Moments:
         """Return the expected moments of the rows, weighted (n_components, n_rows)."""

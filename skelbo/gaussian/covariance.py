@@ -7,6 +7,8 @@ over the columns.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from skelbo.gaussian.dense import Dense
@@ -14,10 +16,7 @@ from skelbo.gaussian.diagonal import Diagonal
 from skelbo.gaussian.factor import Factor
 from skelbo.gaussian.moments import Scatter
 from skelbo.gaussian.structure import LOG_2PI, Covariance, squared_distances
-
-# Rows of a triangular factor per matrix product: few enough to leave out most of its zeros, enough
-# for speed.
-STRIP_ROWS = 32
+from skelbo.gaussian.whitening import Whitening
 
 
 class Full(Dense):
@@ -27,22 +26,25 @@ class Full(Dense):
 
     def log_prob(self, values, means):
         """Whiten, one component at a time, and sum squares."""
-        p = len(values)
-        rows = np.concatenate([np.ones((1, values.shape[1])), values])
-        lower = self.factors.swapaxes(1, 2)
-        # y = U^T x - U^T mu, as one product with (1, x).
-        whitening = np.concatenate([-lower @ means[:, :, None], lower], axis=2)
-        white = np.empty_like(values)
-        log_prob = np.empty((len(means), values.shape[1]))
-        for k in range(len(means)):
-            for start in range(0, p, STRIP_ROWS):
-                strip, known = slice(start, start + STRIP_ROWS), min(start + STRIP_ROWS, p) + 1
-                np.matmul(whitening[k, strip, :known], rows[:known], out=white[strip])
-            np.einsum("pn,pn->n", white, white, out=log_prob[k])
-        log_prob += p * LOG_2PI
-        log_prob *= -0.5
-        log_prob += self._half_log_det[:, None]
-        return log_prob
+        distances = Whitening(means, self.factors).distances(values)
+        return self._constants(len(values))[:, None] - 0.5 * distances
+
+    def log_joint(self, values, means, log_weights):
+        """Whiten by the last columns, then by all for the components that a row may come from."""
+        constants = log_weights + self._constants(len(values))
+        return Whitening(means, self.factors).log_joint(values, constants)
+
+    def single(self, means, largest):
+        """Return the same with factors in float32."""
+        deviations = np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
+        terms = (np.abs(means) + deviations)[:, None, :] @ np.abs(self.factors)
+        if not terms.max() < largest:
+            return None
+        return replace(self, factors=self.factors.astype(np.float32))
+
+    def _constants(self, n_features: int) -> np.ndarray:
+        """Return the log-density of each component at its mean."""
+        return self._half_log_det - 0.5 * n_features * LOG_2PI
 
 
 class Tied(Dense):

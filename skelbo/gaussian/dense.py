@@ -55,7 +55,7 @@ class Dense(Matrices):
         lower.reshape(-1, p * p)[:, lower_triangle(p)] = vector.reshape(len(lower), -1)
         diagonal = np.einsum("kii->ki", lower)
         diagonal[:] = np.exp(diagonal)
-        if not is_regular(diagonal**2) or not np.all(np.isfinite(lower)):
+        if not is_regular(diagonal**2) or not np.isfinite(lower).all():
             return None
         return cls._from_cholesky(lower * units[:, None])
 
@@ -82,27 +82,34 @@ class Dense(Matrices):
         """Half the log-determinant of each precision."""
         return np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
 
+    @cached_property
+    def _precisions(self) -> np.ndarray:
+        return self.factors @ self.factors.swapaxes(1, 2)
+
+    def cancelling(self, means):
+        """Bound the sizes of the terms of x' P x for rows of the components."""
+        if not self.pooled and self.scatter.n_statistics(means.shape[1]) > MAX_STATISTICS:
+            return super().cancelling(means)
+        sizes = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
+        return np.add.reduce(sizes * np.diagonal(self._precisions, axis1=1, axis2=2), axis=1)
+
     def natural(self, means, log_weights):
         """Return eta_k = (c_k, P_k mu_k, -P_k / 2), products of two columns counted once."""
         p = means.shape[1]
-        if self.scatter.n_statistics(p) > MAX_STATISTICS:
+        largest = np.maximum.reduce(self.cancelling(means))
+        if not largest < SAFE_TERMS:
             return None
-        precisions = self.factors @ self.factors.swapaxes(1, 2)
-        sizes = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
-        terms = sizes[:, None, :] @ precisions**2 @ sizes[:, :, None]
-        largest = np.maximum.reduce(terms, axis=None)
-        if not largest < SAFE_TERMS**2:
-            return None
+        precisions = self._precisions
         eta = np.empty((len(means), self.scatter.n_statistics(p)))
         linear = (precisions @ means[:, :, None])[:, :, 0]
         eta[:, 0] = log_weights + self._half_log_det - 0.5 * p * LOG_2PI
         eta[:, 0] -= 0.5 * np.einsum("kp,kp->k", linear, means)
         eta[:, 1 : p + 1] = linear
         if self.pooled:
-            return Natural(self.scatter, eta, self.reach, precisions[0], largest**0.5)
+            return Natural(self.scatter, eta, self.reach, precisions[0], largest)
         index, share = upper_triangle(p)
         np.multiply(precisions.reshape(-1, p * p).take(index, 1), share, out=eta[:, p + 1 :])
-        return Natural(self.scatter, eta, self.reach, None, largest**0.5)
+        return Natural(self.scatter, eta, self.reach, None, largest)
 
     def expected_log_prob(self, moments, regularization=None):
         """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""

@@ -75,6 +75,11 @@ class Diagonal(Matrices):
         logs = np.add.reduce(np.log(self.factors), axis=1)
         return n_features * logs if self.mixed else logs
 
+    def cancelling(self, means):
+        """Return the sizes of the terms of x' P x for rows of the components."""
+        p = means.shape[1]
+        return p * np.maximum.reduce(self._inverse(p) * means**2, axis=1)
+
     def natural(self, means, log_weights):
         """Return eta_k = (c_k, mu_k / sigma_k^2, -1 / (2 sigma_k^2))."""
         p = means.shape[1]

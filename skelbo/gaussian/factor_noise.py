@@ -43,7 +43,10 @@ class BoldNoise:
 
     def __init__(self, anderson: Anderson, m_step: Callable[..., Mixture], floor: Floor):
         self.anderson, self.plain, self.floor = anderson, m_step, floor
-        self.refuse, self.rate = anderson.refuse, anderson.rate
+        self.propose, self.refuse = anderson.propose, anderson.refuse
+        # How much is left is told by plain steps, so their own rate goes with them.
+        self.watch = Anderson(anderson.to_vector, anderson.from_vector)
+        self.rate = self.watch.rate
         self._bold: Any = None
 
     def m_step(self, moments: JointMoments, theta: Mixture) -> Mixture:
@@ -60,9 +63,10 @@ class BoldNoise:
         self._bold = replace(image, components=bold)
         return image
 
-    def propose(self, theta: Mixture, image: Mixture) -> Any:
-        """Return a candidate extrapolated from bold steps."""
-        return self.anderson.propose(theta, self._bold)
+    def learn(self, theta: Mixture, image: Mixture) -> None:
+        """Take note of theta and of the bold step from it."""
+        self.anderson.learn(theta, self._bold)
+        self.watch.learn(theta, image)
 
 
 def bold_noise(factor: Factor, moments: JointMoments) -> np.ndarray:

@@ -23,6 +23,7 @@ import numpy as np
 from skelbo.gaussian.joint_moments import JointMoments
 from skelbo.gaussian.structure import LOG_2PI
 from skelbo.gaussian.view import DensityView
+from skelbo.rows import over_rows
 
 if TYPE_CHECKING:
     from skelbo.gaussian.factor import Factor
@@ -58,19 +59,16 @@ class PlainView(DensityView):
         _, size, right = factor.axes
         K, p, q = factor.loadings.shape
         weighted = self.explained * weights[:, None, :]
-        cross = (
-            (weighted.reshape(K * q, weights.shape[1]) @ self.values.T)
-            .reshape(K, q, p)
-            .swapaxes(1, 2)
-        )
+        cross = over_rows(weighted.reshape(K * q, weights.shape[1]), self.values)
+        cross = cross.reshape(K, q, p).swapaxes(1, 2)
         back = right.swapaxes(1, 2) / np.sqrt(1 + size**2)[:, :, None]  # z = V u / sqrt(1 + s^2)
         weight = weights.sum(axis=1)
         nothing = np.zeros((K, q, q))
         sums = JointMoments.centred(
             np.zeros_like(means),
             weight,
-            weights @ self.values.T,
-            weights @ self.squares.T,
+            over_rows(weights, self.values),
+            over_rows(weights, self.squares),
             np.einsum("kq,kqr->kr", weighted.sum(axis=2), back),
             cross @ back,
             nothing,

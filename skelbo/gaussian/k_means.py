@@ -91,7 +91,7 @@ def _seeds(points, weights, n_clusters, n_runs, rng) -> np.ndarray:
         cumulated = np.cumsum(share, axis=1)
         targets = rng.random_sample((n_runs, n_trials if k else 1)) * cumulated[:, -1:]
         pairs = zip(cumulated, targets, strict=True)
-        drawn = np.array([np.searchsorted(row, target, "right") for row, target in pairs])
+        drawn = np.array([row.searchsorted(target, "right") for row, target in pairs])
         drawn = np.minimum(drawn, len(weights) - 1)
         there = points.T[drawn]
         steps = squares[drawn][..., None] + squares - 2 * there @ points

@@ -13,6 +13,7 @@ import numpy as np
 
 from skelbo.elbo import ElboTerms
 from skelbo.gaussian.components import Components
+from skelbo.gaussian.divided import Divided, DividedView
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.natural import Natural, NaturalView
 from skelbo.gaussian.regularization import Regularization
@@ -99,12 +100,18 @@ class Mixture:
         with np.errstate(over="ignore", invalid="ignore"):
             return self.components.covariance.natural(self.components.means, self.log_weights)
 
-    def view(self, block: Block) -> DensityView | NaturalView:
+    @cached_property
+    def divided(self) -> Divided | None:
+        """The components by two, None where only one form is used."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return Divided.of(self.components, self.log_weights)
+
+    def view(self, block: Block) -> DensityView | NaturalView | DividedView:
         """Return what the components say of a block of rows: densities and moments."""
-        natural = self.natural
+        form = self.natural or self.divided
         complete = block.observed is None
-        if natural is not None and complete and block.once(Block.largest) < natural.reach:
-            return natural.view(block)
+        if form is not None and complete and block.once(Block.largest) < form.reach:
+            return form.view(block)
         return self.components.view(block, self.log_weights)
 
     def posterior(self, block: Block) -> Posterior:
@@ -240,7 +247,8 @@ class Mixture:
         """Invert `to_vector`; None if the covariances are numerically singular."""
         log_weights, rest = vector[:n_components], vector[n_components:]
         weights = np.exp(log_weights - log_weights.max())
-        means, rest = np.split(rest, [n_components * len(units)])
+        n_means = n_components * len(units)
+        means, rest = rest[:n_means], rest[n_means:]
         covariance = structure.from_vector(rest, n_components, units)
         if covariance is None:
             return None

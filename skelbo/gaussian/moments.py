@@ -18,7 +18,7 @@ from functools import cache
 
 import numpy as np
 
-from skelbo.rows import Block
+from skelbo.rows import Block, over_rows
 
 # Weights, as shares of the largest, that no sum will show: the square of float64's precision.
 NEGLIGIBLE = 5e-32
@@ -83,7 +83,7 @@ class Scatter(Enum):
         """Return the second moments of a block about the origin, summed over all rows."""
         weighted = block.values * block.weights
         if self.dense:
-            return weighted @ block.values.T
+            return over_rows(weighted, block.values)
         return np.einsum("pn,pn->p", weighted, block.values)
 
 
@@ -216,9 +216,9 @@ def _about_reference(
         if kind.dense:
             root = np.sqrt(weight)
             step *= root
-            first[k] = step @ root
-            second.append(step @ step.T)
+            first[k] = over_rows(step, root)
+            second.append(over_rows(step, step))
         else:
-            first[k] = step @ weight
-            second.append(step**2 @ weight)
+            first[k] = over_rows(step, weight)
+            second.append(over_rows(step**2, weight))
     return first, np.sum(second, axis=0) if kind.pooled else np.array(second)

@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.rows import Block
+from skelbo.rows import Block, over_rows
 
 # Size of the terms that cancel in eta^T t(x), in nats, up to which the bound keeps twelve digits
 # and the log-density of a row ten.
 SAFE_TERMS = 1e6
-# Length of t(x) beyond which computing it costs more than it saves.
-MAX_STATISTICS = 1024
+# Length of t(x) beyond which computing it costs more than it saves: 24 columns and their products.
+MAX_STATISTICS = 300
 
 
 @dataclass(frozen=True)
@@ -85,8 +85,7 @@ class NaturalView:
         """Return the expected moments of the rows, weighted (K, n)."""
         kind = self.natural.kind
         common = self._second_moments() if kind.pooled else None
-        # `@` would keep other threads waiting: numpy judges the work by the size of the result.
-        return Moments.of_sums(kind, np.dot(weights, self.statistics.T), common)
+        return Moments.of_sums(kind, over_rows(weights, self.statistics), common)
 
     def _second_moments(self) -> np.ndarray:
         return self.block.once(self.natural.kind.second_moments)

@@ -3,8 +3,9 @@ r"""A fitted mixture that reads new rows as they lie in memory, once, and keeps 
 .. math:: \log \pi_k N(x; \mu_k, \Sigma_k) = \eta_k^T t(x) + h(x)
 
 Where theta has safe natural parameters, predictions are matrix products with the table's own rows:
-no copy, no transposition, no look for missing cells beforehand. A row with missing or absurd cells
-shows in the result, which is not finite, and is then seen by `Mixture`, which knows such rows.
+no copy and no transposition. In no case are cells looked at beforehand: a row with missing,
+infinite or absurd cells shows in the result, which is not finite. Infinite cells are then refused,
+and the others are seen by `Mixture`, which knows such rows.
 """
 
 from __future__ import annotations
@@ -12,12 +13,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
+from sklearn.utils import assert_all_finite
 
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.mixture import Mixture
+from skelbo.gaussian.moments import triangle_size
 from skelbo.gaussian.natural import Natural
+from skelbo.pages import give_back
 from skelbo.rows import MIN_THREADED_CELLS, Block, Rows
 from skelbo.threads import n_threads, threaded
 
@@ -29,8 +34,25 @@ SAFE_SINGLE, SAFE_SINGLE_PRODUCTS = 3e3, 1e2
 # Columns from which squares are a matrix product of their own, beside that of the columns.
 MANY_COLUMNS = 8
 # Cells that a block's temporaries may take, and rows of a block.
-BLOCK_CELLS = 2**17
-MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 4096
+BLOCK_CELLS = 2**19
+MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 2**14
+
+
+class Form(Protocol):
+    """What is known of K weighted Gaussians, ready for rows as they lie."""
+
+    @property
+    def cells(self) -> int:
+        """Size of the temporaries that a row needs."""
+
+    def values(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows (n, p) about the form's origin, in its precision."""
+
+    def log_joint(self, values: np.ndarray) -> np.ndarray:
+        """Return log p(x, z = k) - h(x), (K, n), in nats, of the values of rows."""
+
+    def add_log_base(self, log_prob: np.ndarray, values: np.ndarray) -> None:
+        """Add h(x), in nats, in place."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +76,39 @@ class LinearForm:
     def cast(self, dtype: np.dtype) -> LinearForm:
         """Return the same in another precision."""
         natural = self.natural
-        common = None if natural.common is None else natural.common.astype(dtype)
-        natural = replace(natural, eta=natural.eta.astype(dtype), common=common)
-        origin = None if self.origin is None else self.origin.astype(dtype)
+        with np.errstate(over="ignore"):
+            common = None if natural.common is None else natural.common.astype(dtype)
+            natural = replace(natural, eta=natural.eta.astype(dtype), common=common)
+            origin = None if self.origin is None else self.origin.astype(dtype)
         return LinearForm(natural, self.mixed, origin)
+
+    @property
+    def finite(self) -> bool:
+        """Whether no parameter was too large for its precision."""
+        arrays = self.natural.eta, self.natural.common, self.origin
+        return all(array is None or bool(np.isfinite(array).all()) for array in arrays)
+
+    @property
+    def _n_features(self) -> int:
+        kind, n_statistics = self.natural.kind, self.natural.eta.shape[1]
+        if kind.pooled:
+            return n_statistics - 1
+        return triangle_size(n_statistics) if kind.dense else n_statistics // 2
+
+    @property
+    def _by_statistics(self) -> bool:
+        """Whether t(x) is formed."""
+        kind = self.natural.kind
+        return not kind.pooled and (kind.dense or self._n_features < MANY_COLUMNS)
+
+    @property
+    def cells(self) -> int:
+        """Size of the temporaries that a row needs."""
+        (K, n_statistics), p = self.natural.eta.shape, self._n_features
+        copied = 0 if self.origin is None else p
+        if self._by_statistics:
+            return 2 * K + copied + n_statistics
+        return 2 * K + copied + (0 if self.mixed else p)
 
     def values(self, rows: np.ndarray) -> np.ndarray:
         """Return rows (n, p) about the origin, in our precision.
@@ -72,13 +123,13 @@ class LinearForm:
     def log_joint(self, values: np.ndarray) -> np.ndarray:
         """Return log p(x, z = k) - h(x), (K, n), in nats, of the rows (n, p)."""
         kind, eta, p = self.natural.kind, self.natural.eta, values.shape[1]
-        if not kind.pooled and (kind.dense or p < MANY_COLUMNS):
-            return eta @ kind.statistics_of(values.T)
-        joint = eta[:, 1 : p + 1] @ values.T
+        if self._by_statistics:
+            return np.dot(eta, kind.statistics_of(values.T))
+        joint = np.dot(eta[:, 1 : p + 1], values.T)
         if self.mixed and not kind.pooled:
             joint += eta[:, p + 1, None] * np.einsum("np,np->n", values, values)
         elif not kind.pooled:
-            joint += eta[:, p + 1 :] @ np.square(values).T
+            joint += np.dot(eta[:, p + 1 :], np.square(values).T)
         joint += eta[:, :1]
         return joint
 
@@ -89,6 +140,40 @@ class LinearForm:
             return
         white = values @ P if P.ndim == 2 else values * P
         log_prob -= 0.5 * np.einsum("np,np->n", white, values)
+
+
+@dataclass(frozen=True)
+class ComponentForm:
+    """The components one by one, in the precision of their means.
+
+    Attributes
+    ----------
+    theta : Mixture
+        About `origin`.
+    origin : ndarray of shape (n_features,)
+        Subtracted from the rows.
+    """
+
+    theta: Mixture
+    origin: np.ndarray
+
+    @property
+    def cells(self) -> int:
+        """Size of the temporaries that a row needs, few, as short blocks cost more here."""
+        return len(self.theta.weights)
+
+    def values(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows (n, p) about the origin."""
+        dtype = self.theta.components.means.dtype
+        return np.subtract(rows, self.origin, dtype=dtype, order="C")
+
+    def log_joint(self, values: np.ndarray) -> np.ndarray:
+        """Return log p(x, z = k), (K, n), in nats, of the rows (n, p)."""
+        components = self.theta.components
+        return components.covariance.log_joint(values.T, components.means, self.theta.log_weights)
+
+    def add_log_base(self, log_prob: np.ndarray, values: np.ndarray) -> None:
+        """Leave `log_prob` as it is: nothing is left out of `log_joint`."""
 
 
 class Predictor:
@@ -106,24 +191,32 @@ class Predictor:
         self.theta = Mixture(theta.weights, components)
         self._double = self._form(theta)
 
-    def _form(self, uncentred: Mixture) -> LinearForm | None:
+    def _form(self, uncentred: Mixture) -> Form:
         mixed = self.theta.components.covariance.mixed
         natural = uncentred.natural
         if natural is not None and natural.terms < SAFE_UNCENTRED:
             return LinearForm(natural, mixed, None)
         natural = self.theta.natural
-        return None if natural is None else LinearForm(natural, mixed, self.origin)
+        if natural is None:
+            return ComponentForm(self.theta, self.origin)
+        return LinearForm(natural, mixed, self.origin)
 
     @cached_property
-    def _single(self) -> LinearForm | None:
-        natural = self.theta.natural
+    def _single(self) -> Form:
+        """The form for float32 rows: in float32 if that is precise enough."""
+        natural, components = self.theta.natural, self.theta.components
+        dtype = np.dtype(np.float32)
         if natural is None:
-            return None
+            covariance = components.covariance.single(components.means, SAFE_SINGLE)
+            if covariance is None:
+                return self._double
+            components = Components(components.means.astype(dtype), covariance)
+            return ComponentForm(Mixture(self.theta.weights, components), self.origin.astype(dtype))
         products = natural.kind.dense and not natural.kind.pooled
         if natural.terms >= (SAFE_SINGLE_PRODUCTS if products else SAFE_SINGLE):
             return self._double
-        mixed = self.theta.components.covariance.mixed
-        return LinearForm(natural, mixed, self.origin).cast(np.dtype(np.float32))
+        form = LinearForm(natural, components.covariance.mixed, self.origin).cast(dtype)
+        return form if form.finite else self._double
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Return log p(x; theta) of each row, (n,), in nats."""
@@ -170,24 +263,25 @@ class Predictor:
     ) -> np.ndarray:
         """Fill `result` by blocks of rows: by `answer` if it says that it could, else `slowly`."""
         form = self._single if X.dtype == np.float32 else self._double
-        cells = self.theta.components.cells
-        size = int(np.clip(BLOCK_CELLS // cells[0], MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
+        size = int(np.clip(BLOCK_CELLS // form.cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
 
         def fill(start: int) -> None:
             rows, out = np.asarray(X[start : start + size]), result[start : start + size]
-            if form is not None:
-                values = form.values(rows)
-                joint = form.log_joint(values)
-                top = np.maximum.reduce(joint, axis=0)
-                finite = np.isfinite(np.add.reduce(top))
-                if finite and answer(form, values, joint, top, out):
-                    return
-            out[:] = Rows(rows, None, self.origin, *cells).each(slowly, *out.shape[1:])
+            values = form.values(rows)
+            joint = form.log_joint(values)
+            top = np.maximum.reduce(joint, axis=0)
+            finite = np.isfinite(np.add.reduce(top))
+            if not (finite and answer(form, values, joint, top, out)):
+                assert_all_finite(rows, allow_nan=True, input_name="X")
+                cells = self.theta.components.cells
+                out[:] = Rows(rows, None, self.origin, *cells).each(slowly, *out.shape[1:])
+            give_back(X, start, start + size)
 
-        threads = n_threads() if len(X) * cells[0] >= MIN_THREADED_CELLS else 1
+        # A prediction is half an E-step.
+        cells = self.theta.components.cells[0]
+        threads = n_threads() if len(X) * cells >= 2 * MIN_THREADED_CELLS else 1
         with np.errstate(over="ignore", invalid="ignore"):
-            for _ in threaded(fill, range(0, len(X), size), threads):
-                pass
+            threaded(fill, range(0, len(X), size), threads)
         return result
 
 

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy import linalg
 
 from skelbo.elbo import AscentError
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.rows import Block, Question, RowSource
+from skelbo.rows import Block, Question, RowSource, over_rows
 
 # Smallest variance, in units of the columns' own, that "auto" tells from zero. Far above rounding
 # (1e-16, or 1e-14 for data that were once float32), far below any correlation seen in practice.
@@ -79,12 +80,12 @@ class Ridge(Regularization):
             lower = np.linalg.cholesky(ridged)
         except np.linalg.LinAlgError:
             raise AscentError(ILL_DEFINED) from None
-        pivots, variances = np.einsum("kpp->kp", lower) ** 2, np.einsum("kpp->kp", ridged)
+        shares = np.einsum("kpp->kp", lower) ** 2 / np.einsum("kpp->kp", ridged)
         # A pivot that is rounding was positive by luck, and parts of the matrix may have none.
-        if np.any(pivots < lower.shape[-1] * ROUNDING * variances):
+        if shares.min() < lower.shape[-1] * ROUNDING:
             raise AscentError(ILL_DEFINED)
         factors = precision_factors(lower)
-        if not np.all(np.abs(factors) < TINY**-0.5):
+        if not np.abs(factors).max() < TINY**-0.5:
             raise AscentError(ILL_DEFINED)
         return ridged, factors, np.zeros(len(ridged), dtype=bool)
 
@@ -114,6 +115,10 @@ class Floor(Regularization):
         """Clip the eigenvalues, in units of the columns, of those matrices that need it."""
         units = np.sqrt(self.scale)
         scaled = covariances / (units[:, None] * units)
+        cholesky = _safe_cholesky(scaled)
+        if cholesky is not None:
+            factors = precision_factors(cholesky) / units[:, None]
+            return covariances, factors, np.zeros(len(scaled), dtype=bool)
         factors = np.empty_like(scaled)
         floored = np.zeros(len(scaled), dtype=bool)
         covariances = covariances.copy()
@@ -147,13 +152,14 @@ def precision_factors(cholesky: np.ndarray) -> np.ndarray:
     return np.array([linalg.lapack.dtrtri(factor, lower=1)[0].T for factor in cholesky])
 
 
-def _safe_cholesky(matrix: np.ndarray) -> np.ndarray | None:
-    """Return the Cholesky factor of a matrix that is clearly regular, else None."""
+def _safe_cholesky(matrices: np.ndarray) -> np.ndarray | None:
+    """Return the Cholesky factors of (..., p, p) if all are clearly regular, else None."""
     try:
-        factor = np.linalg.cholesky(matrix)
+        factors = np.linalg.cholesky(matrices)
     except np.linalg.LinAlgError:
         return None
-    return factor if np.min(np.diagonal(factor)) ** 2 > SAFE_PIVOT else None
+    pivots = np.diagonal(factors, axis1=-2, axis2=-1)
+    return factors if pivots.min() ** 2 > SAFE_PIVOT else None
 
 
 def _upper_factor(root: np.ndarray) -> np.ndarray:
@@ -166,8 +172,8 @@ def _column_moments(block: Block) -> Moments:
     """Return mean and variance of every column by itself, over its observed cells."""
     if block.observed is None:
         weight = np.full(len(block.values), block.weights.sum())
-        mean = block.values @ block.weights / weight
-        squares = (block.values - mean[:, None]) ** 2 @ block.weights
+        mean = over_rows(block.values, block.weights) / weight
+        squares = over_rows((block.values - mean[:, None]) ** 2, block.weights)
     else:
         weights = block.observed * block.weights
         values = np.where(block.observed, block.values, 0.0)
@@ -218,7 +224,7 @@ class Columns:
         complete = bool(np.all(moments.weight >= rows.total_weight * (1 - 1e-12)))
         return cls(moments.mean[:, 0] + rows.origin, variance, complete)
 
-    @property
+    @cached_property
     def scale(self) -> np.ndarray:
         """Variance of each column, positive also where the column is constant.
 

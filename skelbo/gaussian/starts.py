@@ -15,6 +15,7 @@ from skelbo.gaussian.k_means import k_means
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
+from skelbo.pages import give_back, take
 from skelbo.rows import Question, RowSource
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
@@ -69,6 +70,15 @@ class Drawn:
     @classmethod
     def of_table(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
         """Draw from a table, which may be a memory map of any size."""
+        if weights is None and len(X) <= size:
+            keys = content_hash(X)
+            if _distinct(keys):
+                return cls(keys, np.asarray(X), np.ones(len(X)), len(X), size)
+        return cls._of_parts(X, weights, size)
+
+    @classmethod
+    def _of_parts(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
+        """Merge repeated rows, and keep the smallest part by part."""
         keys: np.ndarray = np.empty(0, np.uint64)
         found: np.ndarray = np.empty(0)
         where: np.ndarray = np.empty(0, np.intp)
@@ -86,8 +96,9 @@ class Drawn:
             where = np.concatenate([where, here[present]])
             keys, found, first = _smallest(keys, found, size)
             where = where[first]
+            give_back(X, part.start, part.stop)
         order = np.argsort(where)  # a memory map is read in its order
-        return cls(keys[order], np.asarray(X[where[order]]), found[order], n_present, size)
+        return cls(keys[order], take(X, where[order]), found[order], n_present, size)
 
     def __add__(self, other: Drawn) -> Drawn:
         keys, weights, first = _smallest(
@@ -99,6 +110,11 @@ class Drawn:
         values = np.concatenate([self.values, other.values])[first[order]]
         n_present = self.n_present + other.n_present
         return Drawn(keys[order], values, weights[order], n_present, self.size)
+
+
+def _distinct(keys: np.ndarray) -> bool:
+    keys = np.sort(keys)
+    return not (keys[1:] == keys[:-1]).any()
 
 
 def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
@@ -123,7 +139,8 @@ def sample_rows(rows: RowSource, n_components: int) -> Sample:
     the clusters as it would outside.
     """
     drawn = sample_question(n_components).put_to(rows)
-    values = np.nan_to_num(drawn.values - rows.origin, nan=0.0)
+    values = drawn.values - rows.origin
+    values[np.isnan(values)] = 0.0
     weights = drawn.weights
     if len(values) < drawn.n_present or np.any(weights != 1):
         order = _lexicographic(values)

@@ -15,55 +15,80 @@ from skelbo.rows import Rows, RowSource
 # Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009). The first rows are fitted
 # whole, so that there is no bad beginning to be forgotten fast.
 FORGETTING = 0.8
-# Where theta is by then decides near which mode a stream ends: the first rows are kept, and fitted
-# from this many starts each time they have doubled, until there are this many, or this many a
-# component.
-EARLY_STARTS = 3
-EARLY_ROWS, EARLY_ROWS_PER_COMPONENT = 4096, 64
+# A pass of stepwise EM is worth a handful of iterations of EM: near which mode a stream ends, and
+# how near in directions in which EM is slow, is decided by the rows it begins with. This many are
+# kept, or this many a component, fewer if they are wide, and fitted whole each time they have grown
+# so many times: from a few starts, and in the end from the best of more after a few iterations.
+FIRST_ROWS, FIRST_ROWS_PER_COMPONENT, FIRST_CELLS = 16384, 64, 2**20
+GROWTH = 4
+EARLY_STARTS, LAST_STARTS = 3, 5
 
 
 @dataclass(frozen=True)
-class EarlyRows:
+class FirstRows:
     """The first rows of a stream, in memory.
 
     Attributes
     ----------
+    size : int
+        How many are wanted.
     batches : tuple of Rows
-        Copies of the batches.
-    n_rows, fitted : int
-        How many rows there are, and how many of them have been fitted whole.
+    weight, fitted : float
+        How many there are, counted by weight, and how many of them have been fitted whole.
     """
 
+    size: int
     batches: tuple[Rows, ...] = ()
-    n_rows: int = 0
-    fitted: int = 0
+    weight: float = 0.0
+    fitted: float = 0.0
 
-    def joined(self, batch: Rows) -> EarlyRows:
-        """Return these rows and those of another batch."""
-        weights = None if batch.weights is None else np.array(batch.weights)
-        copied = Rows(np.array(batch.X), weights)
-        return EarlyRows((*self.batches, copied), self.n_rows + batch.n_samples, self.fitted)
+    @classmethod
+    def wanted(cls, n_components: int, n_features: int) -> FirstRows:
+        """Return none yet, and how many are wanted."""
+        least = max(FIRST_ROWS // GROWTH, FIRST_ROWS_PER_COMPONENT * n_components)
+        return cls(max(least, min(FIRST_ROWS, FIRST_CELLS // n_features)))
 
-    def all_fitted(self) -> EarlyRows:
-        """Return the same rows, all of them fitted."""
-        return replace(self, fitted=self.n_rows)
+    def joined(self, batch: Rows) -> FirstRows:
+        """Return these rows and those of another batch, which is not copied."""
+        weight = self.weight + batch.total_weight
+        return replace(self, batches=(*self.batches, batch), weight=weight)
+
+    def kept(self) -> FirstRows | None:
+        """Return what is kept of them when the last batch is gone: None if there are enough."""
+        if self.enough:
+            return None
+        *before, last = self.batches
+        weights = None if last.weights is None else np.array(last.weights)
+        batches = (*before, Rows(np.array(last.X), weights))
+        return replace(self, batches=batches, fitted=self.weight if self.due else self.fitted)
 
     @property
     def table(self) -> tuple[np.ndarray, np.ndarray | None]:
         """All rows (n_rows, n_features) and their weights, None where all are one."""
+        if len(self.batches) == 1:
+            return self.batches[0].X, self.batches[0].weights
         X = np.concatenate([batch.X for batch in self.batches])
         if all(batch.weights is None for batch in self.batches):
             return X, None
         parts = [np.ones(len(b.X)) if b.weights is None else b.weights for b in self.batches]
         return X, np.concatenate(parts)
 
-    def enough(self, n_components: int) -> bool:
-        """Tell whether no more rows need be kept."""
-        return self.n_rows >= max(EARLY_ROWS, EARLY_ROWS_PER_COMPONENT * n_components)
+    @property
+    def enough(self) -> bool:
+        """Whether no more rows need be kept, be they many or of great weight."""
+        n_rows = sum(batch.n_present for batch in self.batches)
+        return max(self.weight, n_rows) >= self.size
 
-    def due(self, n_components: int) -> bool:
-        """Tell whether to fit them whole."""
-        return self.n_rows >= 2 * self.fitted or self.enough(n_components)
+    @property
+    def due(self) -> bool:
+        """Whether to fit them whole."""
+        sizes = (self.size / GROWTH**power for power in range(32))
+        return not self.fitted or self.enough or any(self.fitted < n <= self.weight for n in sizes)
+
+    @property
+    def n_starts(self) -> int:
+        """Number of starts of such a fit."""
+        return LAST_STARTS if self.enough else EARLY_STARTS
 
 
 @dataclass(frozen=True)
@@ -78,14 +103,14 @@ class Stream:
         Number of rows.
     columns : Columns
         What the first rows looked like.
-    early : EarlyRows or None
+    first : FirstRows or None
         The rows themselves, while they are few.
     """
 
     moments: Moments
     weight: float
     columns: Columns
-    early: EarlyRows | None = None
+    first: FirstRows | None = None
 
     def step(
         self, theta: Mixture, rows: RowSource, regularization: Regularization

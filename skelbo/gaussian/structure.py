@@ -75,9 +75,33 @@ class Covariance(ABC):
     def log_prob(self, values: np.ndarray, means: np.ndarray) -> np.ndarray:
         """Return log N(x; mu_k, Sigma_k) in nats, (K, n), of complete rows ``values`` (p, n)."""
 
+    def log_joint(
+        self, values: np.ndarray, means: np.ndarray, log_weights: np.ndarray
+    ) -> np.ndarray:
+        """Return log p(x, z = k) in nats, (K, n), of complete rows ``values`` (p, n).
+
+        It may be -inf for a component that no sum over those of its row would show.
+        """
+        return self.log_prob(values, means) + log_weights[:, None]
+
+    def single(self, means: np.ndarray, largest: float) -> Covariance | None:
+        """Return the same for `log_joint` of float32 rows, None where that is not to be had.
+
+        The terms that cancel when rows are whitened, relative to the result, are to be below
+        `largest`.
+        """
+        return None
+
     def natural(self, means: np.ndarray, log_weights: np.ndarray) -> Natural | None:
         """Return the natural parameters, None where digits would cancel or nothing is gained."""
         return None
+
+    def cancelling(self, means: np.ndarray) -> np.ndarray:
+        """Return the size of the terms that cancel in natural parameters, (K,), in nats.
+
+        Infinite where nothing is gained by these.
+        """
+        return np.full(len(means), np.inf)
 
     @abstractmethod
     def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Covariance:
@@ -143,6 +167,11 @@ class Covariance(ABC):
 
         return type(self)(*(chosen(field.name) for field in fields(self)))  # type: ignore[arg-type]
 
+    def part(self, which: np.ndarray) -> Covariance:
+        """Return the covariances of some components, a mask (K,)."""
+        parts = (getattr(self, field.name)[which] for field in fields(self))  # type: ignore[arg-type]
+        return type(self)(*parts)
+
 
 @dataclass(frozen=True)
 class Matrices(Covariance):
@@ -186,7 +215,7 @@ class Matrices(Covariance):
 
 def is_regular(shares: np.ndarray) -> bool:
     """Tell whether variances, as shares of the columns' own, are far from zero and overflow."""
-    return bool(np.all(shares > 100 * FLOOR) and np.all(shares < 1 / FLOOR))
+    return bool(shares.min() > 100 * FLOOR and shares.max() < 1 / FLOOR)
 
 
 def squared_distances(centres: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.acceleration import Anderson
-from skelbo.elbo import PATIENCE, Ascent, AscentError, ascend, ascend_together, climbing
+from skelbo.acceleration import PATIENCE, Anderson
+from skelbo.elbo import Ascent, AscentError, ascend, ascend_together, climbing
 from skelbo.gaussian.factor import Factor
 from skelbo.gaussian.factor_noise import BoldNoise
 from skelbo.gaussian.given import Given
@@ -88,7 +88,12 @@ class MixtureEM:
         return lambda moments, theta: theta.m_step(moments, self.rule)
 
     def starts(
-        self, given: Given, n_starts: int, init_params: str, n_factors: int, rng: Any
+        self,
+        given: Given,
+        n_starts: int,
+        init_params: str,
+        n_factors: int,
+        rng: Callable[[], np.random.RandomState],
     ) -> Iterator[Start]:
         """Yield the starts: what the user gave of theta, the rest from a clustering of rows."""
         origin = self.rows.origin
@@ -97,7 +102,7 @@ class MixtureEM:
             yield from [whole] * n_starts
             return
         sample = sample_rows(self.rows, self.n_components)
-        start = init_params, sample, self.n_components, self.structure, self.rule, rng, n_factors
+        start = init_params, sample, self.n_components, self.structure, self.rule, rng(), n_factors
         for _ in range(n_starts):
             yield lambda: given.override(start_mixture(*start), origin)
 
@@ -115,16 +120,20 @@ class MixtureEM:
 
     def _ascent(self, start: Start, progress: Progress) -> Ascent:
         """Run one ascent from a start."""
-        theta = start() if callable(start) else start
-        options = self._options(progress)
-        try:
-            if self.batch_size is not None and self.solver == "em":
-                sweeps = IncrementalEM(self.rows, self.rule, self.batch_size)
-                return sweeps.finished(ascend(theta, sweeps.e_step, sweeps.m_step, **options))
-            m_step, options = self._boldly(self.m_step(theta), options)
-            return ascend(theta, self.e_step, m_step, **options)
-        except AscentError as error:
-            return self._outcome(start, error)
+        with self.rows.own_threads():
+            theta = start() if callable(start) else start
+            try:
+                return self._climbed(theta, self._options(progress))
+            except AscentError as error:
+                return self._outcome(start, error)
+
+    def _climbed(self, theta: Mixture, options: dict[str, Any]) -> Ascent:
+        """Climb from theta, by batches if there are."""
+        if self.batch_size is not None and self.solver == "em":
+            sweeps = IncrementalEM(self.rows, self.rule, self.batch_size)
+            return sweeps.finished(ascend(theta, sweeps.e_step, sweeps.m_step, **options))
+        m_step, options = self._boldly(self.m_step(theta), options)
+        return ascend(theta, self.e_step, m_step, **options)
 
     def _side_by_side(self, starts: Iterable[Start], progress: Progress) -> Iterator[Callable]:
         """Run all ascents together, so that a pass over the rows serves all; yield the outcomes."""
@@ -162,6 +171,11 @@ class MixtureEM:
         bold = BoldNoise(anderson, m_step, self.rule)
         return bold.m_step, {**options, "accelerator": bold}
 
+    @property
+    def _patience(self) -> int:
+        """Plain steps before acceleration: an ascent that need not reach the mode is short."""
+        return PATIENCE if self.tol == "auto" else 2 * PATIENCE
+
     def _options(self, progress: Progress) -> dict[str, Any]:
         """Return how `skelbo.elbo.ascend` is to climb."""
         anderson = Anderson(
@@ -169,13 +183,13 @@ class MixtureEM:
             lambda vector: Mixture.from_vector(
                 vector, self.n_components, self.units, self.structure
             ),
+            patience=0 if self.acceleration == "anderson" else self._patience,
         )
         gradient = self.solver == "gradient"
         return {
             "tol": self.tol,
             "max_iter": self.max_iter,
             "accelerator": None if gradient or self.acceleration is None else anderson,
-            "patience": 0 if self.acceleration == "anderson" else PATIENCE,
             "steady": not gradient,
             "continued": self.continued,
             "on_iteration": progress.iteration,
