@@ -5,12 +5,14 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 from sklearn.datasets import load_digits, load_wine
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.preprocessing import scale
 
 from skelbo import EMGaussianMixture, SingularCovarianceWarning
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.factor import Factor
+from skelbo.gaussian.factor_noise import bold_noise
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.gaussian.regularization import FLOOR, Floor, Ridge
@@ -295,3 +297,43 @@ def test_the_start_shares_axes_where_clusters_are_small(iris):
             rtol=0.1,
             atol=0.03,
         )
+
+
+def test_bold_noise_by_dense_matrices():
+    """psi b / a, read off the moments of x and z, against inverses of p x p matrices."""
+    X, theta = make()
+    factor, rows = theta.components.covariance, Rows(X)
+    (block,) = rows.blocks()
+    resp = theta.posterior(block).resp
+    expected = []
+    for k, dense in enumerate(factor.dense(K, P)):
+        scatter = np.cov(X.T, aweights=resp[k], bias=True)
+        inverse = np.linalg.inv(dense)
+        squares = np.diagonal(inverse @ scatter @ inverse)
+        expected.append(factor.noise[k] * squares / np.diagonal(inverse))
+    assert_allclose(bold_noise(factor, theta.e_step(rows)[1]), expected, rtol=1e-10)
+
+
+def test_heywood_cases_end_in_few_iterations(iris, wine):
+    """Where noise runs to zero plain EM is not there in thousands; the bound never falls."""
+    for X, q, best in ((iris, 2, -2.59404013), (wine, 5, None)):
+        model = fit(X, n_factors=q)
+        assert model.converged_
+        assert model.n_iter_ < 300
+        assert np.diff(model.lower_bounds_).min() >= -1e-12
+        noise = model.noise_variances_[0] / X.var(axis=0)
+        assert noise.min() < 1e-4
+        assert best is None or model.lower_bound_ == pytest.approx(best, abs=2e-7)
+        slow = fit_quietly(X, n_factors=q, acceleration=None)
+        assert slow.lower_bound_ < model.lower_bound_ - 1e-5
+        # At rest: EM's own next step is short where a variance is not at zero.
+        free = noise > 1e-3
+        theta = model._theta(X.mean(axis=0))
+        moments = theta.e_step(Rows(X, None, X.mean(axis=0)))[1]
+        bold = bold_noise(theta.components.covariance, moments)[0] / X.var(axis=0)
+        assert_allclose(bold[free], noise[free], rtol=2e-2)
+
+
+def fit_quietly(X, **options):
+    with pytest.warns(ConvergenceWarning):
+        return fit(X, **options)

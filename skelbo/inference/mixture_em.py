@@ -11,11 +11,13 @@ import numpy as np
 
 from skelbo.acceleration import PATIENCE, Anderson
 from skelbo.elbo import Ascent, AscentError, ascend, ascend_together, climbing
+from skelbo.gaussian.factor import Factor
+from skelbo.gaussian.factor_noise import BoldNoise
 from skelbo.gaussian.fused import fused_e_step
 from skelbo.gaussian.given import Given
 from skelbo.gaussian.incremental import IncrementalEM
 from skelbo.gaussian.mixture import Mixture
-from skelbo.gaussian.regularization import Columns, Regularization, regularization
+from skelbo.gaussian.regularization import Columns, Floor, Regularization, regularization
 from skelbo.gaussian.starts import sample_rows, start_mixture
 from skelbo.gaussian.structure import Covariance
 from skelbo.progress import Progress
@@ -133,14 +135,16 @@ class MixtureEM:
         if self.batch_size is not None and self.solver == "em":
             sweeps = IncrementalEM(self.rows, self.rule, self.batch_size)
             return sweeps.finished(ascend(theta, sweeps.e_step, sweeps.m_step, **options))
-        return ascend(theta, self.e_step, self.m_step(theta), **options)
+        m_step, options = self._boldly(self.m_step(theta), options)
+        return ascend(theta, self.e_step, m_step, **options)
 
     def _side_by_side(self, starts: Iterable[Start], progress: Progress) -> Iterator[Callable]:
         """Run all ascents together, so that a pass over the rows serves all; yield the outcomes."""
 
         def climb(start, report):
             theta = start() if callable(start) else start
-            return (yield from climbing(theta, self.m_step(theta), **self._options(report)))
+            m_step, options = self._boldly(self.m_step(theta), self._options(report))
+            return (yield from climbing(theta, m_step, **options))
 
         starts = list(starts)
         reports = [progress.of_start(number) for number in range(len(starts))]
@@ -159,6 +163,16 @@ class MixtureEM:
         # The user gave every parameter: if they lead nowhere, they are still an answer.
         bound, moments = self.e_step(start)
         return Ascent(start, bound, (), False, moments)
+
+    def _boldly(self, m_step: Callable, options: dict[str, Any]) -> tuple[Callable, dict[str, Any]]:
+        """Let the accelerator of factor models see the moments, for the sake of Heywood cases."""
+        anderson, known = options["accelerator"], self.columns.complete
+        if anderson is None or not known or self.structure is not Factor:
+            return m_step, options
+        if not isinstance(self.rule, Floor):  # a ridge has other points of rest
+            return m_step, options
+        bold = BoldNoise(anderson, m_step, self.rule)
+        return bold.m_step, {**options, "accelerator": bold}
 
     @property
     def _patience(self) -> int:
