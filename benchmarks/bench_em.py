@@ -1,7 +1,7 @@
 """How fast is EM beside scikit-learn's? Both in one process, by turns, from the same start.
 
     python benchmarks/bench_em.py [--quick] [--cpu | --threads N] [--float32]
-        [--types full tied diag spherical] [--rows 150 1000] [--all]
+        [--types full tied diag spherical] [--rows 150 1000] [--all] [--numpy]
 
 Three measures, each in milliseconds (ours, scikit-learn's) and as a ratio, scikit-learn / skelbo,
 so that more than 1 is faster:
@@ -17,7 +17,7 @@ so that more than 1 is faster:
 Medians of alternating runs. `--threads N` lets both libraries use N threads, by the clock, and adds
 `gain`: our time with one thread / with N. `--float32` passes float32 rows, to scikit-learn those
 rows in whichever precision it is faster with, and adds `gain`: our time for float64 rows / for
-float32 ones.
+float32 ones. `--numpy` leaves passes to NumPy where numba is installed.
 """
 
 import argparse
@@ -33,6 +33,7 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from skelbo import EMGaussianMixture
+from skelbo.gaussian import fused
 
 SHAPES = [
     (150, 4, 3),
@@ -156,11 +157,16 @@ def main():
     parser.add_argument("--types", nargs="+", default=TYPES)
     parser.add_argument("--all", action="store_true", help="costly cases to the mode, too")
     parser.add_argument("--rows", nargs="+", type=int, default=None, help="tables of so many rows")
+    parser.add_argument("--numpy", action="store_true", help="no compiled passes")
     args = parser.parse_args()
+    if args.numpy:
+        fused.MIN_WORK = np.inf
+    by = "NumPy" if args.numpy or fused.kernel() is None else "numba where tables are large"
     clock = time.process_time if args.cpu and args.threads is None else time.perf_counter
     bench = Bench(clock, args.threads, args.float32)
     warnings.simplefilter("ignore")
     print(f"{platform.machine()}, numpy {np.__version__}, scikit-learn {sklearn.__version__}")
+    print(f"our passes by {by}")
     table = Table(gains=args.threads is not None or args.float32)
     rng = np.random.default_rng(0)
     for n, p, K in SHAPES:
