@@ -123,9 +123,10 @@ def test_float32_in_float32_out(estimator, iris):
     outputs = [model.transform(X), model.score_samples(X), model.impute(X), model.elbo(X)]
     outputs += [model.sample(3, random_state=0)[0], model.inverse_transform(model.transform(X))]
     assert {output.dtype for output in outputs} == {np.dtype(np.float32)}
-    double = clone(estimator).fit(iris)
+    same = X.astype(np.float64)  # fits to rounded numbers may end elsewhere on a ridge
+    double = clone(estimator).fit(same)
     assert model.lower_bound_ == pytest.approx(double.lower_bound_, abs=1e-5)
-    assert_allclose(model.score_samples(X), double.score_samples(iris), atol=1e-3)
+    assert_allclose(model.score_samples(X), double.score_samples(same), atol=1e-3)
     assert isinstance(model.score(X), float)
 
 
