@@ -89,6 +89,9 @@ def test_infinity_is_refused_in_a_mapped_file(file):
 RESIDENT = """
 import numpy as np
 from skelbo import EMGaussianMixture, GaussianMLE
+from skelbo.gaussian import fused
+
+fused.kernel()  # its libraries are files too
 
 def resident():
     lines = open("/proc/self/status").read().splitlines()
