@@ -176,6 +176,13 @@ class EMGaussianMixture(LatentVariableEstimator):
     --------
     GaussianMLE : One Gaussian, in closed form.
 
+    Notes
+    -----
+    Passes over the rows use the threads that BLAS may use, with the same bits for any number of
+    them, and memory that does not grow with the rows. Long passes are compiled where numba is
+    installed (extra ``skelbo[fast]``), which changes last digits only. X may also be a
+    `numpy.memmap` of any size, or a Dask array or dataframe (extra ``skelbo[dask]``).
+
     References
     ----------
     Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, eq. 2 and 3. Neal and Hinton
