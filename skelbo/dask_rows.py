@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skelbo.dask_blocks import Blocks, Table, is_array
+from skelbo.dask_blocks import Blocks, Table, size_of
 from skelbo.rows import Question, Rows
 
 # Scheduling takes up to a millisecond a task: beyond this many blocks it takes over.
@@ -187,7 +187,7 @@ class DaskRows:
         if len(blocks) > MANY_BLOCKS:
             warnings.warn(TOO_MANY.format(n=len(blocks)), UserWarning, stacklevel=6)
         memory = Memory.of_scheduler(X) if blocks.waiting else None
-        size = X.nbytes if is_array(X) else np.nan
+        size = size_of(X, dtype)
         if memory is not None and memory.holds(size):
             blocks = blocks.kept()
         census, found = blocks.total(Answers.of_table, tuple(questions), cells)
