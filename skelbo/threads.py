@@ -9,6 +9,7 @@ from functools import cache
 from threading import Condition, Lock, Thread
 from typing import Any
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 # Threads that are ours to use, where BLAS has been told to leave them.
@@ -121,14 +122,16 @@ class _Line:
         self.results: dict[int, Any] = {}
         self.turn = 0
         self.error: BaseException | None = None
+        self.on_warning = np.geterr()  # of the caller: numpy 1 has one for each thread
         self.moved = Condition()
 
     def work(self) -> None:
         """Deal with one item after the other until none is left."""
         token = _ours.set(1)
         try:
-            while (task := self._next()) is not None:
-                self._done(task[0], self.function(task[1]))
+            with np.errstate(**self.on_warning):
+                while (task := self._next()) is not None:
+                    self._done(task[0], self.function(task[1]))
         except BaseException as error:
             with self.moved:
                 self.error = self.error or error
