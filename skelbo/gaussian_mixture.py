@@ -402,17 +402,28 @@ class EMGaussianMixture(LatentVariableEstimator):
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
         """
         for rows in self._read_batches(X, sample_weight, reset=not self._streams):
-            wanted = FirstRows.wanted(self.n_components, rows.n_features)
-            first = self._stream.first if self._streams else wanted
-            first = None if first is None else first.joined(rows)
-            if first is not None and first.due:
-                n_starts = max(self.n_init, first.n_starts)
-                self._fit_rows(self._rows_of(*first.table), n_starts, raced=first.enough)
-            else:
-                self._absorb(rows)
-            kept = None if first is None else first.kept()
-            self._stream = replace(self._stream, first=kept)
+            first = self._first_rows(rows.n_features)
+            for part in [rows] if first is None else first.parts(rows):
+                self._take_batch(part)
         return self
+
+    def _first_rows(self, n_features: int) -> FirstRows | None:
+        """Return the first rows of the stream, None if they are not needed any more."""
+        if self._streams:
+            return self._stream.first
+        return FirstRows.wanted(self.n_components, n_features)
+
+    def _take_batch(self, rows: Rows) -> None:
+        """Fit a batch together with the first rows, or take a step towards its statistics."""
+        first = self._first_rows(rows.n_features)
+        first = None if first is None else first.joined(rows)
+        if first is not None and first.due:
+            n_starts = max(self.n_init, first.n_starts)
+            self._fit_rows(self._rows_of(*first.table), n_starts, raced=first.enough)
+        else:
+            self._absorb(rows)
+        kept = None if first is None else first.kept()
+        self._stream = replace(self._stream, first=kept)
 
     @property
     def _streams(self) -> bool:
