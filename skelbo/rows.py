@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from skelbo.pages import give_back, stretches
+from skelbo.pages import give_back
 from skelbo.threads import n_threads, own_threads, threaded
 
 # Float64 cells that a block and its temporaries may take: 16 MiB, within the last cache. Threads
@@ -124,10 +124,6 @@ class RowSource(Protocol):
     def total_weight(self) -> float:
         """Sum of the weights: the number of rows they stand for."""
 
-    @property
-    def complete(self) -> bool:
-        """Whether no cell is missing."""
-
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> RowSource:
         """Return the same rows about another origin."""
 
@@ -193,11 +189,6 @@ class Rows:
     def n_present(self) -> int:
         """Number of rows of positive weight."""
         return self.n_samples if self.weights is None else int(np.count_nonzero(self.weights))
-
-    @property
-    def complete(self) -> bool:
-        """Whether no cell is missing."""
-        return not any(np.isnan(rows).any() for rows in stretches(self.X))
 
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
         """Return the same rows about another origin; blocks that were kept move there."""
