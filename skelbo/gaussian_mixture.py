@@ -176,6 +176,13 @@ class EMGaussianMixture(LatentVariableEstimator):
     --------
     GaussianMLE : One Gaussian, in closed form.
 
+    Notes
+    -----
+    A fit to a large table shares its rows among as many threads as BLAS may use
+    (`threadpoolctl.threadpool_limits` says otherwise), and BLAS keeps to one until it ends, in
+    the whole process. The number of threads changes no digit of an iteration. Where numba is
+    installed (``skelbo[fast]``) the passes are compiled, which may change the last digits.
+
     References
     ----------
     Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, eq. 2 and 3. Neal and Hinton
@@ -386,7 +393,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
+            Rows, possibly with missing cells (NaN); at the beginning of a stream at least
+            `n_components`. The blocks of a Dask collection are batches, one after another.
         y : Ignored
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), optional
