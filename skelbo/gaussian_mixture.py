@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skelbo.dask_input import lazy_on_dask
 from skelbo.elbo import Ascent, ElboTerms, Restarts
-from skelbo.estimator import LatentVariableEstimator, cast, random_stream
+from skelbo.estimator import LatentVariableEstimator, cast, cast_if_held, random_stream
 from skelbo.gaussian.components import Components, cells_of
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.factor import Factor, free_factors
@@ -154,7 +154,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         component by component. The loadings are free to be rotated.
     noise_variances_ : ndarray of shape (n_components, n_features)
         Only if factor. One that runs to zero (a Heywood case) stops at 1e-10 of its column's
-        variance, if ``reg_covar="auto"``.
+        variance, if ``reg_covar="auto"``. In float64 where float32 cannot hold them.
     lower_bound_ : float
         Mean log-likelihood per row of the training data, in nats, at the fitted parameters.
     lower_bounds_ : list of float
@@ -491,11 +491,13 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.means_ = (theta.components.means + origin).astype(dtype)
         for name in PUBLIC_MATRICES + Factor.rebuilt_from:
             self.__dict__.pop(name, None)  # of a fit with another covariance_type
-        for name, array in theta.components.covariance.published().items():
-            setattr(self, name, cast(array, dtype))
+        covariance = theta.components.covariance
+        for name, array in covariance.published().items():
+            convert = cast_if_held if name in covariance.rebuilt_from else cast
+            setattr(self, name, convert(array, dtype))
         self._publish_ascent(ascent)
         if not theta.sound:
-            floored = np.flatnonzero(theta.components.covariance.floored)
+            floored = np.flatnonzero(covariance.floored)
             what = f"component {floored[0]}" if len(floored) == 1 else f"{len(floored)} components"
             warnings.warn(SINGULAR.format(what=what), SingularCovarianceWarning, stacklevel=3)
 
