@@ -178,10 +178,11 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     Notes
     -----
-    A fit to a large table shares its rows among as many threads as BLAS may use
-    (`threadpoolctl.threadpool_limits` says otherwise), and BLAS keeps to one until it ends, in
-    the whole process. The number of threads changes no digit of an iteration. Where numba is
-    installed (``skelbo[fast]``) the passes are compiled, which may change the last digits.
+    Passes over the rows use the threads that BLAS may use, with the same bits for any number of
+    them, and memory that does not grow with the rows. Until the fit ends BLAS itself keeps to
+    one, in the whole process. Long passes are compiled where numba is installed (extra
+    ``skelbo[fast]``), which changes last digits only. X may also be a `numpy.memmap` of any size,
+    or a Dask array or dataframe (extra ``skelbo[dask]``).
 
     References
     ----------

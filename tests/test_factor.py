@@ -337,3 +337,32 @@ def test_heywood_cases_end_in_few_iterations(iris, wine):
 def fit_quietly(X, **options):
     with pytest.warns(ConvergenceWarning):
         return fit(X, **options)
+
+
+@pytest.mark.parametrize(("scale", "amount", "refused"), [(1, 0, 1), (1e6, 1e-6, 1), (1, 1e-6, 0)])
+def test_noise_within_rounding_is_refused(scale, amount, refused):
+    """Rows in the plane of the factors leave rounding for noise, which no missing cell survives."""
+    rng = np.random.default_rng(0)
+    X = scale * rng.standard_normal((40, 2)) @ rng.standard_normal((2, 5))
+    model = EMGaussianMixture(covariance_type="factor", n_factors=2, reg_covar=amount)
+    if refused:
+        with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+            model.fit(X)
+        return
+    X[0, 0] = np.nan
+    assert np.all(np.isfinite(model.set_params(tol=1e-3).fit(X).impute(X)))
+
+
+def test_a_noise_variance_that_float32_cannot_hold_is_published_in_float64():
+    """A component of equal rows keeps a variance that only float64 tells from zero.
+
+    Where it is lost all the same, scores are finite.
+    """
+    X = np.random.default_rng(0).standard_normal((40, 1)).astype(np.float32)
+    X[20:] = 3.0
+    model = EMGaussianMixture(2, covariance_type="factor", n_factors=1, random_state=0)
+    model.set_params(reg_covar=1e-60, max_iter=20, tol=1e-3).fit(X)
+    assert model.loadings_.dtype == np.float32
+    assert model.score(X) == pytest.approx(model.lower_bound_, rel=1e-3)
+    model.noise_variances_ = model.noise_variances_.astype(np.float32)
+    assert np.all(np.isfinite(model.score_samples(X)))

@@ -91,8 +91,9 @@ class Factor(Covariance):
         weight = np.where(moments.weight > 0, moments.weight, 1.0)[:, None]
         loadings = moments.cross @ moments.unit_root / weight[:, :, None]
         explained = np.einsum("kpq,kpq->kp", loadings, loadings)
-        rest = np.maximum(moments.scatter / weight - explained, 0.0)
-        noise, altered = regularization.diagonal(rest, False)
+        whole = moments.scatter / weight
+        rest = np.maximum(whole - explained, 0.0)
+        noise, altered = regularization.rest(rest, whole)
         floored = altered & _singular(loadings, noise, noise > rest)
         return cls(loadings, noise, floored)
 
@@ -108,7 +109,8 @@ class Factor(Covariance):
     def from_published(cls, loadings, noise, n_components, p):
         """Rebuild from loadings and noise variances."""
         loadings = np.asarray(loadings, dtype=np.float64)
-        noise = np.asarray(noise, dtype=np.float64)
+        # A variance of rows that are all but the same may be below what float32 can tell from zero.
+        noise = np.maximum(noise, np.finfo(noise.dtype).tiny).astype(np.float64)
         return cls(loadings, noise, np.zeros(n_components, dtype=bool))
 
     @classmethod
