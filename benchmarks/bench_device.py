@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from bench_em import blobs
 from device_peers import installed
+from timing import seconds
 
 from skelbo.gaussian.components import cells_of
 from skelbo.gaussian.covariance import STRUCTURES
@@ -30,13 +31,6 @@ from skelbo.rows import Rows
 SHAPES = [(100_000, 8, 8), (50_000, 32, 16), (20_000, 100, 8), (200_000, 8, 32), (200_000, 16, 256)]
 N_ITER = 5
 TYPES = ["full", "tied", "diag", "spherical"]
-
-
-def seconds(function, clock):
-    """Return the seconds that one call takes."""
-    start = clock()
-    function()
-    return clock() - start
 
 
 def start_of(X, K, kind):

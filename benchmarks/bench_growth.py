@@ -13,8 +13,9 @@ import tracemalloc
 import warnings
 
 import numpy as np
-from bench_em import blobs, given, seconds
+from bench_em import blobs, given
 from sklearn.mixture import GaussianMixture
+from timing import seconds
 
 from skelbo import EMGaussianMixture
 

@@ -14,10 +14,12 @@ import statistics
 import time
 import tracemalloc
 import warnings
+from functools import partial
 
 import numpy as np
-from bench_em import TYPES, blobs, compare
+from bench_em import TYPES, blobs
 from sklearn.mixture import GaussianMixture
+from timing import by_turns
 
 from skelbo import EMGaussianMixture
 
@@ -40,11 +42,6 @@ def pair(X, K, kind):
     return ours, theirs
 
 
-def calling(method, X):
-    """Return a function of the run's number, which does not matter here."""
-    return lambda run: method(X)
-
-
 def compared(X, ours, theirs, single, clock):
     """Return the ratio of each method."""
     given, repeats = X.astype(np.float32) if single else X, 25 if len(X) <= 5000 else 5
@@ -53,7 +50,7 @@ def compared(X, ours, theirs, single, clock):
         # scikit-learn's mixture has no `transform`; the same numbers are predict_proba.
         peer = getattr(theirs, "predict_proba" if method == "transform" else method)
         mine = getattr(ours, method)
-        a, b = compare(calling(mine, given), calling(peer, X), repeats, clock)
+        a, b = by_turns(partial(mine, given), partial(peer, X), repeats, clock)
         ratios.append(b / a)
     return ratios
 
