@@ -55,6 +55,11 @@ def is_array(X: Any) -> bool:
     return False
 
 
+def size_of(X: Any, dtype: np.dtype) -> float:
+    """Return the number of bytes of a collection as tables of this type, NaN if it is not known."""
+    return X.size * dtype.itemsize if is_array(X) else np.nan
+
+
 class Table(NamedTuple):
     """One block, as arrays in memory: rows (n, p), and weights (n,) or None."""
 

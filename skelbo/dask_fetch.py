@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.dask_blocks import Blocks, Table, check_length, is_array, is_dask
+from skelbo.dask_blocks import Blocks, Table, check_length, is_array, is_dask, size_of
 from skelbo.dask_input import batches, check_columns
 
 # A collection of more bytes than this is not brought into memory unasked.
@@ -34,13 +34,13 @@ def in_memory(estimator: Any, X: Any, sample_weight: Any = None, *, reset: bool 
     if not is_dask(X):
         return X, sample_weight
     dtype = check_columns(estimator, X, reset=reset)
-    _check_memory(estimator, X, _size(X))
+    _check_memory(estimator, X, size_of(X, dtype))
     rows, weights, size = [], [], 0
     for table in _tables(X, sample_weight, dtype):
         rows.append(table.X)
         weights.append(table.weights)
         size += table.X.nbytes
-        _check_memory(estimator, X, size)
+        _check_memory(estimator, X, size, "at least ")
     return _like(X, np.concatenate(rows)), _joined(weights)
 
 
@@ -50,17 +50,13 @@ def spooled(estimator: Any, X: Any, sample_weight: Any, limit: int, *, reset: bo
     Rows of more than `limit` bytes are a memory map of a temporary file, which is gone with them.
     """
     dtype, weights = check_columns(estimator, X, reset=reset), []
-    _check_disk(X, limit)
+    _check_disk(size_of(X, dtype), limit)
     n_rows, row_bytes = 0, X.shape[1] * dtype.itemsize
     with tempfile.SpooledTemporaryFile(limit) as file:
-        try:
-            for table in _tables(X, sample_weight, dtype):
-                file.write(np.ascontiguousarray(table.X).data)
-                n_rows += len(table.X)
-                weights.append(table.weights)
-            file.flush()
-        except OSError as error:
-            raise OSError(_no_disk(f"at least {n_rows * row_bytes / 2**30:.3g} GiB")) from error
+        for table in _tables(X, sample_weight, dtype):
+            n_rows += len(table.X)
+            _write(file, table.X, n_rows * row_bytes)
+            weights.append(table.weights)
         large, shape = n_rows * row_bytes > limit, (n_rows, X.shape[1])
         if large:
             rows: np.ndarray = np.memmap(file, dtype, "r", shape=shape)
@@ -68,6 +64,15 @@ def spooled(estimator: Any, X: Any, sample_weight: Any, limit: int, *, reset: bo
             file.seek(0)
             rows = np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
     return _like(X, rows), _joined(weights), large
+
+
+def _write(file: Any, rows: np.ndarray, size: int) -> None:
+    """Write rows, with which the file takes `size` bytes."""
+    try:
+        file.write(np.ascontiguousarray(rows).data)
+        file.flush()
+    except OSError as error:
+        raise OSError(_no_disk(f"at least {size / 2**30:.3g} GiB")) from error
 
 
 def in_turn(estimator: Any, X: Any, sample_weight: Any, *, reset: bool) -> Iterator[tuple]:
@@ -93,17 +98,12 @@ def _like(X: Any, rows: np.ndarray) -> Any:
     return rows if is_array(X) else type(X._meta)(rows, columns=X.columns, copy=False)
 
 
-def _size(X: Any) -> float:
-    """Return the number of bytes of a collection, NaN if it is not known."""
-    return X.nbytes if is_array(X) else np.nan
-
-
-def _check_memory(estimator: Any, X: Any, size: float) -> None:
-    """Raise if a collection of (at least) this size is too large for memory."""
+def _check_memory(estimator: Any, X: Any, size: float, least: str = "") -> None:
+    """Raise if a collection of this size is too large for memory."""
     if size > FETCHED_BYTES:
         message = TOO_LARGE.format(
             name=type(estimator).__name__,
-            least="" if size == _size(X) else "at least ",
+            least=least,
             size=size / 2**30,
             limit=FETCHED_BYTES / 2**30,
             sample="X[::100]" if is_array(X) else "X.sample(frac=0.01)",
@@ -111,9 +111,8 @@ def _check_memory(estimator: Any, X: Any, size: float) -> None:
         raise ValueError(message)
 
 
-def _check_disk(X: Any, limit: int) -> None:
+def _check_disk(size: float, limit: int) -> None:
     """Raise before reading anything if it is known that the rows do not fit on the disk."""
-    size = _size(X)
     if size > max(limit, shutil.disk_usage(tempfile.gettempdir()).free):
         raise OSError(_no_disk(f"{size / 2**30:.3g} GiB"))
 

@@ -67,8 +67,8 @@ def _check_census(estimator: Any, rows: DaskRows, weighted: bool) -> None:
 def batches(X: Any, sample_weight: Any, dtype: np.dtype, min_rows: int) -> Iterator[Any]:
     """Yield rows and weights in memory, block after block.
 
-    Blocks without rows of positive weight are passed over, and blocks of fewer than `min_rows`
-    rows join their neighbours.
+    Blocks without rows of positive weight are passed over, unless there are no others, and blocks
+    of fewer than `min_rows` rows join their neighbours.
     """
     ready: list[Any] = []
     held: list[Any] = []
@@ -80,8 +80,8 @@ def batches(X: Any, sample_weight: Any, dtype: np.dtype, min_rows: int) -> Itera
             if ready:
                 yield _joined(ready)
             ready, held = held, []
-    if ready or held:
-        yield _joined(ready + held)
+    # Where no block has any rows the last one is refused by whoever reads it.
+    yield _joined(ready + held or [table])
 
 
 def _joined(tables: list[Any]) -> tuple[np.ndarray, np.ndarray | None]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skelbo.dask_blocks import Blocks, Table, is_array
+from skelbo.dask_blocks import Blocks, Table, size_of
 from skelbo.rows import Question, Rows
 
 # Scheduling takes up to a millisecond a task: beyond this many blocks it takes over.
@@ -35,8 +35,8 @@ class Census:
     n_rows, n_present : int
         Rows, and rows of positive weight.
     total_weight : float
-    missing, infinite, invalid, negative : int
-        Cells that are missing or infinite, weights that are not finite or below zero.
+    infinite, invalid, negative : int
+        Infinite cells, weights that are not finite or below zero.
     uneven : tuple of (int, int)
         Numbers of weights and of rows of blocks where they differ.
     """
@@ -44,7 +44,6 @@ class Census:
     n_rows: int = 0
     n_present: int = 0
     total_weight: float = 0.0
-    missing: int = 0
     infinite: int = 0
     invalid: int = 0
     negative: int = 0
@@ -54,15 +53,15 @@ class Census:
     def of_table(cls, table: Table) -> Census:
         """Count one block."""
         X, weights = table
-        n, cells = len(X), (int(np.isnan(X).sum()), int(np.isinf(X).sum()))
+        n, infinite = len(X), int(np.isinf(X).sum())
         if weights is None:
-            return cls(n, n, float(n), *cells)
+            return cls(n, n, float(n), infinite)
         finite = weights[np.isfinite(weights)]
         return cls(
             n,
             int(np.sum(finite > 0)),
             float(finite.sum()),
-            *cells,
+            infinite,
             len(weights) - len(finite),
             int(np.sum(finite < 0)),
             () if len(weights) == n else ((len(weights), n),),
@@ -187,7 +186,7 @@ class DaskRows:
         if len(blocks) > MANY_BLOCKS:
             warnings.warn(TOO_MANY.format(n=len(blocks)), UserWarning, stacklevel=6)
         memory = Memory.of_scheduler(X) if blocks.waiting else None
-        size = X.nbytes if is_array(X) else np.nan
+        size = size_of(X, dtype)
         if memory is not None and memory.holds(size):
             blocks = blocks.kept()
         census, found = blocks.total(Answers.of_table, tuple(questions), cells)
@@ -208,11 +207,6 @@ class DaskRows:
     def n_present(self) -> int:
         """Number of rows of positive weight."""
         return self.census.n_present
-
-    @property
-    def complete(self) -> bool:
-        """Whether no cell is missing."""
-        return self.census.missing == 0
 
     @property
     def total_weight(self) -> float:

@@ -120,8 +120,8 @@ class LatentVariableEstimator(
         if type(X) not in (np.ndarray, np.memmap) or X.dtype not in (np.float64, np.float32):
             return False
         known = vars(self)
-        shape = len(X), known.get("n_features_in_")
-        if "feature_names_in_" in known or X.shape != shape or not X.size:
+        fits = X.ndim == 2 and X.shape[1] == known.get("n_features_in_")
+        if "feature_names_in_" in known or not fits or not X.size:
             return False
         if not finite:
             return True
@@ -290,7 +290,10 @@ class LatentVariableEstimator(
             What q loses. Ding (2020), eq. 2.
         """
         X = self._validate(X)
-        return (self._log_prob(X)[0] - self._elbo_terms(X).elbo).astype(X.dtype, copy=False)
+        log_prob, bound = self._log_prob(X)[0], self._elbo_terms(X).elbo
+        gap = np.zeros_like(log_prob)  # also where both are minus infinity, far from everything
+        np.subtract(log_prob, bound, out=gap, where=log_prob != bound)
+        return gap.astype(X.dtype, copy=False)
 
     def aic(self, X, sample_weight=None):
         """Return Akaike's information criterion, lower is better.
@@ -478,6 +481,13 @@ def cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return an array in another precision; what overflows becomes its largest number."""
     largest = np.finfo(dtype).max
     return np.clip(array, -largest, largest).astype(dtype)
+
+
+def cast_if_held(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return an array in another precision, as it is where that cannot hold all its numbers."""
+    sizes, limits = np.abs(array[array != 0]), np.finfo(dtype)
+    held = np.all((sizes >= limits.tiny) & (sizes <= limits.max))
+    return array.astype(dtype) if held else array
 
 
 def random_stream(random_state: Any) -> np.random.RandomState:

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skelbo.dask_input import lazy_on_dask
 from skelbo.elbo import Ascent, ElboTerms, Restarts
-from skelbo.estimator import LatentVariableEstimator, cast, random_stream
+from skelbo.estimator import LatentVariableEstimator, cast, cast_if_held, random_stream
 from skelbo.gaussian.components import Components, cells_of
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.factor import Factor, free_factors
@@ -154,7 +154,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         component by component. The loadings are free to be rotated.
     noise_variances_ : ndarray of shape (n_components, n_features)
         Only if factor. One that runs to zero (a Heywood case) stops at 1e-10 of its column's
-        variance, if ``reg_covar="auto"``.
+        variance, if ``reg_covar="auto"``. In float64 where float32 cannot hold them.
     lower_bound_ : float
         Mean log-likelihood per row of the training data, in nats, at the fitted parameters.
     lower_bounds_ : list of float
@@ -179,9 +179,10 @@ class EMGaussianMixture(LatentVariableEstimator):
     Notes
     -----
     Passes over the rows use the threads that BLAS may use, with the same bits for any number of
-    them, and memory that does not grow with the rows. Long passes are compiled where numba is
-    installed (extra ``skelbo[fast]``), which changes last digits only. X may also be a
-    `numpy.memmap` of any size, or a Dask array or dataframe (extra ``skelbo[dask]``).
+    them, and memory that does not grow with the rows. Until the fit ends BLAS itself keeps to
+    one, in the whole process. Long passes are compiled where numba is installed (extra
+    ``skelbo[fast]``), which changes last digits only. X may also be a `numpy.memmap` of any size,
+    or a Dask array or dataframe (extra ``skelbo[dask]``).
 
     References
     ----------
@@ -393,7 +394,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
+            Rows, possibly with missing cells (NaN); at the beginning of a stream at least
+            `n_components`. The blocks of a Dask collection are batches, one after another.
         y : Ignored
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), optional
@@ -409,17 +411,28 @@ class EMGaussianMixture(LatentVariableEstimator):
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
         """
         for rows in self._read_batches(X, sample_weight, reset=not self._streams):
-            wanted = FirstRows.wanted(self.n_components, rows.n_features)
-            first = self._stream.first if self._streams else wanted
-            first = None if first is None else first.joined(rows)
-            if first is not None and first.due:
-                n_starts = max(self.n_init, first.n_starts)
-                self._fit_rows(self._rows_of(*first.table), n_starts, raced=first.enough)
-            else:
-                self._absorb(rows)
-            kept = None if first is None else first.kept()
-            self._stream = replace(self._stream, first=kept)
+            first = self._first_rows(rows.n_features)
+            for part in [rows] if first is None else first.parts(rows):
+                self._take_batch(part)
         return self
+
+    def _first_rows(self, n_features: int) -> FirstRows | None:
+        """Return the first rows of the stream, None if they are not needed any more."""
+        if self._streams:
+            return self._stream.first
+        return FirstRows.wanted(self.n_components, n_features)
+
+    def _take_batch(self, rows: Rows) -> None:
+        """Fit a batch together with the first rows, or take a step towards its statistics."""
+        first = self._first_rows(rows.n_features)
+        first = None if first is None else first.joined(rows)
+        if first is not None and first.due:
+            n_starts = max(self.n_init, first.n_starts)
+            self._fit_rows(self._rows_of(*first.table), n_starts, raced=first.enough)
+        else:
+            self._absorb(rows)
+        kept = None if first is None else first.kept()
+        self._stream = replace(self._stream, first=kept)
 
     @property
     def _streams(self) -> bool:
@@ -479,11 +492,13 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.means_ = (theta.components.means + origin).astype(dtype)
         for name in PUBLIC_MATRICES + Factor.rebuilt_from:
             self.__dict__.pop(name, None)  # of a fit with another covariance_type
-        for name, array in theta.components.covariance.published().items():
-            setattr(self, name, cast(array, dtype))
+        covariance = theta.components.covariance
+        for name, array in covariance.published().items():
+            convert = cast_if_held if name in covariance.rebuilt_from else cast
+            setattr(self, name, convert(array, dtype))
         self._publish_ascent(ascent)
         if not theta.sound:
-            floored = np.flatnonzero(theta.components.covariance.floored)
+            floored = np.flatnonzero(covariance.floored)
             what = f"component {floored[0]}" if len(floored) == 1 else f"{len(floored)} components"
             warnings.warn(SINGULAR.format(what=what), SingularCovarianceWarning, stacklevel=3)
 

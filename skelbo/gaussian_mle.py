@@ -168,13 +168,14 @@ class GaussianMLE(LatentVariableEstimator):
         """
         first = not hasattr(self, "mean_")
         rows = self._read_rows(X, sample_weight, reset=first)
-        if not rows.complete or not (first or self._moments is not None):
+        origin = Columns.of_rows(rows).centre if first else self._origin
+        moments = self._total_moments(rows.about(origin))
+        # A missing cell is missing in them, too.
+        if np.isnan(moments.mean).any() or not (first or self._moments is not None):
             raise ValueError(
                 "partial_fit got missing cells (NaN), expected complete rows (in fits before "
                 "it, too); use fit, which needs several passes over incomplete rows."
             )
-        origin = Columns.of_rows(rows).centre if first else self._origin
-        moments = self._total_moments(rows.about(origin))
         self._moments = moments if first or self._moments is None else self._moments + moments
         columns = self._columns(self._moments, origin)
         self._publish(self._maximum(self._moments, columns), columns, rows.dtype)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,8 @@ def give_back(X: np.ndarray, start: int = 0, stop: int | None = None) -> None:
         first = max(first - MARGIN_BYTES, 0) // mmap.PAGESIZE * mmap.PAGESIZE
         last = (last + X.itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
         if last > first:
-            mapping.madvise(mmap.MADV_DONTNEED, first, last - first)
+            with suppress(OSError):  # advice only: locked pages, for one, are not given back
+                mapping.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def stretches(X: np.ndarray) -> Iterator[np.ndarray]:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from skelbo.pages import give_back, stretches
+from skelbo.pages import give_back
 from skelbo.threads import n_threads, own_threads, threaded
 
 # Float64 cells that a block and its temporaries may take: 16 MiB, within the last cache. Threads
@@ -124,10 +124,6 @@ class RowSource(Protocol):
     def total_weight(self) -> float:
         """Sum of the weights: the number of rows they stand for."""
 
-    @property
-    def complete(self) -> bool:
-        """Whether no cell is missing."""
-
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> RowSource:
         """Return the same rows about another origin."""
 
@@ -194,11 +190,6 @@ class Rows:
         """Number of rows of positive weight."""
         return self.n_samples if self.weights is None else int(np.count_nonzero(self.weights))
 
-    @property
-    def complete(self) -> bool:
-        """Whether no cell is missing."""
-        return not any(np.isnan(rows).any() for rows in stretches(self.X))
-
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
         """Return the same rows about another origin; blocks that were kept move there."""
         cells = cells_per_row or self.cells_per_row
@@ -242,7 +233,10 @@ class Rows:
     def each(
         self, function: Callable[[Block], np.ndarray], *shape: int, dtype: Any = np.float64
     ) -> np.ndarray:
-        """Return ``function(block)``, arrays of (n_rows, *shape), for all rows in their order."""
+        """Return ``function(block)``, arrays of (n_rows, *shape), for all rows in their order.
+
+        Squares of rows far from everything overflow in silence: their density is zero.
+        """
         result = np.empty((self.n_samples, *shape), dtype)
 
         def fill(part: list[Block] | range) -> None:
@@ -251,7 +245,8 @@ class Rows:
                 whole = last - first + 1 == len(block.index)
                 result[slice(first, last + 1) if whole else block.index] = function(block)
 
-        threaded(fill, self._kept or self._ranges(), self._n_threads)
+        with np.errstate(over="ignore"):
+            threaded(fill, self._kept or self._ranges(), self._n_threads)
         return result
 
     def own_threads(self) -> AbstractContextManager:

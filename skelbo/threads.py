@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, copy_context
 from functools import cache
-from threading import Condition, Thread
+from threading import Condition, Lock, Thread
 from typing import Any
 
+import numpy as np
 from threadpoolctl import ThreadpoolController
 
 # Threads that are ours to use, where BLAS has been told to leave them.
@@ -29,13 +30,37 @@ def _blas_threads() -> int:
     return max((library.num_threads for library in _libraries("blas").lib_controllers), default=1)
 
 
-def one_blas_thread() -> AbstractContextManager:
-    """Leave matrix products one thread each, for as long as other threads share the work.
+class _OneBlasThread:
+    """Limits BLAS, of which a process has one, for as long as anybody asks for it.
 
-    Where they have no more already, that may be for another fit, which gives the others back when
-    it ends: nothing is done then.
+    Were each to put back what it found, the last one might put back the limit of another.
     """
-    return nullcontext() if _blas_threads() == 1 else _libraries("blas").limit(limits=1)
+
+    def __init__(self):
+        self.lock = Lock()
+        self.holders = 0
+        self.limiter: Any = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            if self.holders == 0 and _blas_threads() > 1:
+                self.limiter = _libraries("blas").limit(limits=1)
+            self.holders += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.holders -= 1
+            if self.holders == 0 and self.limiter is not None:
+                self.limiter.restore_original_limits()
+                self.limiter = None
+
+
+_one_blas_thread = _OneBlasThread()
+
+
+def one_blas_thread() -> AbstractContextManager:
+    """Leave matrix products one thread each, for as long as other threads share the work."""
+    return _one_blas_thread
 
 
 def one_openmp_thread() -> AbstractContextManager:
@@ -59,16 +84,17 @@ def own_threads() -> Iterator[None]:
 
 def threaded(
     function: Callable[[Any], Any],
-    items: Iterable[Any],
+    items: Sequence[Any],
     count: int,
     take: Callable[[Any], Any] = lambda result: None,
 ) -> None:
-    """Call ``take(function(item))`` in the order of the items, the functions in `count` threads.
+    """Call ``take(function(item))`` in the order of the items, functions in up to `count` threads.
 
     Each thread runs its own matrix products: one block whole is better than all blocks together,
     as the steps between the products run in parallel too. The caller's thread is one of them.
     """
-    if count == 1:
+    count = min(count, len(items))
+    if count <= 1:
         for item in items:
             take(function(item))
         return
@@ -96,14 +122,16 @@ class _Line:
         self.results: dict[int, Any] = {}
         self.turn = 0
         self.error: BaseException | None = None
+        self.on_warning = np.geterr()  # of the caller: numpy 1 has one for each thread
         self.moved = Condition()
 
     def work(self) -> None:
         """Deal with one item after the other until none is left."""
         token = _ours.set(1)
         try:
-            while (task := self._next()) is not None:
-                self._done(task[0], self.function(task[1]))
+            with np.errstate(**self.on_warning):
+                while (task := self._next()) is not None:
+                    self._done(task[0], self.function(task[1]))
         except BaseException as error:
             with self.moved:
                 self.error = self.error or error

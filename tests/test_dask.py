@@ -276,9 +276,30 @@ def test_a_vae_learns_from_a_copy_on_disk(tmp_path, monkeypatch):
     assert stream.lower_bounds_ == by_hand.lower_bounds_
     full = SimpleNamespace(free=2**20)
     monkeypatch.setattr("shutil.disk_usage", lambda folder: full)
-    huge = da.zeros((10**9, 4), chunks=(10**7, 4))
+    huge = da.zeros((10**9, 4), np.int8, chunks=(10**7, 4))  # its table is of float64
     with pytest.raises(OSError, match=r"0.000977 GiB free, and X takes 29.8 GiB; let TMPDIR"):
         model.fit(huge)
+
+
+def test_a_block_that_cannot_be_read_is_not_taken_for_a_full_disk():
+    def lost():
+        raise FileNotFoundError("part-7 is gone")
+
+    model, table = row_keeper("VAE")
+    parts = [da.from_delayed(dask.delayed(lost)(), (9, 3), float), da.from_array(table)]
+    with pytest.raises(FileNotFoundError, match="part-7"), dask.config.set(scheduler="synchronous"):
+        model.fit(da.concatenate(parts))
+
+
+@pytest.mark.parametrize("name", ["EMGaussianMixture", "VAEEstimator"])
+def test_a_stream_is_not_silent_about_a_batch_without_rows(name, iris):
+    X = da.from_array(iris, chunks=(50, 4))
+    model = getattr(skelbo, name)()
+    with dask.config.set(scheduler="synchronous"):
+        with pytest.raises(ValueError, match=r"0 sample\(s\)"):
+            model.partial_fit(X[X[:, 0] > 100])
+        with pytest.raises(ValueError, match="weights"):
+            model.partial_fit(X, sample_weight=0.0)
 
 
 @pytest.mark.parametrize("model", [VariationalEM(), MCEM()], ids=repr)
@@ -512,6 +533,17 @@ def test_a_block_is_read_once(estimator, kind, tmp_path, monkeypatch):
         pytest.warns(UserWarning, match="scheduler in use keeps no blocks"),
     ):
         clone(estimator).fit(X)
+
+
+def test_integers_are_kept_as_what_they_become(monkeypatch):
+    """Blocks are kept as float64, which takes eight times the room of int8."""
+    X = da.from_array(np.arange(6000, dtype=np.int8).reshape(-1, 2), chunks=(1000, 2))
+    monkeypatch.setattr("distributed.system.MEMORY_LIMIT", 4 * X.nbytes)
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.warns(UserWarning, match="more than half of the memory of this machine"),
+    ):
+        GaussianMLE().fit(X.map_blocks(np.negative))
 
 
 # ----------------------------------------------------------------------------- a cluster, killed

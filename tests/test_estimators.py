@@ -318,7 +318,16 @@ def test_degenerate_data_give_finite_answers(estimator, case, weighted):
 def test_rows_far_from_everything(estimator, iris):
     """A row whose density underflows has density zero, and still a posterior."""
     model = clone(estimator).fit(iris)
-    with np.errstate(over="ignore"):
-        far = np.full((1, 4), 1e180)
-        assert model.score_samples(far)[0] == -np.inf
-        assert np.all(~np.isnan(model.transform(far)))
+    far = np.full((1, 4), 1e180)
+    assert model.score_samples(far)[0] == -np.inf
+    assert np.all(~np.isnan(model.transform(far)))
+    assert model.elbo(far)[0] == -np.inf
+    assert model.gap(far)[0] == 0
+
+
+@every_estimator
+def test_a_number_is_not_a_table(estimator, iris):
+    model = clone(estimator).fit(iris)
+    for method in (model.score_samples, model.transform, model.elbo):
+        with pytest.raises(ValueError, match="Expected 2D array, got scalar array"):
+            method(np.array(1.0))

@@ -353,11 +353,16 @@ def test_noise_within_rounding_is_refused(scale, amount, refused):
     assert np.all(np.isfinite(model.set_params(tol=1e-3).fit(X).impute(X)))
 
 
-def test_a_noise_variance_that_vanishes_in_float32_scores_finitely():
-    """A component of equal rows keeps a variance that only float64 tells from zero."""
+def test_a_noise_variance_that_float32_cannot_hold_is_published_in_float64():
+    """A component of equal rows keeps a variance that only float64 tells from zero.
+
+    Where it is lost all the same, scores are finite.
+    """
     X = np.random.default_rng(0).standard_normal((40, 1)).astype(np.float32)
     X[20:] = 3.0
     model = EMGaussianMixture(2, covariance_type="factor", n_factors=1, random_state=0)
     model.set_params(reg_covar=1e-60, max_iter=20, tol=1e-3).fit(X)
-    assert model.noise_variances_.dtype == np.float32
+    assert model.loadings_.dtype == np.float32
+    assert model.score(X) == pytest.approx(model.lower_bound_, rel=1e-3)
+    model.noise_variances_ = model.noise_variances_.astype(np.float32)
     assert np.all(np.isfinite(model.score_samples(X)))

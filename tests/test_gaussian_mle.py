@@ -49,6 +49,15 @@ def test_partial_fit_goes_on_after_fit(iris):
     assert_allclose(model.covariance_, GaussianMLE().fit(iris).covariance_, rtol=1e-10)
 
 
+def test_partial_fit_passes_over_missing_cells_in_rows_of_weight_zero(iris):
+    X, weights = iris.copy(), np.ones(150)
+    X[:9], weights[:9] = np.nan, 0.0
+    model = GaussianMLE().partial_fit(X[:100], sample_weight=weights[:100])
+    model.partial_fit(X[100:]).partial_fit(X[:20], sample_weight=weights[:20])
+    whole = GaussianMLE().fit(np.vstack([iris[9:], iris[9:20]]))
+    assert_allclose(model.covariance_, whole.covariance_, rtol=1e-12)
+
+
 def test_partial_fit_refuses_missing_cells(iris):
     X = iris.copy()
     X[3, 0] = np.nan

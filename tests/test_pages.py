@@ -1,5 +1,6 @@
 """A mapped file's pages do not stay: read in parts, given back, and what they hold is not lost."""
 
+import ctypes
 import mmap
 import subprocess
 import sys
@@ -48,6 +49,18 @@ def test_changes_are_kept(file):
         assert np.all(mapped[:2000] == 7.0)
     assert np.all(np.load(file)[:2000] == 7.0)
     assert pages.mapping_of(np.load(file, mmap_mode="c")) is None
+
+
+@needs_proc
+def test_pages_that_the_system_will_not_take_back_stay(file):
+    """As those of a process that has locked its memory (mlockall)."""
+    mapped = np.load(file, mmap_mode="r")
+    libc, first = ctypes.CDLL(None, use_errno=True), mapped.ctypes.data // mmap.PAGESIZE
+    if libc.mlock(ctypes.c_void_p(first * mmap.PAGESIZE), ctypes.c_size_t(4 * mmap.PAGESIZE)):
+        pytest.skip("this system lets nobody lock pages")
+    with pytest.raises(OSError):
+        mapped._mmap.madvise(mmap.MADV_DONTNEED)
+    assert_array_equal(GaussianMLE().fit(mapped).mean_, GaussianMLE().fit(np.load(file)).mean_)
 
 
 @needs_advice

@@ -140,6 +140,20 @@ def test_rows_that_are_not_looked_at_first_get_the_same_answer(kind, method):
     np.testing.assert_array_equal(getattr(model, method)(X), getattr(model, method)(X.tolist()))
 
 
+@pytest.mark.parametrize("kind", STRUCTURES)
+@pytest.mark.parametrize("scale", [1e-20, 1e19, 1e30])
+def test_variances_beyond_float32_are_kept_in_double(kind, scale):
+    """The scores of float32 rows follow log p(c x) = log p(x) - p log c at any scale they have."""
+    X = table(3)
+    plain = fitted(kind, X)
+    rows = (scale * X).astype(np.float32)
+    model = fitted(kind, rows)
+    assert model.means_.dtype == model.score_samples(rows).dtype == np.float32
+    expected = plain.score_samples(X) - 3 * np.log(scale)
+    np.testing.assert_allclose(model.score_samples(rows), expected, atol=2e-3)
+    assert model.score(rows) == pytest.approx(model.lower_bound_, abs=1e-4)
+
+
 def test_parameters_too_large_for_float32_are_kept_in_double():
     X = np.array([[1.0], [1.0 + 1e-7]] * 20)
     model = fitted("tied", X, K=1)

@@ -72,7 +72,28 @@ def test_the_first_rows_are_fitted_whole(monkeypatch):
     assert stream.lower_bound_ == pytest.approx(whole.lower_bound_, abs=1e-6)  # by way of the race
 
 
-def test_the_first_rows_take_bounded_memory():
+def test_the_first_rows_take_bounded_memory(monkeypatch):
+    """However long the batch that completes them is, of which only what is wanted is copied."""
+    monkeypatch.setattr("skelbo.gaussian.stream.FIRST_ROWS", 1000)
+    X, copied = blobs(20_000, 2, 2, np.random.default_rng(0)), []
+    table = FirstRows.table.fget
+
+    def noted(first):
+        copied.append(sum(rows.n_samples for rows in first.batches))
+        return table(first)
+
+    monkeypatch.setattr(FirstRows, "table", property(noted))
+    stream = EMGaussianMixture(2, random_state=0).partial_fit(X[:900])
+    weights = np.repeat([0.0, 1.0, 0.0], [50, 18_950, 100])
+    stream.partial_fit(X[900:], sample_weight=weights)
+    stream.partial_fit(X[900:], sample_weight=weights)
+    assert stream._stream.first is None and stream._stream.weight == 900 + 2 * 18_950
+    assert copied == [900, 1050]
+    whole = EMGaussianMixture(2, random_state=0).fit(X)
+    assert stream.score(X) == pytest.approx(whole.score(X), abs=1e-3)
+
+
+def test_how_many_of_the_first_rows_are_wanted():
     wanted = {(2, 2): 16384, (16, 64): 16384, (16, 128): 8192, (16, 1000): 4096, (400, 8): 25600}
     for (K, p), size in wanted.items():
         assert FirstRows.wanted(K, p).size == size

@@ -60,15 +60,35 @@ def test_numpy_warnings_are_those_of_the_caller():
 
 
 def test_fits_side_by_side_give_threads_back():
-    """A fit that begins during another, and ends after it, leaves BLAS what both found."""
+    """A fit that begins during another leaves BLAS what both found, when both are over.
+
+    Not before: what the second calls may limit BLAS too, and put back what it found then.
+    """
     other, first, second = copy_context(), own_threads(), own_threads()
     with threadpool_limits(2, user_api="blas"):
         first.__enter__()
         other.run(second.__enter__)
         assert other.run(n_threads) == 1
+        k_means = threadpool_limits(1, user_api="blas")
         first.__exit__(None, None, None)
+        assert n_threads() == 1
+        k_means.restore_original_limits()
         other.run(second.__exit__, None, None, None)
         assert n_threads() == 2
+
+
+def test_no_more_threads_than_items(monkeypatch):
+    started = []
+
+    class Counted(threading.Thread):
+        def start(self):
+            started.append(self)
+            super().start()
+
+    monkeypatch.setattr("skelbo.threads.Thread", Counted)
+    threaded(lambda item: item, range(3), 64)
+    threaded(lambda item: item, [], 64)
+    assert len(started) == 2
 
 
 def test_threads_are_given_back():

@@ -84,10 +84,13 @@ class LinearForm:
         return LinearForm(natural, self.mixed, origin)
 
     @property
-    def finite(self) -> bool:
-        """Whether no parameter was too large for its precision."""
-        arrays = self.natural.eta, self.natural.common, self.origin
-        return all(array is None or bool(np.isfinite(array).all()) for array in arrays)
+    def fits(self) -> bool:
+        """Whether no parameter was too large for its precision, and none of h(x) too small."""
+        eta, P = self.natural.eta, self.natural.common
+        if not all(a is None or np.isfinite(a).all() for a in (eta, P, self.origin)):
+            return False
+        diagonal = 1.0 if P is None else P.diagonal() if P.ndim == 2 else P
+        return bool(np.min(diagonal) >= np.finfo(eta.dtype).tiny)
 
     @property
     def _n_features(self) -> int:
@@ -217,7 +220,7 @@ class Predictor:
         if natural.terms >= (SAFE_SINGLE_PRODUCTS if products else SAFE_SINGLE):
             return self._double
         form = LinearForm(natural, components.covariance.mixed, self.origin).cast(dtype)
-        return form if form.finite else self._double
+        return form if form.fits else self._double
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Return log p(x; theta) of each row, (n,), in nats."""

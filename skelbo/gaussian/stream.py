@@ -33,12 +33,15 @@ class FirstRows:
     size : int
         How many are wanted.
     batches : tuple of Rows
+    n_rows : int
+        How many there are.
     weight, fitted : float
         How many there are, counted by weight, and how many of them have been fitted whole.
     """
 
     size: int
     batches: tuple[Rows, ...] = ()
+    n_rows: int = 0
     weight: float = 0.0
     fitted: float = 0.0
 
@@ -50,8 +53,18 @@ class FirstRows:
 
     def joined(self, batch: Rows) -> FirstRows:
         """Return these rows and those of another batch, which is not copied."""
-        weight = self.weight + batch.total_weight
-        return replace(self, batches=(*self.batches, batch), weight=weight)
+        n_rows, weight = self.n_rows + batch.n_present, self.weight + batch.total_weight
+        return replace(self, batches=(*self.batches, batch), n_rows=n_rows, weight=weight)
+
+    def parts(self, batch: Rows) -> list[Rows]:
+        """Return a batch that is too long to be copied as what is wanted of it, and the rest."""
+        if not self.batches or batch.n_samples <= self.size:
+            return [batch]
+        stop = self.size - self.n_rows
+        if batch.weights is not None:
+            stop = int(np.searchsorted(np.cumsum(batch.weights > 0), stop)) + 1
+        parts = batch.part(0, stop), batch.part(stop, batch.n_samples)
+        return [part for part in parts if part.n_present]
 
     def kept(self) -> FirstRows | None:
         """Return what is kept of them when the last batch is gone: None if there are enough."""
@@ -76,8 +89,7 @@ class FirstRows:
     @property
     def enough(self) -> bool:
         """Whether no more rows need be kept, be they many or of great weight."""
-        n_rows = sum(batch.n_present for batch in self.batches)
-        return max(self.weight, n_rows) >= self.size
+        return max(self.weight, self.n_rows) >= self.size
 
     @property
     def due(self) -> bool:
