@@ -8,15 +8,13 @@ Every iterative estimator alternates a step over q (:math:`E`) and a step over t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 
-# `tol="auto"`: stop when the climb that is left, extrapolated geometrically, is below this many
-# nats per row. At n = 1000 this is 1e-4 nats in total, far below what AIC or BIC resolve.
-REMAINING_CLIMB = 1e-7
+from skelbo.stopping import StoppingRule
 
 
 @dataclass(frozen=True)
@@ -111,64 +109,6 @@ class Ascent:
 
 # Asks for (theta, whether it is an extrapolation), is sent (bound, statistics).
 Climb = Generator[tuple[Any, bool], Any, Ascent]
-
-
-@dataclass
-class StoppingRule:
-    r"""Decides from the climb of each iteration whether the ascent is over.
-
-    A number is the classical rule: stop when one iteration climbs less than `tol`. ``"auto"`` asks
-    for the mode itself: plain EM climbs geometrically, so that after a step of size
-    :math:`\Delta` at rate r what is left is :math:`\Delta\, r / (1 - r)` (Aitken); stop when
-    that is below `REMAINING_CLIMB`. Accelerated steps come in uneven sizes and decide nothing: a
-    small one asks for a plain one to confirm, at the rate that the accelerator has seen, or for
-    two where it has seen none.
-
-    Attributes
-    ----------
-    tol : float or "auto"
-    steady : bool
-        Whether plain steps shrink geometrically; if not, two in a row must be small.
-    confirming : bool
-        Whether the next step should be a plain one.
-    """
-
-    tol: float | str
-    steady: bool = True
-    confirming: bool = False
-    previous: float | None = None
-
-    def met(
-        self, climb: float, bound: float, plain: bool, rate: Callable[[], float] = lambda: 0.0
-    ) -> bool:
-        """Tell whether a step that climbed by `climb` to `bound` was the last."""
-        before, self.previous = self.previous, climb if plain else None
-        if self.tol == "auto":
-            small, sure = self._nothing_left(climb, bound, before, rate)
-        else:
-            small, sure = abs(climb) < float(self.tol), True
-        if not self.steady:
-            sure = self.confirming
-        self.confirming = small
-        return bool(small and sure and plain)
-
-    @staticmethod
-    def _nothing_left(
-        climb: float, bound: float, before: float | None, rate: Callable[[], float]
-    ) -> tuple[bool, bool]:
-        """Tell whether less than `REMAINING_CLIMB` is left, and whether a plain step can be sure.
-
-        The rate is the slower of two: of the last two steps, and the accelerator's. One is needed.
-        """
-        # A climb below the rounding of the bound itself is no climb.
-        nothing = bool(climb <= 100 * np.finfo(float).eps * max(abs(bound), 1.0))
-        if climb >= REMAINING_CLIMB:
-            return nothing, before is not None
-        slowest = known = rate()
-        if before is not None and before > 0:
-            slowest = max(known, min(max(climb / before, 0.0), 0.9999))
-        left = climb * max(1.0, slowest / (1 - slowest))
-        return nothing or bool(left < REMAINING_CLIMB), before is not None or known > 0
 
 
 def ascend(
@@ -328,45 +268,3 @@ def _step(image, candidate, bound, accelerator):
     if not np.isfinite(new_bound):
         raise AscentError(f"the bound became {new_bound} after an update of the parameters")
     return image, new_bound, statistics
-
-
-@dataclass
-class Restarts:
-    """The ascents from several starts: the best one, and what became of the others.
-
-    Attributes
-    ----------
-    best : Ascent or None
-        Highest bound among the sound ascents, else among the degenerate ones.
-    failures : list of (int, str)
-        Number and cause of each start that failed.
-    """
-
-    best: Ascent | None = None
-    best_is_sound: bool = False
-    failures: list[tuple[int, str]] = field(default_factory=list)
-
-    def run(
-        self,
-        attempts: Iterable[Callable[[], Ascent]],
-        is_sound: Callable[[Any], bool] = lambda theta: True,
-    ) -> Ascent:
-        """Run each attempt; a failed one is recorded and skipped, all failing is an error."""
-        for number, attempt in enumerate(attempts):
-            try:
-                self._compare(attempt(), is_sound, number)
-            except AscentError as error:
-                self.failures.append((number, str(error)))
-        if self.best is None:
-            raise AscentError(self.failures[-1][1])
-        return self.best
-
-    def _compare(self, ascent: Ascent, is_sound, number: int) -> None:
-        sound = is_sound(ascent.theta)
-        if not sound:
-            self.failures.append((number, "a covariance collapsed to its floor"))
-        if self.best is None or (sound, ascent.lower_bound) > (
-            self.best_is_sound,
-            self.best.lower_bound,
-        ):
-            self.best, self.best_is_sound = ascent, sound

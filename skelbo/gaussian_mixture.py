@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skelbo.dask_input import lazy_on_dask
-from skelbo.elbo import Ascent, ElboTerms, Restarts
+from skelbo.elbo import Ascent, ElboTerms
 from skelbo.estimator import LatentVariableEstimator, cast, cast_if_held, random_stream
 from skelbo.gaussian.components import Components, cells_of
 from skelbo.gaussian.covariance import STRUCTURES
@@ -33,6 +33,7 @@ from skelbo.gaussian.stream import FirstRows, Stream
 from skelbo.inference.mixture_em import MixtureEM, Start
 from skelbo.inference.race import race
 from skelbo.progress import Progress
+from skelbo.restarts import Restarts
 from skelbo.rows import Block, Rows, RowSource
 
 # Parameters of up to this many numbers are remembered, as rebuilt for predictions.

@@ -14,7 +14,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skelbo.dask_fetch import in_memory
-from skelbo.elbo import Ascent, Restarts
+from skelbo.elbo import Ascent
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.inference.annealing import annealed_start
 from skelbo.inference.built_in import NAMES, adapt, build_model, check_params
@@ -28,6 +28,7 @@ from skelbo.inference.information import (
 from skelbo.inference.posterior import FittedModel
 from skelbo.models.model import LatentVariableModel
 from skelbo.progress import Progress
+from skelbo.restarts import Restarts
 
 MODEL_CONSTRAINTS: dict = {
     "n_components": [Interval(Integral, 1, None, closed="left")],

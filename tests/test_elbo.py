@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from skelbo.acceleration import Anderson
-from skelbo.elbo import Ascent, AscentError, ElboTerms, Restarts, ascend
+from skelbo.elbo import Ascent, AscentError, ElboTerms, ascend
+from skelbo.restarts import Restarts
 
 
 class Quadratic:

@@ -25,6 +25,8 @@ MIDDLE = {
 }
 GROUND = {
     "elbo",
+    "restarts",
+    "stopping",
     "acceleration",
     "rows",
     "pages",

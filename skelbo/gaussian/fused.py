@@ -18,10 +18,12 @@ from skelbo.gaussian.natural import NaturalView
 from skelbo.gaussian.structure import Covariance
 from skelbo.rows import Block, Rows
 
-# Work of a pass, in terms of eta' t(x) and exponentials of about eight such, from which on it is
-# compiled: some milliseconds. Importing numba and loading the kernel, once a process, takes what
-# a hundred of these passes save. The size of the table alone decides, so that fits can be repeated.
-MIN_WORK, EXPONENTIAL = 2**24, 8
+# Work of a pass, in terms of eta' t(x), from which on it is compiled: some milliseconds. Importing
+# numba and loading the kernel, once a process, takes what a hundred of these passes save. The size
+# of the table alone decides, so that fits can be repeated.
+MIN_WORK = 2**24
+# What it takes to make t(x), in components, and an exponential, in terms.
+MAKING, EXPONENTIAL = 4, 8
 
 
 @cache
@@ -42,8 +44,9 @@ def fused_e_step(
     """Return `Mixture.e_step` over these rows as compiled passes; None where they do not pay."""
     if not isinstance(rows, Rows):
         return None  # the workers of a cluster need not be alike
-    terms = structure.scatter.n_statistics(rows.n_features) + EXPONENTIAL
-    if rows.n_samples * n_components * terms < MIN_WORK:
+    n_statistics = structure.scatter.n_statistics(rows.n_features)
+    terms = (n_components + MAKING) * n_statistics + EXPONENTIAL * n_components
+    if rows.n_samples * terms < MIN_WORK:
         return None
 
     def e_step(theta: Mixture) -> tuple[float, Moments]:
