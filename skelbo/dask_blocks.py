@@ -8,17 +8,17 @@ the blocks, the same blocks give the same bits whichever scheduler runs them.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial, reduce
 from numbers import Real
-from operator import add
 from typing import Any, NamedTuple
 from uuid import uuid4
 
 import numpy as np
 from sklearn.utils import check_array
 
+from skelbo.rows import plus
 from skelbo.threads import one_blas_thread
 
 # Statistics merged by one task: a tree of this fan-in, instead of one long chain.
@@ -65,6 +65,18 @@ class Table(NamedTuple):
 
     X: np.ndarray
     weights: np.ndarray | None
+
+    @classmethod
+    def joined(cls, tables: Sequence[Table]) -> Table:
+        """Return tables as one."""
+        weights = [table.weights for table in tables if table.weights is not None]
+        X = np.concatenate([table.X for table in tables])
+        return cls(X, np.concatenate(weights) if weights else None)
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether there is a row of a weight other than zero."""
+        return bool(len(self.X) and (self.weights is None or self.weights.any()))
 
 
 @dataclass(frozen=True)
@@ -242,5 +254,4 @@ def _apply(table: Table, work: Work) -> Any:
 
 
 def _merge(parts: list[Any]) -> Any:
-    present = [part for part in parts if part is not None]
-    return reduce(add, present) if present else None
+    return reduce(plus, parts)

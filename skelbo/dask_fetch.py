@@ -35,13 +35,13 @@ def in_memory(estimator: Any, X: Any, sample_weight: Any = None, *, reset: bool 
         return X, sample_weight
     dtype = check_columns(estimator, X, reset=reset)
     _check_memory(estimator, X, size_of(X, dtype))
-    rows, weights, size = [], [], 0
+    tables, size = [], 0
     for table in _tables(X, sample_weight, dtype):
-        rows.append(table.X)
-        weights.append(table.weights)
+        tables.append(table)
         size += table.X.nbytes
         _check_memory(estimator, X, size, "at least ")
-    return _like(X, np.concatenate(rows)), _joined(weights)
+    rows, weights = Table.joined(tables)
+    return _like(X, rows), weights
 
 
 def spooled(estimator: Any, X: Any, sample_weight: Any, limit: int, *, reset: bool) -> tuple:

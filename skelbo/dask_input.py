@@ -13,7 +13,7 @@ from sklearn.utils import check_array
 from sklearn.utils._set_output import _get_output_config
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from skelbo.dask_blocks import Blocks, check_length, is_array, is_dask, one_column_chunk
+from skelbo.dask_blocks import Blocks, Table, check_length, is_array, is_dask, one_column_chunk
 from skelbo.dask_rows import DaskRows
 
 IN_MEMORY_ONLY = (
@@ -73,20 +73,15 @@ def batches(X: Any, sample_weight: Any, dtype: np.dtype, min_rows: int) -> Itera
     ready: list[Any] = []
     held: list[Any] = []
     for table in Blocks.of(X, sample_weight, dtype).in_turn():
-        if not len(table.X) or (table.weights is not None and not np.any(table.weights)):
+        if not table.has_rows:
             continue
         held.append(table)
         if sum(len(table.X) for table in held) >= min_rows:
             if ready:
-                yield _joined(ready)
+                yield Table.joined(ready)
             ready, held = held, []
     # Where no block has any rows the last one is refused by whoever reads it.
-    yield _joined(ready + held or [table])
-
-
-def _joined(tables: list[Any]) -> tuple[np.ndarray, np.ndarray | None]:
-    X = np.concatenate([table.X for table in tables])
-    return X, None if tables[0].weights is None else np.concatenate([t.weights for t in tables])
+    yield Table.joined(ready + held or [table])
 
 
 # ----------------------------------------------------------------------------------------- scores

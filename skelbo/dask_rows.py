@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skelbo.dask_blocks import Blocks, Table, size_of
-from skelbo.rows import Question, Rows
+from skelbo.rows import Question, Rows, plus
 
 # Scheduling takes up to a millisecond a task: beyond this many blocks it takes over.
 MANY_BLOCKS = 20_000
@@ -93,9 +93,8 @@ class Answers(NamedTuple):
         return cls(census, tuple(question.put_to(rows) for question in questions))
 
     def __add__(self, other: Answers) -> Answers:  # type: ignore[override]
-        pairs = zip(self.found, other.found, strict=True)
-        found = (b if a is None else a if b is None else a + b for a, b in pairs)
-        return Answers(self.census + other.census, tuple(found))
+        found = tuple(map(plus, self.found, other.found))
+        return Answers(self.census + other.census, found)
 
 
 class Memory(NamedTuple):
@@ -236,15 +235,11 @@ class DaskRows:
 
 
 def _total_of_table(table: Table, layout: tuple, question: Question) -> Any:
-    return question.put_to(Rows(*table, *layout)) if _has_rows(table) else None
+    return question.put_to(Rows(*table, *layout)) if table.has_rows else None
 
 
 def _fold_of_table(table: Table, question: Question) -> Any:
-    return question.put_to(Rows(*table)) if _has_rows(table) else None
-
-
-def _has_rows(table: Table) -> bool:
-    return bool(len(table.X) if table.weights is None else table.weights.any())
+    return question.put_to(Rows(*table)) if table.has_rows else None
 
 
 def _warn_of_reading(memory: Memory | None, size: float) -> None:

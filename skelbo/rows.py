@@ -306,14 +306,18 @@ def over_rows(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.dot(left, right.T)
 
 
+def plus(left: Any, right: Any) -> Any:
+    """Return the sum of two terms; None counts as nothing."""
+    return right if left is None else left if right is None else left + right
+
+
 class _Sum:
-    """The sum of terms in the order in which they are added; None counts as nothing."""
+    """The sum of terms in the order in which they are added."""
 
     value: Any = None
 
     def add(self, term: Any) -> None:
-        if term is not None:
-            self.value = term if self.value is None else self.value + term
+        self.value = plus(self.value, term)
 
 
 def _pieces(block: Block, chosen: np.ndarray, size: int, complete: bool) -> Iterator[Block]:

@@ -9,8 +9,7 @@ from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.divided import DividedView
 from skelbo.gaussian.mixture import Mixture
-from skelbo.gaussian.moments import Moments
-from skelbo.gaussian.natural import MAX_STATISTICS
+from skelbo.gaussian.moments import MAX_STATISTICS, Moments
 from skelbo.gaussian.regularization import Ridge
 from skelbo.rows import Rows
 

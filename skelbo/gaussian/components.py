@@ -9,7 +9,6 @@ import numpy as np
 
 from skelbo.gaussian.missing import Completion, complete
 from skelbo.gaussian.moments import Moments
-from skelbo.gaussian.natural import MAX_STATISTICS
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structure import Covariance
 from skelbo.gaussian.view import DensityView
@@ -89,7 +88,7 @@ def cells_of(
     The latter is None for matrices of (n_features, n_features).
     """
     n_statistics = structure.scatter.n_statistics(n_features)
-    if structure.scatter.dense and not structure.pooled and n_statistics > MAX_STATISTICS:
+    if not structure.scatter.pays(n_features):
         n_statistics = cells_of_whitening(n_components, n_features)
     complete = 2 * n_components * (1 + n_factors) + n_features + n_statistics
     if structure.scatter.dense:

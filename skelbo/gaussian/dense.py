@@ -7,7 +7,7 @@ from functools import cache, cached_property
 import numpy as np
 
 from skelbo.gaussian.moments import Moments, safe
-from skelbo.gaussian.natural import MAX_STATISTICS, SAFE_TERMS, Natural
+from skelbo.gaussian.natural import SAFE_TERMS, Natural
 from skelbo.gaussian.regularization import precision_factors
 from skelbo.gaussian.structure import LOG_2PI, Matrices, is_regular
 
@@ -88,7 +88,7 @@ class Dense(Matrices):
 
     def cancelling(self, means):
         """Bound the sizes of the terms of x' P x for rows of the components."""
-        if not self.pooled and self.scatter.n_statistics(means.shape[1]) > MAX_STATISTICS:
+        if not self.scatter.pays(means.shape[1]):
             return super().cancelling(means)
         sizes = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
         return np.add.reduce(sizes * np.diagonal(self._precisions, axis1=1, axis2=2), axis=1)

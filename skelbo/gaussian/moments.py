@@ -20,6 +20,8 @@ import numpy as np
 
 from skelbo.rows import Block, over_rows
 
+# Length of t(x) beyond which computing it costs more than it saves: that of x of length 23.
+MAX_STATISTICS = 300
 # Weights, as shares of the largest, that no sum will show: the square of float64's precision.
 NEGLIGIBLE = 5e-32
 
@@ -78,6 +80,10 @@ class Scatter(Enum):
         if self.pooled:
             return 1 + p
         return (p + 1) * (p + 2) // 2 if self.dense else 1 + 2 * p
+
+    def pays(self, p: int) -> bool:
+        """Tell whether t(x) of x of length p costs less to compute than it saves."""
+        return self is not Scatter.FULL or self.n_statistics(p) <= MAX_STATISTICS
 
     def second_moments(self, block: Block) -> np.ndarray:
         """Return the second moments of a block about the origin, summed over all rows."""

@@ -20,8 +20,6 @@ from skelbo.rows import Block, over_rows
 # Size of the terms that cancel in eta^T t(x), in nats, up to which the bound keeps twelve digits
 # and the log-density of a row ten.
 SAFE_TERMS = 1e6
-# Length of t(x) beyond which computing it costs more than it saves: 24 columns and their products.
-MAX_STATISTICS = 300
 
 
 @dataclass(frozen=True)

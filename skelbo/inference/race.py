@@ -40,11 +40,10 @@ def race(em: MixtureEM, starts: Iterable[Start]) -> Start:
 
 def _ranked(em: MixtureEM, starts: list[Start], n_iter: int) -> list[Ascent]:
     """Climb a little from each start; return the ascents, regular covariances and best first."""
-    runs = []
+    runs, n_iter = [], min(n_iter, em.max_iter)
     for start in starts:
         try:
             theta = start() if callable(start) else start
-            n_iter = min(n_iter, em.max_iter)
             runs.append(ascend(theta, em.e_step, em.m_step(theta), tol=em.tol, max_iter=n_iter))
         except AscentError:
             continue
