@@ -477,19 +477,6 @@ class LatentVariableEstimator(
         self.converged_ = ascent.converged
 
 
-def cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return an array in another precision; what overflows becomes its largest number."""
-    largest = np.finfo(dtype).max
-    return np.clip(array, -largest, largest).astype(dtype)
-
-
-def cast_if_held(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return an array in another precision, as it is where that cannot hold all its numbers."""
-    sizes, limits = np.abs(array[array != 0]), np.finfo(dtype)
-    held = np.all((sizes >= limits.tiny) & (sizes <= limits.max))
-    return array.astype(dtype) if held else array
-
-
 def random_stream(random_state: Any) -> np.random.RandomState:
     """Return a generator that leaves NumPy's global one alone, also for None."""
     if random_state is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import lru_cache
 from numbers import Integral, Real
 
 import numpy as np
@@ -15,13 +14,22 @@ from sklearn.utils.validation import check_is_fitted
 
 from skelbo.dask_input import lazy_on_dask
 from skelbo.elbo import Ascent, ElboTerms
-from skelbo.estimator import LatentVariableEstimator, cast, cast_if_held, random_stream
+from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.gaussian.components import Components, cells_of
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.factor import Factor, free_factors
 from skelbo.gaussian.given import Given
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.prediction import Predictor
+from skelbo.gaussian.published import (
+    PUBLIC_MATRICES,
+    REMEMBERED_CELLS,
+    MatricesOfFactors,
+    cast,
+    cast_if_held,
+    rebuilt,
+    remembered,
+)
 from skelbo.gaussian.regularization import (
     SINGULAR,
     Columns,
@@ -35,42 +43,6 @@ from skelbo.inference.race import race
 from skelbo.progress import Progress
 from skelbo.restarts import Restarts
 from skelbo.rows import Block, Rows, RowSource
-
-# Parameters of up to this many numbers are remembered, as rebuilt for predictions.
-REMEMBERED_CELLS = 2**14
-PUBLIC_MATRICES = ("covariances_", "precisions_", "precisions_cholesky_")
-
-
-def rebuilt(kind: str, weights: np.ndarray, means: np.ndarray, *arrays: np.ndarray) -> Mixture:
-    """Return theta, about zero, from public arrays."""
-    covariance = STRUCTURES[kind].from_published(*arrays, *means.shape)
-    weights, means = (np.asarray(array, dtype=np.float64) for array in (weights, means))
-    return Mixture(weights / weights.sum(), Components(means, covariance))
-
-
-@lru_cache(maxsize=16)
-def remembered(kind: str, *contents: tuple[np.dtype, tuple[int, ...], bytes]) -> Predictor:
-    """Return the predictor of public arrays, known by what they hold: it is never out of date."""
-    arrays = [np.frombuffer(data, dtype).reshape(shape) for dtype, shape, data in contents]
-    return Predictor(rebuilt(kind, *arrays))
-
-
-class MatricesOfFactors:
-    """A public array that most fits store, and that one with factors computes when asked for.
-
-    Stored arrays shadow it: it has no setter.
-    """
-
-    def __set_name__(self, owner, name):
-        self.name = name
-
-    def __get__(self, model, owner=None):
-        if model is None:
-            return self
-        if "loadings_" not in vars(model):
-            raise AttributeError(f"{type(model).__name__!r} object has no attribute {self.name!r}")
-        covariance = model._theta(np.zeros(model.means_.shape[1])).components.covariance
-        return cast(covariance.matrices()[self.name], model.means_.dtype)
 
 
 class EMGaussianMixture(LatentVariableEstimator):

@@ -12,11 +12,12 @@ from sklearn.utils.validation import check_is_fitted
 
 from skelbo.acceleration import Anderson
 from skelbo.elbo import Ascent, ElboTerms, ascend
-from skelbo.estimator import LatentVariableEstimator, cast, random_stream
+from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments, Scatter
+from skelbo.gaussian.published import cast
 from skelbo.gaussian.regularization import (
     SINGULAR,
     Columns,
