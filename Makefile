@@ -6,22 +6,35 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS := dev,plot,progress,dask,fast,files
 # The tests run in two processes: one thread each, so that they do not fight over the cores.
-ONE_THREAD := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1
+TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 MPLBACKEND=Agg
+PYTEST := $(TEST_ENV) $(BIN)/python -m pytest
+# The last -m counts: ARGS='-m ""' makes a target of the fast tests one of all tests.
+FAST := -m "not slow"
+OLDEST := .venv-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench
+.PHONY: help install demo test test-fast test-kernels test-oldest lint bench
 
 help: ## Show this list
 	@echo "skelbo: make TARGET   (PYTHON=python3.12 chooses the interpreter for .venv)"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(STAMP) ## Make .venv with everything: library, extras, test and lint tools
 
 demo: $(STAMP) ## Fit every estimator on real data, print the table, write road.png
-	$(BIN)/python examples/road.py
+	$(BIN)/python $(DEMO_FLAGS) examples/road.py
 
 test: $(STAMP) ## Run all tests and doctests (ARGS="-k moments" passes options to pytest)
-	$(ONE_THREAD) MPLBACKEND=Agg $(BIN)/python -m pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+test-fast: $(STAMP) ## Run what takes under a minute: all but the tests marked slow
+	$(PYTEST) $(FAST) $(ARGS)
+
+test-kernels: $(STAMP) ## Run the fast tests on the BLAS kernels Haswell and SkylakeX, where they are
+	$(TEST_ENV) .ci/kernels $(BIN)/python -m pytest $(FAST) $(ARGS)
+
+test-oldest: $(OLDEST)/.installed ## Run the fast tests with the oldest versions that pyproject.toml names
+	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -p no:cacheprovider $(FAST) $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and types
 	$(BIN)/ruff check .
@@ -38,4 +51,15 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Setting up $(VENV): some minutes the first time, nothing after that."
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+# Every lower bound of pyproject.toml, as an equality. torch alone comes from constraints.txt: its
+# older versions are to be had as a CPU build only from an index of their own.
+$(OLDEST)/.installed: pyproject.toml constraints.txt
+	test -x $(OLDEST)/bin/python || $(PYTHON) -m venv $(OLDEST)
+	sed -nE 's/^(torch==.*)/\1/p' constraints.txt > $(OLDEST)/constraints.txt
+	grep -oE '"[a-z-]+(\[[a-z]+\])?>=[0-9.]+"' pyproject.toml | sed -E 's/"|\[.*\]//g; s/>=/==/' \
+		| grep -v '^torch==' >> $(OLDEST)/constraints.txt
+	$(OLDEST)/bin/python -m pip install --disable-pip-version-check --only-binary=:all: \
+		-c $(OLDEST)/constraints.txt -e ".[test]"
 	@touch $@

@@ -60,6 +60,7 @@ singles = st.builds(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimators", [singles, mixtures], ids=["GaussianMLE", "mixture"])
 @given(data=st.data())
 @settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))

@@ -104,6 +104,7 @@ class DaskMixture(ThroughDask, EMGaussianMixture):
         return self._hand_on(super().predict_proba, X)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("estimator", [DaskMLE(), DaskMixture(2, random_state=0)], ids=repr)
@@ -161,6 +162,7 @@ def cut(X, weights, lengths, kind):
     return lazy[["a", "b", "c"]], None if weights is None else lazy["w"]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @given(table=tables(), kind=st.sampled_from(["full", "tied", "diag", "spherical", "factor"]))
 @settings(max_examples=12, deadline=None)
@@ -235,6 +237,7 @@ def row_keeper(name):
     return skelbo.VAEEstimator(1, likelihood=likelihood, **quick), X
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("name", ["VariationalEM", "MCEM", "VAE", "VAE of all kinds"])
 def test_estimators_that_keep_rows_take_them_from_dask(name):
@@ -257,6 +260,7 @@ def test_estimators_that_keep_rows_take_them_from_dask(name):
                 assert_allclose(answer.compute(), getattr(here, method)(X), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_vae_learns_from_a_copy_on_disk(tmp_path, monkeypatch):
     """Of more than a few rows, as from a memory map; each block is read once."""
     monkeypatch.setattr("skelbo.vae.STREAMED_BYTES", 1000)
@@ -314,6 +318,7 @@ def test_no_collection_comes_into_memory_unasked(model, iris, monkeypatch):
         model.fit(frame)
 
 
+@pytest.mark.slow
 def test_same_blocks_same_bits_on_every_scheduler(faithful):
     X = da.from_array(faithful, chunks=(20, 2))
     model = EMGaussianMixture(2, max_iter=4, tol=0.0, random_state=0)
@@ -332,6 +337,7 @@ def test_same_blocks_same_bits_on_every_scheduler(faithful):
         assert_array_equal(fit.covariances_, fits[0].covariances_)
 
 
+@pytest.mark.slow
 def test_all_starts_are_run_in_the_same_passes(faithful, monkeypatch):
     """They end as one by one in memory, and take the passes of the longest of them."""
     passes = []
@@ -462,6 +468,7 @@ def test_what_is_not_for_dask_says_so(iris):
         GaussianMLE().fit(iris).score(X[:, :3])
 
 
+@pytest.mark.slow
 def test_arrays_of_expressions_say_so():
     """Dask's arrays to come have no blocks to work on yet."""
     code = (
@@ -576,6 +583,7 @@ class Killer:
             threading.Timer(0.01 * self.iteration, os.kill, (pid, signal.SIGKILL)).start()
 
 
+@pytest.mark.slow
 def test_a_killed_worker_changes_nothing(cluster, tmp_path):
     """Blocks are read once; fits during which a worker dies end with the same bits."""
     X = noted(tmp_path, 8)

@@ -103,6 +103,7 @@ def test_same_fit(kind, device, iris):
     assert np.all(np.diff(theirs.lower_bounds_) >= -1e-13)
 
 
+@pytest.mark.slow
 @every_device
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("solver", ["gem", "gradient"])

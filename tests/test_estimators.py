@@ -76,6 +76,7 @@ EXTRA_CHECKS = [
 N_CHECKS = 53
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("estimator", ESTIMATORS + SOLVERS, ids=repr)
@@ -92,6 +93,7 @@ def test_check_estimator_whole(estimator):
     assert len(results) == N_CHECKS
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning")
@@ -101,6 +103,7 @@ def test_extra_checks(estimator, check):
     getattr(estimator_checks, check)(type(estimator).__name__, clone(estimator))
 
 
+@pytest.mark.slow
 def test_array_api_check_runs_when_enabled():
     """The one check that is skipped without SCIPY_ARRAY_API=1 passes with it."""
     code = (
@@ -205,6 +208,7 @@ def test_impute_keeps_what_is_known(estimator, iris):
     assert error < 1.35 * by_mean
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @every_estimator
 def test_in_a_search_over_a_pipeline(estimator, iris):

@@ -64,6 +64,7 @@ def fitted(X, K, kind, n_iter=3, **options):
         return model.set_params(acceleration=None, **options).fit(X)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(TYPES),
@@ -164,6 +165,7 @@ def no_cache(function):
     raise RuntimeError(f"cannot cache function {function.__name__!r}: no locator available")
 
 
+@pytest.mark.slow
 def test_small_tables_do_not_import_numba():
     """The import takes longer than their fits."""
     code = """

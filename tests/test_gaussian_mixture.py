@@ -171,6 +171,7 @@ def test_warm_start_goes_on_and_checks_its_shape(faithful, iris):
         model.set_params(n_components=3).fit(iris)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_a_stream_comes_near_the_batch_fit(kind):

@@ -32,6 +32,7 @@ SETTINGS = [
 IDS = [f"{e.model}-{e.n_components}" for e, _ in SETTINGS]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("estimator", "X"), SETTINGS, ids=IDS)
 @pytest.mark.parametrize("holes", [False, True], ids=["complete", "holes"])
 def test_the_bound_is_log_prob(estimator, X, holes):
@@ -122,6 +123,7 @@ def test_what_is_out_of_reach_says_so():
         VariationalEM(2, model="poisson", posterior="exact").fit(trichoptera())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", ["mean_field", "exact"])
 def test_memory_beyond_the_result_does_not_grow_with_the_rows(posterior):
     fit = VariationalEM(1, model="poisson", posterior=posterior, max_iter=1, tol=1e9).fit(counts())

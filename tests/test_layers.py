@@ -46,7 +46,7 @@ def room(path):
 
 
 def imported_rooms(path):
-    tree = ast.parse((ROOT / path).read_text())
+    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     names = [node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     names += [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
     return {name.split(".")[1] for name in names if name and name.startswith("skelbo.")}

@@ -183,6 +183,7 @@ def shortfalls(top, X, weights, starts, **settings):
     return np.array(lacking), np.array(limits)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["importance", "hmc"])
 def test_lsat6_keeps_the_law_of_its_certificate(sampler):
     # 95 % of the fits lack no more than they say; exact maximum likelihood by quadrature.
@@ -196,6 +197,7 @@ def test_lsat6_keeps_the_law_of_its_certificate(sampler):
     assert np.mean(lacking < limits) >= 0.8 and np.all(lacking < 0.02)
 
 
+@pytest.mark.slow
 def test_lsat6_parameters_within_their_monte_carlo_errors():
     X, weights = lsat6()
     exact = np.array([0.82566, 0.72274, 0.89087, 0.68837, 0.65686])
@@ -211,6 +213,7 @@ def test_lsat6_parameters_within_their_monte_carlo_errors():
     assert np.mean(np.square(away)) < 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2])
 def test_trichoptera_ends_at_the_maximum_and_never_below_its_start(d):
     # Counts in the hundreds: z is known far better than theta, 99.9 % of the information missing.
@@ -224,6 +227,7 @@ def test_trichoptera_ends_at_the_maximum_and_never_below_its_start(d):
     assert np.all(lacking < 0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("averaging", [None, "saem"])
 @pytest.mark.parametrize("sampler", ["importance", "hmc"])
 def test_every_way_to_draw_meets_the_maximum(sampler, averaging):
@@ -307,6 +311,7 @@ def test_wrong_sampler_is_named():
         MCEM(1, model="gaussian", sampler="gibbs").fit(real())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("estimator", [MCEM(), MCEM(model="gaussian")])
 def test_scikit_learn_checks(estimator, monkeypatch):

@@ -47,6 +47,7 @@ class Features(LatentVariableModel):
 # ---------------------------------------------------------------- likelihoods
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     name=st.sampled_from(["gaussian", "bernoulli", "poisson"]),
@@ -195,6 +196,7 @@ class Counts(LatentVariableModel):
         return torch.distributions.Poisson(rate).log_prob(X).sum(-1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("d", "posterior"), [(2, "full"), (3, "full"), (4, "mean_field")])
 def test_bound_of_a_user_model_is_that_of_elbo_and_below_log_prob(d, posterior):
     # With three and more latents q is fitted to few points, on which it looks better than it is.
@@ -259,6 +261,7 @@ def test_user_model_by_monte_carlo():
     assert np.all(ratio < 0.5)
 
 
+@pytest.mark.slow
 def test_binary_user_model_equals_the_built_in_one():
     X = real(40)
     own = VariationalEM(model=Features(), posterior="full", random_state=0).fit(X)
@@ -276,6 +279,7 @@ def test_binary_user_model_equals_the_built_in_one():
     assert np.diff(field.lower_bounds_).min() > -1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", "poisson"])
 def test_decoder(likelihood):

@@ -84,6 +84,7 @@ def test_an_error_in_a_thread_is_raised(monkeypatch):
         rows.total(lambda block: 1 // int(block.index[0] != 500))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "tied", "diag"])
 def test_memory_beyond_X_does_not_grow(kind, monkeypatch):
     """Peak extra memory at 400000 rows is that at 300000 rows, and under 64 MiB."""
@@ -126,6 +127,7 @@ def test_read_only_memmap(tmp_path, faithful):
     assert model.score(mapped) == EMGaussianMixture(2, random_state=0).fit(faithful).score(faithful)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [{}, {"solver": "gem"}, {"batch_size": 50}, {"n_init": 2}],

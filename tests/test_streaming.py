@@ -30,6 +30,7 @@ def blobs(n, p, K, rng):
 # ------------------------------------------------------------------------------ seen once, in turn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
 def test_one_pass_comes_within_one_percent(kind, monkeypatch):
     """Of the batch fit's log-likelihood of held-out rows beyond that of one such Gaussian."""
@@ -177,6 +178,7 @@ def test_callbacks_see_the_fits_of_the_first_rows(faithful):
 # --------------------------------------------------------------------------------------- seen again
 
 
+@pytest.mark.slow
 @given(
     kind=st.sampled_from(sorted(set(STRUCTURES) - {"factor"})),  # which refuses batch_size
     size=st.integers(5, 80),

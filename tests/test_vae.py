@@ -62,6 +62,7 @@ def linear_gaussian(model):
 # ------------------------------------------------------------------- scikit-learn
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_check_estimator_passes_whole_but_for_weights_in_minibatches(monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
@@ -77,6 +78,7 @@ def test_check_estimator_passes_whole_but_for_weights_in_minibatches(monkeypatch
     assert len(results) >= 50
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:X (does not have valid|has) feature names")
 @pytest.mark.parametrize(
     "check",
@@ -98,6 +100,7 @@ def test_checks_that_check_estimator_leaves_out(check):
     check("VAEEstimator", small())
 
 
+@pytest.mark.slow
 def test_in_pipeline_and_grid_search():
     y = load_iris().target
     pipeline = make_pipeline(small(), LogisticRegression(max_iter=1000))
@@ -154,6 +157,7 @@ def test_pickle_clone_and_unfitted(iris_model):
 # ------------------------------------------------------------------ the likelihood
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["unit", "isotropic", "diag"])
 def test_importance_sampling_finds_the_closed_form_at_any_parameters(noise):
     """Early in training q is far from exact, yet log p(x) must be right within its error."""
@@ -167,6 +171,7 @@ def test_importance_sampling_finds_the_closed_form_at_any_parameters(noise):
     assert np.all(model.elbo(IRIS) <= log_prob)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gradient", ["reparameterized", "dreg"])
 def test_linear_vae_is_probabilistic_pca(gradient):
     model = VAEEstimator(
@@ -213,6 +218,7 @@ def test_probabilities_of_all_bit_patterns_add_up_to_one():
     assert np.exp(model.score_samples(patterns)).sum() == pytest.approx(1, abs=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", ["unit", "isotropic", "diag"])
 def test_change_of_units(noise):
     """log p(c x + b) = log p(x) - p log c, and the latents stay."""
@@ -349,6 +355,7 @@ def test_scores_of_incomplete_rows_are_those_of_the_observed_cells():
     assert model.score_samples(nothing)[0] == pytest.approx(0, abs=5 * model.gap(nothing)[0] + 0.1)
 
 
+@pytest.mark.slow
 def test_imputation_is_the_conditional_mean():
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 1)) * [[1.0, 2.0, -1.0]] + 0.1 * rng.normal(size=(300, 3))
@@ -377,6 +384,7 @@ def test_rows_of_weight_zero_are_absent():
     assert np.array_equal(one.score_samples(IRIS), other.score_samples(IRIS))
 
 
+@pytest.mark.slow
 def test_integer_weights_move_the_fit_as_repetition_does():
     """Equal in expectation: after a long fit of a linear model, nearly equal."""
     weights = np.where(np.arange(150) < 50, 5, 1)
@@ -437,6 +445,7 @@ def test_a_code_that_fit_never_saw_is_refused():
         model.score_samples(CODES + [[7.0, 0.0]] * (CODES[:, :1] == 0))
 
 
+@pytest.mark.slow
 def test_a_constant_column_is_reported_and_costs_nothing_else():
     X = np.column_stack([IRIS, np.full(150, 3.0)])
     with pytest.warns(NoiseFloorWarning, match=r"1 of 5 Gaussian columns .* column 4"):

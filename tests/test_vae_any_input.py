@@ -4,6 +4,7 @@ import re
 import warnings
 
 import numpy as np
+import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
@@ -41,6 +42,7 @@ vaes = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(table=tables(), model=vaes)
 @settings(max_examples=60, deadline=None, phases=PHASES, suppress_health_check=list(HealthCheck))
 def test_finite_answer_or_clear_error(table, model):

@@ -56,6 +56,7 @@ def signal_interrupt():
 # ----------------------------------------------------------------------- stopping
 
 
+@pytest.mark.slow
 def test_early_stopping_restores_the_best_weights():
     X = np.random.default_rng(0).normal(size=(200, 6))
     model = VAEEstimator(2, hidden_layer_sizes=(64,), lr=1e-2, kl_warmup=0, random_state=0).fit(X)
@@ -75,6 +76,7 @@ def test_a_bound_that_still_rises_is_reported():
     assert model.n_iter_ == 3
 
 
+@pytest.mark.slow
 def test_nothing_stops_during_the_warm_up_of_the_kl():
     X = np.random.default_rng(0).normal(size=(200, 3))
     params = {"early_stopping": True, "kl_warmup": 60, "n_iter_no_change": 1, "batch_size": 20}
@@ -90,6 +92,7 @@ def test_a_stop_by_ctrl_c_keeps_what_was_learned():
     assert np.isfinite(model.score(IRIS))
 
 
+@pytest.mark.slow
 def test_ctrl_c_restores_the_best_weights_of_the_rows_held_out():
     X = np.random.default_rng(0).normal(size=(60, 6))
     params = {"early_stopping": True, "validation_fraction": 0.5, "lr": 1e-2, "kl_warmup": 0}
@@ -343,6 +346,7 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 # -------------------------------------------------------------------------- large tables
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("early_stopping", [False, True])
 @pytest.mark.parametrize("weighted", [False, True])
@@ -394,6 +398,7 @@ class Recorded(Dataset):
         return [self[place] for place in places]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("weighted", "likelihood", "dtype"),
     [(False, "gaussian", np.float32), (True, "auto", np.float64)],

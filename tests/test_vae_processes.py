@@ -6,6 +6,7 @@ import warnings
 from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 from sklearn.datasets import load_iris
 from torch import distributed, multiprocessing, nn
@@ -84,6 +85,7 @@ def together(rank, size, folder):
     distributed.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bound_of_one(tmp_path):
     multiprocessing.spawn(together, (2, str(tmp_path)), nprocs=2)
     first, second = (pickle.loads((tmp_path / f"answers{r}").read_bytes()) for r in (0, 1))

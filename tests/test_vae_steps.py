@@ -119,6 +119,7 @@ def assert_same(one, other):
     np.testing.assert_allclose(one.lower_bounds_, other.lower_bounds_, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize(
     ("X", "params"),

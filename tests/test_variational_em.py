@@ -259,6 +259,7 @@ def test_binary_features_from_the_truth(noise, truth, best):
     assert np.isclose(enumerate_posterior(start).terms.elbo.sum(), truth, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_mean_field_from_the_truth():
     X, theta = shapes(0.5)
     model = BinaryFeatureModel(8, fit_intercept=False)
@@ -267,6 +268,7 @@ def test_mean_field_from_the_truth():
     assert 400 * estimator.score(X) > -5959.1014 - 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_default_start_finds_the_shapes(seed):
     X, _ = shapes(0.1)
@@ -276,6 +278,7 @@ def test_default_start_finds_the_shapes(seed):
 # -------------------------------------------------------------------- contract
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("estimator", [VariationalEM(), VariationalEM(model="gaussian")])
 def test_scikit_learn_checks(estimator, monkeypatch):
@@ -351,6 +354,7 @@ def test_unseen_column_and_wrong_params_init():
         VariationalEM(2, model="gaussian", params_init=right).fit(real())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("estimator", [VariationalEM, MCEM])
 def test_separable_item_is_named(estimator):
@@ -362,6 +366,7 @@ def test_separable_item_is_named(estimator):
     assert np.all(np.isfinite(fit.score_samples(X)))
 
 
+@pytest.mark.slow
 def test_separable_item_ends_the_draws():
     # log p(X) has no maximum: more draws would only chase it.
     X = answers(60, 4)
