@@ -106,7 +106,8 @@ def _log_prob_of_table(table: Any, model: Any) -> np.ndarray | None:
     if weights is None:
         return np.array([log_prob.sum(), len(X)])
     check_length(len(weights), len(X))
-    return np.array([log_prob @ weights, weights.sum()])
+    present = weights > 0  # a row of weight zero is absent, even where p(x) underflows
+    return np.array([(log_prob[present] * weights[present]).sum(), weights.sum()])
 
 
 # ----------------------------------------------------------------------------- answers row by row

@@ -239,7 +239,8 @@ class LatentVariableEstimator(
         if sample_weight is None:
             return float(np.mean(log_prob))
         weights = _check_sample_weight(sample_weight, log_prob, dtype=np.float64)
-        return float(np.average(log_prob.astype(np.float64), weights=weights))
+        present = weights > 0  # a row of weight zero is absent, even where p(x) underflows
+        return float(np.average(log_prob[present].astype(np.float64), weights=weights[present]))
 
     @lazy_on_dask
     def elbo_terms(self, X):

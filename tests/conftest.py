@@ -1,12 +1,26 @@
 """Fixtures that scikit-learn's own tests expect, and the data that several files use."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from sklearn.datasets import load_iris
 
+# The same examples on every run and every machine: a failure is the change's, not the draw's.
+settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True)
+settings.load_profile("suite")
+
 DATA = Path(__file__).parents[1] / "examples" / "data"
+
+
+@pytest.fixture(autouse=True)
+def seeded_generators():
+    """Seed the global generators, from which networks that a test builds draw their weights."""
+    np.random.seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)
 
 
 @pytest.fixture(params=["float64", "float32"])

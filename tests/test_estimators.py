@@ -165,6 +165,17 @@ def test_scores_do_not_depend_on_the_batch(estimator, iris):
         assert_allclose(method(X[::-1])[::-1], method(X), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("lazy", [False, True], ids=["numpy", "dask"])
+def test_a_row_of_weight_zero_is_absent_where_its_density_underflows(lazy, faithful):
+    """Zero times log p(x) = -inf is no part of a mean."""
+    model = EMGaussianMixture(2, random_state=0).fit(faithful)
+    X, weights = np.vstack([faithful, [[1e160, 0.0]]]), np.append(np.ones(272), 0.0)
+    if lazy:
+        array = pytest.importorskip("dask.array")
+        X, weights = array.from_array(X, chunks=(100, 2)), array.from_array(weights, chunks=100)
+    assert model.score(X, sample_weight=weights) == pytest.approx(model.score(faithful), rel=1e-14)
+
+
 @every_estimator
 def test_reproducible_and_polite(estimator, iris):
     """The same seed gives the same fit; the caller's generator and arguments are untouched."""

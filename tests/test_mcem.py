@@ -7,6 +7,7 @@ import pytest
 from scipy import stats
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import train_test_split
 from sklearn.utils.estimator_checks import check_estimator
 from test_variational_em import answers, counts, lsat6, real, trichoptera
 
@@ -15,7 +16,7 @@ from skelbo.inference.cases import Cases
 from skelbo.inference.draws import Draws
 from skelbo.inference.gaussian_posterior import fit_gaussian
 from skelbo.inference.importance import BaseNoise
-from skelbo.inference.information import score_moments
+from skelbo.inference.information import quadratic_forms, score_moments
 from skelbo.inference.marginal import log_marginal
 from skelbo.inference.mean_field import enumerate_posterior
 from skelbo.inference.posterior import best_q
@@ -278,6 +279,23 @@ def test_number_of_draws_grows_and_never_shrinks():
     assert len(history) == estimator.n_iter_ == len(estimator.lower_bounds_)
     assert history == sorted(history)
     assert estimator.effective_sample_sizes_.shape == (32,)
+
+
+def test_errors_of_a_direction_without_noise_are_zero():
+    """A rotated Gaussian factor model: rounding leaves no negative variance of the gradient."""
+    rng = np.random.default_rng(0)
+    scores = rng.standard_normal((50, 1)) * rng.standard_normal(6)
+    axes = np.linalg.svd(scores)[2].T  # all but the first are orthogonal to every score
+    forms = quadratic_forms(axes, scores.T @ scores)
+    assert forms.min() >= 0
+    assert np.allclose(forms, [(scores**2).sum(), 0, 0, 0, 0, 0], atol=1e-12 * forms[0])
+
+
+def test_one_factor_of_old_faithful_ends_without_a_warning(faithful):
+    """Two columns hold no information on their common factor: a verdict all the same."""
+    rows = train_test_split(faithful, test_size=0.3, random_state=0)[0]
+    model = MCEM(1, model="gaussian", random_state=0).fit(rows)
+    assert model.converged_
 
 
 def test_limit_is_named():

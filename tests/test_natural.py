@@ -10,6 +10,7 @@ from skelbo.gaussian.covariance import STRUCTURES
 from skelbo.gaussian.divided import DividedView
 from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import MAX_STATISTICS, Moments
+from skelbo.gaussian.prediction import Predictor
 from skelbo.gaussian.regularization import Ridge
 from skelbo.rows import Rows
 
@@ -115,6 +116,23 @@ def test_components_without_weight_stay(faithful):
     bound, moments = empty.e_step(rows)
     assert bound == pytest.approx(two.e_step(rows)[0], rel=1e-14)
     assert moments.weight[2] == 0 and np.all(np.isfinite(moments.scatter))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("n", [1, 2, 3, 9, 200])
+def test_an_infinite_constant_is_no_factor_of_a_product(name, n):
+    """Shapes that a kernel pads multiply -inf by zero; the others are as they would be alone."""
+    X, theta = mixture(name)
+    dead = Mixture(np.array([0.0, 0.4, 0.6]), theta.components)
+    (block,) = Rows(X[:n]).blocks()
+    with np.errstate(invalid="raise"):
+        log_joint = dead.natural.view(block).log_joint()
+    assert np.all(np.isneginf(log_joint[0]))
+    expected = theta.natural.view(block).log_joint()[1:]
+    expected += np.log([0.4, 0.6])[:, None] - theta.log_weights[1:, None]
+    assert_allclose(log_joint[1:], expected, rtol=1e-12, atol=1e-12)
+    labels = dead.resp(block).argmax(axis=0)
+    assert_allclose(Predictor(dead).labels(X[:n]), labels)
 
 
 def _first_two(components):

@@ -32,7 +32,7 @@ class Sums(ABC):
         log_joint = torch.where(lost, self.log_weights, log_joint)
         log_prob = torch.logsumexp(log_joint, dim=0)
         resp = torch.exp(log_joint - log_prob) * weights
-        self.bound += weights @ torch.where(lost, top, log_prob)
+        self.bound += (weights * torch.where(lost, top, log_prob)).sum()
         return resp
 
     @abstractmethod
@@ -51,7 +51,9 @@ class NaturalSums(Sums):
         super().__init__(theta, device)
         natural = theta.natural
         assert isinstance(natural, Natural)
-        self.eta = self._tensor(natural.eta)
+        # A constant of -inf is no factor of a product; see `Natural.log_joint`.
+        self.absent = torch.tensor(natural.absent, device=device)[:, None]
+        self.eta = self._tensor(natural.eta).masked_fill(self.absent, 0.0)
         self.common = None if natural.common is None else self._tensor(natural.common)
         self.sums = torch.zeros_like(self.eta)
         self.second = None if self.common is None else torch.zeros_like(self.common)
@@ -59,7 +61,8 @@ class NaturalSums(Sums):
     def include(self, values: torch.Tensor, weights: torch.Tensor) -> None:
         """Add rows."""
         statistics = self._statistics(values)
-        resp = self._normalize(self.eta @ statistics, weights)
+        log_joint = (self.eta @ statistics).masked_fill(self.absent, -torch.inf)
+        resp = self._normalize(log_joint, weights)
         self.sums += resp @ statistics.T
         if self.common is not None and self.second is not None:
             weighted = values * weights

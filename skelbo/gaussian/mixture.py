@@ -146,7 +146,7 @@ class Mixture:
         view = self.view(block)
         resp = view.log_joint()
         log_prob = self.normalize(resp, block.weights)
-        bound = float(block.weights @ log_prob) + view.total_log_base()
+        bound = float(np.sum(block.weights * log_prob)) + view.total_log_base()
         return Expected(bound, view.moments(resp))
 
     def normalize(self, log_joint: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:

@@ -31,6 +31,7 @@ class Natural:
     kind : Scatter
         Says what t(x) is.
     eta : ndarray of shape (n_components, n_statistics)
+        The constant, of t(x) = 1, is -inf for a component of weight zero.
     reach : float
         Rows with larger cells would overflow.
     common : ndarray of shape (n_features, n_features) or (n_features,), or None
@@ -49,6 +50,27 @@ class Natural:
         """Return what the components say of a block of complete rows."""
         return NaturalView(self, block)
 
+    def log_joint(self, statistics: np.ndarray) -> np.ndarray:
+        """Return log p(x, z = k) - h(x), (K, n), in nats, of rows with these t(x) (S, n).
+
+        A component of weight zero has a constant of -inf, which is kept out of the product: a
+        kernel that pads its tiles with zeros multiplies it by them.
+        """
+        log_joint = np.dot(self._finite, statistics)
+        if self.absent.any():
+            log_joint[self.absent] = -np.inf
+        return log_joint
+
+    @cached_property
+    def absent(self) -> np.ndarray:
+        """Which components have weight zero, (K,)."""
+        return np.isneginf(self.eta[:, 0])
+
+    @cached_property
+    def _finite(self) -> np.ndarray:
+        """The parameters with zeros for the components of weight zero."""
+        return np.where(self.absent[:, None], 0.0, self.eta) if self.absent.any() else self.eta
+
 
 @dataclass(frozen=True)
 class NaturalView:
@@ -64,7 +86,7 @@ class NaturalView:
 
     def log_joint(self) -> np.ndarray:
         """Return log p(x, z = k) - h(x), (K, n), in nats."""
-        return self.natural.eta @ self.statistics
+        return self.natural.log_joint(self.statistics)
 
     def log_base(self) -> np.ndarray | float:
         """Return h(x), (n,), in nats."""

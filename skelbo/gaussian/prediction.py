@@ -128,7 +128,7 @@ class LinearForm:
         """Return log p(x, z = k) - h(x), (K, n), in nats, of the rows (n, p)."""
         kind, eta, p = self.natural.kind, self.natural.eta, values.shape[1]
         if self._by_statistics:
-            return np.dot(eta, kind.statistics_of(values.T))
+            return self.natural.log_joint(kind.statistics_of(values.T))
         joint = np.dot(eta[:, 1 : p + 1], values.T)
         if self.mixed and not kind.pooled:
             joint += eta[:, p + 1, None] * np.einsum("np,np->n", values, values)

@@ -23,6 +23,7 @@ from skelbo.inference.information import (
     information_limit,
     n_entries,
     observed_information,
+    quadratic_forms,
     score_moments,
     split,
 )
@@ -70,7 +71,8 @@ class Verdict:
     @property
     def sure_climb(self) -> tuple[float, float]:
         """The climb without that bias, and its standard error."""
-        variance = self.pull @ self.noise @ self.pull + 0.5 * (self.noise**2).sum()
+        own = float(quadratic_forms(self.pull[:, None], self.noise)[0])
+        variance = own + 0.5 * (self.noise**2).sum()
         return self.climb - 0.5 * float(np.trace(self.noise)), float(np.sqrt(variance))
 
     @property
@@ -110,7 +112,7 @@ def judge(model, theta, cases, draws, joint, moved) -> Verdict | None:
     # Where the information is no more than rounding, or negative, there is no maximum to go to: the
     # step follows the gradient, and only if the gradient is noise there is nothing to be found.
     known = values > NOTHING * values.max(initial=0.0)
-    slope, errors = axes.T @ gradient, np.sqrt(np.einsum("pk,pq,qk->k", axes, spread, axes))
+    slope, errors = axes.T @ gradient, np.sqrt(quadratic_forms(axes, spread))
     idle = ~known & (np.abs(slope) <= NOISE * errors + 1e-9)
     values = np.where(known, values, np.maximum(np.abs(values), SMALLEST))
     root = axes[:, ~idle] / np.sqrt(values[~idle])

@@ -71,7 +71,7 @@ def monte_carlo_errors(fitted, cases, draws: Draws, root) -> dict[str, np.ndarra
     joint = fitted.model.joint(cases.X, fitted.theta)
     _, spread = score_moments(fitted.model, fitted.theta, cases, draws, joint)
     noise = root.T @ spread @ root
-    return split(np.sqrt(np.einsum("pk,kl,pl->p", root, noise, root).clip(0)), fitted.theta)
+    return split(np.sqrt(quadratic_forms(root.T, noise)), fitted.theta)
 
 
 def observed_information(model, theta, cases, noise: BaseNoise, closed=True) -> np.ndarray:
@@ -150,6 +150,14 @@ def information_root(information, constraint) -> tuple[np.ndarray, np.ndarray]:
     units = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(information)), 1e-300))
     lost = ((axes[:, ~sound] / units[:, None]) ** 2).sum(1) > 1e-4
     return axes[:, sound] / np.sqrt(values[sound]), lost
+
+
+def quadratic_forms(axes, matrix) -> np.ndarray:
+    """Return a' M a of each column a of `axes`, (n_axes,), for a covariance M.
+
+    Along an axis in the null space of M rounding would leave a tiny negative.
+    """
+    return np.einsum("pk,pq,qk->k", axes, matrix, axes).clip(0.0)
 
 
 def information_axes(information, constraint) -> tuple[np.ndarray, np.ndarray]:
