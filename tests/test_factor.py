@@ -314,16 +314,30 @@ def test_bold_noise_by_dense_matrices():
     assert_allclose(bold_noise(factor, theta.e_step(rows)[1]), expected, rtol=1e-10)
 
 
+def heywood_maximum(X, latents):
+    """Return the largest log-density per row if `latents` are the factors, the rest regressed."""
+    covariance = np.cov(X.T, bias=True)
+    others = np.setdiff1d(np.arange(len(covariance)), latents)
+    inner, cross = covariance[np.ix_(latents, latents)], covariance[np.ix_(latents, others)]
+    rest = covariance.diagonal()[others] - (cross * np.linalg.solve(inner, cross)).sum(axis=0)
+    log_det = np.linalg.slogdet(inner)[1] + np.log(rest).sum()
+    return -0.5 * (len(covariance) * (np.log(2 * np.pi) + 1) + log_det)
+
+
 def test_heywood_cases_end_in_few_iterations(iris, wine):
-    """Where noise runs to zero plain EM is not there in thousands; the bound never falls."""
-    for X, q, best in ((iris, 2, -2.59404013), (wine, 5, None)):
+    """Where noise runs to zero plain EM is not there in thousands; the bound never falls.
+
+    It ends within ten times the climb that the stopping rule leaves: along the ridge to the edge
+    that is extrapolated from steps of uneven size.
+    """
+    for X, q, best in ((iris, 2, heywood_maximum(iris, [1, 2])), (wine, 5, None)):
         model = fit(X, n_factors=q)
         assert model.converged_
         assert model.n_iter_ < 300
         assert np.diff(model.lower_bounds_).min() >= -1e-12
         noise = model.noise_variances_[0] / X.var(axis=0)
         assert noise.min() < 1e-4
-        assert best is None or model.lower_bound_ == pytest.approx(best, abs=2e-7)
+        assert best is None or best - 1e-6 < model.lower_bound_ < best + 1e-12
         slow = fit_quietly(X, n_factors=q, acceleration=None)
         assert slow.lower_bound_ < model.lower_bound_ - 1e-5
         # At rest: EM's own next step is short where a variance is not at zero.

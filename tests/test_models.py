@@ -1,5 +1,7 @@
 """Models: likelihoods are exact, built-in and user-written ones agree, mistakes are named."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -10,8 +12,10 @@ from sklearn.datasets import load_iris
 from test_variational_em import answers, counts, lsat6, real
 
 from skelbo import MCEM, VariationalEM
+from skelbo.inference.cases import Cases
 from skelbo.inference.coordinates import Coordinates
 from skelbo.inference.gaussian_posterior import fit_gaussian
+from skelbo.inference.information import standard_errors
 from skelbo.inference.mean_field import all_states
 from skelbo.models import BinaryFeatureModel, DecoderModel, FactorModel, LatentVariableModel
 from skelbo.models.likelihoods import LIKELIHOODS
@@ -226,12 +230,40 @@ def test_standard_errors_are_finite_infinite_or_absent_but_never_nan():
     with pytest.raises(AttributeError, match=r"286 numbers, .* at most 200; .*bootstrap"):
         _ = absent.standard_errors_
     with pytest.warns(UserWarning, match="Heywood"):
-        heywood = VariationalEM(2, model="gaussian").fit(load_iris().data)
+        heywood = VariationalEM(2, model="gaussian", random_state=0).fit(load_iris().data)
     errors = heywood.standard_errors_
     assert all(np.all(np.isfinite(value)) for value in errors.values())
-    assert np.any(errors["noise_variance"] < 1e-9)  # held at the floor
+    assert np.all(errors["noise_variance"][1:3] < 1e-9)  # held at the floor
+    covariance = heywood.params_["loadings"] @ heywood.params_["loadings"].T
+    variances = np.diagonal(covariance) + heywood.params_["noise_variance"]
+    assert np.allclose(errors["intercepts"], np.sqrt(variances / 150), rtol=1e-5)
     unused = broken_free().fit(answers(40))
     assert np.isinf(unused.standard_errors_["idle"]) and np.isfinite(unused.standard_errors_["d"])
+
+
+def test_a_ridge_of_noise_and_loadings_has_the_errors_of_its_end():
+    """Two noise variances at zero: wherever on the ridge the ascent ended, one is held with it.
+
+    Iris has a maximum in which the columns 1 and 2 are the latents, and the others a regression
+    on them, whose residual variances have the errors of residual variances.
+    """
+    X = load_iris().data
+    model = FactorModel(2)
+    with pytest.warns(UserWarning, match="Heywood"):
+        end = VariationalEM(model=model, random_state=0).fit(X)
+    expected = None
+    for share in (1e-6, 1e-5, 3e-5):
+        noise = end.params_["noise_variance"].copy()
+        noise[1:3] = share * X.var(axis=0)[1], 1e-6 * X.var(axis=0)[2]
+        cases = Cases(X, np.ones(150), np.arange(150))
+        theta = {**end.params_, "noise_variance": noise}
+        fitted = SimpleNamespace(model=model, theta=theta, seed=0)
+        errors = standard_errors(fitted, cases)[0]["noise_variance"]
+        assert np.all(errors[1:3] < 1e-9)
+        expected = errors if expected is None else expected
+        assert np.allclose(errors, expected, rtol=1e-3, atol=1e-9)
+    residual = end.params_["noise_variance"][[0, 3]]
+    assert np.allclose(errors[[0, 3]], residual * np.sqrt(2 / 150), rtol=1e-3)
 
 
 def broken_free():

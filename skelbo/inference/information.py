@@ -31,6 +31,9 @@ NODES, PRUNED = {3: 11, 4: 7, 5: 5}, 14.0
 QUADRATIC, MAX_QUADRATIC = 3, 6
 # Directions with less information than this share of the parameters' own are not identified.
 NOTHING = 1e-11
+# A noise variance this near its floor, in standard errors, is held there: along a ridge between
+# noise and loadings an ascent ends where the climb does, some way off the edge.
+NEAR_FLOOR = 0.01
 
 
 def information_limit(model) -> int:
@@ -58,9 +61,9 @@ def standard_errors(fitted, cases) -> tuple[dict[str, np.ndarray], np.ndarray]:
     model, theta = fitted.model, fitted.theta
     noise = base_noise(model, theta, len(cases.X), fitted.seed)
     total = observed_information(model, theta, cases, noise, closed=False)
-    held = np.eye(len(total))[at_floor(theta, cases)]
-    constraint = np.concatenate([model.constraint_jacobian(theta), held])
-    root, lost = information_root(total, constraint)
+    constraint, held = model.constraint_jacobian(theta), at_floor(theta, cases)
+    held |= near_floor(theta, cases, *information_axes(total, _with_held(constraint, held)))
+    root, lost = information_root(total, _with_held(constraint, held))
     errors = np.sqrt((root**2).sum(1))
     errors[lost] = np.inf
     return split(errors, theta), root
@@ -178,15 +181,41 @@ def information_axes(information, constraint) -> tuple[np.ndarray, np.ndarray]:
 
 def at_floor(theta, cases) -> np.ndarray:
     """Return which parameters are noise variances at their floor (Heywood cases), (P,)."""
-    limit = 1.5 * noise_floor(cases.X, cases.weights)
-    return np.concatenate(
-        [
-            np.ravel(value <= (limit if np.ndim(value) else limit.mean()))
-            if name == "noise_variance"
-            else np.zeros(np.size(value), dtype=bool)
-            for name, value in theta.items()
-        ]
-    )
+    return _flat(theta) <= 1.5 * _floors(theta, cases)
+
+
+def near_floor(theta, cases, axes, values) -> np.ndarray:
+    """Return which parameters are noise variances that the data do not tell from the floor, (P,).
+
+    `axes` and `values` are those of `information_axes`; an axis without information counts with the
+    most that rounding may leave of it.
+    """
+    floors = _floors(theta, cases)
+    noise, near = np.isfinite(floors), np.zeros(len(floors), dtype=bool)
+    least = max(NOTHING * values.max(initial=0.0), 1e-300)
+    errors = np.sqrt((axes[noise] ** 2 / np.maximum(values, least)).sum(1))
+    near[noise] = _flat(theta)[noise] - floors[noise] < NEAR_FLOOR * errors
+    return near
+
+
+def _floors(theta, cases) -> np.ndarray:
+    """Return the floors of noise variances, (P,); -inf for the other parameters."""
+    floor = noise_floor(cases.X, cases.weights)
+    floors = {name: np.full(np.shape(value), -np.inf) for name, value in theta.items()}
+    if "noise_variance" in theta:
+        shape = np.shape(theta["noise_variance"])
+        floors["noise_variance"] = np.broadcast_to(floor if shape else floor.mean(), shape)
+    return _flat(floors)
+
+
+def _flat(theta) -> np.ndarray:
+    """Return all parameters as one vector, the inverse of `split`."""
+    return np.concatenate([np.ravel(value) for value in theta.values()])
+
+
+def _with_held(constraint, held) -> np.ndarray:
+    """Return the constraint, one row for each parameter that is held added."""
+    return np.concatenate([constraint, np.eye(len(held))[held]])
 
 
 def n_entries(theta) -> int:
