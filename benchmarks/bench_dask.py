@@ -30,7 +30,7 @@ import numpy as np
 from distributed import Client, LocalCluster
 
 from skelbo import EMGaussianMixture
-from skelbo.gaussian import fused
+from skelbo.mixture.backends import numba_pass
 
 N_ROWS, N_COLUMNS = 256_000, 8
 TIMEOUT = 120
@@ -151,7 +151,7 @@ def main():
     parser.add_argument("--plain", action="store_true", help="leave Dask's allocator setting")
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    fused.MIN_WORK = np.inf  # passes over a collection are not compiled, so none is here
+    numba_pass.MIN_WORK = np.inf  # passes over a collection are not compiled, so none is here
     options = {"threads_per_worker": 1, "dashboard_address": ":0", "silence_logs": logging.CRITICAL}
     with (
         dask.config.set(PATIENT if args.plain else {**PATIENT, **ALLOCATOR}),

@@ -21,12 +21,14 @@ from bench_em import blobs
 from device_peers import installed
 from timing import seconds
 
+from skelbo.data.rows import Rows
+from skelbo.gaussian.column_scales import Columns
 from skelbo.gaussian.components import cells_of
-from skelbo.gaussian.covariance import STRUCTURES
-from skelbo.gaussian.device import DeviceTable
-from skelbo.gaussian.regularization import Columns, Floor
-from skelbo.gaussian.starts import sample_rows, start_mixture
-from skelbo.rows import Rows
+from skelbo.gaussian.regularization import Floor
+from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixture.backends.torch_pass import DeviceTable
+from skelbo.mixture.initialization import start_mixture
+from skelbo.mixture.row_sample import sample_rows
 
 SHAPES = [(100_000, 8, 8), (50_000, 32, 16), (20_000, 100, 8), (200_000, 8, 32), (200_000, 16, 256)]
 N_ITER = 5

@@ -34,7 +34,7 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from skelbo import EMGaussianMixture
-from skelbo.gaussian import fused
+from skelbo.mixture.backends import numba_pass
 
 SHAPES = [
     (150, 4, 3),
@@ -168,8 +168,8 @@ def main():
     parser.add_argument("--numpy", action="store_true", help="no compiled passes")
     args = parser.parse_args()
     if args.numpy:
-        fused.MIN_WORK = np.inf
-    by = "NumPy" if args.numpy or fused.kernel() is None else "numba where tables are large"
+        numba_pass.MIN_WORK = np.inf
+    by = "NumPy" if args.numpy or numba_pass.kernel() is None else "numba where tables are large"
     clock = time.process_time if args.cpu and args.threads is None else time.perf_counter
     bench = Bench(clock, args.threads, args.float32)
     warnings.simplefilter("ignore")

@@ -23,12 +23,12 @@ from bench_em import SHAPES, TYPES, blobs, given
 from sklearn.mixture import GaussianMixture
 
 from skelbo import EMGaussianMixture
-from skelbo.gaussian import fused
+from skelbo.mixture.backends import numba_pass
 
 COST = """
 from time import process_time as now; import numpy as np; a = now(); import numba; b = now()
-from skelbo.gaussian import fused; c = now(); x = np.ones((4, 256))
-fused.kernel()(x, x[0], x, 4, 0); print(b - a, now() - c)
+from skelbo.mixture.backends import numba_pass; c = now(); x = np.ones((4, 256))
+numba_pass.kernel()(x, x[0], x, 4, 0); print(b - a, now() - c)
 """
 
 
@@ -47,7 +47,7 @@ def by_turns(X, seconds=0.5, **options):
     while len(times) < 4 or time.perf_counter() < end:
         times.append([time.process_time()])
         for work in (np.inf, 0):
-            with patch.object(fused, "MIN_WORK", work):
+            with patch.object(numba_pass, "MIN_WORK", work):
                 EMGaussianMixture(**options, random_state=len(times)).fit(X)
             times[-1].append(time.process_time())
     return 1e3 * np.median(np.diff(times[1:]), axis=0)
@@ -66,7 +66,7 @@ def case(X, K, kind):
 
 def is_used(X, K, kind):
     """Tell whether a fit passes over this table by the kernel."""
-    with patch.object(fused, "expected", side_effect=InterruptedError):
+    with patch.object(numba_pass, "expected", side_effect=InterruptedError):
         try:
             EMGaussianMixture(K, covariance_type=kind, max_iter=1, tol=0.0).fit(X)
         except InterruptedError:
@@ -84,7 +84,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", nargs="+", type=int, default=None, help="tables of so many rows")
     args = parser.parse_args()
-    if fused.kernel() is None:
+    if numba_pass.kernel() is None:
         print("not run: pip install numba")
         return
     warnings.simplefilter("ignore")

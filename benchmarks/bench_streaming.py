@@ -18,7 +18,7 @@ import warnings
 import numpy as np
 
 from skelbo import EMGaussianMixture
-from skelbo.gaussian.mixture import Mixture
+from skelbo.mixture.mixture import Mixture
 
 
 def blobs(n, p, K, spread, rng):

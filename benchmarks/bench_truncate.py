@@ -20,13 +20,15 @@ import warnings
 
 import numpy as np
 
+from skelbo.data.rows import Block, Rows
+from skelbo.gaussian.column_scales import Columns
 from skelbo.gaussian.components import Components, cells_of
-from skelbo.gaussian.covariance import STRUCTURES
-from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments, safe
-from skelbo.gaussian.regularization import Columns, Floor
-from skelbo.gaussian.starts import sample_rows, start_mixture
-from skelbo.rows import Block, Rows
+from skelbo.gaussian.regularization import Floor
+from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixture.initialization import start_mixture
+from skelbo.mixture.mixture import Mixture
+from skelbo.mixture.row_sample import sample_rows
 
 CHUNK = 2**16
 # The full path may take this many times the truncated one's seconds to get as far.

@@ -96,7 +96,7 @@ def bare_loop(X, hidden, d, batch_size, device):
 
 
 def ours(X, hidden, d, batch_size, device, capture="auto"):
-    from skelbo.neural.batches import TableRows, as_batch
+    from skelbo.neural.data.batches import TableRows, as_batch
 
     options = {"hidden_layer_sizes": hidden, "batch_size": batch_size, "device": device}
     options["net_params"] = {"capture": capture}

@@ -15,9 +15,9 @@ _MODULES = {
     "ELBOMonitor": "skelbo.callbacks",
     "ElboTerms": "skelbo.elbo",
     "GaussianMLE": "skelbo.gaussian_mle",
-    "ImportanceWarning": "skelbo.neural.importance",
+    "ImportanceWarning": "skelbo.neural.log_marginal",
     "MCEM": "skelbo.mcem",
-    "NoiseFloorWarning": "skelbo.neural.results",
+    "NoiseFloorWarning": "skelbo.neural.diagnostics",
     "SingularCovarianceWarning": "skelbo.gaussian.regularization",
     "VAEEstimator": "skelbo.vae",
     "VariationalEM": "skelbo.variational_em",
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from skelbo.gaussian_mixture import EMGaussianMixture
     from skelbo.gaussian_mle import GaussianMLE
     from skelbo.mcem import MCEM
-    from skelbo.neural.importance import ImportanceWarning
-    from skelbo.neural.results import NoiseFloorWarning
+    from skelbo.neural.diagnostics import NoiseFloorWarning
+    from skelbo.neural.log_marginal import ImportanceWarning
     from skelbo.vae import VAEEstimator
     from skelbo.variational_em import VariationalEM
 

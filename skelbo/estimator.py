@@ -25,11 +25,12 @@ from sklearn.utils.validation import (
     validate_data,
 )
 
-from skelbo.dask_blocks import is_dask
-from skelbo.dask_input import batches, check_columns, lazy_on_dask, mean_log_prob, read
-from skelbo.elbo import Ascent, ElboTerms
-from skelbo.pages import mapping_of, stretches
-from skelbo.rows import Question, Rows, RowSource
+from skelbo.data.dask_estimator import batches, check_columns, lazy_on_dask, mean_log_prob, read
+from skelbo.data.dask_graph import is_dask
+from skelbo.data.memmap import mapping_of, stretches
+from skelbo.data.rows import Question, Rows, RowSource
+from skelbo.elbo import ElboTerms
+from skelbo.em.loop import Ascent
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase "

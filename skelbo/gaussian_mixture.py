@@ -12,16 +12,19 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skelbo.dask_input import lazy_on_dask
-from skelbo.elbo import Ascent, ElboTerms
+from skelbo.data.dask_estimator import lazy_on_dask
+from skelbo.data.rows import Block, Rows, RowSource
+from skelbo.elbo import ElboTerms
+from skelbo.em.loop import Ascent
+from skelbo.em.progress import Progress
+from skelbo.em.restarts import Restarts
 from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.gaussian.column_scales import Columns
 from skelbo.gaussian.components import Components, cells_of
-from skelbo.gaussian.covariance import STRUCTURES
-from skelbo.gaussian.factor import Factor, free_factors
-from skelbo.gaussian.given import Given
-from skelbo.gaussian.mixture import Mixture
-from skelbo.gaussian.prediction import Predictor
-from skelbo.gaussian.published import (
+from skelbo.gaussian.factor_analysis.covariance import Factor, free_factors
+from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, regularization
+from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixture.attributes import (
     PUBLIC_MATRICES,
     REMEMBERED_CELLS,
     MatricesOfFactors,
@@ -30,19 +33,14 @@ from skelbo.gaussian.published import (
     rebuilt,
     remembered,
 )
-from skelbo.gaussian.regularization import (
-    SINGULAR,
-    Columns,
-    SingularCovarianceWarning,
-    regularization,
-)
-from skelbo.gaussian.starts import STARTS, sample_question
-from skelbo.gaussian.stream import FirstRows, Stream
-from skelbo.inference.mixture_em import MixtureEM, Start
-from skelbo.inference.race import race
-from skelbo.progress import Progress
-from skelbo.restarts import Restarts
-from skelbo.rows import Block, Rows, RowSource
+from skelbo.mixture.em import MixtureEM, Start
+from skelbo.mixture.initialization import STARTS
+from skelbo.mixture.mixture import Mixture
+from skelbo.mixture.prediction import Predictor
+from skelbo.mixture.row_sample import sample_question
+from skelbo.mixture.short_runs import race
+from skelbo.mixture.stepwise_em import FirstRows, Stream
+from skelbo.mixture.user_parameters import Given
 
 
 class EMGaussianMixture(LatentVariableEstimator):

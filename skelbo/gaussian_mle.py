@@ -10,22 +10,19 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skelbo.acceleration import Anderson
-from skelbo.elbo import Ascent, ElboTerms, ascend
+from skelbo.data.rows import Block, Rows, RowSource
+from skelbo.elbo import ElboTerms
+from skelbo.em.anderson import Anderson
+from skelbo.em.loop import Ascent, ascend
+from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.gaussian.column_scales import Columns
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.covariance import STRUCTURES
-from skelbo.gaussian.mixture import Mixture
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.gaussian.published import cast
-from skelbo.gaussian.regularization import (
-    SINGULAR,
-    Columns,
-    SingularCovarianceWarning,
-    regularization,
-)
-from skelbo.progress import Progress
-from skelbo.rows import Block, Rows, RowSource
+from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, regularization
+from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixture.attributes import cast
+from skelbo.mixture.mixture import Mixture
 
 
 class GaussianMLE(LatentVariableEstimator):

@@ -11,13 +11,13 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 
-from skelbo.elbo import Ascent, ascend
-from skelbo.inference.ascent_rule import CLIMB, CLIMB_PER_PARAMETER, WHY, MonteCarloStep
-from skelbo.inference.cases import Cases
-from skelbo.inference.mean_field import MAX_ENUMERATED
-from skelbo.inference.posterior import best_q
-from skelbo.inference.sampling import SAMPLERS, make_sampler
-from skelbo.model_estimator import MODEL_CONSTRAINTS, ModelEstimator
+from skelbo.em.loop import Ascent, ascend
+from skelbo.inference.distinct_rows import Cases
+from skelbo.inference.monte_carlo_step import CLIMB, CLIMB_PER_PARAMETER, WHY, MonteCarloStep
+from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED
+from skelbo.inference.posteriors.best import best_q
+from skelbo.inference.sampling.samplers import SAMPLERS, make_sampler
+from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, ModelEstimator
 
 NOT_CERTIFIED = (
     "The fit was not certified to be at a maximum of log p(X) (less than tol={tol:.3g} nats per "

@@ -12,12 +12,30 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
-from skelbo.dask_blocks import is_dask
-from skelbo.dask_fetch import in_memory, in_turn, spooled
+from skelbo.autograd import gradients
+from skelbo.data.dask_download import in_memory, in_turn, spooled
+from skelbo.data.dask_graph import is_dask
+from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
-from skelbo.gradients import gradients
 from skelbo.neural import persistence
-from skelbo.neural.assembly import (
+from skelbo.neural.data.batches import TableRows, as_batch
+from skelbo.neural.data.columns import KINDS, Columns
+from skelbo.neural.data.datasets import DatasetTable
+from skelbo.neural.data.streaming import StreamedRows
+from skelbo.neural.data.validation_split import JUDGED_ROWS, number_held_out, training_rows
+from skelbo.neural.diagnostics import (
+    active_units,
+    check_finite,
+    noise_variance,
+    warn_of_end,
+    warn_of_floor,
+)
+from skelbo.neural.log_marginal import Sampler
+from skelbo.neural.model.networks import ACTIVATIONS
+from skelbo.neural.refinement import Refinement, refine
+from skelbo.neural.training.distributed import Processes
+from skelbo.neural.training.early_stopping import Report
+from skelbo.neural.training.make_net import (
     check_lasting,
     chosen_device,
     is_linear,
@@ -25,26 +43,8 @@ from skelbo.neural.assembly import (
     make_net,
     seeded,
 )
-from skelbo.neural.batches import TableRows, as_batch
-from skelbo.neural.columns import KINDS, Columns
-from skelbo.neural.datasets import DatasetTable
-from skelbo.neural.held_out import JUDGED_ROWS, number_held_out, training_rows
-from skelbo.neural.importance import Sampler
-from skelbo.neural.networks import ACTIVATIONS
-from skelbo.neural.processes import Processes
-from skelbo.neural.refinement import Refinement, refine
-from skelbo.neural.results import (
-    active_units,
-    check_finite,
-    noise_variance,
-    warn_of_end,
-    warn_of_floor,
-)
-from skelbo.neural.schedule import stopping_rule, warmup_epochs
-from skelbo.neural.stopping import Report
-from skelbo.neural.streaming import StreamedRows
-from skelbo.neural.training import VAENet
-from skelbo.progress import Progress
+from skelbo.neural.training.net import VAENet
+from skelbo.neural.training.schedule import stopping_rule, warmup_epochs
 
 # Rows times draws behind `lower_bound_`: the bound of a large table needs few draws of each row.
 # A pass of `partial_fit` must not spend longer on it than on learning.

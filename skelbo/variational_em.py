@@ -6,14 +6,14 @@ from functools import partial
 
 from sklearn.utils._param_validation import StrOptions
 
-from skelbo.acceleration import Anderson
-from skelbo.elbo import Ascent, ascend
-from skelbo.inference.alternation import Alternation
-from skelbo.inference.cases import Cases
-from skelbo.inference.coordinates import Coordinates
-from skelbo.inference.lattice import LatticeEM
-from skelbo.inference.posterior import on_lattice
-from skelbo.model_estimator import MODEL_CONSTRAINTS, ModelEstimator
+from skelbo.em.anderson import Anderson
+from skelbo.em.loop import Ascent, ascend
+from skelbo.inference.distinct_rows import Cases
+from skelbo.inference.posteriors.best import on_lattice
+from skelbo.inference.posteriors.quadrature_grid import LatticeEM
+from skelbo.inference.variational_step import Alternation
+from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, ModelEstimator
+from skelbo.models.constraints import Coordinates
 
 
 class VariationalEM(ModelEstimator):

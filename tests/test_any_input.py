@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
 
 from skelbo import EMGaussianMixture, GaussianMLE, SingularCovarianceWarning
-from skelbo.gaussian.covariance import STRUCTURES
-from skelbo.gaussian.starts import STARTS
+from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixture.initialization import STARTS
 
 # What a fit may say no with. Everything else is a defect.
 CLEAR = re.compile(

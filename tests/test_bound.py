@@ -9,7 +9,7 @@ from scipy import stats
 from scipy.special import logsumexp
 
 from skelbo import EMGaussianMixture, GaussianMLE
-from skelbo.gaussian.covariance import STRUCTURES
+from skelbo.gaussian.structures import STRUCTURES
 
 ESTIMATORS = [GaussianMLE(kind) for kind in ("full", "diag", "spherical")] + [
     EMGaussianMixture(2, covariance_type=kind, n_factors=1, random_state=0, max_iter=100)

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from skelbo.acceleration import Anderson
-from skelbo.elbo import Ascent, AscentError, ElboTerms, ascend
-from skelbo.restarts import Restarts
+from skelbo.elbo import ElboTerms
+from skelbo.em.anderson import Anderson
+from skelbo.em.loop import Ascent, AscentError, ascend
+from skelbo.em.restarts import Restarts
 
 
 class Quadratic:

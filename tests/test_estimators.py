@@ -29,7 +29,7 @@ from skelbo import (
     SingularCovarianceWarning,
     VariationalEM,
 )
-from skelbo.gaussian.covariance import STRUCTURES
+from skelbo.gaussian.structures import STRUCTURES
 
 MLES = [GaussianMLE(kind) for kind in ("full", "diag", "spherical")]
 MIXTURES = [

@@ -8,9 +8,10 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
 from skelbo import EMGaussianMixture, SingularCovarianceWarning
-from skelbo.gaussian.covariance import STRUCTURES
-from skelbo.gaussian.starts import STARTS, Drawn, content_hash, sample_rows
-from skelbo.rows import Rows
+from skelbo.data.rows import Rows
+from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixture.initialization import STARTS
+from skelbo.mixture.row_sample import Drawn, content_hash, sample_rows
 
 KINDS = list(STRUCTURES)
 

@@ -9,20 +9,20 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils.estimator_checks import check_estimator
-from test_variational_em import answers, counts, lsat6, real, trichoptera
 
 from skelbo import MCEM, VariationalEM
-from skelbo.inference.cases import Cases
-from skelbo.inference.draws import Draws
-from skelbo.inference.gaussian_posterior import fit_gaussian
-from skelbo.inference.importance import BaseNoise
-from skelbo.inference.information import quadratic_forms, score_moments
-from skelbo.inference.marginal import log_marginal
-from skelbo.inference.mean_field import enumerate_posterior
-from skelbo.inference.posterior import best_q
-from skelbo.inference.quasi import ShiftedSobol
-from skelbo.inference.sampling import make_sampler
+from skelbo.inference.distinct_rows import Cases
+from skelbo.inference.log_marginal import log_marginal
+from skelbo.inference.posteriors.bernoulli import enumerate_posterior
+from skelbo.inference.posteriors.best import best_q
+from skelbo.inference.posteriors.gaussian import fit_gaussian
+from skelbo.inference.sampling.draws import Draws
+from skelbo.inference.sampling.importance import BaseNoise
+from skelbo.inference.sampling.samplers import make_sampler
+from skelbo.inference.sampling.sobol import ShiftedSobol
+from skelbo.inference.standard_errors import quadratic_forms, score_moments
 from skelbo.models import BinaryFeatureModel, FactorModel
+from tests.tables import answers, counts, lsat6, real, trichoptera
 
 
 def small_sample(n_persons=200):
@@ -259,7 +259,7 @@ def test_binary_features_meet_exact_em(sampler, start):
 
 
 def test_without_an_information_matrix_the_rate_of_the_climbs_decides(monkeypatch):
-    monkeypatch.setattr("skelbo.inference.information.MAX_PARAMETERS", 0)
+    monkeypatch.setattr("skelbo.inference.standard_errors.MAX_PARAMETERS", 0)
     X, weights = lsat6()
     fit = MCEM(1, model="bernoulli", tol=1e-3, random_state=0).fit(X, sample_weight=weights)
     lacking = LSAT6 - 1000 * fit.score(X, sample_weight=weights)

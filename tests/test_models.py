@@ -9,16 +9,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import integrate, stats
 from sklearn.datasets import load_iris
-from test_variational_em import answers, counts, lsat6, real
 
 from skelbo import MCEM, VariationalEM
-from skelbo.inference.cases import Cases
-from skelbo.inference.coordinates import Coordinates
-from skelbo.inference.gaussian_posterior import fit_gaussian
-from skelbo.inference.information import standard_errors
-from skelbo.inference.mean_field import all_states
+from skelbo.inference.distinct_rows import Cases
+from skelbo.inference.posteriors.bernoulli import all_states
+from skelbo.inference.posteriors.gaussian import fit_gaussian
+from skelbo.inference.standard_errors import standard_errors
 from skelbo.models import BinaryFeatureModel, DecoderModel, FactorModel, LatentVariableModel
+from skelbo.models.constraints import Coordinates
 from skelbo.models.likelihoods import LIKELIHOODS
+from tests.tables import answers, counts, lsat6, real
 
 
 class TwoParameterLogistic(LatentVariableModel):

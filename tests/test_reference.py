@@ -67,11 +67,11 @@ ONE_STEP = [
 @pytest.mark.parametrize(("kind", "value"), list(zip(TYPES, ONE_STEP, strict=True)))
 def test_one_m_step_from_the_species(kind, value, iris):
     """Statistics of the true labels, one M-step, no iteration and no seed."""
-    from skelbo.gaussian.covariance import STRUCTURES
-    from skelbo.gaussian.mixture import Mixture
+    from skelbo.data.rows import Rows
     from skelbo.gaussian.moments import Moments
     from skelbo.gaussian.regularization import Ridge
-    from skelbo.rows import Rows
+    from skelbo.gaussian.structures import STRUCTURES
+    from skelbo.mixture.mixture import Mixture
 
     resp = np.eye(3)[load_iris().target].T
     moments = Moments.of_block(STRUCTURES[kind].scatter, iris.T, resp)

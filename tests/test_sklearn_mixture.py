@@ -11,7 +11,7 @@ theirs = pytest.importorskip("sklearn.mixture.tests.test_gaussian_mixture")
 bounds = pytest.importorskip("sklearn.mixture.tests.test_mixture")
 
 from skelbo import EMGaussianMixture  # noqa: E402
-from skelbo.gaussian.covariance import STRUCTURES  # noqa: E402
+from skelbo.gaussian.structures import STRUCTURES  # noqa: E402
 
 # Our default tolerance asks for the mode, which noise without clusters does not show in 100 steps.
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from sklearn.exceptions import ConvergenceWarning
-from test_any_input import tables
 
 from skelbo import ImportanceWarning, NoiseFloorWarning, VAEEstimator
+from tests.test_any_input import tables
 
 # What a fit may say no with. Everything else is a defect.
 CLEAR = re.compile(

@@ -368,8 +368,8 @@ def test_a_memory_map_is_streamed(tmp_path, monkeypatch, early_stopping, weighte
 
 
 def test_a_stream_yields_every_row_once(tmp_path):
-    from skelbo.neural.columns import Columns
-    from skelbo.neural.streaming import StreamedRows
+    from skelbo.neural.data.columns import Columns
+    from skelbo.neural.data.streaming import StreamedRows
 
     X = np.arange(1000.0)[:, None]
     columns = Columns.read(X, None, "gaussian")
@@ -408,10 +408,10 @@ def test_a_dataset_gives_the_fit_of_the_streamed_array(
 ):
     monkeypatch.setattr("skelbo.vae.STREAMED_BYTES", 0)
     monkeypatch.setattr("skelbo.vae.JUDGED_ROWS", 100)
-    monkeypatch.setattr("skelbo.neural.held_out.JUDGED_ROWS", 100)
-    monkeypatch.setattr("skelbo.neural.training.FINAL_DRAWS", 100)
-    monkeypatch.setattr("skelbo.neural.columns.BLOCK_CELLS", 400)
-    monkeypatch.setattr("skelbo.neural.datasets.BLOCK_CELLS", 400)
+    monkeypatch.setattr("skelbo.neural.data.validation_split.JUDGED_ROWS", 100)
+    monkeypatch.setattr("skelbo.neural.training.net.FINAL_DRAWS", 100)
+    monkeypatch.setattr("skelbo.neural.data.columns.BLOCK_CELLS", 400)
+    monkeypatch.setattr("skelbo.neural.data.datasets.BLOCK_CELLS", 400)
     rng = np.random.default_rng(0)
     file = np.memmap(tmp_path / "rows", dtype=dtype, mode="w+", shape=(1000, 4))
     file[:] = rng.normal(size=(1000, 4)) + rng.normal(size=(1000, 1))

@@ -1,1 +1,1 @@
-"""What a Gaussian is: its moments, its covariance structures, its densities."""
+"""K Gaussians: moments, covariance structures, densities and missing cells."""

@@ -7,13 +7,13 @@ from functools import cached_property
 
 import numpy as np
 
-from skelbo.gaussian.missing import Completion, complete
+from skelbo.data.rows import Block
+from skelbo.gaussian.covariance import Covariance
+from skelbo.gaussian.mahalanobis import cells_of_whitening
+from skelbo.gaussian.missing_cells import Completion, complete
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
-from skelbo.gaussian.structure import Covariance
 from skelbo.gaussian.view import DensityView
-from skelbo.gaussian.whitening import cells_of_whitening
-from skelbo.rows import Block
 
 
 @dataclass(frozen=True)

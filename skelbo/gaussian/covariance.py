@@ -1,102 +1,224 @@
-"""Covariance structures, one class each; `STRUCTURES` is the only table from name to class.
+r"""What every covariance structure of K Gaussians can do.
 
-Three families differ in their arithmetic: `Dense`, `Diagonal` and, between them, `Factor`. Within
-the first two the structures differ in what is shared: ``pooled`` over the components, ``mixed``
-over the columns.
+Most work with the precision's factor: :math:`\Sigma^{-1} = U U^T`, U upper triangular, so that
+:math:`y = U^T (x - \mu)` is white.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, fields
+from typing import ClassVar
 
 import numpy as np
 
-from skelbo.gaussian.dense import Dense
-from skelbo.gaussian.diagonal import Diagonal
-from skelbo.gaussian.factor import Factor
-from skelbo.gaussian.moments import Scatter
-from skelbo.gaussian.structure import LOG_2PI, Covariance, squared_distances
-from skelbo.gaussian.whitening import Whitening
+from skelbo.data.rows import Block
+from skelbo.gaussian.exponential_family import Natural
+from skelbo.gaussian.moments import Moments, Scatter
+from skelbo.gaussian.regularization import FLOOR, Regularization
+from skelbo.gaussian.view import DensityView
+
+LOG_2PI = float(np.log(2 * np.pi))
 
 
-class Full(Dense):
-    """Each component has its own covariance matrix."""
+class Covariance(ABC):
+    """Covariances of K Gaussians under one structure; immutable dataclasses.
 
-    scatter = Scatter.FULL
+    Attributes
+    ----------
+    floored : ndarray of bool
+        Which covariances were singular and had to be altered.
+    """
 
-    def log_prob(self, values, means):
-        """Whiten, one component at a time, and sum squares."""
-        distances = Whitening(means, self.factors).distances(values)
-        return self._constants(len(values))[:, None] - 0.5 * distances
+    floored: np.ndarray
 
-    def log_joint(self, values, means, log_weights):
-        """Whiten by the last columns, then by all for the components that a row may come from."""
-        constants = log_weights + self._constants(len(values))
-        return Whitening(means, self.factors).log_joint(values, constants)
+    scatter: ClassVar[Scatter]
+    pooled: ClassVar[bool] = False
+    mixed: ClassVar[bool] = False
+    # The public arrays that `from_published` takes.
+    rebuilt_from: ClassVar[tuple[str, ...]] = ("precisions_cholesky_",)
 
-    def single(self, means, largest):
-        """Return the same with factors in float32."""
-        deviations = np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
-        terms = (np.abs(means) + deviations)[:, None, :] @ np.abs(self.factors)
-        if not terms.max() < largest:
-            return None
-        return replace(self, factors=self.factors.astype(np.float32))
+    n_factors: int = 0  # hidden factors per component
 
-    def _constants(self, n_features: int) -> np.ndarray:
-        """Return the log-density of each component at its mean."""
-        return self._half_log_det - 0.5 * n_features * LOG_2PI
+    @classmethod
+    def first_moments(
+        cls, values: np.ndarray, weights: np.ndarray, means: np.ndarray, own: bool, n_factors: int
+    ) -> Moments:
+        """Return moments of rows (p, n) whose labels a start has guessed, weighted (K, n).
+
+        `own` and `n_factors` are for structures that hide more than the label.
+        """
+        return Moments.of_block(cls.scatter, values, weights, means)
+
+    @classmethod
+    @abstractmethod
+    def from_moments(cls, moments: Moments, regularization: Regularization) -> Covariance:
+        """Maximise the expected log-density: the M-step."""
+
+    @classmethod
+    @abstractmethod
+    def from_precisions(cls, precisions: np.ndarray, n_components: int, p: int) -> Covariance:
+        """Build from precisions in their public shape; ValueError if not positive-definite."""
+
+    @classmethod
+    @abstractmethod
+    def from_vector(
+        cls, vector: np.ndarray, n_components: int, units: np.ndarray
+    ) -> Covariance | None:
+        """Invert `to_vector`; None if the result is numerically singular."""
+
+    @abstractmethod
+    def to_vector(self, units: np.ndarray) -> np.ndarray:
+        """Return unconstrained coordinates, with columns measured in `units`."""
+
+    @abstractmethod
+    def log_prob(self, values: np.ndarray, means: np.ndarray) -> np.ndarray:
+        """Return log N(x; mu_k, Sigma_k) in nats, (K, n), of complete rows ``values`` (p, n)."""
+
+    def log_joint(
+        self, values: np.ndarray, means: np.ndarray, log_weights: np.ndarray
+    ) -> np.ndarray:
+        """Return log p(x, z = k) in nats, (K, n), of complete rows ``values`` (p, n).
+
+        It may be -inf for a component that no sum over those of its row would show.
+        """
+        return self.log_prob(values, means) + log_weights[:, None]
+
+    def single(self, means: np.ndarray, largest: float) -> Covariance | None:
+        """Return the same for `log_joint` of float32 rows, None where that is not to be had.
+
+        The terms that cancel when rows are whitened, relative to the result, are to be below
+        `largest`.
+        """
+        return None
+
+    def natural(self, means: np.ndarray, log_weights: np.ndarray) -> Natural | None:
+        """Return the natural parameters, None where digits would cancel or nothing is gained."""
+        return None
+
+    def cancelling(self, means: np.ndarray) -> np.ndarray:
+        """Return the size of the terms that cancel in natural parameters, (K,), in nats.
+
+        Infinite where nothing is gained by these.
+        """
+        return np.full(len(means), np.inf)
+
+    @abstractmethod
+    def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Covariance:
+        """Move by `size` along the natural gradient of the expected log-density."""
+
+    @abstractmethod
+    def expected_log_prob(
+        self, moments: Moments, regularization: Regularization | None = None
+    ) -> float:
+        """Return the expected log-density of rows with these moments about our own means.
+
+        With a regularization, that of the regularized moments, which its M-step maximises.
+        """
+
+    @abstractmethod
+    def dense(self, n_components: int, n_features: int) -> np.ndarray:
+        """Return the covariances as a (K, p, p) array."""
+
+    @abstractmethod
+    def color(self, noise: np.ndarray, k: int) -> np.ndarray:
+        """Map white rows (n, p) to rows with the covariance of component k."""
+
+    @abstractmethod
+    def whiten(self, steps: np.ndarray, k: int) -> np.ndarray:
+        """Map rows of deviations (n, p) to white rows; the inverse of `color`."""
+
+    @classmethod
+    def n_parameters(cls, n_components: int, n_features: int, n_factors: int = 0) -> int:
+        """Return the number of free parameters."""
+        if cls.scatter.dense:
+            each = n_features * (n_features + 1) // 2
+        else:
+            each = 1 if cls.mixed else n_features
+        return each if cls.pooled else n_components * each
+
+    @classmethod
+    def shape(cls, n_components: int, n_features: int) -> tuple[int, ...]:
+        """Return the public shape: shared axes are dropped."""
+        each: tuple[int, ...] = () if cls.mixed else (n_features,)
+        if cls.scatter.dense:
+            each = (n_features, n_features)
+        return each if cls.pooled else (n_components, *each)
+
+    @classmethod
+    @abstractmethod
+    def from_published(cls, *arguments) -> Covariance:
+        """Rebuild from the public arrays that `rebuilt_from` names, and K and p."""
+
+    @abstractmethod
+    def published(self) -> dict[str, np.ndarray]:
+        """Return the arrays that an estimator publishes, in public shapes."""
+
+    def view(self, means: np.ndarray, block: Block, log_weights: np.ndarray) -> DensityView | None:
+        """Return a view of a block of our own making, None if `log_prob` is all that is special."""
+        return None
+
+    def keeping(self, old: Covariance, which: np.ndarray) -> Covariance:
+        """Return the same with the covariances of `old` where `which` (K,) says so."""
+
+        def chosen(name: str) -> np.ndarray:
+            new = getattr(self, name)
+            return np.where(which.reshape(-1, *[1] * (new.ndim - 1)), getattr(old, name), new)
+
+        return type(self)(*(chosen(field.name) for field in fields(self)))  # type: ignore[arg-type]
+
+    def part(self, which: np.ndarray) -> Covariance:
+        """Return the covariances of some components, a mask (K,)."""
+        parts = (getattr(self, field.name)[which] for field in fields(self))  # type: ignore[arg-type]
+        return type(self)(*parts)
 
 
-class Tied(Dense):
-    """All components share one covariance matrix."""
+@dataclass(frozen=True)
+class Matrices(Covariance):
+    """Covariances that are held as they are, with the factors of their inverses.
 
-    scatter = Scatter.POOLED_FULL
-    pooled = True
+    Attributes
+    ----------
+    covariances : ndarray
+        Shape (K or 1, p, p) if dense, (K or 1, p or 1) if diagonal.
+    factors : ndarray
+        U with precision = U U^T, of the same shape (elementwise for diagonal structures). They
+        alone are enough to rebuild the rest, and in float32 they are the ones that hold the
+        digits: a singular matrix's variances do not.
+    floored : ndarray of bool
+        Which covariances were singular and had to be altered.
+    """
 
-    def log_prob(self, values, means):
-        """Whiten once, then take distances from the whitened means."""
-        factor = self.factors[0]
-        log_prob = squared_distances(means @ factor, factor.T @ values)
-        log_prob += len(values) * LOG_2PI
-        log_prob *= -0.5
-        log_prob += self._half_log_det
-        return log_prob
+    covariances: np.ndarray
+    factors: np.ndarray
+    floored: np.ndarray
 
+    @property
+    def reach(self) -> float:
+        """Largest cell whose square can be whitened without overflow."""
+        return 1e150 / max(1.0, float(np.maximum.reduce(self.factors, axis=None)))
 
-class Diag(Diagonal):
-    """Each component has its own variance per column."""
+    def _public(self, array: np.ndarray) -> np.ndarray:
+        array = array[0] if self.pooled else array
+        return array[..., 0] if self.mixed else array
 
-    scatter = Scatter.DIAGONAL
-
-
-class Spherical(Diagonal):
-    """Each component has one variance for all columns."""
-
-    scatter = Scatter.DIAGONAL
-    mixed = True
-
-
-class TiedDiag(Diagonal):
-    """One variance per column, for all components."""
-
-    scatter = Scatter.POOLED_DIAGONAL
-    pooled = True
-
-
-class TiedSpherical(Diagonal):
-    """One variance for all columns of all components: k-means with soft borders."""
-
-    scatter = Scatter.POOLED_DIAGONAL
-    pooled = True
-    mixed = True
+    def published(self) -> dict[str, np.ndarray]:
+        """Return covariances, precisions and their factors in public shapes."""
+        factors = self.factors
+        precisions = factors @ factors.swapaxes(-1, -2) if self.scatter.dense else factors**2
+        return {
+            "covariances_": self._public(self.covariances),
+            "precisions_": self._public(precisions),
+            "precisions_cholesky_": self._public(factors),
+        }
 
 
-STRUCTURES: dict[str, type[Covariance]] = {
-    "full": Full,
-    "tied": Tied,
-    "diag": Diag,
-    "spherical": Spherical,
-    "tied_diag": TiedDiag,
-    "tied_spherical": TiedSpherical,
-    "factor": Factor,
-}
+def is_regular(shares: np.ndarray) -> bool:
+    """Tell whether variances, as shares of the columns' own, are far from zero and overflow."""
+    return bool(shares.min() > 100 * FLOOR and shares.max() < 1 / FLOOR)
+
+
+def squared_distances(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return |x_i - c_k|^2, (K, n), for centres (K, p) and values (p, n), to the last digit."""
+    steps = (values - centre[:, None] for centre in centres)
+    return np.array([np.einsum("pn,pn->n", step, step) for step in steps])

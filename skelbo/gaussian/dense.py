@@ -6,10 +6,10 @@ from functools import cache, cached_property
 
 import numpy as np
 
+from skelbo.gaussian.covariance import LOG_2PI, Matrices, is_regular
+from skelbo.gaussian.exponential_family import SAFE_TERMS, Natural
 from skelbo.gaussian.moments import Moments, safe
-from skelbo.gaussian.natural import SAFE_TERMS, Natural
 from skelbo.gaussian.regularization import precision_factors
-from skelbo.gaussian.structure import LOG_2PI, Matrices, is_regular
 
 
 class Dense(Matrices):

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from skelbo.gaussian.moments import Moments, safe
-from skelbo.gaussian.natural import SAFE_TERMS, Natural
-from skelbo.gaussian.structure import (
+from skelbo.gaussian.covariance import (
     LOG_2PI,
     Matrices,
     is_regular,
     squared_distances,
 )
+from skelbo.gaussian.exponential_family import SAFE_TERMS, Natural
+from skelbo.gaussian.moments import Moments, safe
 
 
 class Diagonal(Matrices):

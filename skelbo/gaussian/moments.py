@@ -18,7 +18,7 @@ from functools import cache
 
 import numpy as np
 
-from skelbo.rows import Block, over_rows
+from skelbo.data.rows import Block, over_rows
 
 # Length of t(x) beyond which computing it costs more than it saves: that of x of length 23.
 MAX_STATISTICS = 300

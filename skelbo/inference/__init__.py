@@ -1,1 +1,1 @@
-"""What is done to a model: steps over q, steps over theta, log p(x), standard errors."""
+"""Inference in a latent-variable model: posteriors, samplers, standard errors."""

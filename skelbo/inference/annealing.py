@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from skelbo.inference.mean_field import all_states, fit_bernoulli
+from skelbo.inference.posteriors.bernoulli import all_states, fit_bernoulli
 
 # Chains that race for a start; steps of each, per latent and at most; the inverse temperatures that
 # they run through. Slower cooling is worse: features freeze in pairs while it is still hot.

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
-from skelbo.models.column_fit import maximize_columns
-from skelbo.models.column_scores import complete_information, complete_scores
+from skelbo.models.derivatives import complete_information, complete_scores
+from skelbo.models.factor_model.rotation import intercept_directions
 from skelbo.models.likelihoods import LIKELIHOODS, LOG_2PI
 from skelbo.models.model import LatentVariableModel
-from skelbo.models.noise import HEYWOOD, noise_floor
-from skelbo.models.rotation import intercept_directions
+from skelbo.models.noise_floor import HEYWOOD, noise_floor
+from skelbo.models.regression import maximize_columns
 
 # Probabilities of features stay this far (in rows) from 0 and 1, where a feature is dead.
 SMALLEST_COUNT = 1e-3

@@ -1,1 +1,1 @@
-"""What a variational auto-encoder is made of: columns, likelihoods, networks, objectives."""
+"""Networks that parametrise p(x | z) and q(z | x), and their training."""

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from skelbo.estimator import random_stream
-from skelbo.neural.assembly import chosen_device, lasting_parameters, make_net, seeded
-from skelbo.neural.columns import Columns
-from skelbo.neural.results import noise_variance
+from skelbo.neural.data.columns import Columns
+from skelbo.neural.diagnostics import noise_variance
+from skelbo.neural.training.make_net import chosen_device, lasting_parameters, make_net, seeded
 
 FORMAT = "skelbo.VAEEstimator/1"
 WEIGHTS = "net."

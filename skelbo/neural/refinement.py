@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skelbo.neural.batches import Batch
-from skelbo.neural.importance import Sampler, summary
-from skelbo.neural.networks import LOG_VARIANCE_RANGE
-from skelbo.neural.objective import log_weights
-from skelbo.neural.posterior import Posterior
+from skelbo.neural.data.batches import Batch
+from skelbo.neural.log_marginal import Sampler, summary
+from skelbo.neural.model.diagonal_gaussian import Posterior
+from skelbo.neural.model.networks import LOG_VARIANCE_RANGE
+from skelbo.neural.model.objectives import log_weights
 
 # Draws of each step: enough that a row's q is fitted to its posterior rather than to the draws.
 DRAWS = 64

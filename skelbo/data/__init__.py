@@ -1,0 +1,1 @@
+"""Rows of a table, in memory, on disk or in a Dask collection, in blocks."""

@@ -1,0 +1,122 @@
+"""Dask input of fits that need the rows themselves: brought to this machine, once."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from skelbo.data.dask_estimator import batches, check_columns
+from skelbo.data.dask_graph import Blocks, Table, check_length, is_array, is_dask, size_of
+
+# A collection of more bytes than this is not brought into memory unasked.
+FETCHED_BYTES = 2**30
+
+TOO_LARGE = (
+    "{name} keeps all rows in the memory of this machine, and X, a Dask collection, takes {least}"
+    "{size:.3g} GiB, more than the {limit:.3g} GiB that are brought there unasked; fit a part of "
+    "the rows ({sample}, say), or pass X.compute() if there is room."
+)
+NO_DISK = (
+    "X, a Dask collection, is copied to a temporary file from which the networks learn; {folder} "
+    "has {free:.3g} GiB free, and X takes {size}; let TMPDIR name a folder with room."
+)
+
+
+def in_memory(estimator: Any, X: Any, sample_weight: Any = None, *, reset: bool = True) -> tuple:
+    """Return X and its weights as tables in memory; ValueError if a Dask collection is too large.
+
+    What is not from Dask is returned as it is.
+    """
+    if not is_dask(X):
+        return X, sample_weight
+    dtype = check_columns(estimator, X, reset=reset)
+    _check_memory(estimator, X, size_of(X, dtype))
+    tables, size = [], 0
+    for table in _tables(X, sample_weight, dtype):
+        tables.append(table)
+        size += table.X.nbytes
+        _check_memory(estimator, X, size, "at least ")
+    rows, weights = Table.joined(tables)
+    return _like(X, rows), weights
+
+
+def spooled(estimator: Any, X: Any, sample_weight: Any, limit: int, *, reset: bool) -> tuple:
+    """Return the rows of a Dask collection, its weights, and whether it was too large for memory.
+
+    Rows of more than `limit` bytes are a memory map of a temporary file, which is gone with them.
+    """
+    dtype, weights = check_columns(estimator, X, reset=reset), []
+    _check_disk(size_of(X, dtype), limit)
+    n_rows, row_bytes = 0, X.shape[1] * dtype.itemsize
+    with tempfile.SpooledTemporaryFile(limit) as file:
+        for table in _tables(X, sample_weight, dtype):
+            n_rows += len(table.X)
+            _write(file, table.X, n_rows * row_bytes)
+            weights.append(table.weights)
+        large, shape = n_rows * row_bytes > limit, (n_rows, X.shape[1])
+        if large:
+            rows: np.ndarray = np.memmap(file, dtype, "r", shape=shape)
+        else:
+            file.seek(0)
+            rows = np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
+    return _like(X, rows), _joined(weights), large
+
+
+def _write(file: Any, rows: np.ndarray, size: int) -> None:
+    """Write rows, with which the file takes `size` bytes."""
+    try:
+        file.write(np.ascontiguousarray(rows).data)
+        file.flush()
+    except OSError as error:
+        raise OSError(_no_disk(f"at least {size / 2**30:.3g} GiB")) from error
+
+
+def in_turn(estimator: Any, X: Any, sample_weight: Any, *, reset: bool) -> Iterator[tuple]:
+    """Yield the blocks of a Dask collection as tables in memory, each with its weights."""
+    dtype = check_columns(estimator, X, reset=reset)
+    for rows, weights in batches(X, sample_weight, dtype, estimator._min_samples):
+        yield _like(X, rows), weights
+
+
+def _tables(X: Any, sample_weight: Any, dtype: np.dtype) -> Iterator[Table]:
+    for table in Blocks.of(X, sample_weight, dtype).in_turn():
+        if table.weights is not None:
+            check_length(len(table.weights), len(table.X))
+        yield table
+
+
+def _joined(weights: list[Any]) -> np.ndarray | None:
+    return None if weights[0] is None else np.concatenate(weights)
+
+
+def _like(X: Any, rows: np.ndarray) -> Any:
+    """Return rows with the names of the columns of X, if these have any."""
+    return rows if is_array(X) else type(X._meta)(rows, columns=X.columns, copy=False)
+
+
+def _check_memory(estimator: Any, X: Any, size: float, least: str = "") -> None:
+    """Raise if a collection of this size is too large for memory."""
+    if size > FETCHED_BYTES:
+        message = TOO_LARGE.format(
+            name=type(estimator).__name__,
+            least=least,
+            size=size / 2**30,
+            limit=FETCHED_BYTES / 2**30,
+            sample="X[::100]" if is_array(X) else "X.sample(frac=0.01)",
+        )
+        raise ValueError(message)
+
+
+def _check_disk(size: float, limit: int) -> None:
+    """Raise before reading anything if it is known that the rows do not fit on the disk."""
+    if size > max(limit, shutil.disk_usage(tempfile.gettempdir()).free):
+        raise OSError(_no_disk(f"{size / 2**30:.3g} GiB"))
+
+
+def _no_disk(size: str) -> str:
+    folder = tempfile.gettempdir()
+    return NO_DISK.format(folder=folder, free=shutil.disk_usage(folder).free / 2**30, size=size)

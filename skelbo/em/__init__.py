@@ -1,0 +1,1 @@
+"""The loop of every EM algorithm: acceleration, stopping rule, restarts and progress."""

@@ -1,0 +1,1 @@
+"""Gaussians whose covariance is that of a factor analyser."""

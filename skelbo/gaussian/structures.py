@@ -1,0 +1,102 @@
+"""Covariance structures, one class each; `STRUCTURES` is the only table from name to class.
+
+Three families differ in their arithmetic: `Dense`, `Diagonal` and, between them, `Factor`. Within
+the first two the structures differ in what is shared: ``pooled`` over the components, ``mixed``
+over the columns.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from skelbo.gaussian.covariance import LOG_2PI, Covariance, squared_distances
+from skelbo.gaussian.dense import Dense
+from skelbo.gaussian.diagonal import Diagonal
+from skelbo.gaussian.factor_analysis.covariance import Factor
+from skelbo.gaussian.mahalanobis import Whitening
+from skelbo.gaussian.moments import Scatter
+
+
+class Full(Dense):
+    """Each component has its own covariance matrix."""
+
+    scatter = Scatter.FULL
+
+    def log_prob(self, values, means):
+        """Whiten, one component at a time, and sum squares."""
+        distances = Whitening(means, self.factors).distances(values)
+        return self._constants(len(values))[:, None] - 0.5 * distances
+
+    def log_joint(self, values, means, log_weights):
+        """Whiten by the last columns, then by all for the components that a row may come from."""
+        constants = log_weights + self._constants(len(values))
+        return Whitening(means, self.factors).log_joint(values, constants)
+
+    def single(self, means, largest):
+        """Return the same with factors in float32."""
+        deviations = np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
+        terms = (np.abs(means) + deviations)[:, None, :] @ np.abs(self.factors)
+        if not terms.max() < largest:
+            return None
+        return replace(self, factors=self.factors.astype(np.float32))
+
+    def _constants(self, n_features: int) -> np.ndarray:
+        """Return the log-density of each component at its mean."""
+        return self._half_log_det - 0.5 * n_features * LOG_2PI
+
+
+class Tied(Dense):
+    """All components share one covariance matrix."""
+
+    scatter = Scatter.POOLED_FULL
+    pooled = True
+
+    def log_prob(self, values, means):
+        """Whiten once, then take distances from the whitened means."""
+        factor = self.factors[0]
+        log_prob = squared_distances(means @ factor, factor.T @ values)
+        log_prob += len(values) * LOG_2PI
+        log_prob *= -0.5
+        log_prob += self._half_log_det
+        return log_prob
+
+
+class Diag(Diagonal):
+    """Each component has its own variance per column."""
+
+    scatter = Scatter.DIAGONAL
+
+
+class Spherical(Diagonal):
+    """Each component has one variance for all columns."""
+
+    scatter = Scatter.DIAGONAL
+    mixed = True
+
+
+class TiedDiag(Diagonal):
+    """One variance per column, for all components."""
+
+    scatter = Scatter.POOLED_DIAGONAL
+    pooled = True
+
+
+class TiedSpherical(Diagonal):
+    """One variance for all columns of all components: k-means with soft borders."""
+
+    scatter = Scatter.POOLED_DIAGONAL
+    pooled = True
+    mixed = True
+
+
+STRUCTURES: dict[str, type[Covariance]] = {
+    "full": Full,
+    "tied": Tied,
+    "diag": Diag,
+    "spherical": Spherical,
+    "tied_diag": TiedDiag,
+    "tied_spherical": TiedSpherical,
+    "factor": Factor,
+}

@@ -1,0 +1,102 @@
+"""The best q of a family for every row, and what a fitted model says of new rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from skelbo.elbo import ElboTerms
+from skelbo.inference.log_marginal import log_marginal
+from skelbo.inference.posteriors.bernoulli import (
+    MAX_ENUMERATED,
+)
+from skelbo.inference.posteriors.best import best_q, bound_terms
+from skelbo.inference.sampling.importance import BaseNoise
+from skelbo.inference.sampling.sobol import ShiftedSobol
+
+# Cells (draws x rows x columns) that a block of rows may take.
+BLOCK_CELLS = 2**22
+# Latents of a row that the best q looks at together, at least.
+POINTS_OF_Q = 128
+# Independent copies of the quasi-random numbers behind a score: their spread is its error.
+N_COPIES = 16
+
+
+@dataclass(frozen=True)
+class FittedModel:
+    """A model with parameters, ready for new rows.
+
+    Attributes
+    ----------
+    model : object
+        See `skelbo.models`.
+    theta : dict of str to ndarray
+        Parameters.
+    posterior : {"mean_field", "full", "exact"}
+        Family of q.
+    n_draws : int
+        Importance samples per row, where log p(x) has no better way.
+    seed : int
+        Of their base noise.
+    """
+
+    model: Any
+    theta: dict[str, np.ndarray]
+    posterior: str
+    n_draws: int
+    seed: int
+
+    def noise(self) -> BaseNoise:
+        """Return the base noise that all rows share."""
+        shape = (1, self.model.n_latents)
+        rng = np.random.RandomState(self.seed)
+        return ShiftedSobol(shape, rng, N_COPIES).run(self.n_draws)
+
+    def joints(self, X: np.ndarray, n_points: int | None = None):
+        """Yield slices of rows and log p(x, z; theta) of these rows, block by block.
+
+        `n_points` is how many latents of a row are looked at together: by default, all draws.
+        """
+        n_points = max(self.n_draws, 256) if n_points is None else n_points
+        cells = n_points * (X.shape[1] + 2 * self.model.n_latents)
+        size = max(1, BLOCK_CELLS // cells)
+        for first in range(0, len(X), size):
+            rows = slice(first, first + size)
+            block = np.asarray(X[rows], dtype=np.float64)
+            self.model.check(block)
+            yield rows, self.model.joint(block, self.theta)
+
+    def log_prob(self, X) -> tuple[np.ndarray, np.ndarray]:
+        """Return log p(x) and its standard error, (n,) each, in nats."""
+        noise, result = self.noise(), np.empty((2, len(X)))
+        for rows, joint in self.joints(X, len(noise.part)):
+            result[:, rows] = log_marginal(joint, noise)[:2]
+        return result[0], result[1]
+
+    def elbo_terms(self, X) -> ElboTerms:
+        """Return the terms of the bound of each row."""
+        parts = [bound_terms(joint, best_q(joint, self.posterior)) for _, joint in self.joints(X)]
+        names = ("reconstruction", "kl", "energy", "entropy")
+        return ElboTerms(*(np.concatenate([getattr(t, name) for t in parts]) for name in names))
+
+    def mean(self, X) -> np.ndarray:
+        """Return the mean of q of each row, (n, d)."""
+        listed = self.model.latent == "binary" and self.model.n_latents <= MAX_ENUMERATED
+        n_points = max(POINTS_OF_Q, 2**self.model.n_latents if listed else 0)
+        joints = (joint for _, joint in self.joints(X, n_points))
+        return np.concatenate([best_q(joint, self.posterior).mean for joint in joints])
+
+    def impute(self, X) -> np.ndarray:
+        """Return E[x | observed cells] of each row, (n, p)."""
+        noise, result = self.noise(), np.empty(X.shape)
+        for rows, joint in self.joints(X, len(noise.part)):
+            draws = log_marginal(joint, noise)[2]
+            if draws is None:  # linear and Gaussian: the mean is enough
+                result[rows] = self.model.mean(joint.start()[0], self.theta)
+                continue
+            flat = draws.Z.reshape(-1, draws.Z.shape[-1])
+            cells = self.model.mean(flat, self.theta).reshape(*draws.Z.shape[:2], -1)
+            result[rows] = np.einsum("sn,snp->np", draws.weights, cells)
+        return result

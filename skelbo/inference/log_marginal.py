@@ -1,0 +1,124 @@
+r"""log p(x): one function of (model, theta, X), whichever algorithm found theta.
+
+In order of preference: closed form (Gaussian, or all states of binary latents); adaptive
+Gauss-Hermite quadrature (one or two latents); importance sampling. Every answer comes with its
+error, and with the weighted points of latent space that stand for p(z | x).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import special
+
+from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED, enumerate_posterior, fit_bernoulli
+from skelbo.inference.posteriors.gaussian import find_mode
+from skelbo.inference.sampling.draws import Draws
+from skelbo.inference.sampling.importance import BaseNoise, importance_draws, normalised
+from skelbo.models.likelihoods import LOG_2PI
+
+# Nodes per axis of the quadrature, and of a coarser one that tells its error.
+NODES, COARSE = (61, 31), (41, 21)
+MAX_QUADRATURE = 2
+# Disagreement with importance sampling, in its standard errors, that discredits a quadrature.
+DISAGREEMENT = 5.0
+# Posterior probability that need not be looked at.
+NEGLIGIBLE = 1e-9
+
+
+def log_marginal(joint, noise: BaseNoise) -> tuple[np.ndarray, np.ndarray, Draws | None]:
+    """Return log p(x) of each row in nats, its standard error and points for p(z | x).
+
+    Parameters
+    ----------
+    joint : object
+        log p(x, z; theta) of n rows.
+    noise : BaseNoise
+        Shared by all rows, so that a row's result does not depend on the others.
+
+    Returns
+    -------
+    log_prob, std : ndarray of shape (n_rows,)
+    draws : Draws or None
+        None where log p(x) is a closed form that needs none.
+    """
+    d = joint.shape[1]
+    if hasattr(joint, "conditional_logit"):
+        return _binary(joint, noise)
+    if getattr(joint, "gaussian", False):
+        return (*_closed_form(joint), None)
+    mode, precision = find_mode(joint)
+    second = None
+    if not joint.unimodal:
+        second = find_mode(joint, joint.elsewhere(mode, precision))
+    if d > MAX_QUADRATURE:
+        draws, log_prob, std = importance_draws(joint, mode, precision, noise, second)
+        return log_prob, std, draws
+    log_prob, draws = quadrature(joint, mode, precision, NODES[d - 1])
+    std = np.abs(log_prob - quadrature(joint, mode, precision, COARSE[d - 1])[0])
+    if joint.unimodal:
+        return log_prob, std, draws
+    other, estimate, error = importance_draws(joint, mode, precision, noise, second)
+    apart = np.abs(estimate - log_prob)
+    doubted = ~(apart <= DISAGREEMENT * error + 1e-6)
+    if doubted.any():  # a mode was missed, or the nodes are too few
+        log_prob = np.where(doubted, estimate, log_prob)
+        std = np.where(doubted, np.maximum(error, apart), np.maximum(std, 1e-12))
+        draws = other
+    return log_prob, std, draws
+
+
+def quadrature(joint, mode, precision, n_nodes, pruned=60.0) -> tuple[np.ndarray, Draws]:
+    """Return log p(x) by Gauss-Hermite nodes around the mode, and these as weighted points.
+
+    Nodes whose log-weight is more than `pruned` below the largest are left out.
+    """
+    d = mode.shape[1]
+    nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
+    grid = np.stack(np.meshgrid(*[nodes] * d, indexing="ij"), -1).reshape(-1, d)
+    log_weights = np.log(np.stack(np.meshgrid(*[weights] * d, indexing="ij"), -1)).sum(-1).ravel()
+    kept = log_weights > log_weights.max() - pruned
+    grid, log_weights = grid[kept], log_weights[kept]
+    factor = np.linalg.cholesky(precision)
+    Z = mode + np.einsum("nij,si->snj", np.linalg.inv(factor), grid)
+    log_det = np.log(np.einsum("nkk->nk", factor)).sum(-1)
+    terms = joint.log_joint(Z) + (log_weights + 0.5 * (grid**2).sum(1))[:, None]
+    log_total = special.logsumexp(terms, axis=0)
+    draws = Draws(Z, np.exp(terms - log_total), np.arange(len(Z)), exact=True)
+    return log_total - log_det, draws
+
+
+def _closed_form(joint):
+    """Return log p(x) = log p(x, z) - log p(z | x) at the posterior mean."""
+    mean, precision = joint.start()
+    energy = joint.expected(mean)[1]
+    log_det = np.linalg.slogdet(precision)[1]
+    log_prob = energy + 0.5 * (mean.shape[1] * LOG_2PI - log_det)
+    return log_prob, np.zeros_like(log_prob)
+
+
+def _likely_states(exact) -> Draws:
+    """Return the states that carry all but a negligible share of every row's posterior."""
+    order = np.argsort(-exact.weights, axis=0)
+    weights = np.take_along_axis(exact.weights, order, axis=0)
+    rest = 1 - np.cumsum(weights, axis=0)
+    n_states = 1 + int((rest > NEGLIGIBLE).sum(0).max())
+    weights = weights[:n_states] / weights[:n_states].sum(0)
+    return Draws(exact.states[order[:n_states]], weights, np.arange(n_states), exact=True)
+
+
+def _binary(joint, noise: BaseNoise):
+    """List all states, or sample them from the mean-field q, made bolder, and the prior."""
+    n, d = joint.shape
+    if d <= MAX_ENUMERATED:
+        exact = enumerate_posterior(joint)
+        return exact.terms.elbo, np.zeros(n), _likely_states(exact)
+    sharp = np.clip(fit_bernoulli(joint).mean, 0.02, 0.98)
+    proposals = np.stack([sharp, 0.5 * (sharp + 0.5), np.tile(joint.prior_mean(), (n, 1))])
+    Z = (special.ndtr(noise.normal) < proposals[noise.part]).astype(np.float64)
+    densities = np.stack(
+        [(special.xlogy(Z, q) + special.xlog1py(1 - Z, -q)).sum(-1) for q in proposals]
+    )
+    shares = np.log(noise.shares)[:, None, None]
+    log_weights = joint.log_joint(Z) - special.logsumexp(densities + shares, axis=0)
+    draws, log_prob, std = normalised(Z, log_weights, noise.chains)
+    return log_prob, std, draws

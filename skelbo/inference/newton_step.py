@@ -1,0 +1,192 @@
+r"""What draws at theta say of the way to the maximum of log p(X), and of their own error.
+
+With the gradient :math:`\hat g` of log p(X) from draws, its Monte Carlo covariance V and the
+observed information I, the maximum is about Newton's step :math:`I^{-1} \hat g` away and
+:math:`\tfrac12 \hat g^T I^{-1} \hat g` nats higher. After that step only the error of the draws
+is left: a climb of :math:`\tfrac12 e^T I^{-1} e, e \sim N(0, V)`, half a weighted sum of
+:math:`\chi^2_1` whose weights, the eigenvalues of :math:`I^{-1} V`, are the squares of Monte Carlo
+errors in units of standard errors.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special, stats
+
+from skelbo.inference.standard_errors import (
+    NOTHING,
+    at_floor,
+    base_noise,
+    information_axes,
+    information_limit,
+    n_entries,
+    observed_information,
+    quadratic_forms,
+    score_moments,
+    split,
+)
+from skelbo.models.noise_floor import noise_floor
+
+CONFIDENCE = 0.95
+# Newton's step is believed up to this length in standard errors of any parameter.
+LONGEST = 1.0
+# A direction without information is let be if the gradient along it is noise, in its own errors.
+NOISE = 4.0
+# Information, in units of a parameter's own, below which a step is not lengthened any more.
+SMALLEST = 1e-3
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The neighbourhood of theta, seen through draws.
+
+    Attributes
+    ----------
+    step : ndarray of shape (n_parameters,)
+        Newton's step, for positive parameters in logarithms, for probabilities in log-odds.
+    pull : ndarray of shape (rank,)
+        The gradient in units of its information.
+    noise : ndarray of shape (rank, rank)
+        Monte Carlo covariance of `pull`.
+    length : float
+        Share of the step that is within the reach of the quadratic, at most 1.
+    concave : bool
+        Whether the information is that of a maximum.
+    """
+
+    step: np.ndarray
+    pull: np.ndarray
+    noise: np.ndarray
+    length: float
+    concave: bool
+
+    @property
+    def climb(self) -> float:
+        """Climb of log p(X) that the step promises, in nats; too high by half the noise."""
+        return 0.5 * float(self.pull @ self.pull)
+
+    @property
+    def sure_climb(self) -> tuple[float, float]:
+        """The climb without that bias, and its standard error."""
+        own = float(quadratic_forms(self.pull[:, None], self.noise)[0])
+        variance = own + 0.5 * (self.noise**2).sum()
+        return self.climb - 0.5 * float(np.trace(self.noise)), float(np.sqrt(variance))
+
+    @property
+    def ratio(self) -> float:
+        """Largest Monte Carlo error of any direction, in units of its standard error."""
+        return float(np.sqrt(max(np.linalg.eigvalsh(self.noise)[-1], 0.0)))
+
+    @property
+    def left(self) -> float:
+        """What log p(X) surely does not climb by after the whole step, in nats."""
+        mean, variance = 0.5 * float(np.trace(self.noise)), 0.5 * float((self.noise**2).sum())
+        if mean <= 0:
+            return 0.0
+        # A chi-square of the same mean and variance (Satterthwaite).
+        return variance / (2 * mean) * stats.chi2.ppf(CONFIDENCE, 2 * mean**2 / variance)
+
+
+def judge(model, theta, cases, draws, joint, moved) -> Verdict | None:
+    """Return the verdict of draws at theta, None where the quadratic is no guide.
+
+    `moved` is theta after an EM step: what such a step leaves at the edge of its domain, and the
+    gradient pushes further out, is held there.
+    """
+    if n_entries(theta) > information_limit(model):
+        return None
+    noise = base_noise(model, theta, len(cases.X), SEED)
+    information = observed_information(model, theta, cases, noise, closed=False)
+    gradient, spread = score_moments(model, theta, cases, draws, joint)
+    unmoved = getattr(model, "tangents", model.constraint_jacobian)(theta)
+    edge = _at_the_edge(theta, moved, model.constraints, gradient, np.sqrt(np.diagonal(spread)))
+    slope, bend = _scales(theta, model.constraints)
+    information = slope[:, None] * information * slope - np.diag(gradient * bend)
+    gradient, spread, unmoved = slope * gradient, slope[:, None] * spread * slope, unmoved * slope
+    edge |= at_floor(theta, cases)
+    held = np.concatenate([unmoved, np.eye(len(gradient))[edge]])
+    axes, values = information_axes(information, held)
+    # Where the information is no more than rounding, or negative, there is no maximum to go to: the
+    # step follows the gradient, and only if the gradient is noise there is nothing to be found.
+    known = values > NOTHING * values.max(initial=0.0)
+    slope, errors = axes.T @ gradient, np.sqrt(quadratic_forms(axes, spread))
+    idle = ~known & (np.abs(slope) <= NOISE * errors + 1e-9)
+    values = np.where(known, values, np.maximum(np.abs(values), SMALLEST))
+    root = axes[:, ~idle] / np.sqrt(values[~idle])
+    if not root.size:
+        return None
+    pull, errors = root.T @ gradient, np.sqrt((root**2).sum(1))
+    step = root @ pull
+    longest = np.max(np.abs(step) / np.maximum(errors, 1e-300))
+    length = min(1.0, LONGEST / max(longest, 1e-300))
+    return Verdict(step, pull, root.T @ spread @ root, length, bool(np.all(known | idle)))
+
+
+def shifted(theta, step, constraints, cases):
+    """Return theta after a step in the scales of `_scales`, None where that is no answer."""
+    floor, moved = noise_floor(cases.X, cases.weights), {}
+    for name, part in split(step, theta).items():
+        kind, value = constraints.get(name), theta[name]
+        if kind == "positive":
+            moved[name] = value * np.exp(np.clip(part, -50, 50))
+        elif kind == "unit_interval":
+            moved[name] = special.expit(special.logit(value) + part)
+        else:
+            moved[name] = value + part
+        if kind == "simplex" and np.any(moved[name] <= 0):
+            return None
+        if name == "noise_variance":
+            moved[name] = np.maximum(moved[name], floor if np.ndim(value) else floor.mean())
+    return moved
+
+
+def _scales(theta, constraints) -> tuple[np.ndarray, np.ndarray]:
+    """Return first and second derivatives of theta in logarithms, and log-odds, of itself, (P,).
+
+    On these scales a likelihood is nearer to a parabola, and no step leaves the domain.
+    """
+    slopes, bends = [], []
+    for name, value in theta.items():
+        value, kind = np.ravel(value), constraints.get(name)
+        slope = {"positive": value, "unit_interval": value * (1 - value)}.get(kind, 1 + 0 * value)
+        bend = {"positive": slope, "unit_interval": slope * (1 - 2 * value)}.get(kind, 0 * value)
+        slopes.append(slope)
+        bends.append(bend)
+    return np.concatenate(slopes), np.concatenate(bends)
+
+
+def log_ratio(joint, q, new_joint, new_q, draws) -> tuple[np.ndarray, np.ndarray]:
+    """Return log p(x) at new parameters less that at old ones, by draws at the old.
+
+    Draws of continuous z are carried along as q moves (a warp), so that they still fit.
+
+    Returns
+    -------
+    ratio, variance : ndarray of shape (n_rows,)
+        In nats, and its Monte Carlo variance.
+    """
+    Z, stretch = draws.Z, 0.0
+    if not hasattr(joint, "conditional_logit"):
+        old, new = np.linalg.cholesky(q.precision), np.linalg.cholesky(new_q.precision)
+        carry = np.linalg.solve(new.transpose(0, 2, 1), old.transpose(0, 2, 1))
+        Z = new_q.mean + np.einsum("nij,snj->sni", carry, Z - q.mean)
+        stretch = np.log(np.einsum("nkk->nk", old) / np.einsum("nkk->nk", new)).sum(1)
+    change = new_joint.log_joint(Z) + stretch - joint.log_joint(draws.Z)
+    with np.errstate(divide="ignore"):
+        ratio = special.logsumexp(change + np.log(draws.weights), axis=0)
+    return ratio, draws.variance(np.exp(np.minimum(change - ratio, 700.0)))
+
+
+def _at_the_edge(theta, moved, constraints, gradient, errors) -> np.ndarray:
+    """Return which parameters an EM step left where they are against a sure gradient, (P,)."""
+    parts = []
+    for name, value in theta.items():
+        kind = constraints.get(name)
+        still = np.abs(moved[name] - value) <= 1e-9 * np.abs(value)
+        inner = np.asarray(value) < (np.inf if kind == "positive" else 0.5)
+        # +1 at an upper edge, -1 at a lower one, 0 inside.
+        parts.append(np.ravel(still * np.where(inner, -1.0, 1.0) * (kind is not None)))
+    return np.concatenate(parts) * gradient > 3 * errors

@@ -1,0 +1,1 @@
+"""Approximate and exact posteriors q(z) of the rows."""

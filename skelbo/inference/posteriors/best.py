@@ -1,0 +1,67 @@
+"""The posterior q that maximises the bound within a family."""
+
+from __future__ import annotations
+
+from skelbo.elbo import ElboTerms
+from skelbo.inference.posteriors.bernoulli import (
+    MAX_ENUMERATED,
+    enumerate_posterior,
+    fit_bernoulli,
+)
+from skelbo.inference.posteriors.gaussian import fit_gaussian
+from skelbo.inference.posteriors.quadrature_grid import MAX_LATENTS, fit_lattice
+
+ROUGH = 1e-10
+
+
+def best_q(joint, posterior: str, start=None):
+    """Return the best q of a family for every row.
+
+    Parameters
+    ----------
+    joint : object
+        log p(x, z; theta) of n rows.
+    posterior : {"mean_field", "full", "exact"}
+        Binary z: independent Bernoullis, or (both others) the distribution over all states.
+        Continuous z: a Gaussian per row with diagonal or full covariance, or p(z | x) itself.
+    start : optional
+        An earlier q of the same rows to begin from. Without it a row's q depends on the row alone.
+    """
+    if not hasattr(joint, "conditional_logit"):
+        if on_lattice(joint, posterior):
+            return fit_lattice(joint)
+        diagonal = posterior == "mean_field"
+        if start is None:
+            return fit_gaussian(joint, diagonal=diagonal)
+        # In the middle of a fit a rough q will do: it goes on from there at the next step.
+        return fit_gaussian(joint, diagonal=diagonal, start=start, tol=ROUGH, n_steps=joint.n_steps)
+    if posterior == "mean_field":
+        return fit_bernoulli(joint, None if start is None else start.mean)
+    if joint.shape[1] > MAX_ENUMERATED:
+        raise ValueError(
+            f"posterior={posterior!r} lists all states of n_latents={joint.shape[1]} binary "
+            f"latents, expected at most {MAX_ENUMERATED}; use posterior='mean_field' or MCEM."
+        )
+    return enumerate_posterior(joint)
+
+
+def bound_terms(joint, q) -> ElboTerms:
+    """Return the terms of the bound of q: where it was fitted to samples, on other samples."""
+    return joint.rescored(q) if hasattr(joint, "rescored") else q.terms
+
+
+def on_lattice(joint, posterior: str) -> bool:
+    """Tell whether q is p(z | x) on a lattice; raise ValueError if it should be and cannot."""
+    closed = hasattr(joint, "conditional_logit") or getattr(joint, "gaussian", False)
+    if posterior != "exact" or closed:
+        return False
+    if not hasattr(joint, "log_likelihood_at"):
+        reason = "this model is not linear in z"
+    elif joint.shape[1] > MAX_LATENTS:
+        reason = f"got {joint.shape[1]} latents"
+    else:
+        return True
+    raise ValueError(
+        "posterior='exact' needs binary latents, a Gaussian FactorModel, or another FactorModel "
+        f"with at most {MAX_LATENTS} latents; {reason}. Use posterior='full' or MCEM."
+    )

@@ -1,0 +1,1 @@
+"""Draws from the posterior p(z | x) and expectations by them."""

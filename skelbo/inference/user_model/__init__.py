@@ -1,0 +1,1 @@
+"""User-written torch models behind the interface of the built-in ones."""

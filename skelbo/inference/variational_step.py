@@ -1,0 +1,81 @@
+"""The two steps of variational EM, the q of every row kept from one to the next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skelbo.inference.distinct_rows import Cases
+from skelbo.inference.posteriors.bernoulli import best_of
+from skelbo.inference.posteriors.best import best_q
+from skelbo.inference.posteriors.gaussian import GaussianPosterior
+from skelbo.inference.posteriors.joint_diagonalization import loosest_axes
+
+
+class Alternation:
+    """Turns between the best q of a family and a better theta.
+
+    Parameters
+    ----------
+    model : object
+        See `skelbo.models`.
+    cases : Cases
+        The rows of the fit.
+    posterior : {"mean_field", "full", "exact"}
+        Family of q.
+
+    Attributes
+    ----------
+    thorough : bool
+        Whether a q is also looked for from where new rows begin (binary latents: mean field has
+        local optima).
+    """
+
+    def __init__(self, model, cases: Cases, posterior: str):
+        self.model, self.cases, self.posterior = model, cases, posterior
+        self.thorough = False
+        self._last: Any = None
+        self._ahead: Any = None  # theta, bound and q of a step that had to look at its own outcome
+
+    def e_step(self, theta):
+        """Return the bound per row, in nats, at the best q, and q."""
+        if self._ahead is not None and self._ahead[0] is theta:
+            return self._ahead[1:]
+        q = self._best(theta, self._last)
+        return self.cases.mean(q.terms.elbo), q
+
+    def m_step(self, q, theta):
+        """Return parameters that raise the bound."""
+        # From here every q of this step begins; from that of a theta that is refused it might fall.
+        self._last = q
+        model, cases = self.model, self.cases
+        if hasattr(q, "states") and not model.closed_form:  # moments would not be enough
+            Z = np.broadcast_to(q.states[:, None], (*q.weights.shape, model.n_latents))
+            return model.maximize(theta, cases.X, q.weights * cases.weights, Z)
+        weights, mean = cases.weights[None], q.mean[None]
+        image = model.maximize(theta, cases.X, weights, mean, q.covariance, expand=True)
+        turned = self._turned(image, q)
+        return image if turned is None else turned
+
+    def _best(self, theta, start):
+        joint = self.model.joint(self.cases.X, theta)
+        q = best_q(joint, self.posterior, start)
+        return best_of(q, best_q(joint, self.posterior)) if self.thorough else q
+
+    def _turned(self, theta, q):
+        """Return theta with its factors along the axes that suit q, if the bound is higher so."""
+        if not (isinstance(q, GaussianPosterior) and q.precision.ndim == 2):
+            return None
+        if not hasattr(self.model, "turn") or self.model.n_latents == 1:
+            return None
+        axes = loosest_axes(q.curvature, self.cases.weights)
+        if axes is None:
+            return None
+        candidate = self.model.turn(theta, axes)
+        start = self._best(candidate, q.turned(axes))
+        bound = self.cases.mean(start.terms.elbo)
+        if not bound >= self.cases.mean(q.terms.elbo):
+            return None
+        self._last, self._ahead = start, (candidate, bound, start)
+        return candidate

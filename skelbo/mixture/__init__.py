@@ -1,0 +1,1 @@
+"""EM for mixtures: E-step, M-step, starts, prediction and streams."""

@@ -1,0 +1,1 @@
+"""Passes over rows that are compiled by numba or run in torch."""

@@ -1,0 +1,73 @@
+"""The E-step of a large table as one compiled pass, where numba is installed (``skelbo[fast]``).
+
+The arithmetic is that of `skelbo.gaussian.exponential_family`, without its temporaries and without
+waiting for other threads; sums differ in their last digits, being taken in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from skelbo.data.rows import Block, Rows
+from skelbo.gaussian.covariance import Covariance
+from skelbo.gaussian.exponential_family import NaturalView
+from skelbo.gaussian.moments import Moments
+from skelbo.mixture.mixture import Expected, Mixture
+
+# Work of a pass, in terms of eta' t(x), from which on it is compiled: some milliseconds. Importing
+# numba and loading the kernel, once a process, takes what a hundred of these passes save. The size
+# of the table alone decides, so that fits can be repeated.
+MIN_WORK = 2**24
+# What it takes to make t(x), in components, and an exponential, in terms.
+MAKING, EXPONENTIAL = 4, 8
+
+
+@cache
+def kernel() -> Callable[..., Any] | None:
+    """Return the compiled pass, None where numba is not installed or cannot compile or cache."""
+    try:
+        import numba
+
+        from skelbo.mixture.backends.numba_kernel import expected_sums
+    except (ImportError, RuntimeError):
+        return None
+    return None if numba.config.DISABLE_JIT else expected_sums
+
+
+def fused_e_step(
+    rows: Any, n_components: int, structure: type[Covariance]
+) -> Callable[[Mixture], tuple[float, Moments]] | None:
+    """Return `Mixture.e_step` over these rows as compiled passes; None where they do not pay."""
+    if not isinstance(rows, Rows):
+        return None  # the workers of a cluster need not be alike
+    n_statistics = structure.scatter.n_statistics(rows.n_features)
+    terms = (n_components + MAKING) * n_statistics + EXPONENTIAL * n_components
+    if rows.n_samples * terms < MIN_WORK:
+        return None
+
+    def e_step(theta: Mixture) -> tuple[float, Moments]:
+        if theta.natural is None or kernel() is None:
+            return theta.e_step(rows)
+        total = rows.total(expected, theta)
+        return total.log_prob / rows.total_weight, total.moments
+
+    return e_step
+
+
+def expected(block: Block, theta: Mixture) -> Expected:
+    """Return ``theta.expected(block)``, by the kernel where the rows are seen in natural form."""
+    view, pass_over = theta.view(block), kernel()
+    if pass_over is None or not isinstance(view, NaturalView):
+        return theta.expected(block)
+    natural, kind = view.natural, view.natural.kind
+    K, S = natural.eta.shape
+    eta = np.zeros((-(-K // 4) * 4, 1 + -(-(S - 1) // 4) * 4))
+    eta[:K, :S] = natural.eta
+    tables = (np.require(table, np.float64, ["C", "W"]) for table in (block.values, block.weights))
+    products = 0 if kind.pooled else 1 + kind.dense
+    bound, sums = pass_over(*tables, eta, K, products)
+    return Expected(bound + view.total_log_base(), view.moments_of(sums[:K, :S]))

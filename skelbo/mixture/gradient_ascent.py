@@ -1,0 +1,160 @@
+r"""Gradient ascent on log p(X; theta) itself, by automatic differentiation.
+
+The alternative to EM wherever the likelihood can be evaluated: no q, no bound, an optimiser for
+smooth functions (L-BFGS) in the unconstrained coordinates of `Mixture.to_vector`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from skelbo.autograd import gradients
+from skelbo.data.rows import Rows
+from skelbo.em.loop import AscentError
+from skelbo.gaussian.components import Components
+from skelbo.gaussian.covariance import LOG_2PI, Covariance, Matrices
+from skelbo.gaussian.regularization import FLOOR, ILL_DEFINED, Ridge
+from skelbo.mixture.backends.torch_pass import torch_device
+from skelbo.mixture.mixture import Mixture
+
+
+class GradientAscent:
+    """One L-BFGS iteration at a time, so that `skelbo.elbo.ascend` can own the loop.
+
+    Parameters
+    ----------
+    theta : Mixture
+        Where to begin.
+    rows : Rows
+        All of them are held in memory, on the device.
+    units : ndarray of shape (n_features,)
+        Scale of the columns; the ascent runs in these units.
+    structure : type of Covariance
+    ridge : float or "auto"
+        Added to every variance; "auto" is `FLOOR` times the column's own, which keeps the
+        likelihood bounded.
+    device : str or None
+        Where torch computes; None is the CPU.
+    """
+
+    @gradients()
+    def __init__(self, theta, rows: Rows, units, structure: type[Covariance], ridge, device=None):
+        self.units, self.structure = units, structure
+        self.n_components = len(theta.weights)
+        self.device = torch_device(device or "cpu")
+        self.scaled_units = self._tensor(units)
+        floor = FLOOR * (np.full_like(units, np.mean(units**2)) if structure.mixed else units**2)
+        self.ridge = self._tensor(floor if ridge == "auto" else np.full_like(units, ridge))
+        self.patterns = [self._tensors(block) for block in rows.blocks()]
+        self.total_weight = rows.total_weight
+        self.vector = self._tensor(theta.to_vector(units)).requires_grad_()
+        self.optimizer = torch.optim.LBFGS(
+            [self.vector],
+            max_iter=1,
+            max_eval=30,
+            tolerance_grad=0.0,
+            tolerance_change=0.0,
+            history_size=20,
+            line_search_fn="strong_wolfe",
+        )
+
+    def _tensor(self, array) -> torch.Tensor:
+        return torch.tensor(array, dtype=torch.float64, device=self.device)
+
+    def _tensors(self, block) -> list[tuple]:
+        """Return rows, weights and observed columns, one entry per pattern of missing cells."""
+        if block.observed is None:
+            return [(self._tensor(block.values.T), self._tensor(block.weights), None)]
+        patterns, which = np.unique(block.observed, axis=1, return_inverse=True)
+        parts = []
+        for number, seen in enumerate(patterns.T):
+            chosen = np.flatnonzero(which.ravel() == number)
+            columns = np.flatnonzero(seen)
+            values = block.values[np.ix_(columns, chosen)].T
+            parts.append((self._tensor(values), self._tensor(block.weights[chosen]), columns))
+        return parts
+
+    @gradients()
+    def step(self, statistics, theta: Mixture) -> Mixture:
+        """Return theta after one more iteration (the signature of an M-step)."""
+
+        def loss() -> torch.Tensor:
+            self.optimizer.zero_grad()
+            value = -self.log_likelihood() / self.total_weight
+            value.backward()
+            return value
+
+        try:
+            self.optimizer.step(loss)
+        except torch.linalg.LinAlgError:
+            raise AscentError(ILL_DEFINED) from None
+        return self._mixture()
+
+    def _mixture(self) -> Mixture:
+        """Return the parameters as they stand, as arrays."""
+        with torch.no_grad():
+            arrays = [tensor.cpu().numpy() for tensor in self._unpack()]
+        log_weights, means, covariances = arrays
+        if self.structure.pooled:
+            covariances = covariances[:1]
+        if self.structure.scatter.dense:
+            covariances, factors, _ = Ridge(0.0).dense(covariances)
+            pivots = 1 / np.diagonal(factors, axis1=1, axis2=2) ** 2
+        else:
+            pivots = covariances
+            covariances = covariances[:, :1] if self.structure.mixed else covariances
+            factors = 1 / np.sqrt(covariances)
+        assert issubclass(self.structure, Matrices)
+        floored = np.any(pivots < 100 * FLOOR * self.units**2, axis=1)
+        covariance = self.structure(covariances, factors, floored)
+        return Mixture(np.exp(log_weights), Components(means, covariance))
+
+    def log_likelihood(self) -> torch.Tensor:
+        """Return the weighted sum of log p(x; theta) over the rows, in nats."""
+        log_weights, means, covariances = self._unpack()
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for values, weights, columns in (part for block in self.patterns for part in block):
+            log_joint = log_weights[:, None] + _log_prob(values, means, covariances, columns)
+            total = total + weights @ torch.logsumexp(log_joint, dim=0)
+        return total
+
+    def _unpack(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Return log-weights, means and covariances; (K, p, p) if dense, else variances (K, p)."""
+        n_components, p = self.n_components, len(self.units)
+        log_weights, means, rest = torch.split(
+            self.vector,
+            [n_components, n_components * p, len(self.vector) - n_components * (p + 1)],
+        )
+        means = means.reshape(n_components, p) * self.scaled_units
+        groups = 1 if self.structure.pooled else n_components
+        if self.structure.scatter.dense:
+            index = torch.tril_indices(p, p, device=self.device)
+            lower = torch.zeros(groups, p, p, dtype=torch.float64, device=self.device)
+            lower[:, index[0], index[1]] = rest.reshape(groups, -1)
+            diagonal = torch.diagonal(lower, dim1=1, dim2=2)
+            lower = lower - torch.diag_embed(diagonal) + torch.diag_embed(diagonal.exp())
+            lower = lower * self.scaled_units[:, None]
+            covariances = lower @ lower.mT + torch.diag(self.ridge)
+            covariances = covariances.expand(n_components, p, p)
+        else:
+            covariances = rest.reshape(groups, -1).exp().expand(n_components, p) + self.ridge
+        return torch.log_softmax(log_weights, 0), means, covariances
+
+
+def _log_prob(values, means, covariances, columns) -> torch.Tensor:
+    """Return log N(x_o; mu_o, Sigma_oo), (K, n), for rows with the same observed columns."""
+    if columns is not None:
+        means = means[:, columns]
+        covariances = covariances[:, columns]
+        covariances = covariances[:, :, columns] if covariances.ndim == 3 else covariances
+    steps = values - means[:, None, :]
+    constant = 0.5 * values.shape[1] * LOG_2PI
+    if covariances.ndim == 2:
+        half_log_det = 0.5 * covariances.log().sum(dim=1)
+        squares = (steps**2 / covariances[:, None, :]).sum(dim=2)
+    else:
+        lower = torch.linalg.cholesky(covariances)
+        half_log_det = torch.diagonal(lower, dim1=1, dim2=2).log().sum(dim=1)
+        squares = (torch.linalg.solve_triangular(lower, steps.mT, upper=False) ** 2).sum(dim=1)
+    return -0.5 * squares - half_log_det[:, None] - constant

@@ -1,0 +1,270 @@
+r"""The Gaussian mixture as a model of rows x and hidden labels z.
+
+.. math:: p(x, z = k; \theta) = \pi_k\, N(x; \mu_k, \Sigma_k)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from skelbo.data.rows import Block, RowSource
+from skelbo.elbo import ElboTerms
+from skelbo.gaussian.components import Components
+from skelbo.gaussian.covariance import Covariance
+from skelbo.gaussian.exponential_family import Natural, NaturalView
+from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.regularization import Regularization
+from skelbo.gaussian.view import DensityView
+from skelbo.mixture.hybrid_form import Divided, DividedView
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What an E-step passes to the M-step; additive over blocks of rows.
+
+    Attributes
+    ----------
+    log_prob : float
+        Weighted sum of log p(x) in nats: the bound, as q is the exact posterior.
+    moments : Moments
+        Expected moments under the posterior.
+    """
+
+    log_prob: float
+    moments: Moments
+
+    def __add__(self, other: Expected) -> Expected:
+        return Expected(self.log_prob + other.log_prob, self.moments + other.moments)
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """q(z) of a block of rows: the exact posterior.
+
+    Attributes
+    ----------
+    log_joint : ndarray of shape (n_components, n_rows)
+        log p(x, z = k; theta) in nats.
+    log_prob : ndarray of shape (n_rows,)
+        log p(x; theta) in nats.
+    resp : ndarray of shape (n_components, n_rows)
+        Responsibilities p(z = k | x; theta).
+    """
+
+    log_joint: np.ndarray
+    log_prob: np.ndarray
+    resp: np.ndarray
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Parameters theta of a Gaussian mixture, about the origin of the rows; immutable.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_components,)
+        Probabilities of the labels.
+    components : Components
+        The Gaussians.
+    """
+
+    weights: np.ndarray
+    components: Components
+
+    @classmethod
+    def from_moments(
+        cls, structure: type[Covariance], moments: Moments, regularization: Regularization
+    ) -> Mixture:
+        """Return the maximum likelihood fit to moments whose labels are known."""
+        components = Components.from_moments(structure, moments, regularization)
+        return cls(moments.weight / moments.weight.sum(), components)
+
+    @property
+    def sound(self) -> bool:
+        """Whether no covariance had to be altered to become regular."""
+        return not self.components.covariance.floored.any()
+
+    @cached_property
+    def log_weights(self) -> np.ndarray:
+        """Logarithms of the weights."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.weights)
+
+    @cached_property
+    def natural(self) -> Natural | None:
+        """The natural parameters, None where the components are better seen one by one."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.components.covariance.natural(self.components.means, self.log_weights)
+
+    @cached_property
+    def divided(self) -> Divided | None:
+        """The components by two, None where only one form is used."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return Divided.of(self.components, self.log_weights)
+
+    def view(self, block: Block) -> DensityView | NaturalView | DividedView:
+        """Return what the components say of a block of rows: densities and moments."""
+        form = self.natural or self.divided
+        complete = block.observed is None
+        if form is not None and complete and block.once(Block.largest) < form.reach:
+            return form.view(block)
+        return self.components.view(block, self.log_weights)
+
+    def posterior(self, block: Block) -> Posterior:
+        """Compute q(z) = p(z | x; theta) for a block of rows."""
+        view = self.view(block)
+        log_joint = view.log_joint()
+        resp = log_joint.copy()
+        log_prob = self.normalize(resp)
+        base = view.log_base()
+        return Posterior(log_joint + base, log_prob + base, resp)
+
+    def log_prob(self, block: Block) -> np.ndarray:
+        """Return log p(x; theta) of a block of rows, (n,), in nats."""
+        view = self.view(block)
+        return self.normalize(view.log_joint()) + view.log_base()
+
+    def resp(self, block: Block) -> np.ndarray:
+        """Return p(z = k | x; theta) of a block of rows, (K, n)."""
+        resp = self.view(block).log_joint()
+        self.normalize(resp)
+        return resp
+
+    def labels(self, block: Block) -> np.ndarray:
+        """Return the most probable component of each row of a block, (n,)."""
+        log_joint = self.view(block).log_joint()
+        labels = log_joint.argmax(axis=0)
+        labels[np.isneginf(np.maximum.reduce(log_joint, axis=0))] = self.weights.argmax()
+        return labels
+
+    def expected(self, block: Block) -> Expected:
+        """Return the E-step's statistics of one block."""
+        view = self.view(block)
+        resp = view.log_joint()
+        log_prob = self.normalize(resp, block.weights)
+        bound = float(np.sum(block.weights * log_prob)) + view.total_log_base()
+        return Expected(bound, view.moments(resp))
+
+    def normalize(self, log_joint: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:
+        """Turn log p(x, z) (K, n) into weights times p(z | x), in place; return log p(x)."""
+        top = np.maximum.reduce(log_joint, axis=0)
+        lost = None
+        if np.minimum.reduce(top) == -np.inf:  # so far away that every density underflows
+            lost = np.isneginf(top)
+            log_joint[:, lost] = self.log_weights[:, None]
+            top[lost] = self.log_weights.max()
+        log_joint -= top
+        resp = np.exp(log_joint, out=log_joint)
+        total = np.add.reduce(resp, axis=0)
+        resp *= weights / total
+        top += np.log(total, out=total)
+        if lost is not None:
+            top[lost] = -np.inf
+        return top
+
+    def e_step(self, rows: RowSource) -> tuple[float, Moments]:
+        """Return the bound in nats per row and the expected moments, with q = p(z | x; theta).
+
+        With this q the gap of eq. 2 of Ding (2020) is zero: the bound is log p(X; theta).
+        """
+        expected = rows.total(self.expected)
+        return expected.log_prob / rows.total_weight, expected.moments
+
+    @staticmethod
+    def e_steps(thetas: Sequence[Mixture], rows: RowSource) -> list[tuple[float, Moments]]:
+        """Return `e_step` of several mixtures, in one pass over the rows."""
+        weight = rows.total_weight
+        each = rows.total(_expected_of_each, thetas)
+        return [(expected.log_prob / weight, expected.moments) for expected in each.parts]
+
+    def m_step(self, moments: Moments, regularization: Regularization) -> Mixture:
+        """Maximise the energy, the first term of eq. 3 of Ding (2020), in closed form."""
+        components = self.components.updated(moments, regularization)
+        return Mixture(moments.weight / moments.weight.sum(), components)
+
+    def gradient_step(self, moments: Moments, regularization: Regularization) -> Mixture:
+        """Take one guarded gradient step uphill: the M-step of generalized EM.
+
+        The gradient of the expected log-joint is scaled by the Fisher information of the complete
+        data, and the step is halved until the expected log-joint rises.
+        """
+        here = self.expected_log_joint(moments, regularization)
+        target = moments.weight / moments.weight.sum()
+        slope = np.divide(target, self.weights, out=np.ones_like(target), where=self.weights > 0)
+        size = 1.0
+        while size > 1e-6:
+            with np.errstate(all="ignore"):  # the first, longest step may be absurd
+                weights = self.weights * np.exp(np.minimum(size * (slope - 1), 50.0))
+                components = self.components.stepped(moments, regularization, size)
+                candidate = Mixture(weights / weights.sum(), components)
+                there = candidate.expected_log_joint(moments, regularization)
+            if there >= here and np.isfinite(there):
+                return candidate
+            size /= 2
+        return self
+
+    def expected_log_joint(
+        self, moments: Moments, regularization: Regularization | None = None
+    ) -> float:
+        """Return Q(theta), the expected log p(x, z; theta) of rows with these moments, in nats."""
+        weighted = np.where(moments.weight > 0, moments.weight, 0.0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            labels = np.where(weighted > 0, weighted * np.log(self.weights), 0.0).sum()
+        return float(labels) + self.components.expected_log_prob(moments, regularization)
+
+    def elbo_terms(self, block: Block) -> ElboTerms:
+        """Return the terms of eq. 3 and 4 of Ding (2020) for a block of rows."""
+        q = self.posterior(block)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_resp = np.log(q.resp)
+            log_ratio = log_resp - self.log_weights[:, None]
+
+        def expect(values: np.ndarray) -> np.ndarray:
+            return np.where(q.resp > 0, q.resp * values, 0.0).sum(axis=0)
+
+        with np.errstate(invalid="ignore"):
+            return ElboTerms(
+                reconstruction=expect(q.log_joint - self.log_weights[:, None]),
+                kl=expect(log_ratio),
+                energy=expect(q.log_joint),
+                entropy=-expect(log_resp),
+            )
+
+    def to_vector(self, units: np.ndarray) -> np.ndarray:
+        """Return unconstrained coordinates: log-weights, means, covariance, in `units`."""
+        means = (self.components.means / units).ravel()
+        covariance = self.components.covariance.to_vector(units)
+        return np.concatenate([self.log_weights, means, covariance])
+
+    @classmethod
+    def from_vector(
+        cls, vector: np.ndarray, n_components: int, units: np.ndarray, structure: type[Covariance]
+    ) -> Mixture | None:
+        """Invert `to_vector`; None if the covariances are numerically singular."""
+        log_weights, rest = vector[:n_components], vector[n_components:]
+        weights = np.exp(log_weights - log_weights.max())
+        n_means = n_components * len(units)
+        means, rest = rest[:n_means], rest[n_means:]
+        covariance = structure.from_vector(rest, n_components, units)
+        if covariance is None:
+            return None
+        components = Components(means.reshape(n_components, -1) * units, covariance)
+        return cls(weights / weights.sum(), components)
+
+
+@dataclass(frozen=True)
+class _Each:
+    """Statistics of several mixtures side by side; additive."""
+
+    parts: tuple[Expected, ...]
+
+    def __add__(self, other: _Each) -> _Each:
+        return _Each(tuple(a + b for a, b in zip(self.parts, other.parts, strict=True)))
+
+
+def _expected_of_each(block: Block, thetas: Sequence[Mixture]) -> _Each:
+    return _Each(tuple(theta.expected(block) for theta in thetas))

@@ -1,0 +1,295 @@
+r"""A fitted mixture that reads new rows as they lie in memory, once, and keeps none.
+
+.. math:: \log \pi_k N(x; \mu_k, \Sigma_k) = \eta_k^T t(x) + h(x)
+
+Where theta has safe natural parameters, predictions are matrix products with the table's own rows:
+no copy and no transposition. In no case are cells looked at beforehand: a row with missing,
+infinite or absurd cells shows in the result, which is not finite. Infinite cells are then refused,
+and the others are seen by `Mixture`, which knows such rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from sklearn.utils import assert_all_finite
+
+from skelbo.data.memmap import give_back
+from skelbo.data.rows import MIN_THREADED_CELLS, Block, Rows
+from skelbo.data.threads import n_threads, threaded
+from skelbo.gaussian.components import Components
+from skelbo.gaussian.exponential_family import Natural
+from skelbo.gaussian.mahalanobis import cells_of_whitening
+from skelbo.gaussian.moments import triangle_size
+from skelbo.mixture.mixture import Mixture
+
+# Terms that cancel, in nats, up to which rows are not centred first: twelve digits remain.
+SAFE_UNCENTRED = 1e4
+# The same, up to which float32 rows are worked on in float32: three to four digits of a nat remain.
+# Products of different columns cancel more in rows far out.
+SAFE_SINGLE, SAFE_SINGLE_PRODUCTS = 3e3, 1e2
+# Columns from which squares are a matrix product of their own, beside that of the columns.
+MANY_COLUMNS = 8
+# Cells that a block's temporaries may take, and rows of a block.
+BLOCK_CELLS = 2**19
+MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 2**14
+
+
+class Form(Protocol):
+    """What is known of K weighted Gaussians, ready for rows as they lie."""
+
+    @property
+    def cells(self) -> int:
+        """Size of the temporaries that a row needs."""
+
+    def values(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows (n, p) about the form's origin, in its precision."""
+
+    def log_joint(self, values: np.ndarray) -> np.ndarray:
+        """Return log p(x, z = k) - h(x), (K, n), in nats, of the values of rows."""
+
+    def add_log_base(self, log_prob: np.ndarray, values: np.ndarray) -> None:
+        """Add h(x), in nats, in place."""
+
+
+@dataclass(frozen=True)
+class LinearForm:
+    """Natural parameters in one precision, ready for rows as they lie.
+
+    Attributes
+    ----------
+    natural : Natural
+        About `origin`.
+    mixed : bool
+        Whether all columns of a component share one variance.
+    origin : ndarray of shape (n_features,), or None
+        Subtracted from the rows; None is zero.
+    """
+
+    natural: Natural
+    mixed: bool
+    origin: np.ndarray | None
+
+    def cast(self, dtype: np.dtype) -> LinearForm:
+        """Return the same in another precision."""
+        natural = self.natural
+        with np.errstate(over="ignore"):
+            common = None if natural.common is None else natural.common.astype(dtype)
+            natural = replace(natural, eta=natural.eta.astype(dtype), common=common)
+            origin = None if self.origin is None else self.origin.astype(dtype)
+        return LinearForm(natural, self.mixed, origin)
+
+    @property
+    def fits(self) -> bool:
+        """Whether no parameter was too large for its precision, and none of h(x) too small."""
+        eta, P = self.natural.eta, self.natural.common
+        if not all(a is None or np.isfinite(a).all() for a in (eta, P, self.origin)):
+            return False
+        diagonal = 1.0 if P is None else P.diagonal() if P.ndim == 2 else P
+        return bool(np.min(diagonal) >= np.finfo(eta.dtype).tiny)
+
+    @property
+    def _n_features(self) -> int:
+        kind, n_statistics = self.natural.kind, self.natural.eta.shape[1]
+        if kind.pooled:
+            return n_statistics - 1
+        return triangle_size(n_statistics) if kind.dense else n_statistics // 2
+
+    @property
+    def _by_statistics(self) -> bool:
+        """Whether t(x) is formed."""
+        kind = self.natural.kind
+        return not kind.pooled and (kind.dense or self._n_features < MANY_COLUMNS)
+
+    @property
+    def cells(self) -> int:
+        """Size of the temporaries that a row needs."""
+        (K, n_statistics), p = self.natural.eta.shape, self._n_features
+        copied = 0 if self.origin is None else p
+        if self._by_statistics:
+            return 2 * K + copied + n_statistics
+        return 2 * K + copied + (0 if self.mixed else p)
+
+    def values(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows (n, p) about the origin, in our precision.
+
+        Row by row whatever their layout, on which rounding would depend otherwise.
+        """
+        dtype = self.natural.eta.dtype
+        if self.origin is not None:
+            return np.subtract(rows, self.origin, dtype=dtype, order="C")
+        return np.ascontiguousarray(rows, dtype=dtype)
+
+    def log_joint(self, values: np.ndarray) -> np.ndarray:
+        """Return log p(x, z = k) - h(x), (K, n), in nats, of the rows (n, p)."""
+        kind, eta, p = self.natural.kind, self.natural.eta, values.shape[1]
+        if self._by_statistics:
+            return self.natural.log_joint(kind.statistics_of(values.T))
+        joint = np.dot(eta[:, 1 : p + 1], values.T)
+        if self.mixed and not kind.pooled:
+            joint += eta[:, p + 1, None] * np.einsum("np,np->n", values, values)
+        elif not kind.pooled:
+            joint += np.dot(eta[:, p + 1 :], np.square(values).T)
+        joint += eta[:, :1]
+        return joint
+
+    def add_log_base(self, log_prob: np.ndarray, values: np.ndarray) -> None:
+        """Add h(x), in nats, in place."""
+        P = self.natural.common
+        if P is None:
+            return
+        white = values @ P if P.ndim == 2 else values * P
+        log_prob -= 0.5 * np.einsum("np,np->n", white, values)
+
+
+@dataclass(frozen=True)
+class ComponentForm:
+    """The components one by one, in the precision of their means.
+
+    Attributes
+    ----------
+    theta : Mixture
+        About `origin`.
+    origin : ndarray of shape (n_features,)
+        Subtracted from the rows.
+    """
+
+    theta: Mixture
+    origin: np.ndarray
+
+    @property
+    def cells(self) -> int:
+        """Size of the temporaries that a row needs, understated, as short blocks cost more here."""
+        return 1 + cells_of_whitening(*self.theta.components.means.shape) // 4
+
+    def values(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows (n, p) about the origin."""
+        dtype = self.theta.components.means.dtype
+        return np.subtract(rows, self.origin, dtype=dtype, order="C")
+
+    def log_joint(self, values: np.ndarray) -> np.ndarray:
+        """Return log p(x, z = k), (K, n), in nats, of the rows (n, p)."""
+        components = self.theta.components
+        return components.covariance.log_joint(values.T, components.means, self.theta.log_weights)
+
+    def add_log_base(self, log_prob: np.ndarray, values: np.ndarray) -> None:
+        """Leave `log_prob` as it is: nothing is left out of `log_joint`."""
+
+
+class Predictor:
+    """What a mixture says of new rows; immutable.
+
+    Parameters
+    ----------
+    theta : Mixture
+        About zero.
+    """
+
+    def __init__(self, theta: Mixture):
+        self.origin = np.average(theta.components.means, 0, theta.weights)
+        components = Components(theta.components.means - self.origin, theta.components.covariance)
+        self.theta = Mixture(theta.weights, components)
+        self._double = self._form(theta)
+
+    def _form(self, uncentred: Mixture) -> Form:
+        mixed = self.theta.components.covariance.mixed
+        natural = uncentred.natural
+        if natural is not None and natural.terms < SAFE_UNCENTRED:
+            return LinearForm(natural, mixed, None)
+        natural = self.theta.natural
+        if natural is None:
+            return ComponentForm(self.theta, self.origin)
+        return LinearForm(natural, mixed, self.origin)
+
+    @cached_property
+    def _single(self) -> Form:
+        """The form for float32 rows: in float32 if that is precise enough."""
+        natural, components = self.theta.natural, self.theta.components
+        dtype = np.dtype(np.float32)
+        if natural is None:
+            covariance = components.covariance.single(components.means, SAFE_SINGLE)
+            if covariance is None:
+                return self._double
+            components = Components(components.means.astype(dtype), covariance)
+            return ComponentForm(Mixture(self.theta.weights, components), self.origin.astype(dtype))
+        products = natural.kind.dense and not natural.kind.pooled
+        if natural.terms >= (SAFE_SINGLE_PRODUCTS if products else SAFE_SINGLE):
+            return self._double
+        form = LinearForm(natural, components.covariance.mixed, self.origin).cast(dtype)
+        return form if form.fits else self._double
+
+    def log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Return log p(x; theta) of each row, (n,), in nats."""
+
+        def answer(form, values, joint, top, out):
+            total = _exponentiate(joint, top)
+            top += np.log(total, out=total)
+            form.add_log_base(top, values)
+            out[:] = top
+            return bool(np.isfinite(np.add.reduce(top)))
+
+        return self._each(X, np.empty(len(X), X.dtype), answer, self.theta.log_prob)
+
+    def resp(self, X: np.ndarray) -> np.ndarray:
+        """Return p(z = k | x; theta) of each row, (n, K)."""
+
+        def answer(form, values, joint, top, out):
+            total = _exponentiate(joint, top)
+            np.multiply(joint, np.reciprocal(total, out=total), out=out.T, casting="same_kind")
+            return True
+
+        result = np.empty((len(X), len(self.theta.weights)), X.dtype)
+        return self._each(X, result, answer, lambda block: self.theta.resp(block).T)
+
+    def labels(self, X: np.ndarray) -> np.ndarray:
+        """Return the most probable component of each row, (n,)."""
+        K = len(self.theta.weights)
+        # The first of equals: where it stands is found faster as the largest of small integers.
+        ranks = np.arange(K, 0, -1, dtype=np.min_scalar_type(K))[:, None]
+
+        def answer(form, values, joint, top, out):
+            best = np.maximum.reduce((joint == top) * ranks, axis=0)
+            np.subtract(K, best, out=out, dtype=np.intp)
+            return True
+
+        return self._each(X, np.empty(len(X), np.intp), answer, self.theta.labels)
+
+    def _each(
+        self,
+        X: np.ndarray,
+        result: np.ndarray,
+        answer: Callable[..., bool],
+        slowly: Callable[[Block], np.ndarray],
+    ) -> np.ndarray:
+        """Fill `result` by blocks of rows: by `answer` if it says that it could, else `slowly`."""
+        form = self._single if X.dtype == np.float32 else self._double
+        size = int(np.clip(BLOCK_CELLS // form.cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
+
+        def fill(start: int) -> None:
+            rows, out = np.asarray(X[start : start + size]), result[start : start + size]
+            values = form.values(rows)
+            joint = form.log_joint(values)
+            top = np.maximum.reduce(joint, axis=0)
+            finite = np.isfinite(np.add.reduce(top))
+            if not (finite and answer(form, values, joint, top, out)):
+                assert_all_finite(rows, allow_nan=True, input_name="X")
+                cells = self.theta.components.cells
+                out[:] = Rows(rows, None, self.origin, *cells).each(slowly, *out.shape[1:])
+            give_back(X, start, start + size)
+
+        # A prediction is half an E-step.
+        cells = self.theta.components.cells[0]
+        threads = n_threads() if len(X) * cells >= 2 * MIN_THREADED_CELLS else 1
+        with np.errstate(over="ignore", invalid="ignore"):
+            threaded(fill, range(0, len(X), size), threads)
+        return result
+
+
+def _exponentiate(joint: np.ndarray, top: np.ndarray) -> np.ndarray:
+    """Turn log p(x, z) into p(x, z) / p(x, z of the largest), in place; return its sum over z."""
+    np.subtract(joint, top, out=joint)
+    return np.add.reduce(np.exp(joint, out=joint), axis=0)

@@ -1,0 +1,162 @@
+"""Random sample of rows that depends on their content, not on their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from skelbo.data.memmap import give_back, take
+from skelbo.data.rows import Question, RowSource
+
+# Rows that a start looks at: enough for k-means to see every cluster worth starting from.
+SAMPLE_ROWS = 4096
+
+
+SAMPLE_ROWS_PER_COMPONENT = 64
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Distinct rows about the origin, with missing cells at the column means.
+
+    Attributes
+    ----------
+    values : ndarray of shape (n_rows, n_features)
+    weights : ndarray of shape (n_rows,)
+        How many rows of the table each one stands for.
+    """
+
+    values: np.ndarray
+    weights: np.ndarray
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Those distinct rows of a table whose hashes are smallest, in their order; additive.
+
+    Attributes
+    ----------
+    keys : ndarray of uint64, shape (n_rows,)
+        Hashes of the rows' content.
+    values : ndarray of shape (n_rows, n_features)
+    weights : ndarray of shape (n_rows,)
+        How many rows of the table each one stands for.
+    n_present : int
+        Number of rows of positive weight in the table.
+    size : int
+        Number of rows to keep at most.
+    """
+
+    keys: np.ndarray
+    values: np.ndarray
+    weights: np.ndarray
+    n_present: int
+    size: int
+
+    @classmethod
+    def of_table(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
+        """Draw from a table, which may be a memory map of any size."""
+        if weights is None and len(X) <= size:
+            keys = content_hash(X)
+            if _distinct(keys):
+                return cls(keys, np.asarray(X), np.ones(len(X)), len(X), size)
+        return cls._of_parts(X, weights, size)
+
+    @classmethod
+    def _of_parts(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
+        """Merge repeated rows, and keep the smallest part by part."""
+        keys: np.ndarray = np.empty(0, np.uint64)
+        found: np.ndarray = np.empty(0)
+        where: np.ndarray = np.empty(0, np.intp)
+        n_present = 0
+        for start in range(0, len(X), SAMPLE_ROWS):
+            part = slice(start, min(start + SAMPLE_ROWS, len(X)))
+            here = np.arange(part.start, part.stop)
+            new = np.ones(len(here)) if weights is None else weights[part]
+            hashed, present = content_hash(X[part]), new > 0
+            n_present += int(present.sum())
+            if len(keys) == size:
+                present &= hashed <= keys[-1]
+            keys = np.concatenate([keys, hashed[present]])
+            found = np.concatenate([found, new[present]])
+            where = np.concatenate([where, here[present]])
+            keys, found, first = _smallest(keys, found, size)
+            where = where[first]
+            give_back(X, part.start, part.stop)
+        order = np.argsort(where)  # a memory map is read in its order
+        return cls(keys[order], take(X, where[order]), found[order], n_present, size)
+
+    def __add__(self, other: Drawn) -> Drawn:
+        keys, weights, first = _smallest(
+            np.concatenate([self.keys, other.keys]),
+            np.concatenate([self.weights, other.weights]),
+            self.size,
+        )
+        order = np.argsort(first)
+        values = np.concatenate([self.values, other.values])[first[order]]
+        n_present = self.n_present + other.n_present
+        return Drawn(keys[order], values, weights[order], n_present, self.size)
+
+
+def _distinct(keys: np.ndarray) -> bool:
+    keys = np.sort(keys)
+    return not (keys[1:] == keys[:-1]).any()
+
+
+def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
+    """Merge equal keys and keep the smallest; return also where they stood."""
+    keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
+    weights = np.bincount(copies, weights)
+    return keys[:size], weights[:size], first[:size]
+
+
+def sample_question(n_components: int) -> Question:
+    """Return what `sample_rows` asks for."""
+    size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
+    return Question(Drawn.of_table, (size,), of_blocks=False)
+
+
+def sample_rows(rows: RowSource, n_components: int) -> Sample:
+    """Draw the rows for a start so that weights and repetitions mean the same.
+
+    Rows are chosen by a hash of their content, repeated rows are merged into weighted ones, and
+    the result is sorted: neither the order of the rows nor the blocks matter. A table of distinct
+    rows without weights that needs no thinning stays in its own order, which makes k-means label
+    the clusters as it would outside.
+    """
+    drawn = sample_question(n_components).put_to(rows)
+    values = drawn.values - rows.origin
+    values[np.isnan(values)] = 0.0
+    weights = drawn.weights
+    if len(values) < drawn.n_present or np.any(weights != 1):
+        order = _lexicographic(values)
+        values, weights = values[order], weights[order]
+    return Sample(values, weights)
+
+
+def _lexicographic(values: np.ndarray) -> np.ndarray:
+    """Return the order of rows by the last column, ties by the one before it, and so on."""
+    last = values[:, -1]
+    order = np.argsort(last)
+    tied = np.any(np.diff(last[order]) == 0)
+    return np.lexsort(values.T) if tied else order
+
+
+def content_hash(X: np.ndarray) -> np.ndarray:
+    """Return a 64-bit hash of the content of each row.
+
+    The words of a row, their halves mixed (as those of small integers end in zeros), are summed,
+    times powers of an odd number, modulo 2^64; the sum is mixed by the finalizer of SplitMix64.
+    """
+    values = np.add(X, 0.0, dtype=np.float64, order="C")  # -0.0 becomes 0.0
+    values[np.isnan(values)] = np.nan
+    bits = values.view(np.uint64)
+    bits ^= bits >> np.uint64(32)
+    powers = np.cumprod(np.full(bits.shape[1], 0x9E3779B97F4A7C15, dtype=np.uint64))
+    key = np.einsum("np,p->n", bits, powers)
+    key ^= key >> np.uint64(30)
+    key *= np.uint64(0xBF58476D1CE4E5B9)
+    key ^= key >> np.uint64(27)
+    key *= np.uint64(0x94D049BB133111EB)
+    return key ^ (key >> np.uint64(31))

@@ -1,0 +1,142 @@
+"""A stream of rows as stepwise EM remembers it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from skelbo.data.rows import Rows, RowSource
+from skelbo.em.loop import Ascent
+from skelbo.gaussian.column_scales import Columns
+from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.regularization import Regularization
+from skelbo.mixture.mixture import Mixture
+
+# Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009). The first rows are fitted
+# whole, so that there is no bad beginning to be forgotten fast.
+FORGETTING = 0.8
+# A pass of stepwise EM is worth a handful of iterations of EM: near which mode a stream ends, and
+# how near in directions in which EM is slow, is decided by the rows it begins with. This many are
+# kept, or this many a component, fewer if they are wide, and fitted whole each time they have grown
+# so many times: from a few starts, and in the end from the best of more after a few iterations.
+FIRST_ROWS, FIRST_ROWS_PER_COMPONENT, FIRST_CELLS = 16384, 64, 2**20
+GROWTH = 4
+EARLY_STARTS, LAST_STARTS = 3, 5
+
+
+@dataclass(frozen=True)
+class FirstRows:
+    """The first rows of a stream, in memory.
+
+    Attributes
+    ----------
+    size : int
+        How many are wanted.
+    batches : tuple of Rows
+    n_rows : int
+        How many there are.
+    weight, fitted : float
+        How many there are, counted by weight, and how many of them have been fitted whole.
+    """
+
+    size: int
+    batches: tuple[Rows, ...] = ()
+    n_rows: int = 0
+    weight: float = 0.0
+    fitted: float = 0.0
+
+    @classmethod
+    def wanted(cls, n_components: int, n_features: int) -> FirstRows:
+        """Return none yet, and how many are wanted."""
+        least = max(FIRST_ROWS // GROWTH, FIRST_ROWS_PER_COMPONENT * n_components)
+        return cls(max(least, min(FIRST_ROWS, FIRST_CELLS // n_features)))
+
+    def joined(self, batch: Rows) -> FirstRows:
+        """Return these rows and those of another batch, which is not copied."""
+        n_rows, weight = self.n_rows + batch.n_present, self.weight + batch.total_weight
+        return replace(self, batches=(*self.batches, batch), n_rows=n_rows, weight=weight)
+
+    def parts(self, batch: Rows) -> list[Rows]:
+        """Return a batch that is too long to be copied as what is wanted of it, and the rest."""
+        if not self.batches or batch.n_samples <= self.size:
+            return [batch]
+        stop = self.size - self.n_rows
+        if batch.weights is not None:
+            stop = int(np.searchsorted(np.cumsum(batch.weights > 0), stop)) + 1
+        parts = batch.part(0, stop), batch.part(stop, batch.n_samples)
+        return [part for part in parts if part.n_present]
+
+    def kept(self) -> FirstRows | None:
+        """Return what is kept of them when the last batch is gone: None if there are enough."""
+        if self.enough:
+            return None
+        *before, last = self.batches
+        weights = None if last.weights is None else np.array(last.weights)
+        batches = (*before, Rows(np.array(last.X), weights))
+        return replace(self, batches=batches, fitted=self.weight if self.due else self.fitted)
+
+    @property
+    def table(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """All rows (n_rows, n_features) and their weights, None where all are one."""
+        if len(self.batches) == 1:
+            return self.batches[0].X, self.batches[0].weights
+        X = np.concatenate([batch.X for batch in self.batches])
+        if all(batch.weights is None for batch in self.batches):
+            return X, None
+        parts = [np.ones(len(b.X)) if b.weights is None else b.weights for b in self.batches]
+        return X, np.concatenate(parts)
+
+    @property
+    def enough(self) -> bool:
+        """Whether no more rows need be kept, be they many or of great weight."""
+        return max(self.weight, self.n_rows) >= self.size
+
+    @property
+    def due(self) -> bool:
+        """Whether to fit them whole."""
+        sizes = (self.size / GROWTH**power for power in range(32))
+        return not self.fitted or self.enough or any(self.fitted < n <= self.weight for n in sizes)
+
+    @property
+    def n_starts(self) -> int:
+        """Number of starts of such a fit."""
+        return LAST_STARTS if self.enough else EARLY_STARTS
+
+
+@dataclass(frozen=True)
+class Stream:
+    """What is known of the rows so far; immutable.
+
+    Attributes
+    ----------
+    moments : Moments
+        Expected moments, per row.
+    weight : float
+        Number of rows.
+    columns : Columns
+        What the first rows looked like.
+    first : FirstRows or None
+        The rows themselves, while they are few.
+    """
+
+    moments: Moments
+    weight: float
+    columns: Columns
+    first: FirstRows | None = None
+
+    def step(
+        self, theta: Mixture, rows: RowSource, regularization: Regularization
+    ) -> tuple[Ascent, Stream]:
+        """Take a step of stepwise EM from theta; return it, with the bound of these rows."""
+        stream = self.moved(theta.e_step(rows)[1], rows.total_weight)
+        theta = theta.m_step(stream.moments, regularization)
+        bound = theta.e_step(rows)[0]
+        aligned = stream.moments.aligned(stream.moments)
+        return Ascent(theta, bound, (bound,), True), replace(stream, moments=aligned)
+
+    def moved(self, moments: Moments, weight: float) -> Stream:
+        """Step towards the expected moments of a batch, given as a sum over its rows."""
+        size = (1 + self.weight / weight) ** -FORGETTING
+        known = self.moments.scaled(1 - size) + moments.scaled(size / weight)
+        return replace(self, moments=known, weight=self.weight + weight)

@@ -1,0 +1,1 @@
+"""Factor models: Gaussian latents with a linear predictor per column."""

@@ -1,0 +1,1 @@
+"""Columns, batches and streams of rows for networks."""

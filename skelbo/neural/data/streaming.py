@@ -1,0 +1,87 @@
+"""The rows of a memory map or a Dataset larger than memory, read while the networks learn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skelbo.neural.data.batches import Batch, as_batch
+from skelbo.neural.data.columns import Columns
+from skelbo.neural.data.datasets import DatasetTable
+
+# A buffer is shuffled whole. It is read as several runs of neighbouring rows from all over the
+# table: runs because disks like them, several because neighbours may be alike.
+RUNS_PER_BUFFER, BATCHES_PER_RUN = 8, 8
+
+
+class StreamedRows:
+    """The training rows, on disk, with those held out beside them, in memory.
+
+    Does what `TableRows` does, holding a buffer of 64 batches at a time.
+
+    Parameters
+    ----------
+    X : ndarray or DatasetTable of shape (n_samples, n_features)
+        A memory map, or what is indexed like one.
+    weights : ndarray of shape (n_samples,) or None
+        Frequency weights.
+    columns : Columns
+        Units of the data.
+    like : Tensor
+        Any floating tensor of the network.
+    held_out : ndarray of int
+        Places of the rows not to learn from; may be empty.
+    batch_size : int
+        Rows per step.
+    """
+
+    def __init__(
+        self,
+        X: np.ndarray | DatasetTable,
+        weights: np.ndarray | None,
+        columns: Columns,
+        like: Tensor,
+        held_out: np.ndarray,
+        batch_size: int,
+    ):
+        self.X, self.columns, self.like = X, columns, like
+        self.weights = None if weights is None else weights / weights.mean()
+        self.learned = np.ones(len(X), dtype=bool)
+        self.learned[held_out] = False
+        self.held_out = self._read(held_out) if len(held_out) else None
+        self.batch_size = batch_size
+        self.n_batches = -(-len(self) // batch_size)
+
+    def __len__(self) -> int:
+        return int(self.learned.sum())
+
+    def _read(self, index: np.ndarray) -> Batch:
+        batch = as_batch(self.X[index], self.columns, self.like)
+        if self.weights is None:
+            return batch
+        return batch._replace(weights=torch.as_tensor(self.weights[index]).to(self.like))
+
+    def sample(self, n_samples: int) -> Batch:
+        """Return evenly spaced training rows."""
+        index = np.flatnonzero(self.learned)
+        return self._read(index[:: -(-len(index) // n_samples)])
+
+    def shuffled(self, generator: torch.Generator | None = None) -> Iterator[Batch]:
+        """Yield the training rows once, in an order that is random as far as a buffer goes."""
+        run, device = BATCHES_PER_RUN * self.batch_size, self.like.device
+        n_runs = -(-len(self.X) // run)
+        starts = torch.randperm(n_runs, device=device, generator=generator).cpu().numpy() * run
+        for first in range(0, len(starts), RUNS_PER_BUFFER):
+            runs = [np.arange(s, s + run) for s in starts[first : first + RUNS_PER_BUFFER]]
+            index = np.concatenate(runs)
+            index = index[index < len(self.X)]
+            index = index[self.learned[index]]
+            if not len(index):
+                continue
+            buffer = self._read(index)
+            order = torch.randperm(len(index), device=device, generator=generator)
+            for part in order.tensor_split(-(-len(index) // self.batch_size)):
+                yield buffer.take(part)

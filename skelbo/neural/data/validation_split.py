@@ -1,0 +1,102 @@
+"""Which rows are learned from, and which are held out to judge by."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from skelbo.neural.data.batches import TableRows, as_batch
+from skelbo.neural.data.columns import Columns
+from skelbo.neural.data.streaming import StreamedRows
+
+# `early_stopping="auto"` holds rows out where at least this many are left to judge by.
+MIN_HELD_OUT = 20
+# A pass of `partial_fit`, or a fit to a memory map, is judged by this many of its rows.
+JUDGED_ROWS = 10_000
+
+
+def number_held_out(
+    n_samples: int, early_stopping: Any, validation_fraction: float, linear: bool
+) -> int:
+    """Return how many rows to hold out.
+
+    Parameters
+    ----------
+    n_samples : int
+        Number of rows.
+    early_stopping : "auto" or bool
+        As for VAEEstimator.
+    validation_fraction : float
+        Share of the rows.
+    linear : bool
+        Whether the networks are, which hardly overfit.
+
+    Returns
+    -------
+    int
+        Zero if the training bound is to decide.
+    """
+    n_held_out = int(n_samples * validation_fraction)
+    if early_stopping == "auto":
+        return n_held_out if n_held_out >= MIN_HELD_OUT and not linear else 0
+    if not early_stopping:
+        return 0
+    if n_held_out < 1 or n_held_out == n_samples:
+        raise ValueError(
+            f"early_stopping={early_stopping} with validation_fraction={validation_fraction} "
+            f"would hold out {n_held_out} of {n_samples} rows, expected at least one on either "
+            "side; use early_stopping=False or more rows."
+        )
+    return n_held_out
+
+
+def training_rows(
+    X: Any,
+    weights: np.ndarray | None,
+    columns: Columns,
+    like: Tensor,
+    n_held_out: int,
+    batch_size: int,
+    rng: np.random.RandomState,
+    streamed: bool,
+) -> TableRows | StreamedRows:
+    """Bring rows to the device, or make ready to; hold some of them out.
+
+    Parameters
+    ----------
+    X : ndarray or DatasetTable of shape (n_samples, n_features)
+        Rows in the units of the data.
+    weights : ndarray of shape (n_samples,) or None
+        Frequency weights.
+    columns : Columns
+        What the columns are.
+    like : Tensor
+        Any floating tensor of the network.
+    n_held_out : int
+        Number of rows not to learn from.
+    batch_size : int
+        Rows per step.
+    rng : RandomState
+        Chooses them.
+    streamed : bool
+        Whether to leave the rows where they are.
+
+    Returns
+    -------
+    TableRows or StreamedRows
+        What an epoch goes through.
+    """
+    if streamed:
+        n_held_out = min(n_held_out, JUDGED_ROWS)
+        held_out = np.sort(rng.permutation(len(X))[:n_held_out])
+        return StreamedRows(X, weights, columns, like, held_out, batch_size)
+    if n_held_out == 0:
+        return TableRows(as_batch(X, columns, like, weights), None, batch_size)
+    order = rng.permutation(len(X))
+    parts = [
+        as_batch(X[i], columns, like, None if weights is None else weights[i])
+        for i in (np.sort(order[n_held_out:]), order[:n_held_out])
+    ]
+    return TableRows(parts[0], parts[1], batch_size)

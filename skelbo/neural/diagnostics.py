@@ -1,0 +1,122 @@
+"""What a trained net tells about the data, and what its user must be told about it."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+from sklearn.exceptions import ConvergenceWarning
+
+from skelbo.em.loop import AscentError
+from skelbo.neural.data.columns import Columns
+from skelbo.neural.model.column_likelihoods import NOISE_FLOOR
+from skelbo.neural.model.table_likelihood import TableLikelihood
+
+# A latent is active if the mean of q varies this much over rows (Burda et al. 2015).
+ACTIVE_VARIANCE = 0.01
+
+AT_FLOOR = (
+    "{n} of {p} Gaussian columns (the first is column {first}) are constant, or their noise "
+    "reached its floor, {floor:g} of the column's standard deviation: the likelihood of such a "
+    "column has no upper bound. It may be discrete or a copy of another; drop it, or name its "
+    "likelihood."
+)
+STILL_RISING = (
+    "the bound was still rising after max_iter={max_iter} epochs; increase max_iter or lr."
+)
+DIVERGED = (
+    "the bound of {n} of {total} rows is not finite after epoch {epoch}: the weights have run "
+    "away; use a smaller lr (now {lr:g})."
+)
+INTERRUPTED = "the fit was interrupted after {n} epochs; the best weights so far are kept."
+
+
+class NoiseFloorWarning(UserWarning):
+    """The noise variance of a Gaussian column reached its floor."""
+
+
+def noise_variance(likelihood: TableLikelihood, columns: Columns, noise: str) -> np.ndarray | float:
+    """Return the noise in the units of the data.
+
+    Parameters
+    ----------
+    likelihood : TableLikelihood
+        Of the rows.
+    columns : Columns
+        Their units.
+    noise : {"unit", "isotropic", "diag"}
+        As for VAEEstimator.
+
+    Returns
+    -------
+    ndarray of shape (n_features,) or float
+        NaN for columns that are not Gaussian; one number if isotropic.
+    """
+    variance = np.full(columns.n_features, np.nan)
+    if likelihood.gaussian is None:
+        return variance
+    chosen = columns.kinds == "gaussian"
+    inside = likelihood.gaussian.variance.cpu().numpy().astype(np.float64)
+    variance[chosen] = inside * columns.scale[chosen] ** 2
+    return float(variance[chosen].mean()) if noise == "isotropic" else variance
+
+
+def check_finite(bound: np.ndarray, mean: np.ndarray, epoch: int, lr: float) -> None:
+    """Refuse weights, however finite, whose answers are not.
+
+    Parameters
+    ----------
+    bound : ndarray of shape (n_samples,)
+        Bound of each row.
+    mean : ndarray of shape (n_samples, n_latents)
+        Means of q.
+    epoch : int
+        Number of epochs so far.
+    lr : float
+        Learning rate at the beginning.
+    """
+    with np.errstate(over="ignore"):
+        sound = np.isfinite(bound) & np.isfinite((mean**2).sum(axis=1))
+    if not sound.all():
+        n = int(np.sum(~sound))
+        raise AscentError(DIVERGED.format(n=n, total=len(bound), epoch=epoch, lr=lr))
+
+
+def active_units(mean: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
+    """Return which latents vary over rows.
+
+    Parameters
+    ----------
+    mean : ndarray of shape (n_samples, n_latents)
+        Means of q.
+    weights : ndarray of shape (n_samples,) or None
+        Frequency weights.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_latents,)
+        Those whose variance exceeds 0.01.
+    """
+    centre = np.average(mean, axis=0, weights=weights)
+    return np.average((mean - centre) ** 2, axis=0, weights=weights) > ACTIVE_VARIANCE
+
+
+def warn_of_floor(likelihood: TableLikelihood, columns: Columns, stacklevel: int) -> None:
+    """Warn of Gaussian columns whose noise is at its floor."""
+    gaussian = likelihood.gaussian
+    if gaussian is None or gaussian.noise == "unit":
+        return
+    members = np.flatnonzero(columns.kinds == "gaussian")
+    doubtful = members[gaussian.at_floor.cpu().numpy() | columns.constant[members]]
+    if len(doubtful):
+        message = AT_FLOOR.format(
+            n=len(doubtful), p=len(members), first=doubtful[0], floor=NOISE_FLOOR
+        )
+        warnings.warn(message, NoiseFloorWarning, stacklevel=stacklevel + 1)
+
+
+def warn_of_end(n_iter: int, max_iter: int, interrupted: bool, stacklevel: int) -> None:
+    """Warn that training did not come to its end."""
+    message = INTERRUPTED if interrupted else STILL_RISING
+    message = message.format(n=n_iter, max_iter=max_iter)
+    warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)

@@ -1,0 +1,196 @@
+r"""log p(x) by importance sampling from the encoder's q, and what else weighted draws tell.
+
+.. math:: \log p(x) \approx \log \frac1K \sum_k w_k, \quad w_k = \frac{p(x, z_k)}{q(z_k \mid x)}
+
+The standard normal draws behind the z are one tensor for all rows, fixed by a seed, so that what a
+row gets depends neither on its batch nor on its place in it.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from skelbo.elbo import ElboTerms
+from skelbo.neural.data.batches import Batch, as_batch
+from skelbo.neural.data.columns import Columns
+from skelbo.neural.model.diagonal_gaussian import Posterior
+from skelbo.neural.model.networks import AutoEncoder
+from skelbo.neural.model.objectives import log_weights
+
+# Rows times draws that are decoded at once: their activations stay in a core's cache.
+DECODED_AT_ONCE = 8192
+# Fewer effective draws than this, and the standard error itself cannot be trusted.
+POOR_SAMPLE_SIZE = 10.0
+TOLERATED_SHARE = 0.01
+
+POOR = (
+    "{share:.1%} of the rows have an effective sample size below {limit:g} of {n_draws} importance "
+    "samples: their log p(x) is probably too low and its standard error too small; raise "
+    "n_importance_samples, or see refine(X)."
+)
+
+
+class ImportanceWarning(UserWarning):
+    """Importance sampling has too few effective draws for some rows."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Weighted draws of q for rows of a table.
+
+    Attributes
+    ----------
+    model : AutoEncoder
+        Both networks, in evaluation mode.
+    columns : Columns
+        Units of the data.
+    n_draws : int
+        K.
+    seed : int
+        Of the shared draws.
+    """
+
+    model: AutoEncoder
+    columns: Columns
+    n_draws: int
+    seed: int
+
+    @property
+    def _like(self) -> Tensor:
+        return self.model.likelihood.offset
+
+    def noise(self) -> Tensor:
+        """Return the shared standard normal draws, shape (n_draws, 1, n_latents)."""
+        # Drawn on the CPU in float64: the same numbers for every device and precision.
+        generator = torch.Generator().manual_seed(self.seed)
+        shape = self.n_draws, 1, self.model.n_latents
+        return torch.randn(shape, generator=generator, dtype=torch.float64).to(self._like)
+
+    def blocks(self, X: np.ndarray) -> Iterator[tuple[slice, Batch]]:
+        """Yield the rows in blocks, with their place in the table."""
+        size = max(1, DECODED_AT_ONCE // self.n_draws)
+        for start in range(0, len(X), size):
+            place = slice(start, min(start + size, len(X)))
+            yield place, as_batch(X[place], self.columns, self._like)
+
+    def log_weights(self, q: Posterior, batch: Batch, noise: Tensor) -> Tensor:
+        """Return log p(x, z) - log q(z | x) of each draw, shape (n_draws, n_samples), float64."""
+        parts = noise.split(max(1, DECODED_AT_ONCE // batch.n_samples))
+        return torch.cat([log_weights(self.model, q, batch, part) for part in parts]).double()
+
+    @torch.inference_mode()
+    def log_prob(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return log p(x) and its standard error, in the units of the data.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+
+        Returns
+        -------
+        log_prob, std : ndarray of shape (n_samples,)
+            Float64. The error is that of the mean weight over the mean weight (delta method).
+        """
+        noise = self.noise()
+        log_prob, std, size = (np.empty(len(X)) for _ in range(3))
+        for place, batch in self.blocks(X):
+            q = self.model.encode(batch.targets, batch.mask)
+            log_w = self.log_weights(q, batch, noise)
+            for result, value in zip((log_prob, std, size), summary(log_w), strict=True):
+                result[place] = value.cpu().numpy()
+        self._warn(size)
+        return log_prob + self.columns.log_jacobian(X), std
+
+    def _warn(self, size: np.ndarray) -> None:
+        share = float(np.mean(size < min(POOR_SAMPLE_SIZE, self.n_draws / 2)))
+        if share > TOLERATED_SHARE:
+            message = POOR.format(share=share, limit=POOR_SAMPLE_SIZE, n_draws=self.n_draws)
+            warnings.warn(message, ImportanceWarning, stacklevel=5)
+
+    @torch.inference_mode()
+    def elbo_terms(self, X: np.ndarray) -> ElboTerms:
+        """Return the terms of the bound, in the units of the data, float64.
+
+        KL and entropy are exact. The bound is the mean of log w, not of log p(x | z): the two
+        have the same expectation, but the first has no noise where q is exact and, being taken
+        over the same draws, never exceeds `log_prob`.
+        """
+        noise = self.noise()
+        bound, kl, entropy = (np.empty(len(X)) for _ in range(3))
+        for place, batch in self.blocks(X):
+            q = self.model.encode(batch.targets, batch.mask)
+            log_w = self.log_weights(q, batch, noise)
+            for result, value in zip(
+                (bound, kl, entropy), (log_w.mean(0), q.kl(), q.entropy()), strict=True
+            ):
+                result[place] = value.cpu().numpy()
+        bound += self.columns.log_jacobian(X)
+        return ElboTerms(bound + kl, kl, bound - entropy, entropy)
+
+    @torch.inference_mode()
+    def bound(self, X: np.ndarray, objective: str) -> np.ndarray:
+        """Return the bound that was climbed, by `n_draws` draws, in the units of the data."""
+        noise, result = self.noise(), np.empty(len(X))
+        for place, batch in self.blocks(X):
+            q = self.model.encode(batch.targets, batch.mask)
+            log_w = self.log_weights(q, batch, noise)
+            if objective == "iwae":
+                value = torch.logsumexp(log_w, 0) - math.log(self.n_draws)
+            else:
+                value = log_w.mean(0)
+            result[place] = value.cpu().numpy()
+        return result + self.columns.log_jacobian(X)
+
+    @torch.inference_mode()
+    def posterior(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return mean and standard deviation of q, shape (n_samples, n_latents) each."""
+        shape = len(X), self.model.n_latents
+        mean, std = np.empty(shape), np.empty(shape)
+        for start in range(0, len(X), DECODED_AT_ONCE):
+            place = slice(start, start + DECODED_AT_ONCE)
+            batch = as_batch(X[place], self.columns, self._like)
+            q = self.model.encode(batch.targets, batch.mask)
+            mean[place] = q.mean.cpu().numpy()
+            std[place] = torch.exp(0.5 * q.log_variance).cpu().numpy()
+        return mean, std
+
+    @torch.inference_mode()
+    def expectation(self, X: np.ndarray) -> np.ndarray:
+        """Return E[x | observed cells], in the units of the data (Mattei and Frellsen 2019)."""
+        noise, result = self.noise(), np.empty(X.shape)
+        for place, batch in self.blocks(X):
+            q = self.model.encode(batch.targets, batch.mask)
+            share = torch.softmax(self.log_weights(q, batch, noise), 0).to(self._like)
+            decoded = self.model.decode(q.draw(noise))
+            result[place] = self.model.likelihood.average(decoded, share).cpu().numpy()
+        return self.columns.restore(result)
+
+
+def summary(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return log mean weight, its standard error and the effective number of draws.
+
+    Parameters
+    ----------
+    log_w : Tensor of shape (n_draws, n_samples)
+        Log-weights.
+
+    Returns
+    -------
+    log_prob, std, size : Tensor of shape (n_samples,)
+        ``size`` is (sum w)^2 / sum w^2.
+    """
+    n_draws = len(log_w)
+    log_prob = torch.logsumexp(log_w, 0) - math.log(n_draws)
+    relative = torch.exp(log_w - log_prob)
+    size = relative.sum(0) ** 2 / relative.square().sum(0)
+    if n_draws == 1:
+        return log_prob, torch.full_like(log_prob, math.nan), size
+    return log_prob, relative.std(0) / math.sqrt(n_draws), size

@@ -1,0 +1,1 @@
+"""Encoder, decoder, likelihoods and objectives of an auto-encoder."""

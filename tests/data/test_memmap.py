@@ -1,0 +1,141 @@
+"""A mapped file's pages do not stay: read in parts, given back, and what they hold is not lost."""
+
+import ctypes
+import mmap
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from skelbo import EMGaussianMixture, GaussianMLE
+from skelbo.data import memmap
+
+needs_advice = pytest.mark.skipif(
+    not hasattr(mmap, "MADV_DONTNEED"), reason="the system takes no advice on mapped pages"
+)
+needs_proc = pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="resident memory is read from /proc: Linux only"
+)
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    """A mapping counts as large from one byte on."""
+    monkeypatch.setattr(memmap, "MIN_BYTES", 1)
+    np.save(tmp_path / "rows.npy", np.random.default_rng(0).standard_normal((5000, 3)))
+    return tmp_path / "rows.npy"
+
+
+@needs_advice
+@pytest.mark.parametrize("view", [np.s_[:], np.s_[1000:], np.s_[:, :2], np.s_[::2], np.s_[::-1]])
+def test_what_is_given_back_is_still_there(file, view):
+    X = np.load(file)
+    for mode in ("r", "r+", "c"):
+        mapped = np.load(file, mmap_mode=mode)[view]
+        for part in (slice(0, None), slice(7, 2000), slice(2000, 2000)):
+            memmap.give_back(mapped, part.start, part.stop)
+        assert_array_equal(mapped, X[view])
+
+
+@needs_advice
+def test_changes_are_kept(file):
+    """Also those of a private mapping, which exist nowhere else."""
+    for mode in ("c", "r+"):
+        mapped = np.load(file, mmap_mode=mode)
+        mapped[:2000] = 7.0
+        memmap.give_back(mapped)
+        memmap.give_back(np.asarray(mapped)[100:])
+        assert np.all(mapped[:2000] == 7.0)
+    assert np.all(np.load(file)[:2000] == 7.0)
+    assert memmap.mapping_of(np.load(file, mmap_mode="c")) is None
+
+
+@needs_proc
+def test_pages_that_the_system_will_not_take_back_stay(file):
+    """As those of a process that has locked its memory (mlockall)."""
+    mapped = np.load(file, mmap_mode="r")
+    libc, first = ctypes.CDLL(None, use_errno=True), mapped.ctypes.data // mmap.PAGESIZE
+    if libc.mlock(ctypes.c_void_p(first * mmap.PAGESIZE), ctypes.c_size_t(4 * mmap.PAGESIZE)):
+        pytest.skip("this system lets nobody lock pages")
+    with pytest.raises(OSError):
+        mapped._mmap.madvise(mmap.MADV_DONTNEED)
+    assert_array_equal(GaussianMLE().fit(mapped).mean_, GaussianMLE().fit(np.load(file)).mean_)
+
+
+@needs_advice
+def test_a_mapping_is_recognised_through_views(file):
+    mapped = np.load(file, mmap_mode="r")
+    for X in (mapped, mapped[5:, :2], np.asarray(mapped), np.asarray(mapped)[::2].T):
+        assert memmap.mapping_of(X) is mapped._mmap
+    for X in (np.array(mapped), mapped + 1.0, [[1.0]], None):
+        assert memmap.mapping_of(X) is None
+
+
+@needs_advice
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_results_are_those_of_the_array(tmp_path, monkeypatch, order):
+    monkeypatch.setattr(memmap, "MIN_BYTES", 1)
+    monkeypatch.setattr("skelbo.data.rows.KEPT_CELLS", 0)
+    X = np.asarray(np.random.default_rng(0).standard_normal((20_000, 3)), order=order)
+    X[:7000] += 4.0
+    X[5] = np.nan
+    np.save(tmp_path / "rows.npy", X)
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
+    models = [EMGaussianMixture(2, random_state=0).fit(table) for table in (X, mapped)]
+    assert_array_equal(models[0].means_, models[1].means_)
+    for method in ("score_samples", "predict", "transform", "elbo"):
+        answers = [getattr(models[0], method)(table) for table in (X, mapped)]
+        assert_array_equal(*answers)
+    assert_array_equal(GaussianMLE().fit(X).mean_, GaussianMLE().fit(mapped).mean_)
+
+
+def test_infinity_is_refused_in_a_mapped_file(file):
+    mapped = np.load(file, mmap_mode="r+")
+    model = GaussianMLE().fit(mapped)
+    mapped[4000, 1] = np.inf
+    for method in (GaussianMLE().fit, GaussianMLE().partial_fit, model.score_samples):
+        with pytest.raises(ValueError, match="Input X contains infinity"):
+            method(mapped)
+
+
+RESIDENT = """
+import numpy as np
+from skelbo import EMGaussianMixture, GaussianMLE
+from skelbo.mixture.backends import numba_pass
+
+numba_pass.kernel()  # its libraries are files too
+
+def resident():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("RssFile"))
+
+X = np.load(PATH, mmap_mode="r")
+stream = EMGaussianMixture(2, covariance_type="diag", random_state=0, max_iter=1, tol=1e9)
+stream.fit(X[:1000])
+before = resident()
+jobs = [
+    lambda: stream._validate_fit(X, None),
+    lambda: stream.fit(X),
+    lambda: stream.score_samples(X),
+    lambda: GaussianMLE().fit(X),
+    lambda: [stream.partial_fit(part) for part in np.array_split(X, 4)],
+]
+for job in jobs:
+    job()
+    print(resident() - before)
+"""
+
+
+@pytest.mark.slow
+@needs_proc
+def test_a_large_file_does_not_stay_resident(tmp_path):
+    """After each pass a few MiB of 293 remain, whether it validates, fits, scores or streams."""
+    path = tmp_path / "rows.npy"
+    table = np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=(600_000, 64))
+    table.flush()  # a sparse file of zeros: nothing is written, but every page is read
+    code = RESIDENT.replace("PATH", repr(str(path)))
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert max(float(line) for line in output.split()) < 64

@@ -1,0 +1,103 @@
+"""Threads share the work and leave no trace: not in the order, not in what BLAS may use."""
+
+import threading
+import time
+from contextvars import copy_context
+
+import numpy as np
+import pytest
+from threadpoolctl import threadpool_limits
+
+from skelbo.data.threads import n_threads, own_threads, threaded
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_results_are_taken_in_order(count):
+    taken = []
+
+    def work(item):
+        time.sleep(0.002 * (item % 3 == 0))
+        return item, threading.get_ident()
+
+    threaded(work, range(20), count, taken.append)
+    assert [item for item, _ in taken] == list(range(20))
+    assert len({thread for _, thread in taken}) <= count
+
+
+def test_few_results_wait_for_a_slow_one():
+    """Work stops short of piling up behind the first item, which waits until it has."""
+    begun, taken = [], []
+
+    def work(item):
+        begun.append(item)
+        if item == 0:
+            while len(begun) < 5:
+                time.sleep(0.001)
+            time.sleep(0.02)
+            return len(begun)
+        return None
+
+    threaded(work, range(50), 2, taken.append)
+    assert len(taken) == 50
+    assert taken[0] == 5  # itself and the four that may wait
+
+
+def test_the_first_error_is_raised_and_ends_the_work():
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        raise ZeroDivisionError(f"item {item}")
+
+    with pytest.raises(ZeroDivisionError, match="item"):
+        threaded(work, range(1000), 3)
+    assert len(begun) <= 3
+
+
+def test_numpy_warnings_are_those_of_the_caller():
+    with np.errstate(invalid="ignore"):
+        threaded(lambda item: np.sqrt(np.full(2, -1.0)), range(10), 2)
+
+
+def test_fits_side_by_side_give_threads_back():
+    """A fit that begins during another leaves BLAS what both found, when both are over.
+
+    Not before: what the second calls may limit BLAS too, and put back what it found then.
+    """
+    other, first, second = copy_context(), own_threads(), own_threads()
+    with threadpool_limits(2, user_api="blas"):
+        first.__enter__()
+        other.run(second.__enter__)
+        assert other.run(n_threads) == 1
+        k_means = threadpool_limits(1, user_api="blas")
+        first.__exit__(None, None, None)
+        assert n_threads() == 1
+        k_means.restore_original_limits()
+        other.run(second.__exit__, None, None, None)
+        assert n_threads() == 2
+
+
+def test_no_more_threads_than_items(monkeypatch):
+    started = []
+
+    class Counted(threading.Thread):
+        def start(self):
+            started.append(self)
+            super().start()
+
+    monkeypatch.setattr("skelbo.data.threads.Thread", Counted)
+    threaded(lambda item: item, range(3), 64)
+    threaded(lambda item: item, [], 64)
+    assert len(started) == 2
+
+
+def test_threads_are_given_back():
+    """Within, BLAS has one thread and we have the others; work in a thread has itself only."""
+    before, seen = n_threads(), []
+    with own_threads():
+        assert n_threads() == before
+        with own_threads():
+            assert n_threads() == before
+        threaded(lambda item: n_threads(), range(4), 2, seen.append)
+    assert n_threads() == before
+    assert seen == [1, 1, 1, 1]

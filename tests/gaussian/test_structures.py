@@ -1,0 +1,200 @@
+"""Every covariance structure against SciPy's density and against its own promises."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
+
+from skelbo.data.rows import Rows
+from skelbo.em.loop import AscentError
+from skelbo.gaussian.components import Components
+from skelbo.gaussian.missing_cells import complete
+from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.regularization import FLOOR, Floor, Ridge
+from skelbo.gaussian.structures import STRUCTURES
+
+NAMES = [name for name in STRUCTURES if name != "factor"]  # see test_factor.py
+K, P, N = 3, 4, 60
+
+
+def make(name, seed=0, spread=1.0):
+    """Return rows, responsibilities, moments and the components fitted to them."""
+    rng = np.random.default_rng(seed)
+    X = rng.standard_normal((N, P)) @ rng.standard_normal((P, P)) * spread
+    resp = rng.dirichlet(np.ones(K), N).T
+    moments = Moments.of_block(STRUCTURES[name].scatter, X.T, resp)
+    return X, resp, moments, Components.from_moments(STRUCTURES[name], moments, Ridge(0.0))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_density_is_scipys(name):
+    X, _, _, components = make(name)
+    expected = [
+        stats.multivariate_normal(mean, matrix).logpdf(X)
+        for mean, matrix in zip(components.means, components.covariance.dense(K, P), strict=True)
+    ]
+    assert_allclose(components.covariance.log_prob(X.T, components.means), expected, rtol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_far_means_are_exact_too(name):
+    """The careful branch, for means far from the origin, agrees with the fast one."""
+    X, _, _, components = make(name)
+    near = components.covariance.log_prob(X.T, components.means)
+    far = components.covariance.log_prob(X.T + 2.0**20, components.means + 2.0**20)
+    assert_allclose(far, near, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_closed_form_is_the_maximum(name):
+    """No small change of the free parameters raises the expected log-density."""
+    _, _, moments, components = make(name)
+    best = components.expected_log_prob(moments)
+    units = np.ones(P)
+    vector = components.covariance.to_vector(units)
+    assert len(vector) == STRUCTURES[name].n_parameters(K, P)
+    rng = np.random.default_rng(1)
+    for _ in range(20):
+        moved = vector + 1e-3 * rng.standard_normal(vector.shape)
+        covariance = STRUCTURES[name].from_vector(moved, K, units)
+        assert Components(components.means, covariance).expected_log_prob(moments) < best
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_vector_round_trip(name):
+    covariance = make(name)[3].covariance
+    units = np.array([0.5, 1.0, 2.0, 3.0])
+    again = STRUCTURES[name].from_vector(covariance.to_vector(units), K, units)
+    assert_allclose(again.covariances, covariance.covariances, rtol=1e-12)
+    assert_allclose(again.factors, covariance.factors, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_public_round_trip(name):
+    covariance = make(name)[3].covariance
+    public = covariance.published()
+    assert public["covariances_"].shape == STRUCTURES[name].shape(K, P)
+    rebuilt = STRUCTURES[name].from_published(public["precisions_cholesky_"], K, P)
+    assert_allclose(rebuilt.factors, covariance.factors)
+    given = STRUCTURES[name].from_precisions(public["precisions_"], K, P)
+    assert_allclose(given.covariances, covariance.covariances, rtol=1e-9, atol=1e-12)
+    if STRUCTURES[name].scatter.dense:
+        matrices, inverses = public["covariances_"], public["precisions_"]
+        assert_allclose(matrices @ inverses, np.broadcast_to(np.eye(P), matrices.shape), atol=1e-9)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_color_inverts_whiten(name):
+    covariance = make(name)[3].covariance
+    noise = np.random.default_rng(0).standard_normal((5, P))
+    for k in range(K):
+        assert_allclose(covariance.whiten(covariance.color(noise, k), k), noise, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("size", [0.1, 0.5])
+def test_gradient_step_goes_uphill(name, size):
+    X, resp, moments, components = make(name)
+    other = Moments.of_block(moments.kind, 1.5 * X.T + 0.3, resp)
+    before = components.expected_log_prob(other)
+    after = components.stepped(other, Ridge(0.0), size).expected_log_prob(other)
+    assert (
+        before
+        < after
+        < Components.from_moments(STRUCTURES[name], other, Ridge(0.0)).expected_log_prob(other)
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_floor_does_nothing_to_regular_covariances(name):
+    _, _, moments, components = make(name)
+    floored = Components.from_moments(STRUCTURES[name], moments, Floor(np.ones(P)))
+    assert_allclose(floored.covariance.factors, components.covariance.factors, rtol=1e-12)
+    assert not floored.covariance.floored.any()
+
+
+def test_floor_of_one_leaves_the_others_as_they_are():
+    rng = np.random.default_rng(0)
+    regular = np.array([root @ root.T for root in rng.standard_normal((2, P, P))])
+    both = np.concatenate([regular[:1], np.ones((1, P, P)), regular[1:]])
+    covariances, factors, floored = Floor(np.ones(P)).dense(both)
+    alone = Floor(np.ones(P)).dense(regular)
+    assert_array_equal(covariances[[0, 2]], alone[0])
+    assert_array_equal(factors[[0, 2]], alone[1])
+    assert floored.tolist() == [False, True, False] and not alone[2].any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_floor_on_singular_covariances(name, scale):
+    """Collinear, constant columns: variances stop at the floor, in the columns' units."""
+    rng = np.random.default_rng(0)
+    column = rng.standard_normal(N)
+    X = np.stack([column, 2 * column, np.zeros(N), np.zeros(N)]) * scale
+    units = np.full(P, scale**2)
+    moments = Moments.of_block(STRUCTURES[name].scatter, X, np.ones((1, N)))
+    components = Components.from_moments(STRUCTURES[name], moments, Floor(units))
+    smallest = np.linalg.eigvalsh(components.covariance.dense(1, P)[0])[0]
+    if name in ("spherical", "tied_spherical"):
+        assert not components.covariance.floored.any()
+    else:
+        assert components.covariance.floored.all()
+        assert smallest == pytest.approx(FLOOR * scale**2, rel=1e-3)
+    assert np.all(np.isfinite(components.covariance.log_prob(X, components.means)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ridge_on_singular_covariances(name):
+    moments = Moments.of_block(STRUCTURES[name].scatter, np.zeros((P, N)), np.ones((1, N)))
+    with pytest.raises(AscentError, match="ill-defined empirical covariance"):
+        Components.from_moments(STRUCTURES[name], moments, Ridge(0.0))
+    ridged = Components.from_moments(STRUCTURES[name], moments, Ridge(0.25))
+    assert_allclose(np.diagonal(ridged.covariance.dense(1, P)[0]), 0.25)
+
+
+def test_what_a_ridge_accepts_can_be_conditioned_on():
+    """Matrices of rank one, plus a ridge near their rounding: refused, or sound in every part."""
+    accepted = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((1, 3)) * 10 ** rng.uniform(3, 7)
+        try:
+            factors = Ridge(1e-6).dense((x.T @ x)[None])[1]
+        except AscentError:
+            continue
+        accepted += 1
+        rebuilt = STRUCTURES["full"].from_published(factors, 1, 3).covariances[0]
+        for part in ([0, 1], [0, 2], [1, 2]):
+            np.linalg.cholesky(rebuilt[np.ix_(part, part)])
+    assert 0 < accepted < 300
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_missing_cells_by_brute_force(name):
+    """Density, expectation and conditional covariance from the partitioned matrix, row by row."""
+    X, _, _, components = make(name)
+    X = X[:20].copy()
+    X[np.random.default_rng(3).random(X.shape) < 0.4] = np.nan
+    X[0] = np.nan
+    (block,) = [b for b in Rows(X).blocks() if b.observed is not None]
+    found = complete(components.covariance, components.means, block)
+    matrices = components.covariance.dense(K, P)
+    for i, row in enumerate(block.values.T):
+        o, m = ~np.isnan(row), np.isnan(row)
+        for k, (mu, S) in enumerate(zip(components.means, matrices, strict=True)):
+            if o.any():
+                gain = S[np.ix_(m, o)] @ np.linalg.inv(S[np.ix_(o, o)])
+                log_prob = stats.multivariate_normal(mu[o], S[np.ix_(o, o)]).logpdf(row[o])
+            else:
+                gain, log_prob = np.zeros((P, 0)), 0.0
+            expected = mu[m] + gain @ (row[o] - mu[o])
+            spread = S[np.ix_(m, m)] - gain @ S[np.ix_(o, m)]
+            assert found.log_prob[k, i] == pytest.approx(log_prob, abs=1e-9)
+            assert_allclose(found.values[k, m, i], expected, atol=1e-9)
+            assert_allclose(found.values[k, o, i], row[o])
+            mine = found.spread[k, found.pattern[i]]
+            if STRUCTURES[name].scatter.dense:
+                assert_allclose(mine[np.ix_(m, m)], spread, atol=1e-9)
+            else:
+                assert_allclose(mine[m], np.diagonal(spread), atol=1e-9)
+            assert np.all(mine[o] == 0)

@@ -1,0 +1,146 @@
+"""log p(x): closed forms, quadrature, enumeration and importance sampling agree."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+
+from skelbo import VariationalEM
+from skelbo.inference.fitted_model import N_COPIES
+from skelbo.inference.log_marginal import log_marginal, quadrature
+from skelbo.inference.posteriors.gaussian import find_mode
+from skelbo.inference.sampling.importance import BaseNoise, importance_draws
+from skelbo.inference.sampling.sobol import ShiftedSobol
+from skelbo.models import BinaryFeatureModel, FactorModel, LatentVariableModel
+from tests.tables import answers, counts, real
+
+
+def joint_of(model, X):
+    return model.joint(X, model.start(X, np.ones(len(X)), np.random.RandomState(0), 0))
+
+
+def noise(n_draws, d):
+    return BaseNoise.draw(n_draws, d, np.random.RandomState(0))
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_gaussian_closed_form(missing):
+    X = real(20)
+    if missing:
+        X[0, 1] = X[3] = np.nan
+    model = FactorModel(2)
+    theta = model.start(np.nan_to_num(X), np.ones(20), np.random.RandomState(0), 0)
+    W = theta["loadings"]
+    covariance = W @ W.T + np.diag(theta["noise_variance"])
+    got, std, _ = log_marginal(model.joint(X, theta), noise(10, 2))
+    for x, value in zip(X, got, strict=True):
+        known = ~np.isnan(x)
+        exact = 0.0
+        if known.any():
+            part = covariance[np.ix_(known, known)]
+            exact = stats.multivariate_normal.logpdf(x[known], theta["intercepts"][known], part)
+        assert np.isclose(value, exact)
+    assert np.all(std == 0)
+
+
+@pytest.mark.parametrize(("likelihood", "X"), [("poisson", counts(6)), ("bernoulli", answers(6))])
+def test_one_latent_by_adaptive_integration(likelihood, X):
+    joint = joint_of(FactorModel(1, likelihood=likelihood), X)
+    got = log_marginal(joint, noise(10, 1))[0]
+    for i, value in enumerate(got):
+        row = joint.take([i])
+        exact = integrate.quad(
+            lambda z, row=row: np.exp(row.log_joint(np.full((1, 1, 1), z))).item(),
+            -12,
+            12,
+            limit=300,
+            epsabs=1e-300,
+            epsrel=1e-10,
+        )[0]
+        assert np.isclose(value, np.log(exact), atol=1e-7)
+
+
+@pytest.mark.parametrize(("likelihood", "X"), [("poisson", counts(15)), ("bernoulli", answers(15))])
+@pytest.mark.parametrize("d", [1, 2])
+def test_importance_sampling_meets_quadrature_within_its_error(likelihood, X, d):
+    joint = joint_of(FactorModel(d, likelihood=likelihood), X)
+    exact, error, points = log_marginal(joint, noise(10, d))
+    draws, estimate, std = importance_draws(joint, *find_mode(joint), noise(4000, d))
+    assert np.all(error < 1e-6)
+    assert np.all(np.abs(estimate - exact) < 5 * std) and np.all(std < 0.05)
+    assert np.allclose(draws.mean, points.mean, atol=0.2)
+
+
+def test_gaussian_three_latents_by_importance_sampling():
+    joint = joint_of(FactorModel(3), real(15))
+    exact = log_marginal(joint, noise(10, 3))[0]
+    _, estimate, std = importance_draws(joint, *find_mode(joint), noise(2000, 3))
+    assert np.all(np.abs(estimate - exact) < 5 * std)
+
+
+@pytest.mark.parametrize(("d", "likelihood"), [(3, "gaussian"), (5, "gaussian"), (3, "poisson")])
+def test_quasi_random_scores_err_as_they_say_and_less_than_random_ones(d, likelihood):
+    X = real(30) if likelihood == "gaussian" else counts(30)
+    joint = joint_of(FactorModel(d, likelihood=likelihood), X)
+    mode, precision = find_mode(joint)
+    if likelihood == "gaussian":
+        exact = log_marginal(joint, noise(10, d))[0]
+    else:
+        exact = quadrature(joint, mode, precision, 21)[0]
+    away, said = np.empty((2, 2, 20, 30))
+    for seed in range(20):
+        rng = np.random.RandomState(seed)
+        even = ShiftedSobol((1, d), rng, N_COPIES).run(1024)
+        for k, base in enumerate([even, BaseNoise.draw(1024, d, rng)]):
+            _, estimate, said[k, seed] = importance_draws(joint, mode, precision, base)
+            away[k, seed] = estimate - exact
+    root = np.sqrt((away**2).mean((1, 2)))
+    assert root[0] < 0.7 * root[1]
+    assert np.all(root < 1.2 * np.sqrt((said**2).mean((1, 2))))
+    assert np.mean(np.abs(away) > 3 * said) < 0.02
+
+
+def test_many_binary_latents_by_importance_sampling():
+    # Thirteen features, of which twelve do nothing to half of the rows: enumeration is the sum.
+    X = real(10)
+    small, large = BinaryFeatureModel(4), BinaryFeatureModel(13)
+    theta = small.start(X, np.ones(10), np.random.RandomState(0), 0)
+    wide = {
+        **theta,
+        "loadings": np.column_stack([theta["loadings"], np.zeros((5, 9))]),
+        "probabilities": np.full(13, 0.5),
+    }
+    exact = log_marginal(small.joint(X, theta), noise(10, 4))[0]
+    estimate, std, _ = log_marginal(large.joint(X, wide), noise(4000, 13))
+    assert np.all(np.abs(estimate - exact) < 5 * std) and np.all(std < 0.2)
+
+
+class TwoModes(LatentVariableModel):
+    """x = z^2 + noise: the posterior has a mode on either side."""
+
+    n_latents = 1
+
+    def initialize(self, X, rng):
+        return {"scale": torch.tensor(0.1)}
+
+    def log_likelihood(self, X, Z, theta):
+        return torch.distributions.Normal(Z**2, theta["scale"]).log_prob(X).sum(-1)
+
+
+def test_a_second_mode_is_not_missed():
+    X = np.array([[1.0], [2.0], [0.5], [3.0]])
+    estimator = VariationalEM(
+        model=TwoModes(), max_iter=1, tol=1e9, n_importance_samples=5000, random_state=0
+    ).fit(X)
+    scale = estimator.params_["scale"]
+    log_prob, std = estimator.score_samples(X, return_std=True)
+    for x, value, error in zip(X[:, 0], log_prob, std, strict=True):
+        exact = integrate.quad(
+            lambda z, x=x: stats.norm.pdf(z) * stats.norm.pdf(x, z**2, scale),
+            -6,
+            6,
+            points=[-np.sqrt(x), np.sqrt(x)],
+            limit=500,
+        )[0]
+        assert abs(value - np.log(exact)) < 4 * error
+        assert error > 0
