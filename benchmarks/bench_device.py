@@ -22,7 +22,7 @@ from device_peers import installed
 from timing import seconds
 
 from skelbo.data.rows import Rows
-from skelbo.gaussian.column_scales import Columns
+from skelbo.gaussian.column_scales import ColumnScales
 from skelbo.gaussian.components import cells_of
 from skelbo.gaussian.regularization import Floor
 from skelbo.gaussian.structures import STRUCTURES
@@ -39,7 +39,7 @@ def start_of(X, K, kind):
     """Return rows about their centre, where to start, and how covariances are made regular."""
     structure = STRUCTURES[kind]
     rows = Rows(X, cells_per_row=cells_of(K, X.shape[1], structure)[0])
-    columns = Columns.of_rows(rows)
+    columns = ColumnScales.of_rows(rows)
     rows, rule = rows.about(columns.centre), Floor(columns.scale)
     rng = np.random.RandomState(0)
     return rows, start_mixture("k-means++", sample_rows(rows, K), K, structure, rule, rng), rule

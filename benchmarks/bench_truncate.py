@@ -21,9 +21,9 @@ import warnings
 import numpy as np
 
 from skelbo.data.rows import Block, Rows
-from skelbo.gaussian.column_scales import Columns
+from skelbo.gaussian.column_scales import ColumnScales
 from skelbo.gaussian.components import Components, cells_of
-from skelbo.gaussian.moments import Moments, safe
+from skelbo.gaussian.moments import Moments, positive_or_one
 from skelbo.gaussian.regularization import Floor
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.initialization import start_mixture
@@ -55,7 +55,7 @@ def nearest(theta, size):
 def part_of(theta, chosen, origin):
     """Return some components of a mixture, their weights as they are, about another origin."""
     cov = theta.components.covariance
-    arrays = cov.covariances[chosen], cov.factors[chosen], cov.floored[chosen]
+    arrays = cov.covariances[chosen], cov.precision_cholesky[chosen], cov.floored[chosen]
     components = Components(theta.components.means[chosen] - origin, type(cov)(*arrays))
     return Mixture(theta.weights[chosen], components)
 
@@ -79,17 +79,17 @@ def truncated_step(theta, X, labels, size):
                 continue
             chosen, origin, part = lists[k], theta.components.means[k], parts[k]
             steps = values[:, rows] - origin[:, None]
-            view = part.view(Block(steps, np.ones(steps.shape[1]), order[rows]))
-            resp = view.log_joint()
+            density = part.density(Block(steps, np.ones(steps.shape[1]), order[rows]))
+            resp = density.log_joint()
             here[order[rows]] = chosen[resp.argmax(axis=0)]
             part.normalize(resp)
-            moments = view.moments(resp)
+            moments = density.moments(resp)
             mean = moments.mean + origin
             weight[chosen] += moments.weight
             first[chosen] += moments.weight[:, None] * mean
-            second[chosen] += moments.scatter + kind.of_steps(moments.weight, mean)
-    mean = first / safe(weight)[:, None]
-    return Moments(kind, weight, mean, second - kind.of_steps(weight, mean))
+            second[chosen] += moments.scatter + kind.of_deviations(moments.weight, mean)
+    mean = first / positive_or_one(weight)[:, None]
+    return Moments(kind, weight, mean, second - kind.of_deviations(weight, mean))
 
 
 def climb(theta, step, rule, held_out, n_iter, target=np.inf, at_most=0.0):
@@ -123,7 +123,7 @@ def case(name, X, test, K, kind, sizes, n_iter):
     structure = STRUCTURES[kind]
     cells = cells_of(K, X.shape[1], structure)[0]
     rows = Rows(X, cells_per_row=cells)
-    columns = Columns.of_rows(rows)
+    columns = ColumnScales.of_rows(rows)
     rows, rule = rows.about(columns.centre), Floor(columns.scale)
     held_out = Rows(test, origin=columns.centre, cells_per_row=cells)
     rng = np.random.RandomState(0)

@@ -32,7 +32,7 @@ def gmmx(X, theta, kind, device, n_iter, clock, limit):
     too_large = 4 * n * K * p > limit  # it keeps all steps from all means
     if kind not in ("full", "diag") or too_large or on_cpu != (jax.default_backend() == "cpu"):
         return None
-    covariances = theta.components.covariance.published()["covariances_"]
+    covariances = theta.components.covariance.public_arrays()["covariances_"]
     arrays = (theta.components.means, covariances, theta.weights)
     model = GaussianMixtureModelJax.from_squeezed(
         *(jax.numpy.asarray(array, np.float32) for array in arrays), covariance_type=kind
@@ -64,7 +64,7 @@ def torchgmm_of(dtype):
         logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
         on_cpu = torch.device(device).type == "cpu"
         rows = torch.as_tensor(X.astype(dtype), device=device)
-        covariances = theta.components.covariance.published()["covariances_"]
+        covariances = theta.components.covariance.public_arrays()["covariances_"]
         factors = cholesky_precision(torch.as_tensor(covariances), kind)
         K, p = theta.components.means.shape
         loader = DataLoader(

@@ -19,7 +19,7 @@ from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.em.restarts import Restarts
 from skelbo.estimator import LatentVariableEstimator, random_stream
-from skelbo.gaussian.column_scales import Columns
+from skelbo.gaussian.column_scales import ColumnScales
 from skelbo.gaussian.components import Components, cells_of
 from skelbo.gaussian.factor_analysis.covariance import Factor, free_factors
 from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, regularization
@@ -290,7 +290,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         starts = here if warm else [*here, *self._starts(em, n_starts)]
         starts = [race(em, starts)] if raced else starts
         restarts = Restarts()
-        best = restarts.run(em.attempts(starts, progress), lambda theta: theta.sound)
+        best = restarts.run(em.attempts(starts, progress), lambda theta: theta.is_regular)
         self._publish(best, rows.origin, rows.dtype)
         self.failed_starts_ = restarts.failures
         weight = rows.total_weight
@@ -299,7 +299,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         progress.end()
         return self
 
-    def _em(self, rows: RowSource, columns: Columns, warm: bool) -> MixtureEM:
+    def _em(self, rows: RowSource, columns: ColumnScales, warm: bool) -> MixtureEM:
         """Return the engine of a fit to these rows."""
         return MixtureEM(
             rows,
@@ -419,7 +419,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         self._publish(step, rows.origin, rows.dtype)
         self._stream = stream
 
-    def _centred(self, rows: RowSource) -> tuple[RowSource, Columns]:
+    def _centred(self, rows: RowSource) -> tuple[RowSource, ColumnScales]:
         """Check what the options ask of the rows; return these about their centre."""
         if rows.n_present < self.n_components:
             raise ValueError(
@@ -427,7 +427,7 @@ class EMGaussianMixture(LatentVariableEstimator):
                 f"n_samples = {rows.n_present}; use fewer components or more data."
             )
         self._check_options(rows)
-        columns = Columns.of_rows(rows)
+        columns = ColumnScales.of_rows(rows)
         return rows.about(columns.centre), columns
 
     def _check_options(self, rows: RowSource) -> None:
@@ -450,8 +450,8 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _questions(self):
         if self.warm_start and hasattr(self, "means_"):
-            return (Columns.question(),)
-        return Columns.question(), sample_question(self.n_components)
+            return (ColumnScales.question(),)
+        return ColumnScales.question(), sample_question(self.n_components)
 
     def _cells(self, n_features):
         structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
@@ -461,14 +461,14 @@ class EMGaussianMixture(LatentVariableEstimator):
         theta = ascent.theta
         self.weights_ = theta.weights.astype(dtype)
         self.means_ = (theta.components.means + origin).astype(dtype)
-        for name in PUBLIC_MATRICES + Factor.rebuilt_from:
+        for name in PUBLIC_MATRICES + Factor.state_names:
             self.__dict__.pop(name, None)  # of a fit with another covariance_type
         covariance = theta.components.covariance
-        for name, array in covariance.published().items():
-            convert = cast_if_held if name in covariance.rebuilt_from else cast
+        for name, array in covariance.public_arrays().items():
+            convert = cast_if_held if name in covariance.state_names else cast
             setattr(self, name, convert(array, dtype))
         self._publish_ascent(ascent)
-        if not theta.sound:
+        if not theta.is_regular:
             floored = np.flatnonzero(covariance.floored)
             what = f"component {floored[0]}" if len(floored) == 1 else f"{len(floored)} components"
             warnings.warn(SINGULAR.format(what=what), SingularCovarianceWarning, stacklevel=3)
@@ -490,7 +490,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _published(self) -> list[np.ndarray]:
         """Return the public arrays that are enough to rebuild theta."""
-        names = "weights_", "means_", *STRUCTURES[self.covariance_type].rebuilt_from
+        names = "weights_", "means_", *STRUCTURES[self.covariance_type].state_names
         return [np.asarray(getattr(self, name)) for name in names]
 
     def _predictor(self) -> Predictor:
@@ -585,7 +585,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         def expectation(block: Block) -> np.ndarray:
             if block.observed is None:
                 return block.values.T
-            values = theta.components.view(block).values
+            values = theta.components.density(block).values
             return np.einsum("kn,kpn->np", theta.posterior(block).resp, values)
 
         return rows.each(expectation, X.shape[1]) + rows.origin

@@ -16,7 +16,7 @@ from skelbo.em.anderson import Anderson
 from skelbo.em.loop import Ascent, ascend
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
-from skelbo.gaussian.column_scales import Columns
+from skelbo.gaussian.column_scales import ColumnScales
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, regularization
@@ -131,7 +131,7 @@ class GaussianMLE(LatentVariableEstimator):
         rows = self._read_rows(X, sample_weight)
         progress = Progress(self, rows.X, n_starts=1, max_iter=self.max_iter)
         progress.begin_start(0)
-        columns = Columns.of_rows(rows)
+        columns = ColumnScales.of_rows(rows)
         rows = rows.about(columns.centre)
         self._moments = None
         if columns.complete:
@@ -166,7 +166,7 @@ class GaussianMLE(LatentVariableEstimator):
         """
         first = not hasattr(self, "mean_")
         rows = self._read_rows(X, sample_weight, reset=first)
-        origin = Columns.of_rows(rows).centre if first else self._origin
+        origin = ColumnScales.of_rows(rows).centre if first else self._origin
         moments = self._total_moments(rows.about(origin))
         # A missing cell is missing in them, too.
         if np.isnan(moments.mean).any() or not (first or self._moments is not None):
@@ -180,19 +180,19 @@ class GaussianMLE(LatentVariableEstimator):
         return self
 
     def _questions(self):
-        return (Columns.question(),)
+        return (ColumnScales.question(),)
 
     def _total_moments(self, rows: RowSource) -> Moments:
         return rows.total(_block_moments, STRUCTURES[self.covariance_type].scatter)
 
     @staticmethod
-    def _columns(moments: Moments, origin: np.ndarray) -> Columns:
+    def _columns(moments: Moments, origin: np.ndarray) -> ColumnScales:
         """Read the columns off moments about `origin`."""
         scatter = moments.scatter[0]
         squares = np.diagonal(scatter) if moments.kind.dense else scatter
-        return Columns(origin, squares / moments.weight[0], True)
+        return ColumnScales(origin, squares / moments.weight[0], True)
 
-    def _maximum(self, moments: Moments, columns: Columns) -> Ascent:
+    def _maximum(self, moments: Moments, columns: ColumnScales) -> Ascent:
         """Maximise log p(X; theta) in closed form."""
         structure = STRUCTURES[self.covariance_type]
         rule = regularization(self.reg_covar, columns.scale)
@@ -200,7 +200,7 @@ class GaussianMLE(LatentVariableEstimator):
         bound = theta.components.expected_log_prob(moments) / moments.weight[0]
         return Ascent(theta, bound, (bound,), True)
 
-    def _climb(self, rows: RowSource, columns: Columns, progress: Progress) -> Ascent:
+    def _climb(self, rows: RowSource, columns: ColumnScales, progress: Progress) -> Ascent:
         """Maximise the likelihood of the observed cells by EM, the missing ones being hidden."""
         structure = STRUCTURES[self.covariance_type]
         units, p = np.sqrt(columns.scale), rows.n_features
@@ -221,16 +221,16 @@ class GaussianMLE(LatentVariableEstimator):
             on_iteration=progress.iteration,
         )
 
-    def _publish(self, ascent: Ascent, columns: Columns, dtype: np.dtype) -> None:
+    def _publish(self, ascent: Ascent, columns: ColumnScales, dtype: np.dtype) -> None:
         components = ascent.theta.components
-        arrays = components.covariance.published()
+        arrays = components.covariance.public_arrays()
         self.mean_ = (components.means[0] + columns.centre).astype(dtype)
         self.covariance_ = cast(arrays["covariances_"][0], dtype)
         self.precision_ = cast(arrays["precisions_"][0], dtype)
         self.precision_cholesky_ = cast(arrays["precisions_cholesky_"][0], dtype)
         self._origin = columns.centre
         self._publish_ascent(ascent)
-        if not ascent.theta.sound:
+        if not ascent.theta.is_regular:
             message = SINGULAR.format(what="the data")
             warnings.warn(message, SingularCovarianceWarning, stacklevel=3)
 
@@ -242,7 +242,9 @@ class GaussianMLE(LatentVariableEstimator):
     def _components(self) -> Components:
         """Rebuild the Gaussian, about its own mean, from the public attributes."""
         p = len(self.mean_)
-        covariance = STRUCTURES[self.covariance_type].from_published(self.precision_cholesky_, 1, p)
+        covariance = STRUCTURES[self.covariance_type].from_public_arrays(
+            self.precision_cholesky_, 1, p
+        )
         return Components(np.zeros((1, p)), covariance)
 
     @property
@@ -258,7 +260,7 @@ class GaussianMLE(LatentVariableEstimator):
 
     def _log_prob(self, X):
         components = self._components()
-        log_prob = self._rows(X).each(lambda block: components.view(block).log_prob[0])
+        log_prob = self._rows(X).each(lambda block: components.density(block).log_prob[0])
         return log_prob, np.zeros_like(log_prob)
 
     def _elbo_terms(self, X):
@@ -267,7 +269,7 @@ class GaussianMLE(LatentVariableEstimator):
 
     def _expectation(self, components: Components, block: Block) -> np.ndarray:
         """Return E[x | observed cells] - mean, (n, p)."""
-        values = components.view(block).values
+        values = components.density(block).values
         return (values if values.ndim == 2 else values[0]).T
 
     def _posterior_mean(self, X):

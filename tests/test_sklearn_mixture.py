@@ -43,15 +43,15 @@ class GaussianMixture(EMGaussianMixture):
         self.weights_, self.means_, _, self.precisions_cholesky_ = params
         K, p = self.means_.shape
         structure = STRUCTURES[self.covariance_type]
-        rebuilt = structure.from_published(self.precisions_cholesky_, K, p)
-        for name, array in rebuilt.published().items():
+        rebuilt = structure.from_public_arrays(self.precisions_cholesky_, K, p)
+        for name, array in rebuilt.public_arrays().items():
             setattr(self, name, array.astype(self.means_.dtype))
 
     def _initialize(self, X, resp):
         K, p = resp.shape[1], X.shape[1]
         precisions = np.asarray(self.precisions_init)
         given = STRUCTURES[self.covariance_type].from_precisions(precisions, K, p)
-        self.precisions_cholesky_ = given.published()["precisions_cholesky_"].astype(X.dtype)
+        self.precisions_cholesky_ = given.public_arrays()["precisions_cholesky_"].astype(X.dtype)
 
 
 theirs.GaussianMixture = GaussianMixture

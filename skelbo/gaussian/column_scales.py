@@ -28,7 +28,7 @@ def _column_moments(block: Block) -> Moments:
 
 
 @dataclass(frozen=True)
-class Columns:
+class ColumnScales:
     """What the first pass over a table finds out about its columns.
 
     Attributes
@@ -49,7 +49,7 @@ class Columns:
         return Question(_column_moments)
 
     @classmethod
-    def of_rows(cls, rows: RowSource) -> Columns:
+    def of_rows(cls, rows: RowSource) -> ColumnScales:
         """Read the table once; a column without cells or beyond float64's range is an error."""
         moments = cls.question().put_to(rows)
         unseen = np.flatnonzero(moments.weight == 0)

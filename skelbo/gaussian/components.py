@@ -8,12 +8,11 @@ from functools import cached_property
 import numpy as np
 
 from skelbo.data.rows import Block
-from skelbo.gaussian.covariance import Covariance
-from skelbo.gaussian.mahalanobis import cells_of_whitening
+from skelbo.gaussian.covariance import BlockDensity, Covariance
+from skelbo.gaussian.mahalanobis import mahalanobis_cells
 from skelbo.gaussian.missing_cells import Completion, complete
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
-from skelbo.gaussian.view import DensityView
 
 
 @dataclass(frozen=True)
@@ -40,9 +39,9 @@ class Components:
     def updated(self, moments: Moments, regularization: Regularization) -> Components:
         """Return `from_moments`, except that a component without weight stays as it is."""
         fitted = self.from_moments(type(self.covariance), moments, regularization)
-        if self.covariance.pooled or moments.weight.min() > 0:
+        if self.covariance.shared or moments.weight.min() > 0:
             return fitted
-        covariance = fitted.covariance.keeping(self.covariance, moments.weight <= 0)
+        covariance = fitted.covariance.replaced_where(self.covariance, moments.weight <= 0)
         return Components(fitted.means, covariance)
 
     def stepped(self, moments: Moments, regularization: Regularization, size: float) -> Components:
@@ -59,19 +58,19 @@ class Components:
     def _about_means(self, moments: Moments) -> Moments:
         """Return the moments with our means as centres, the scatter being about them."""
         steps = moments.mean - self.means
-        scatter = moments.scatter + moments.kind.of_steps(moments.weight, steps)
+        scatter = moments.scatter + moments.kind.of_deviations(moments.weight, steps)
         return replace(moments, mean=self.means, scatter=scatter)
 
-    def view(self, block: Block, log_weights: np.ndarray | float = 0.0) -> DensityView:
+    def density(self, block: Block, log_weights: np.ndarray | float = 0.0) -> BlockDensity:
         """Return what the components say of a block, one by one and to the last digit."""
         log_weights = np.broadcast_to(log_weights, len(self.means))
-        view = self.covariance.view(self.means, block, log_weights)
-        if view is not None:
-            return view
+        density = self.covariance.density(self.means, block, log_weights)
+        if density is not None:
+            return density
         if block.observed is None:
-            return View(self, log_weights, block.values)
+            return ComponentDensity(self, log_weights, block.values)
         completion = complete(self.covariance, self.means, block)
-        return View(self, log_weights, completion.values, completion)
+        return ComponentDensity(self, log_weights, completion.values, completion)
 
     @property
     def cells(self) -> tuple[int, int | None]:
@@ -88,8 +87,8 @@ def cells_of(
     The latter is None for matrices of (n_features, n_features).
     """
     n_statistics = structure.scatter.n_statistics(n_features)
-    if not structure.scatter.pays(n_features):
-        n_statistics = cells_of_whitening(n_components, n_features)
+    if not structure.scatter.worth_expanding(n_features):
+        n_statistics = mahalanobis_cells(n_components, n_features)
     complete = 2 * n_components * (1 + n_factors) + n_features + n_statistics
     if structure.scatter.dense:
         return complete, None
@@ -98,8 +97,8 @@ def cells_of(
 
 
 @dataclass(frozen=True)
-class View(DensityView):
-    """A view whose moments are those of the rows, with missing cells at their expectation."""
+class ComponentDensity(BlockDensity):
+    """A density whose moments are those of the rows, with missing cells at their expectation."""
 
     components: Components
     log_weights: np.ndarray

@@ -13,12 +13,45 @@ from typing import ClassVar
 import numpy as np
 
 from skelbo.data.rows import Block
-from skelbo.gaussian.exponential_family import Natural
+from skelbo.gaussian.exponential_family import NaturalParameters
 from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.gaussian.regularization import FLOOR, Regularization
-from skelbo.gaussian.view import DensityView
 
 LOG_2PI = float(np.log(2 * np.pi))
+
+
+class BlockDensity(ABC):
+    """Densities and moments of a block of rows under K weighted Gaussians.
+
+    Attributes
+    ----------
+    log_weights : ndarray of shape (n_components,)
+        Logarithms of the components' probabilities.
+    log_prob : ndarray of shape (n_components, n_rows)
+        Log-density of the observed cells of each row under each component, in nats.
+    values : ndarray of shape (n_features, n_rows) or (n_components, n_features, n_rows)
+        The rows, with missing cells at their expectation under each component.
+    """
+
+    log_weights: np.ndarray
+    log_prob: np.ndarray
+    values: np.ndarray
+
+    def log_joint(self) -> np.ndarray:
+        """Return log p(x, z = k), (K, n), in nats."""
+        return self.log_prob + self.log_weights[:, None]
+
+    def log_base(self) -> float:
+        """Return zero: nothing is left out of `log_joint`."""
+        return 0.0
+
+    def total_log_base(self) -> float:
+        """Return zero: nothing is left out of `log_joint`."""
+        return 0.0
+
+    @abstractmethod
+    def moments(self, weights: np.ndarray) -> Moments:
+        """Return the expected moments of the rows, weighted (n_components, n_rows)."""
 
 
 class Covariance(ABC):
@@ -33,10 +66,10 @@ class Covariance(ABC):
     floored: np.ndarray
 
     scatter: ClassVar[Scatter]
-    pooled: ClassVar[bool] = False
-    mixed: ClassVar[bool] = False
-    # The public arrays that `from_published` takes.
-    rebuilt_from: ClassVar[tuple[str, ...]] = ("precisions_cholesky_",)
+    shared: ClassVar[bool] = False
+    isotropic: ClassVar[bool] = False
+    # The public arrays that `from_public_arrays` takes.
+    state_names: ClassVar[tuple[str, ...]] = ("precisions_cholesky_",)
 
     n_factors: int = 0  # hidden factors per component
 
@@ -84,7 +117,7 @@ class Covariance(ABC):
         """
         return self.log_prob(values, means) + log_weights[:, None]
 
-    def single(self, means: np.ndarray, largest: float) -> Covariance | None:
+    def as_float32(self, means: np.ndarray, largest: float) -> Covariance | None:
         """Return the same for `log_joint` of float32 rows, None where that is not to be had.
 
         The terms that cancel when rows are whitened, relative to the result, are to be below
@@ -92,11 +125,11 @@ class Covariance(ABC):
         """
         return None
 
-    def natural(self, means: np.ndarray, log_weights: np.ndarray) -> Natural | None:
+    def natural(self, means: np.ndarray, log_weights: np.ndarray) -> NaturalParameters | None:
         """Return the natural parameters, None where digits would cancel or nothing is gained."""
         return None
 
-    def cancelling(self, means: np.ndarray) -> np.ndarray:
+    def cancellation_size(self, means: np.ndarray) -> np.ndarray:
         """Return the size of the terms that cancel in natural parameters, (K,), in nats.
 
         Infinite where nothing is gained by these.
@@ -134,31 +167,33 @@ class Covariance(ABC):
         if cls.scatter.dense:
             each = n_features * (n_features + 1) // 2
         else:
-            each = 1 if cls.mixed else n_features
-        return each if cls.pooled else n_components * each
+            each = 1 if cls.isotropic else n_features
+        return each if cls.shared else n_components * each
 
     @classmethod
     def shape(cls, n_components: int, n_features: int) -> tuple[int, ...]:
         """Return the public shape: shared axes are dropped."""
-        each: tuple[int, ...] = () if cls.mixed else (n_features,)
+        each: tuple[int, ...] = () if cls.isotropic else (n_features,)
         if cls.scatter.dense:
             each = (n_features, n_features)
-        return each if cls.pooled else (n_components, *each)
+        return each if cls.shared else (n_components, *each)
 
     @classmethod
     @abstractmethod
-    def from_published(cls, *arguments) -> Covariance:
-        """Rebuild from the public arrays that `rebuilt_from` names, and K and p."""
+    def from_public_arrays(cls, *arguments) -> Covariance:
+        """Rebuild from the public arrays that `state_names` names, and K and p."""
 
     @abstractmethod
-    def published(self) -> dict[str, np.ndarray]:
+    def public_arrays(self) -> dict[str, np.ndarray]:
         """Return the arrays that an estimator publishes, in public shapes."""
 
-    def view(self, means: np.ndarray, block: Block, log_weights: np.ndarray) -> DensityView | None:
-        """Return a view of a block of our own making, None if `log_prob` is all that is special."""
+    def density(
+        self, means: np.ndarray, block: Block, log_weights: np.ndarray
+    ) -> BlockDensity | None:
+        """Return densities and moments computed together; None if `log_prob` alone is special."""
         return None
 
-    def keeping(self, old: Covariance, which: np.ndarray) -> Covariance:
+    def replaced_where(self, old: Covariance, which: np.ndarray) -> Covariance:
         """Return the same with the covariances of `old` where `which` (K,) says so."""
 
         def chosen(name: str) -> np.ndarray:
@@ -167,7 +202,7 @@ class Covariance(ABC):
 
         return type(self)(*(chosen(field.name) for field in fields(self)))  # type: ignore[arg-type]
 
-    def part(self, which: np.ndarray) -> Covariance:
+    def take(self, which: np.ndarray) -> Covariance:
         """Return the covariances of some components, a mask (K,)."""
         parts = (getattr(self, field.name)[which] for field in fields(self))  # type: ignore[arg-type]
         return type(self)(*parts)
@@ -181,7 +216,7 @@ class Matrices(Covariance):
     ----------
     covariances : ndarray
         Shape (K or 1, p, p) if dense, (K or 1, p or 1) if diagonal.
-    factors : ndarray
+    precision_cholesky : ndarray
         U with precision = U U^T, of the same shape (elementwise for diagonal structures). They
         alone are enough to rebuild the rest, and in float32 they are the ones that hold the
         digits: a singular matrix's variances do not.
@@ -190,21 +225,21 @@ class Matrices(Covariance):
     """
 
     covariances: np.ndarray
-    factors: np.ndarray
+    precision_cholesky: np.ndarray
     floored: np.ndarray
 
     @property
     def reach(self) -> float:
         """Largest cell whose square can be whitened without overflow."""
-        return 1e150 / max(1.0, float(np.maximum.reduce(self.factors, axis=None)))
+        return 1e150 / max(1.0, float(np.maximum.reduce(self.precision_cholesky, axis=None)))
 
     def _public(self, array: np.ndarray) -> np.ndarray:
-        array = array[0] if self.pooled else array
-        return array[..., 0] if self.mixed else array
+        array = array[0] if self.shared else array
+        return array[..., 0] if self.isotropic else array
 
-    def published(self) -> dict[str, np.ndarray]:
+    def public_arrays(self) -> dict[str, np.ndarray]:
         """Return covariances, precisions and their factors in public shapes."""
-        factors = self.factors
+        factors = self.precision_cholesky
         precisions = factors @ factors.swapaxes(-1, -2) if self.scatter.dense else factors**2
         return {
             "covariances_": self._public(self.covariances),
@@ -213,7 +248,7 @@ class Matrices(Covariance):
         }
 
 
-def is_regular(shares: np.ndarray) -> bool:
+def are_regular(shares: np.ndarray) -> bool:
     """Tell whether variances, as shares of the columns' own, are far from zero and overflow."""
     return bool(shares.min() > 100 * FLOOR and shares.max() < 1 / FLOOR)
 

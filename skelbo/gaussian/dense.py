@@ -6,10 +6,10 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from skelbo.gaussian.covariance import LOG_2PI, Matrices, is_regular
-from skelbo.gaussian.exponential_family import SAFE_TERMS, Natural
-from skelbo.gaussian.moments import Moments, safe
-from skelbo.gaussian.regularization import precision_factors
+from skelbo.gaussian.covariance import LOG_2PI, Matrices, are_regular
+from skelbo.gaussian.exponential_family import SAFE_TERMS, NaturalParameters
+from skelbo.gaussian.moments import Moments, positive_or_one
+from skelbo.gaussian.regularization import to_precision_cholesky
 
 
 class Dense(Matrices):
@@ -17,8 +17,8 @@ class Dense(Matrices):
 
     @classmethod
     def _estimate(cls, moments: Moments) -> np.ndarray:
-        weight = safe(moments.weight)
-        if cls.pooled:
+        weight = positive_or_one(moments.weight)
+        if cls.shared:
             return (moments.scatter / moments.weight.sum())[None]
         return moments.scatter / weight[:, None, None]
 
@@ -40,34 +40,34 @@ class Dense(Matrices):
         return cls(np.linalg.inv(inverses), factors, np.zeros(len(factors), dtype=bool))
 
     @classmethod
-    def from_published(cls, factors, n_components, p):
+    def from_public_arrays(cls, factors, n_components, p):
         """Give shared axes their place back."""
-        shape = (1 if cls.pooled else n_components, p, p)
+        shape = (1 if cls.shared else n_components, p, p)
         factors = np.asarray(factors, dtype=np.float64).reshape(shape)
-        lower = precision_factors(factors.swapaxes(1, 2)).swapaxes(1, 2)
+        lower = to_precision_cholesky(factors.swapaxes(1, 2)).swapaxes(1, 2)
         return cls(lower @ lower.swapaxes(1, 2), factors, np.zeros(shape[0], dtype=bool))
 
     @classmethod
     def from_vector(cls, vector, n_components, units):
         """Read log-Cholesky coordinates."""
         p = len(units)
-        lower = np.zeros((1 if cls.pooled else n_components, p, p))
+        lower = np.zeros((1 if cls.shared else n_components, p, p))
         lower.reshape(-1, p * p)[:, lower_triangle(p)] = vector.reshape(len(lower), -1)
         diagonal = np.einsum("kii->ki", lower)
         diagonal[:] = np.exp(diagonal)
-        if not is_regular(diagonal**2) or not np.isfinite(lower).all():
+        if not are_regular(diagonal**2) or not np.isfinite(lower).all():
             return None
         return cls._from_cholesky(lower * units[:, None])
 
     @classmethod
     def _from_cholesky(cls, lower: np.ndarray) -> Dense:
         covariances = lower @ lower.swapaxes(1, 2)
-        return cls(covariances, precision_factors(lower), np.zeros(len(lower), dtype=bool))
+        return cls(covariances, to_precision_cholesky(lower), np.zeros(len(lower), dtype=bool))
 
     @cached_property
     def _cholesky(self) -> np.ndarray:
         """L = U^-T, with covariance L L^T."""
-        return precision_factors(self.factors.swapaxes(1, 2)).swapaxes(1, 2)
+        return to_precision_cholesky(self.precision_cholesky.swapaxes(1, 2)).swapaxes(1, 2)
 
     def to_vector(self, units):
         """Return log-Cholesky coordinates: the diagonals are logarithms."""
@@ -80,23 +80,23 @@ class Dense(Matrices):
     @cached_property
     def _half_log_det(self) -> np.ndarray:
         """Half the log-determinant of each precision."""
-        return np.log(np.diagonal(self.factors, axis1=1, axis2=2)).sum(axis=1)
+        return np.log(np.diagonal(self.precision_cholesky, axis1=1, axis2=2)).sum(axis=1)
 
     @cached_property
     def _precisions(self) -> np.ndarray:
-        return self.factors @ self.factors.swapaxes(1, 2)
+        return self.precision_cholesky @ self.precision_cholesky.swapaxes(1, 2)
 
-    def cancelling(self, means):
+    def cancellation_size(self, means):
         """Bound the sizes of the terms of x' P x for rows of the components."""
-        if not self.scatter.pays(means.shape[1]):
-            return super().cancelling(means)
+        if not self.scatter.worth_expanding(means.shape[1]):
+            return super().cancellation_size(means)
         sizes = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
         return np.add.reduce(sizes * np.diagonal(self._precisions, axis1=1, axis2=2), axis=1)
 
     def natural(self, means, log_weights):
         """Return eta_k = (c_k, P_k mu_k, -P_k / 2), products of two columns counted once."""
         p = means.shape[1]
-        largest = np.maximum.reduce(self.cancelling(means))
+        largest = np.maximum.reduce(self.cancellation_size(means))
         if not largest < SAFE_TERMS:
             return None
         precisions = self._precisions
@@ -105,26 +105,28 @@ class Dense(Matrices):
         eta[:, 0] = log_weights + self._half_log_det - 0.5 * p * LOG_2PI
         eta[:, 0] -= 0.5 * np.einsum("kp,kp->k", linear, means)
         eta[:, 1 : p + 1] = linear
-        if self.pooled:
-            return Natural(self.scatter, eta, self.reach, precisions[0], largest)
+        if self.shared:
+            return NaturalParameters(self.scatter, eta, self.reach, precisions[0], largest)
         index, share = upper_triangle(p)
         np.multiply(precisions.reshape(-1, p * p).take(index, 1), share, out=eta[:, p + 1 :])
-        return Natural(self.scatter, eta, self.reach, None, largest)
+        return NaturalParameters(self.scatter, eta, self.reach, None, largest)
 
     def expected_log_prob(self, moments, regularization=None):
         """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""
         target = self._estimate(moments)
         if regularization is not None:
             target = regularization.dense(target)[0]
-        white = np.einsum("kia,kij,kja->ka", self.factors, target, self.factors).sum(axis=1)
-        p = self.factors.shape[-1]
+        white = np.einsum(
+            "kia,kij,kja->ka", self.precision_cholesky, target, self.precision_cholesky
+        ).sum(axis=1)
+        p = self.precision_cholesky.shape[-1]
         each = -0.5 * (p * LOG_2PI + white) + self._half_log_det
         return float(np.sum(moments.weight * each))
 
     def stepped(self, moments, regularization, size):
         """Step in L -> L exp(E), E lower triangular, by the Fisher-scaled gradient in E."""
         target = regularization.dense(self._estimate(moments))[0]
-        white = self.factors.swapaxes(1, 2) @ target @ self.factors
+        white = self.precision_cholesky.swapaxes(1, 2) @ target @ self.precision_cholesky
         p = white.shape[-1]
         step = np.tril(size * white, -1)
         diagonal = 0.5 * (np.diagonal(white, axis1=1, axis2=2) - 1)
@@ -137,11 +139,11 @@ class Dense(Matrices):
 
     def color(self, noise, k):
         """Return noise L^T."""
-        return noise @ self._cholesky[0 if self.pooled else k].T
+        return noise @ self._cholesky[0 if self.shared else k].T
 
     def whiten(self, steps, k):
         """Return steps U."""
-        return steps @ self.factors[0 if self.pooled else k]
+        return steps @ self.precision_cholesky[0 if self.shared else k]
 
 
 @cache

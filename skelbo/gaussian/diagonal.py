@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from skelbo.gaussian.covariance import (
-    LOG_2PI,
-    Matrices,
-    is_regular,
-    squared_distances,
-)
-from skelbo.gaussian.exponential_family import SAFE_TERMS, Natural
-from skelbo.gaussian.moments import Moments, safe
+from skelbo.gaussian.covariance import LOG_2PI, Matrices, are_regular, squared_distances
+from skelbo.gaussian.exponential_family import SAFE_TERMS, NaturalParameters
+from skelbo.gaussian.moments import Moments, positive_or_one
 
 
 class Diagonal(Matrices):
@@ -19,12 +14,12 @@ class Diagonal(Matrices):
 
     @classmethod
     def _estimate(cls, moments: Moments) -> np.ndarray:
-        weight = safe(moments.weight)
-        if cls.pooled:
+        weight = positive_or_one(moments.weight)
+        if cls.shared:
             variances = (moments.scatter / moments.weight.sum())[None]
         else:
             variances = moments.scatter / weight[:, None]
-        return variances.mean(axis=1, keepdims=True) if cls.mixed else variances
+        return variances.mean(axis=1, keepdims=True) if cls.isotropic else variances
 
     @classmethod
     def _from_variances(cls, variances: np.ndarray, floored: np.ndarray | None = None) -> Diagonal:
@@ -36,29 +31,29 @@ class Diagonal(Matrices):
         """Divide the scatter by the weight, average what is shared, make the result regular."""
         # Rounding can leave a tiny negative where the truth is zero.
         variances = np.maximum(cls._estimate(moments), 0.0)
-        return cls._from_variances(*regularization.diagonal(variances, cls.mixed))
+        return cls._from_variances(*regularization.diagonal(variances, cls.isotropic))
 
     @classmethod
     def from_precisions(cls, precisions, n_components, p):
         """Invert given precisions."""
         if np.any(np.asarray(precisions) <= 0):
             raise ValueError("should be positive")
-        shape = (1 if cls.pooled else n_components, 1 if cls.mixed else p)
+        shape = (1 if cls.shared else n_components, 1 if cls.isotropic else p)
         return cls._from_variances(1 / np.asarray(precisions, dtype=float).reshape(shape))
 
     @classmethod
-    def from_published(cls, factors, n_components, p):
+    def from_public_arrays(cls, factors, n_components, p):
         """Give shared axes their place back."""
-        shape = (1 if cls.pooled else n_components, 1 if cls.mixed else p)
+        shape = (1 if cls.shared else n_components, 1 if cls.isotropic else p)
         factors = np.asarray(factors, dtype=np.float64).reshape(shape)
         return cls(factors**-2, factors, np.zeros(shape[0], dtype=bool))
 
     @classmethod
     def from_vector(cls, vector, n_components, units):
         """Read logarithms of variances."""
-        shape = (1 if cls.pooled else n_components, 1 if cls.mixed else len(units))
+        shape = (1 if cls.shared else n_components, 1 if cls.isotropic else len(units))
         variances = np.exp(vector.reshape(shape))
-        if not is_regular(variances / (np.mean(units**2) if cls.mixed else units**2)):
+        if not are_regular(variances / (np.mean(units**2) if cls.isotropic else units**2)):
             return None
         return cls._from_variances(variances)
 
@@ -67,15 +62,15 @@ class Diagonal(Matrices):
         return np.log(self.covariances).ravel()
 
     def _inverse(self, n_features: int) -> np.ndarray:
-        squares = self.factors**2
-        return np.repeat(squares, n_features, axis=1) if self.mixed else squares
+        squares = self.precision_cholesky**2
+        return np.repeat(squares, n_features, axis=1) if self.isotropic else squares
 
     def _half_log_det(self, n_features: int) -> np.ndarray:
         """Half the log-determinant of each precision."""
-        logs = np.add.reduce(np.log(self.factors), axis=1)
-        return n_features * logs if self.mixed else logs
+        logs = np.add.reduce(np.log(self.precision_cholesky), axis=1)
+        return n_features * logs if self.isotropic else logs
 
-    def cancelling(self, means):
+    def cancellation_size(self, means):
         """Return the sizes of the terms of x' P x for rows of the components."""
         p = means.shape[1]
         return p * np.maximum.reduce(self._inverse(p) * means**2, axis=1)
@@ -93,15 +88,15 @@ class Diagonal(Matrices):
         eta[:, 0] = log_weights + self._half_log_det(p) - 0.5 * p * LOG_2PI
         eta[:, 0] -= 0.5 * np.add.reduce(squares, axis=1)
         eta[:, 1 : p + 1] = linear
-        if self.pooled:
-            return Natural(self.scatter, eta, self.reach, inverse[0], largest)
+        if self.shared:
+            return NaturalParameters(self.scatter, eta, self.reach, inverse[0], largest)
         np.multiply(inverse, -0.5, out=eta[:, p + 1 :])
-        return Natural(self.scatter, eta, self.reach, None, largest)
+        return NaturalParameters(self.scatter, eta, self.reach, None, largest)
 
     def log_prob(self, values, means):
         """Sum over the columns, one component at a time."""
         inverse = self._inverse(len(values))
-        if self.pooled:
+        if self.shared:
             root = np.sqrt(inverse[0])
             distances = squared_distances(means * root, values * root[:, None])
         else:
@@ -118,15 +113,15 @@ class Diagonal(Matrices):
         p = moments.mean.shape[1]
         target = self._estimate(moments)
         if regularization is not None:
-            target = regularization.diagonal(target, self.mixed)[0]
-        ratio = np.broadcast_to(target * self.factors**2, (len(target), p)).sum(axis=1)
+            target = regularization.diagonal(target, self.isotropic)[0]
+        ratio = np.broadcast_to(target * self.precision_cholesky**2, (len(target), p)).sum(axis=1)
         each = self._half_log_det(p) - 0.5 * (p * LOG_2PI + ratio)
         return float(np.sum(moments.weight * each))
 
     def stepped(self, moments, regularization, size):
         """Step in the logarithms of the standard deviations."""
-        target = regularization.diagonal(self._estimate(moments), self.mixed)[0]
-        step = 0.5 * (target * self.factors**2 - 1)
+        target = regularization.diagonal(self._estimate(moments), self.isotropic)[0]
+        step = 0.5 * (target * self.precision_cholesky**2 - 1)
         return self._from_variances(self.covariances * np.exp(2 * size * step))
 
     def dense(self, n_components, n_features):
@@ -136,8 +131,8 @@ class Diagonal(Matrices):
 
     def color(self, noise, k):
         """Return noise times standard deviations."""
-        return noise / self.factors[0 if self.pooled else k]
+        return noise / self.precision_cholesky[0 if self.shared else k]
 
     def whiten(self, steps, k):
         """Return steps over standard deviations."""
-        return steps * self.factors[0 if self.pooled else k]
+        return steps * self.precision_cholesky[0 if self.shared else k]

@@ -23,7 +23,7 @@ SAFE_TERMS = 1e6
 
 
 @dataclass(frozen=True)
-class Natural:
+class NaturalParameters:
     """Natural parameters of K weighted Gaussians.
 
     Attributes
@@ -46,9 +46,9 @@ class Natural:
     common: np.ndarray | None = None
     terms: float = SAFE_TERMS
 
-    def view(self, block: Block) -> NaturalView:
+    def density(self, block: Block) -> NaturalDensity:
         """Return what the components say of a block of complete rows."""
-        return NaturalView(self, block)
+        return NaturalDensity(self, block)
 
     def log_joint(self, statistics: np.ndarray) -> np.ndarray:
         """Return log p(x, z = k) - h(x), (K, n), in nats, of rows with these t(x) (S, n).
@@ -73,10 +73,10 @@ class Natural:
 
 
 @dataclass(frozen=True)
-class NaturalView:
+class NaturalDensity:
     """A block of complete rows as seen by K Gaussians in exponential-family form."""
 
-    natural: Natural
+    natural: NaturalParameters
     block: Block
 
     @cached_property
@@ -107,7 +107,7 @@ class NaturalView:
     def moments_of(self, sums: np.ndarray) -> Moments:
         """Return the expected moments of the rows from their expected sums of t(x), (K, S)."""
         kind = self.natural.kind
-        return Moments.of_sums(kind, sums, self._second_moments() if kind.pooled else None)
+        return Moments.of_sums(kind, sums, self._second_moments() if kind.shared else None)
 
     def _second_moments(self) -> np.ndarray:
         return self.block.once(self.natural.kind.second_moments)

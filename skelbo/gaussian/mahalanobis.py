@@ -26,29 +26,29 @@ COLUMNS_PER_ROW, MANY_COLUMNS = 8, 24
 SPARSE, SAMPLE_ROWS = 0.3, 128
 
 
-def cells_of_whitening(n_components: int, n_features: int) -> int:
+def mahalanobis_cells(n_components: int, n_features: int) -> int:
     """Return the size of the temporaries that a row needs."""
     return n_features + n_components * (2 + n_features // COLUMNS_PER_ROW)
 
 
 @dataclass(frozen=True)
-class Whitening:
+class MahalanobisTerms:
     """K Gaussians by their whitening transforms.
 
     Attributes
     ----------
     means : ndarray of shape (n_components, n_features)
-    factors : ndarray of shape (n_components, n_features, n_features)
+    precision_cholesky : ndarray of shape (n_components, n_features, n_features)
         U, upper triangular, with precision U U^T. Rows, means and factors are of one precision.
     """
 
     means: np.ndarray
-    factors: np.ndarray
+    precision_cholesky: np.ndarray
 
-    def distances(self, values: np.ndarray) -> np.ndarray:
+    def mahalanobis_sq(self, values: np.ndarray) -> np.ndarray:
         """Return the squares of the Mahalanobis distances, (K, n), of rows (p, n)."""
         rows = np.concatenate([np.ones_like(values[:1]), values])
-        lower = self.factors.swapaxes(1, 2)
+        lower = self.precision_cholesky.swapaxes(1, 2)
         # y = U^T x - U^T mu, as one product with (1, x).
         whitening = np.concatenate([-lower @ self.means[:, :, None], lower], axis=2)
         white = np.empty(values.shape, values.dtype)
@@ -71,7 +71,7 @@ class Whitening:
             bound, likely, sparse = self._bounded(values, constants)
             if sparse:
                 return self._refined(bound, likely, values)
-        return constants[:, None] - 0.5 * self.distances(values)
+        return constants[:, None] - 0.5 * self.mahalanobis_sq(values)
 
     @property
     def _n_head(self) -> int:
@@ -92,7 +92,7 @@ class Whitening:
     def _tail(self, values: np.ndarray) -> np.ndarray:
         """Return the part of the distances that the last rows of the factors give, (K, n)."""
         K, p = self.means.shape
-        tail = np.ascontiguousarray(self.factors[:, :, self._n_head :].swapaxes(1, 2))
+        tail = np.ascontiguousarray(self.precision_cholesky[:, :, self._n_head :].swapaxes(1, 2))
         white = np.dot(tail.reshape(-1, p), values)
         white -= (tail @ self.means[:, :, None]).reshape(-1, 1)
         white = white.reshape(K, -1, values.shape[1])
@@ -125,7 +125,7 @@ class Whitening:
             if end > start:
                 steps = _columns(values, pairs[start:end] - k * n, head)
                 steps -= self.means[k, head, None]
-                squares[start:end] = _squares(self.factors[k].T, steps)
+                squares[start:end] = _squares(self.precision_cholesky[k].T, steps)
         return squares
 
 

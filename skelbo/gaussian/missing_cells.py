@@ -51,7 +51,7 @@ class Completion:
         n_patterns = self.spread.shape[1]
         counts = np.array([np.bincount(self.pattern, w, n_patterns) for w in weights])
         total = np.einsum("km,km...->k...", counts, self.spread)
-        return total.sum(axis=0) if kind.pooled else total
+        return total.sum(axis=0) if kind.shared else total
 
 
 def complete(covariance: Covariance, means: np.ndarray, block: Block) -> Completion:

@@ -30,9 +30,9 @@ class Scatter(Enum):
     """What is kept of the scatter, as (dense, pooled over components)."""
 
     FULL = (True, False)  # (n_components, n_features, n_features)
-    POOLED_FULL = (True, True)  # (n_features, n_features)
+    SHARED_FULL = (True, True)  # (n_features, n_features)
     DIAGONAL = (False, False)  # (n_components, n_features)
-    POOLED_DIAGONAL = (False, True)  # (n_features,)
+    SHARED_DIAGONAL = (False, True)  # (n_features,)
 
     @property
     def dense(self) -> bool:
@@ -40,17 +40,17 @@ class Scatter(Enum):
         return self.value[0]
 
     @property
-    def pooled(self) -> bool:
+    def shared(self) -> bool:
         """Whether the components' scatters are summed."""
         return self.value[1]
 
-    def of_steps(self, weight: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    def of_deviations(self, weight: np.ndarray, steps: np.ndarray) -> np.ndarray:
         """Return the scatter of `weight` (K,) put at `steps` (K, p) from the centres."""
-        if self.dense and self.pooled:
+        if self.dense and self.shared:
             return (steps.T * weight) @ steps
         if self.dense:
             return (weight[:, None] * steps)[:, :, None] * steps[:, None, :]
-        return weight @ steps**2 if self.pooled else weight[:, None] * steps**2
+        return weight @ steps**2 if self.shared else weight[:, None] * steps**2
 
     def statistics(self, block: Block) -> np.ndarray:
         """Return t(x) of each row, (n_statistics, n_rows): one, the columns, products of columns.
@@ -77,11 +77,11 @@ class Scatter(Enum):
 
     def n_statistics(self, p: int) -> int:
         """Return the length of t(x) for x of length p."""
-        if self.pooled:
+        if self.shared:
             return 1 + p
         return (p + 1) * (p + 2) // 2 if self.dense else 1 + 2 * p
 
-    def pays(self, p: int) -> bool:
+    def worth_expanding(self, p: int) -> bool:
         """Tell whether t(x) of x of length p costs less to compute than it saves."""
         return self is not Scatter.FULL or self.n_statistics(p) <= MAX_STATISTICS
 
@@ -137,8 +137,8 @@ class Moments:
         weight = weights.sum(axis=1)
         centre = np.zeros((len(weights), values.shape[-2])) if reference is None else reference
         first, second = _about_reference(kind, values, weights, centre)
-        step = first / safe(weight)[:, None]
-        return cls(kind, weight, centre + step, second - kind.of_steps(weight, step))
+        step = first / positive_or_one(weight)[:, None]
+        return cls(kind, weight, centre + step, second - kind.of_deviations(weight, step))
 
     @classmethod
     def of_sums(cls, kind: Scatter, sums: np.ndarray, common: np.ndarray | None = None) -> Moments:
@@ -152,15 +152,15 @@ class Moments:
         else:
             p = sums.shape[1] // 2
             first, second = sums[:, 1 : p + 1], sums[:, p + 1 :]
-        mean = first / safe(weight)[:, None]
-        return cls(kind, weight, mean, second - kind.of_steps(weight, mean))
+        mean = first / positive_or_one(weight)[:, None]
+        return cls(kind, weight, mean, second - kind.of_deviations(weight, mean))
 
     def __add__(self, other: Moments) -> Moments:
         """Return the moments of both sets of rows together (Chan's update)."""
         weight = self.weight + other.weight
-        share = other.weight / safe(weight)
+        share = other.weight / positive_or_one(weight)
         steps = other.mean - self.mean
-        between = self.kind.of_steps(self.weight * share, steps)
+        between = self.kind.of_deviations(self.weight * share, steps)
         mean = self.mean + share[:, None] * steps
         return Moments(self.kind, weight, mean, self.scatter + other.scatter + between)
 
@@ -168,19 +168,19 @@ class Moments:
         """Return the moments of the same rows with all weights times `factor`."""
         return Moments(self.kind, factor * self.weight, self.mean, factor * self.scatter)
 
-    def shared(self) -> Moments:
+    def with_shared_scatter(self) -> Moments:
         """Give every component the pooled scatter, in proportion to its weight."""
-        if self.kind.pooled:
+        if self.kind.shared:
             return self
         share = self.weight / self.weight.sum()
         within = self.scatter.sum(axis=0)
         return replace(self, scatter=share.reshape(-1, *[1] * within.ndim) * within)
 
-    def overall(self) -> Moments:
+    def with_total_scatter(self) -> Moments:
         """Give every component the scatter of all rows about their common mean."""
         steps = self.mean - self.weight @ self.mean / self.weight.sum()
-        between = self.kind.of_steps(self.weight, steps)
-        return replace(self, scatter=self.scatter + between).shared()
+        between = self.kind.of_deviations(self.weight, steps)
+        return replace(self, scatter=self.scatter + between).with_shared_scatter()
 
     def aligned(self, whole: Moments) -> Moments:
         """Return the moments as they stand after an M-step given `whole`: x does not change."""
@@ -197,7 +197,7 @@ def symmetric_index(p: int) -> np.ndarray:
     return index + p + 1
 
 
-def safe(weight: np.ndarray) -> np.ndarray:
+def positive_or_one(weight: np.ndarray) -> np.ndarray:
     """Return weights to divide by: one in place of zero."""
     return weight if np.minimum.reduce(weight) > 0 else np.where(weight > 0, weight, 1.0)
 
@@ -227,4 +227,4 @@ def _about_reference(
         else:
             first[k] = over_rows(step, weight)
             second.append(over_rows(step**2, weight))
-    return first, np.sum(second, axis=0) if kind.pooled else np.array(second)
+    return first, np.sum(second, axis=0) if kind.shared else np.array(second)

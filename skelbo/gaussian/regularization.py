@@ -58,8 +58,8 @@ class Regularization(ABC):
         """Regularize (K, p, p) matrices; factors U are upper triangular, precision = U U^T."""
 
     @abstractmethod
-    def diagonal(self, variances: np.ndarray, mixed: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Regularize (K, p) variances; `mixed` where one variance serves all columns."""
+    def diagonal(self, variances: np.ndarray, isotropic: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Regularize (K, p) variances; `isotropic` where one variance serves all columns."""
 
     def rest(self, variances: np.ndarray, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Regularize what is left of `whole` variances when others have been subtracted."""
@@ -84,12 +84,12 @@ class Ridge(Regularization):
         # A pivot that is rounding was positive by luck, and parts of the matrix may have none.
         if shares.min() < lower.shape[-1] * ROUNDING:
             raise AscentError(ILL_DEFINED)
-        factors = precision_factors(lower)
+        factors = to_precision_cholesky(lower)
         if not np.abs(factors).max() < TINY**-0.5:
             raise AscentError(ILL_DEFINED)
         return ridged, factors, np.zeros(len(ridged), dtype=bool)
 
-    def diagonal(self, variances, mixed):
+    def diagonal(self, variances, isotropic):
         """Add the ridge to the variances."""
         ridged = variances + self.amount
         if not np.all(ridged > TINY):
@@ -109,7 +109,7 @@ class Floor(Regularization):
     Parameters
     ----------
     scale : ndarray of shape (n_features,)
-        Variance of each column, positive; see `Columns.scale`.
+        Variance of each column, positive; see `ColumnScales.scale`.
     """
 
     always_succeeds = True
@@ -123,7 +123,7 @@ class Floor(Regularization):
         scaled = covariances / (units[:, None] * units)
         cholesky = _safe_cholesky(scaled)
         if cholesky is not None:
-            factors = precision_factors(cholesky) / units[:, None]
+            factors = to_precision_cholesky(cholesky) / units[:, None]
             return covariances, factors, np.zeros(len(scaled), dtype=bool)
         factors = np.empty_like(scaled)
         floored = np.zeros(len(scaled), dtype=bool)
@@ -131,7 +131,7 @@ class Floor(Regularization):
         for k, matrix in enumerate(scaled):
             factor = _safe_cholesky(matrix)
             if factor is not None:
-                factors[k] = precision_factors(factor)
+                factors[k] = to_precision_cholesky(factor)
                 continue
             values, vectors = np.linalg.eigh(matrix)
             floored[k] = values[0] < FLOOR
@@ -140,9 +140,9 @@ class Floor(Regularization):
             covariances[k] = (vectors * values) @ vectors.T * (units[:, None] * units)
         return covariances, factors / units[:, None], floored
 
-    def diagonal(self, variances, mixed):
+    def diagonal(self, variances, isotropic):
         """Clip the variances."""
-        floor = FLOOR * (self.scale.mean() if mixed else self.scale)
+        floor = FLOOR * (self.scale.mean() if isotropic else self.scale)
         return np.maximum(variances, floor), np.any(variances < floor, axis=1)
 
 
@@ -151,7 +151,7 @@ def regularization(reg_covar: float | str, scale: np.ndarray) -> Regularization:
     return Floor(scale) if isinstance(reg_covar, str) else Ridge(float(reg_covar))
 
 
-def precision_factors(cholesky: np.ndarray) -> np.ndarray:
+def to_precision_cholesky(cholesky: np.ndarray) -> np.ndarray:
     """Return U = L^-T of Cholesky factors L (..., p, p), so that the precision is U U^T."""
     if cholesky.ndim == 2:
         return linalg.lapack.dtrtri(cholesky, lower=1)[0].T

@@ -1,7 +1,7 @@
 """Covariance structures, one class each; `STRUCTURES` is the only table from name to class.
 
 Three families differ in their arithmetic: `Dense`, `Diagonal` and, between them, `Factor`. Within
-the first two the structures differ in what is shared: ``pooled`` over the components, ``mixed``
+the first two the structures differ in what is shared: ``shared`` over the components, ``isotropic``
 over the columns.
 """
 
@@ -15,7 +15,7 @@ from skelbo.gaussian.covariance import LOG_2PI, Covariance, squared_distances
 from skelbo.gaussian.dense import Dense
 from skelbo.gaussian.diagonal import Diagonal
 from skelbo.gaussian.factor_analysis.covariance import Factor
-from skelbo.gaussian.mahalanobis import Whitening
+from skelbo.gaussian.mahalanobis import MahalanobisTerms
 from skelbo.gaussian.moments import Scatter
 
 
@@ -26,21 +26,21 @@ class Full(Dense):
 
     def log_prob(self, values, means):
         """Whiten, one component at a time, and sum squares."""
-        distances = Whitening(means, self.factors).distances(values)
+        distances = MahalanobisTerms(means, self.precision_cholesky).mahalanobis_sq(values)
         return self._constants(len(values))[:, None] - 0.5 * distances
 
     def log_joint(self, values, means, log_weights):
         """Whiten by the last columns, then by all for the components that a row may come from."""
         constants = log_weights + self._constants(len(values))
-        return Whitening(means, self.factors).log_joint(values, constants)
+        return MahalanobisTerms(means, self.precision_cholesky).log_joint(values, constants)
 
-    def single(self, means, largest):
+    def as_float32(self, means, largest):
         """Return the same with factors in float32."""
         deviations = np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
-        terms = (np.abs(means) + deviations)[:, None, :] @ np.abs(self.factors)
+        terms = (np.abs(means) + deviations)[:, None, :] @ np.abs(self.precision_cholesky)
         if not terms.max() < largest:
             return None
-        return replace(self, factors=self.factors.astype(np.float32))
+        return replace(self, precision_cholesky=self.precision_cholesky.astype(np.float32))
 
     def _constants(self, n_features: int) -> np.ndarray:
         """Return the log-density of each component at its mean."""
@@ -50,12 +50,12 @@ class Full(Dense):
 class Tied(Dense):
     """All components share one covariance matrix."""
 
-    scatter = Scatter.POOLED_FULL
-    pooled = True
+    scatter = Scatter.SHARED_FULL
+    shared = True
 
     def log_prob(self, values, means):
         """Whiten once, then take distances from the whitened means."""
-        factor = self.factors[0]
+        factor = self.precision_cholesky[0]
         log_prob = squared_distances(means @ factor, factor.T @ values)
         log_prob += len(values) * LOG_2PI
         log_prob *= -0.5
@@ -73,22 +73,22 @@ class Spherical(Diagonal):
     """Each component has one variance for all columns."""
 
     scatter = Scatter.DIAGONAL
-    mixed = True
+    isotropic = True
 
 
 class TiedDiag(Diagonal):
     """One variance per column, for all components."""
 
-    scatter = Scatter.POOLED_DIAGONAL
-    pooled = True
+    scatter = Scatter.SHARED_DIAGONAL
+    shared = True
 
 
 class TiedSpherical(Diagonal):
     """One variance for all columns of all components: k-means with soft borders."""
 
-    scatter = Scatter.POOLED_DIAGONAL
-    pooled = True
-    mixed = True
+    scatter = Scatter.SHARED_DIAGONAL
+    shared = True
+    isotropic = True
 
 
 STRUCTURES: dict[str, type[Covariance]] = {

@@ -31,7 +31,7 @@ def cast_if_held(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 def rebuilt(kind: str, weights: np.ndarray, means: np.ndarray, *arrays: np.ndarray) -> Mixture:
     """Return theta, about zero, from public arrays."""
-    covariance = STRUCTURES[kind].from_published(*arrays, *means.shape)
+    covariance = STRUCTURES[kind].from_public_arrays(*arrays, *means.shape)
     weights, means = (np.asarray(array, dtype=np.float64) for array in (weights, means))
     return Mixture(weights / weights.sum(), Components(means, covariance))
 

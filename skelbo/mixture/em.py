@@ -13,7 +13,7 @@ from skelbo.data.rows import Rows
 from skelbo.em.anderson import PATIENCE, Anderson
 from skelbo.em.loop import Ascent, AscentError, ascend, ascend_together, climbing
 from skelbo.em.progress import Progress
-from skelbo.gaussian.column_scales import Columns
+from skelbo.gaussian.column_scales import ColumnScales
 from skelbo.gaussian.covariance import Covariance
 from skelbo.gaussian.factor_analysis.covariance import Factor
 from skelbo.gaussian.regularization import Floor, Regularization, regularization
@@ -37,7 +37,7 @@ class MixtureEM:
     ----------
     rows : RowSource
         About their centre.
-    columns : Columns
+    columns : ColumnScales
         What is known of their columns.
     structure : type of Covariance
     n_components : int
@@ -47,7 +47,7 @@ class MixtureEM:
     """
 
     rows: Any
-    columns: Columns
+    columns: ColumnScales
     structure: type[Covariance]
     n_components: int
     solver: str

@@ -44,7 +44,9 @@ class GradientAscent:
         self.n_components = len(theta.weights)
         self.device = torch_device(device or "cpu")
         self.scaled_units = self._tensor(units)
-        floor = FLOOR * (np.full_like(units, np.mean(units**2)) if structure.mixed else units**2)
+        floor = FLOOR * (
+            np.full_like(units, np.mean(units**2)) if structure.isotropic else units**2
+        )
         self.ridge = self._tensor(floor if ridge == "auto" else np.full_like(units, ridge))
         self.patterns = [self._tensors(block) for block in rows.blocks()]
         self.total_weight = rows.total_weight
@@ -96,14 +98,14 @@ class GradientAscent:
         with torch.no_grad():
             arrays = [tensor.cpu().numpy() for tensor in self._unpack()]
         log_weights, means, covariances = arrays
-        if self.structure.pooled:
+        if self.structure.shared:
             covariances = covariances[:1]
         if self.structure.scatter.dense:
             covariances, factors, _ = Ridge(0.0).dense(covariances)
             pivots = 1 / np.diagonal(factors, axis1=1, axis2=2) ** 2
         else:
             pivots = covariances
-            covariances = covariances[:, :1] if self.structure.mixed else covariances
+            covariances = covariances[:, :1] if self.structure.isotropic else covariances
             factors = 1 / np.sqrt(covariances)
         assert issubclass(self.structure, Matrices)
         floored = np.any(pivots < 100 * FLOOR * self.units**2, axis=1)
@@ -127,7 +129,7 @@ class GradientAscent:
             [n_components, n_components * p, len(self.vector) - n_components * (p + 1)],
         )
         means = means.reshape(n_components, p) * self.scaled_units
-        groups = 1 if self.structure.pooled else n_components
+        groups = 1 if self.structure.shared else n_components
         if self.structure.scatter.dense:
             index = torch.tril_indices(p, p, device=self.device)
             lower = torch.zeros(groups, p, p, dtype=torch.float64, device=self.device)

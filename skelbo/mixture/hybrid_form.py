@@ -8,9 +8,9 @@ import numpy as np
 
 from skelbo.data.rows import Block
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.exponential_family import SAFE_TERMS, Natural, NaturalView
+from skelbo.gaussian.covariance import BlockDensity
+from skelbo.gaussian.exponential_family import SAFE_TERMS, NaturalDensity, NaturalParameters
 from skelbo.gaussian.moments import Moments
-from skelbo.gaussian.view import DensityView
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Divided:
 
     Attributes
     ----------
-    natural : Natural
+    natural : NaturalParameters
         All components, with zeros in place of those that are not safe.
     unsafe : ndarray of int
         Which ones these are, such as one that has collapsed far from the origin.
@@ -29,7 +29,7 @@ class Divided:
         Their log-probabilities.
     """
 
-    natural: Natural
+    natural: NaturalParameters
     unsafe: np.ndarray
     others: Components
     log_weights: np.ndarray
@@ -38,15 +38,15 @@ class Divided:
     def of(cls, components: Components, log_weights: np.ndarray) -> Divided | None:
         """Divide components, None where all belong together."""
         means, covariance = components.means, components.covariance
-        safe = covariance.cancelling(means) < SAFE_TERMS
-        if covariance.pooled or safe.all() or not safe.any():
+        safe = covariance.cancellation_size(means) < SAFE_TERMS
+        if covariance.shared or safe.all() or not safe.any():
             return None
-        natural = covariance.part(safe).natural(means[safe], log_weights[safe])
+        natural = covariance.take(safe).natural(means[safe], log_weights[safe])
         if natural is None:
             return None
         eta = np.zeros((len(means), natural.eta.shape[1]))
         eta[safe] = natural.eta
-        others = Components(means[~safe], covariance.part(~safe))
+        others = Components(means[~safe], covariance.take(~safe))
         natural = replace(natural, eta=eta)
         return cls(natural, np.flatnonzero(~safe), others, log_weights[~safe])
 
@@ -55,19 +55,19 @@ class Divided:
         """Rows with larger cells would overflow."""
         return self.natural.reach
 
-    def view(self, block: Block) -> DividedView:
+    def density(self, block: Block) -> DividedView:
         """Return what the components say of a block of complete rows."""
-        others = self.others.view(block, self.log_weights)
-        return DividedView(self.natural.view(block), self.unsafe, others)
+        others = self.others.density(block, self.log_weights)
+        return DividedView(self.natural.density(block), self.unsafe, others)
 
 
 @dataclass(frozen=True)
 class DividedView:
     """A block of complete rows as seen by the components in two forms."""
 
-    natural: NaturalView
+    natural: NaturalDensity
     unsafe: np.ndarray
-    others: DensityView
+    others: BlockDensity
 
     def log_joint(self) -> np.ndarray:
         """Return log p(x, z = k), (K, n), in nats."""

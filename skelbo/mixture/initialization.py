@@ -101,9 +101,9 @@ def start_mixture(
         structure.first_moments, sample.values.T, weights, reference, n_factors=n_factors
     )
     candidates = [lambda: moments(own=True)] if own else []
-    candidates.append(lambda: moments(own=False).shared())
+    candidates.append(lambda: moments(own=False).with_shared_scatter())
     if regularization.always_succeeds:
-        candidates.append(lambda: moments(own=False).overall())
+        candidates.append(lambda: moments(own=False).with_total_scatter())
     return _first_sound(candidates, structure, regularization)
 
 
@@ -115,7 +115,7 @@ def _first_sound(candidates, structure, regularization) -> Mixture:
         except AscentError as error:
             failure = error
             continue
-        if mixture.sound or candidate is candidates[-1]:
+        if mixture.is_regular or candidate is candidates[-1]:
             return mixture
     raise failure
 

@@ -14,11 +14,10 @@ import numpy as np
 from skelbo.data.rows import Block, RowSource
 from skelbo.elbo import ElboTerms
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.covariance import Covariance
-from skelbo.gaussian.exponential_family import Natural, NaturalView
+from skelbo.gaussian.covariance import BlockDensity, Covariance
+from skelbo.gaussian.exponential_family import NaturalDensity, NaturalParameters
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
-from skelbo.gaussian.view import DensityView
 from skelbo.mixture.hybrid_form import Divided, DividedView
 
 
@@ -84,7 +83,7 @@ class Mixture:
         return cls(moments.weight / moments.weight.sum(), components)
 
     @property
-    def sound(self) -> bool:
+    def is_regular(self) -> bool:
         """Whether no covariance had to be altered to become regular."""
         return not self.components.covariance.floored.any()
 
@@ -95,7 +94,7 @@ class Mixture:
             return np.log(self.weights)
 
     @cached_property
-    def natural(self) -> Natural | None:
+    def natural(self) -> NaturalParameters | None:
         """The natural parameters, None where the components are better seen one by one."""
         with np.errstate(over="ignore", invalid="ignore"):
             return self.components.covariance.natural(self.components.means, self.log_weights)
@@ -106,48 +105,48 @@ class Mixture:
         with np.errstate(over="ignore", invalid="ignore"):
             return Divided.of(self.components, self.log_weights)
 
-    def view(self, block: Block) -> DensityView | NaturalView | DividedView:
+    def density(self, block: Block) -> BlockDensity | NaturalDensity | DividedView:
         """Return what the components say of a block of rows: densities and moments."""
         form = self.natural or self.divided
         complete = block.observed is None
         if form is not None and complete and block.once(Block.largest) < form.reach:
-            return form.view(block)
-        return self.components.view(block, self.log_weights)
+            return form.density(block)
+        return self.components.density(block, self.log_weights)
 
     def posterior(self, block: Block) -> Posterior:
         """Compute q(z) = p(z | x; theta) for a block of rows."""
-        view = self.view(block)
-        log_joint = view.log_joint()
+        density = self.density(block)
+        log_joint = density.log_joint()
         resp = log_joint.copy()
         log_prob = self.normalize(resp)
-        base = view.log_base()
+        base = density.log_base()
         return Posterior(log_joint + base, log_prob + base, resp)
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log p(x; theta) of a block of rows, (n,), in nats."""
-        view = self.view(block)
-        return self.normalize(view.log_joint()) + view.log_base()
+        density = self.density(block)
+        return self.normalize(density.log_joint()) + density.log_base()
 
     def resp(self, block: Block) -> np.ndarray:
         """Return p(z = k | x; theta) of a block of rows, (K, n)."""
-        resp = self.view(block).log_joint()
+        resp = self.density(block).log_joint()
         self.normalize(resp)
         return resp
 
     def labels(self, block: Block) -> np.ndarray:
         """Return the most probable component of each row of a block, (n,)."""
-        log_joint = self.view(block).log_joint()
+        log_joint = self.density(block).log_joint()
         labels = log_joint.argmax(axis=0)
         labels[np.isneginf(np.maximum.reduce(log_joint, axis=0))] = self.weights.argmax()
         return labels
 
     def expected(self, block: Block) -> Expected:
         """Return the E-step's statistics of one block."""
-        view = self.view(block)
-        resp = view.log_joint()
+        density = self.density(block)
+        resp = density.log_joint()
         log_prob = self.normalize(resp, block.weights)
-        bound = float(np.sum(block.weights * log_prob)) + view.total_log_base()
-        return Expected(bound, view.moments(resp))
+        bound = float(np.sum(block.weights * log_prob)) + density.total_log_base()
+        return Expected(bound, density.moments(resp))
 
     def normalize(self, log_joint: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:
         """Turn log p(x, z) (K, n) into weights times p(z | x), in place; return log p(x)."""

@@ -22,8 +22,8 @@ from skelbo.data.memmap import give_back
 from skelbo.data.rows import MIN_THREADED_CELLS, Block, Rows
 from skelbo.data.threads import n_threads, threaded
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.exponential_family import Natural
-from skelbo.gaussian.mahalanobis import cells_of_whitening
+from skelbo.gaussian.exponential_family import NaturalParameters
+from skelbo.gaussian.mahalanobis import mahalanobis_cells
 from skelbo.gaussian.moments import triangle_size
 from skelbo.mixture.mixture import Mixture
 
@@ -62,16 +62,16 @@ class LinearForm:
 
     Attributes
     ----------
-    natural : Natural
+    natural : NaturalParameters
         About `origin`.
-    mixed : bool
+    isotropic : bool
         Whether all columns of a component share one variance.
     origin : ndarray of shape (n_features,), or None
         Subtracted from the rows; None is zero.
     """
 
-    natural: Natural
-    mixed: bool
+    natural: NaturalParameters
+    isotropic: bool
     origin: np.ndarray | None
 
     def cast(self, dtype: np.dtype) -> LinearForm:
@@ -81,7 +81,7 @@ class LinearForm:
             common = None if natural.common is None else natural.common.astype(dtype)
             natural = replace(natural, eta=natural.eta.astype(dtype), common=common)
             origin = None if self.origin is None else self.origin.astype(dtype)
-        return LinearForm(natural, self.mixed, origin)
+        return LinearForm(natural, self.isotropic, origin)
 
     @property
     def fits(self) -> bool:
@@ -95,7 +95,7 @@ class LinearForm:
     @property
     def _n_features(self) -> int:
         kind, n_statistics = self.natural.kind, self.natural.eta.shape[1]
-        if kind.pooled:
+        if kind.shared:
             return n_statistics - 1
         return triangle_size(n_statistics) if kind.dense else n_statistics // 2
 
@@ -103,7 +103,7 @@ class LinearForm:
     def _by_statistics(self) -> bool:
         """Whether t(x) is formed."""
         kind = self.natural.kind
-        return not kind.pooled and (kind.dense or self._n_features < MANY_COLUMNS)
+        return not kind.shared and (kind.dense or self._n_features < MANY_COLUMNS)
 
     @property
     def cells(self) -> int:
@@ -112,7 +112,7 @@ class LinearForm:
         copied = 0 if self.origin is None else p
         if self._by_statistics:
             return 2 * K + copied + n_statistics
-        return 2 * K + copied + (0 if self.mixed else p)
+        return 2 * K + copied + (0 if self.isotropic else p)
 
     def values(self, rows: np.ndarray) -> np.ndarray:
         """Return rows (n, p) about the origin, in our precision.
@@ -130,9 +130,9 @@ class LinearForm:
         if self._by_statistics:
             return self.natural.log_joint(kind.statistics_of(values.T))
         joint = np.dot(eta[:, 1 : p + 1], values.T)
-        if self.mixed and not kind.pooled:
+        if self.isotropic and not kind.shared:
             joint += eta[:, p + 1, None] * np.einsum("np,np->n", values, values)
-        elif not kind.pooled:
+        elif not kind.shared:
             joint += np.dot(eta[:, p + 1 :], np.square(values).T)
         joint += eta[:, :1]
         return joint
@@ -164,7 +164,7 @@ class ComponentForm:
     @property
     def cells(self) -> int:
         """Size of the temporaries that a row needs, understated, as short blocks cost more here."""
-        return 1 + cells_of_whitening(*self.theta.components.means.shape) // 4
+        return 1 + mahalanobis_cells(*self.theta.components.means.shape) // 4
 
     def values(self, rows: np.ndarray) -> np.ndarray:
         """Return rows (n, p) about the origin."""
@@ -196,14 +196,14 @@ class Predictor:
         self._double = self._form(theta)
 
     def _form(self, uncentred: Mixture) -> Form:
-        mixed = self.theta.components.covariance.mixed
+        isotropic = self.theta.components.covariance.isotropic
         natural = uncentred.natural
         if natural is not None and natural.terms < SAFE_UNCENTRED:
-            return LinearForm(natural, mixed, None)
+            return LinearForm(natural, isotropic, None)
         natural = self.theta.natural
         if natural is None:
             return ComponentForm(self.theta, self.origin)
-        return LinearForm(natural, mixed, self.origin)
+        return LinearForm(natural, isotropic, self.origin)
 
     @cached_property
     def _single(self) -> Form:
@@ -211,15 +211,15 @@ class Predictor:
         natural, components = self.theta.natural, self.theta.components
         dtype = np.dtype(np.float32)
         if natural is None:
-            covariance = components.covariance.single(components.means, SAFE_SINGLE)
+            covariance = components.covariance.as_float32(components.means, SAFE_SINGLE)
             if covariance is None:
                 return self._double
             components = Components(components.means.astype(dtype), covariance)
             return ComponentForm(Mixture(self.theta.weights, components), self.origin.astype(dtype))
-        products = natural.kind.dense and not natural.kind.pooled
+        products = natural.kind.dense and not natural.kind.shared
         if natural.terms >= (SAFE_SINGLE_PRODUCTS if products else SAFE_SINGLE):
             return self._double
-        form = LinearForm(natural, components.covariance.mixed, self.origin).cast(dtype)
+        form = LinearForm(natural, components.covariance.isotropic, self.origin).cast(dtype)
         return form if form.fits else self._double
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:

@@ -47,4 +47,4 @@ def _ranked(em: MixtureEM, starts: list[Start], n_iter: int) -> list[Ascent]:
             runs.append(ascend(theta, em.e_step, em.m_step(theta), tol=em.tol, max_iter=n_iter))
         except AscentError:
             continue
-    return sorted(runs, key=lambda run: (run.theta.sound, run.lower_bound), reverse=True)
+    return sorted(runs, key=lambda run: (run.theta.is_regular, run.lower_bound), reverse=True)

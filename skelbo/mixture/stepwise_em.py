@@ -8,7 +8,7 @@ import numpy as np
 
 from skelbo.data.rows import Rows, RowSource
 from skelbo.em.loop import Ascent
-from skelbo.gaussian.column_scales import Columns
+from skelbo.gaussian.column_scales import ColumnScales
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
 from skelbo.mixture.mixture import Mixture
@@ -114,7 +114,7 @@ class Stream:
         Expected moments, per row.
     weight : float
         Number of rows.
-    columns : Columns
+    columns : ColumnScales
         What the first rows looked like.
     first : FirstRows or None
         The rows themselves, while they are few.
@@ -122,7 +122,7 @@ class Stream:
 
     moments: Moments
     weight: float
-    columns: Columns
+    columns: ColumnScales
     first: FirstRows | None = None
 
     def step(

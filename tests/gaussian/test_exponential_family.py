@@ -32,8 +32,8 @@ def test_same_posterior_and_moments(name):
     X, theta = mixture(name)
     weights = np.random.default_rng(1).integers(1, 4, N).astype(float)
     (block,) = Rows(X, weights).blocks()
-    natural = theta.natural.view(block)
-    direct = theta.components.view(block, theta.log_weights)
+    natural = theta.natural.density(block)
+    direct = theta.components.density(block, theta.log_weights)
     log_joint = natural.log_joint() + natural.log_base()
     assert_allclose(log_joint, direct.log_joint(), rtol=1e-11, atol=1e-11)
     resp = np.random.default_rng(2).dirichlet(np.ones(K), N).T * weights
@@ -75,7 +75,7 @@ def test_a_collapsed_component_is_the_only_one_seen_by_itself(name):
     (block,) = Rows(X, np.random.default_rng(1).integers(1, 4, N).astype(float)).blocks()
     assert theta.natural is None
     assert_allclose(theta.divided.unsafe, [0])
-    divided, direct = theta.view(block), theta.components.view(block, theta.log_weights)
+    divided, direct = theta.density(block), theta.components.density(block, theta.log_weights)
     assert isinstance(divided, DividedView)
     assert_allclose(divided.log_joint(), direct.log_joint(), rtol=1e-10, atol=1e-10)
     resp = np.random.default_rng(2).dirichlet(np.ones(K), N).T
@@ -84,7 +84,7 @@ def test_a_collapsed_component_is_the_only_one_seen_by_itself(name):
     assert_allclose(ours.mean, theirs.mean, rtol=1e-12)
     assert_allclose(ours.scatter, theirs.scatter, rtol=1e-10, atol=1e-10)
     (far,) = Rows(np.full((1, P), 1e160)).blocks()
-    assert not isinstance(theta.view(far), DividedView)
+    assert not isinstance(theta.density(far), DividedView)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -126,9 +126,9 @@ def test_an_infinite_constant_is_no_factor_of_a_product(name, n):
     dead = Mixture(np.array([0.0, 0.4, 0.6]), theta.components)
     (block,) = Rows(X[:n]).blocks()
     with np.errstate(invalid="raise"):
-        log_joint = dead.natural.view(block).log_joint()
+        log_joint = dead.natural.density(block).log_joint()
     assert np.all(np.isneginf(log_joint[0]))
-    expected = theta.natural.view(block).log_joint()[1:]
+    expected = theta.natural.density(block).log_joint()[1:]
     expected += np.log([0.4, 0.6])[:, None] - theta.log_weights[1:, None]
     assert_allclose(log_joint[1:], expected, rtol=1e-12, atol=1e-12)
     labels = dead.resp(block).argmax(axis=0)
@@ -137,5 +137,5 @@ def test_an_infinite_constant_is_no_factor_of_a_product(name, n):
 
 def _first_two(components):
     covariance = components.covariance
-    arrays = (covariance.covariances[:2], covariance.factors[:2], covariance.floored[:2])
+    arrays = (covariance.covariances[:2], covariance.precision_cholesky[:2], covariance.floored[:2])
     return components.means[:2], type(covariance)(*arrays)

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose
 from scipy.special import logsumexp
 
 from skelbo.data.rows import Rows
-from skelbo.gaussian.mahalanobis import MARGIN, Whitening
+from skelbo.gaussian.mahalanobis import MARGIN, MahalanobisTerms
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Ridge
 from skelbo.gaussian.structures import STRUCTURES
@@ -21,12 +21,12 @@ def gaussians(apart, p=P, seed=0):
     means = apart * rng.standard_normal((K, p))
     factors = np.triu(rng.standard_normal((K, p, p))) / p + np.eye(p)
     values = means[rng.integers(K, size=N)] + rng.standard_normal((N, p))
-    return values.T.copy(), Whitening(means, factors), np.log(rng.dirichlet(np.ones(K)))
+    return values.T.copy(), MahalanobisTerms(means, factors), np.log(rng.dirichlet(np.ones(K)))
 
 
 def plainly(values, whitening, constants):
     """Return the log-joint by the formula."""
-    pairs = zip(whitening.factors, whitening.means, strict=True)
+    pairs = zip(whitening.precision_cholesky, whitening.means, strict=True)
     white = [factor.T @ (values - mean[:, None]) for factor, mean in pairs]
     return constants[:, None] - 0.5 * (np.array(white) ** 2).sum(axis=1)
 
@@ -58,7 +58,7 @@ def test_the_last_columns_may_say_nothing():
     values, whitening, constants = gaussians(0.0)
     whitening.means[:, 0] = 30.0 * np.arange(K)
     values[0] += 30.0 * np.random.default_rng(1).integers(K, size=N)
-    whitening.factors[1] *= 1e-3
+    whitening.precision_cholesky[1] *= 1e-3
     expected = logsumexp(plainly(values, whitening, constants), axis=0)
     assert_allclose(logsumexp(whitening.log_joint(values, constants), axis=0), expected, rtol=1e-12)
 
@@ -76,7 +76,9 @@ def test_a_few_rows_mislead_about_the_others():
 
 def test_float32_stays_float32():
     values, whitening, constants = gaussians(8.0)
-    single = Whitening(*(a.astype(np.float32) for a in (whitening.means, whitening.factors)))
+    single = MahalanobisTerms(
+        *(a.astype(np.float32) for a in (whitening.means, whitening.precision_cholesky))
+    )
     log_joint = single.log_joint(values.astype(np.float32), constants)
     assert log_joint.dtype == np.float32
     expected = logsumexp(plainly(values, whitening, constants), axis=0)
@@ -105,12 +107,12 @@ def test_e_step_is_that_of_all_components():
     moments = Moments.of_block(STRUCTURES["full"].scatter, values, np.eye(K)[:, labels])
     theta = Mixture.from_moments(STRUCTURES["full"], moments, Ridge(0.1))
     (block,) = Rows(X).blocks()
-    view = theta.components.view(block, theta.log_weights)
-    assert np.isneginf(view.log_joint()).any()
-    log_joint = view.log_prob + theta.log_weights[:, None]
+    density = theta.components.density(block, theta.log_weights)
+    assert np.isneginf(density.log_joint()).any()
+    log_joint = density.log_prob + theta.log_weights[:, None]
     bound, moments = theta.e_step(Rows(X))
     assert bound == pytest.approx(logsumexp(log_joint, axis=0).mean(), rel=1e-13)
-    expected = view.moments(np.exp(log_joint - logsumexp(log_joint, axis=0)))
+    expected = density.moments(np.exp(log_joint - logsumexp(log_joint, axis=0)))
     assert_allclose(moments.weight, expected.weight, rtol=1e-10, atol=1e-25)
     assert_allclose(moments.mean, expected.mean, rtol=1e-10, atol=1e-10)
     assert_allclose(moments.scatter, expected.scatter, rtol=1e-9, atol=1e-9)

@@ -24,7 +24,7 @@ def direct(kind, X, weights):
     scatter = np.einsum("kn,kin,kjn->kij", weights, steps, steps)
     if not kind.dense:
         scatter = np.diagonal(scatter, axis1=1, axis2=2)
-    return weight, mean, scatter.sum(axis=0) if kind.pooled else scatter
+    return weight, mean, scatter.sum(axis=0) if kind.shared else scatter
 
 
 def assert_same(a, b, rtol=1e-10):

@@ -66,16 +66,16 @@ def test_vector_round_trip(name):
     units = np.array([0.5, 1.0, 2.0, 3.0])
     again = STRUCTURES[name].from_vector(covariance.to_vector(units), K, units)
     assert_allclose(again.covariances, covariance.covariances, rtol=1e-12)
-    assert_allclose(again.factors, covariance.factors, rtol=1e-10, atol=1e-12)
+    assert_allclose(again.precision_cholesky, covariance.precision_cholesky, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_public_round_trip(name):
     covariance = make(name)[3].covariance
-    public = covariance.published()
+    public = covariance.public_arrays()
     assert public["covariances_"].shape == STRUCTURES[name].shape(K, P)
-    rebuilt = STRUCTURES[name].from_published(public["precisions_cholesky_"], K, P)
-    assert_allclose(rebuilt.factors, covariance.factors)
+    rebuilt = STRUCTURES[name].from_public_arrays(public["precisions_cholesky_"], K, P)
+    assert_allclose(rebuilt.precision_cholesky, covariance.precision_cholesky)
     given = STRUCTURES[name].from_precisions(public["precisions_"], K, P)
     assert_allclose(given.covariances, covariance.covariances, rtol=1e-9, atol=1e-12)
     if STRUCTURES[name].scatter.dense:
@@ -109,7 +109,9 @@ def test_gradient_step_goes_uphill(name, size):
 def test_floor_does_nothing_to_regular_covariances(name):
     _, _, moments, components = make(name)
     floored = Components.from_moments(STRUCTURES[name], moments, Floor(np.ones(P)))
-    assert_allclose(floored.covariance.factors, components.covariance.factors, rtol=1e-12)
+    assert_allclose(
+        floored.covariance.precision_cholesky, components.covariance.precision_cholesky, rtol=1e-12
+    )
     assert not floored.covariance.floored.any()
 
 
@@ -163,7 +165,7 @@ def test_what_a_ridge_accepts_can_be_conditioned_on():
         except AscentError:
             continue
         accepted += 1
-        rebuilt = STRUCTURES["full"].from_published(factors, 1, 3).covariances[0]
+        rebuilt = STRUCTURES["full"].from_public_arrays(factors, 1, 3).covariances[0]
         for part in ([0, 1], [0, 2], [1, 2]):
             np.linalg.cholesky(rebuilt[np.ix_(part, part)])
     assert 0 < accepted < 300

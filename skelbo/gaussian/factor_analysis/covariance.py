@@ -17,13 +17,12 @@ from typing import NamedTuple
 import numpy as np
 
 from skelbo.data.rows import Block
-from skelbo.gaussian.covariance import Covariance
+from skelbo.gaussian.covariance import BlockDensity, Covariance
 from skelbo.gaussian.exponential_family import SAFE_TERMS
-from skelbo.gaussian.factor_analysis.density import CarefulView, PlainView
+from skelbo.gaussian.factor_analysis.density import ExactDensity, ExpandedDensity
 from skelbo.gaussian.factor_analysis.moments import JointMoments
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.gaussian.regularization import FLOOR, Regularization, precision_factors
-from skelbo.gaussian.view import DensityView
+from skelbo.gaussian.regularization import FLOOR, Regularization, to_precision_cholesky
 
 
 class Axes(NamedTuple):
@@ -56,7 +55,7 @@ class Factor(Covariance):
     floored: np.ndarray
 
     scatter = Scatter.DIAGONAL
-    rebuilt_from = ("loadings_", "noise_variances_")
+    state_names = ("loadings_", "noise_variances_")
 
     @property
     def n_factors(self) -> int:  # type: ignore[override]
@@ -106,7 +105,7 @@ class Factor(Covariance):
         )
 
     @classmethod
-    def from_published(cls, loadings, noise, n_components, p):
+    def from_public_arrays(cls, loadings, noise, n_components, p):
         """Rebuild from loadings and noise variances."""
         loadings = np.asarray(loadings, dtype=np.float64)
         # A variance of rows that are all but the same may be below what float32 can tell from zero.
@@ -162,17 +161,17 @@ class Factor(Covariance):
         terms = ((variances + means**2) / self.noise).sum(axis=1)
         return bool(terms.max() < SAFE_TERMS)
 
-    def view(self, means: np.ndarray, block: Block, log_weights: np.ndarray) -> DensityView:
+    def density(self, means: np.ndarray, block: Block, log_weights: np.ndarray) -> BlockDensity:
         """Return what the components say of a block."""
         complete = block.observed is None
         if complete and self.is_safe(means) and block.once(Block.largest) < self.reach:
-            return PlainView(self, means, log_weights, block.values)
-        return CarefulView(self, means, log_weights, block.values, block.observed)
+            return ExpandedDensity(self, means, log_weights, block.values)
+        return ExactDensity(self, means, log_weights, block.values, block.observed)
 
     def log_prob(self, values, means):
         """Subtract from the noise's distance what the factors explain (Woodbury)."""
         block = Block(values, np.ones(values.shape[1]), np.arange(values.shape[1]))
-        return self.view(means, block, np.zeros(len(means))).log_prob
+        return self.density(means, block, np.zeros(len(means))).log_prob
 
     def dense(self, n_components, n_features):
         """Return the covariances, the only place that forms them."""
@@ -206,14 +205,14 @@ class Factor(Covariance):
         """Return the shape of the covariances."""
         return n_components, n_features, n_features
 
-    def published(self):
+    def public_arrays(self):
         """Return loadings and noise variances; `matrices` are formed when asked for."""
         return {"loadings_": self.loadings, "noise_variances_": self.noise}
 
     def matrices(self) -> dict[str, np.ndarray]:
         """Return covariances, precisions and their upper triangular factors, (K, p, p)."""
         covariances = self.dense(*self.noise.shape)
-        factors = precision_factors(np.linalg.cholesky(covariances))
+        factors = to_precision_cholesky(np.linalg.cholesky(covariances))
         precisions = factors @ factors.swapaxes(1, 2)
         return {
             "covariances_": covariances,

@@ -21,15 +21,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skelbo.data.rows import over_rows
-from skelbo.gaussian.covariance import LOG_2PI
+from skelbo.gaussian.covariance import LOG_2PI, BlockDensity
 from skelbo.gaussian.factor_analysis.moments import JointMoments
-from skelbo.gaussian.view import DensityView
 
 if TYPE_CHECKING:
     from skelbo.gaussian.factor_analysis.covariance import Factor
 
 
-class PlainView(DensityView):
+class ExpandedDensity(BlockDensity):
     """Complete rows, squares expanded: matrix products for all components together."""
 
     def __init__(self, factor: Factor, means: np.ndarray, log_weights: np.ndarray, values):
@@ -79,7 +78,7 @@ class PlainView(DensityView):
         return replace(sums, factor_scatter=factors)
 
 
-class CarefulView(DensityView):
+class ExactDensity(BlockDensity):
     """Any rows, one component at a time: missing cells, tiny noise, far means."""
 
     def __init__(self, factor: Factor, means: np.ndarray, log_weights, values, observed=None):

@@ -101,7 +101,7 @@ class JointMoments(Moments):
             factor_scatter=factor * self.factor_scatter,
         )
 
-    def shared(self) -> JointMoments:
+    def with_shared_scatter(self) -> JointMoments:
         """Give every component the pooled scatter, in proportion to its weight."""
         share = self.weight / self.weight.sum()
         return replace(
@@ -111,7 +111,7 @@ class JointMoments(Moments):
             factor_scatter=share[:, None, None] * self.factor_scatter.sum(axis=0),
         )
 
-    def overall(self) -> JointMoments:
+    def with_total_scatter(self) -> JointMoments:
         """Give every component the scatter of all rows about their common mean."""
         share = self.weight / self.weight.sum()
         steps = self.mean - share @ self.mean
@@ -119,10 +119,10 @@ class JointMoments(Moments):
         weighted = self.weight[:, None, None] * factor_steps[:, None, :]
         return replace(
             self,
-            scatter=self.scatter + self.kind.of_steps(self.weight, steps),
+            scatter=self.scatter + self.kind.of_deviations(self.weight, steps),
             cross=self.cross + steps[:, :, None] * weighted,
             factor_scatter=self.factor_scatter + factor_steps[:, :, None] * weighted,
-        ).shared()
+        ).with_shared_scatter()
 
     @property
     def unit_root(self) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 
 from skelbo.data.rows import Block, Rows
 from skelbo.gaussian.covariance import Covariance
-from skelbo.gaussian.exponential_family import NaturalView
+from skelbo.gaussian.exponential_family import NaturalDensity
 from skelbo.gaussian.moments import Moments
 from skelbo.mixture.mixture import Expected, Mixture
 
@@ -60,14 +60,14 @@ def fused_e_step(
 
 def expected(block: Block, theta: Mixture) -> Expected:
     """Return ``theta.expected(block)``, by the kernel where the rows are seen in natural form."""
-    view, pass_over = theta.view(block), kernel()
-    if pass_over is None or not isinstance(view, NaturalView):
+    density, pass_over = theta.density(block), kernel()
+    if pass_over is None or not isinstance(density, NaturalDensity):
         return theta.expected(block)
-    natural, kind = view.natural, view.natural.kind
+    natural, kind = density.natural, density.natural.kind
     K, S = natural.eta.shape
     eta = np.zeros((-(-K // 4) * 4, 1 + -(-(S - 1) // 4) * 4))
     eta[:K, :S] = natural.eta
     tables = (np.require(table, np.float64, ["C", "W"]) for table in (block.values, block.weights))
-    products = 0 if kind.pooled else 1 + kind.dense
+    products = 0 if kind.shared else 1 + kind.dense
     bound, sums = pass_over(*tables, eta, K, products)
-    return Expected(bound + view.total_log_base(), view.moments_of(sums[:K, :S]))
+    return Expected(bound + density.total_log_base(), density.moments_of(sums[:K, :S]))

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from skelbo.gaussian.covariance import LOG_2PI, Matrices
-from skelbo.gaussian.exponential_family import Natural
-from skelbo.gaussian.moments import Moments, Scatter, safe
+from skelbo.gaussian.exponential_family import NaturalParameters
+from skelbo.gaussian.moments import Moments, Scatter, positive_or_one
 from skelbo.mixture.mixture import Expected, Mixture
 
 
@@ -50,8 +50,8 @@ class NaturalSums(Sums):
     def __init__(self, theta: Mixture, device: torch.device):
         super().__init__(theta, device)
         natural = theta.natural
-        assert isinstance(natural, Natural)
-        # A constant of -inf is no factor of a product; see `Natural.log_joint`.
+        assert isinstance(natural, NaturalParameters)
+        # A constant of -inf is no factor of a product; see `NaturalParameters.log_joint`.
         self.absent = torch.tensor(natural.absent, device=device)[:, None]
         self.eta = self._tensor(natural.eta).masked_fill(self.absent, 0.0)
         self.common = None if natural.common is None else self._tensor(natural.common)
@@ -99,14 +99,18 @@ class ExactSums(Sums):
         self.means = theta.components.means
         self.centres = self._tensor(self.means)
         K, p = self.means.shape
-        factors = self._tensor(covariance.factors)
-        self.factors = factors.expand(K, *([p, p] if self.kind.dense else [p]))
-        diagonals = self.factors.diagonal(dim1=1, dim2=2) if self.kind.dense else self.factors
+        factors = self._tensor(covariance.precision_cholesky)
+        self.precision_cholesky = factors.expand(K, *([p, p] if self.kind.dense else [p]))
+        diagonals = (
+            self.precision_cholesky.diagonal(dim1=1, dim2=2)
+            if self.kind.dense
+            else self.precision_cholesky
+        )
         self.constants = diagonals.log().sum(dim=1) - 0.5 * p * LOG_2PI
         self.weight = torch.zeros(K, dtype=torch.float64, device=device)
         self.first = torch.zeros_like(self.centres)
         shape = (p, p) if self.kind.dense else (p,)
-        shape = shape if self.kind.pooled else (K, *shape)
+        shape = shape if self.kind.shared else (K, *shape)
         self.second = torch.zeros(shape, dtype=torch.float64, device=device)
 
     def include(self, values: torch.Tensor, weights: torch.Tensor) -> None:
@@ -119,19 +123,19 @@ class ExactSums(Sums):
             weighted = steps * share
             self.first[k] += weighted.sum(dim=1)
             second = weighted @ steps.T if self.kind.dense else (weighted * steps).sum(dim=1)
-            target = self.second if self.kind.pooled else self.second[k]
+            target = self.second if self.kind.shared else self.second[k]
             target += second
 
     def _log_prob(self, k: int, values: torch.Tensor) -> torch.Tensor:
         steps = values - self.centres[k][:, None]
-        factor = self.factors[k]
+        factor = self.precision_cholesky[k]
         white = factor.T @ steps if self.kind.dense else factor[:, None] * steps
         return self.constants[k] - 0.5 * (white * white).sum(dim=0)
 
     def expected(self, theta: Mixture) -> Expected:
         """Return bound and moments."""
         weight, first, second = (t.cpu().numpy() for t in (self.weight, self.first, self.second))
-        step = first / safe(weight)[:, None]
-        scatter = second - self.kind.of_steps(weight, step)
+        step = first / positive_or_one(weight)[:, None]
+        scatter = second - self.kind.of_deviations(weight, step)
         moments = Moments(self.kind, weight, self.means + step, scatter)
         return Expected(float(self.bound), moments)

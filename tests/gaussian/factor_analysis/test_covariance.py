@@ -81,9 +81,9 @@ def test_careful_and_plain_views_agree():
     weights = np.random.default_rng(2).random((K, N))
     means, factor = theta.components.means, theta.components.covariance
     log_weights, index = np.zeros(K), np.arange(N)
-    plain = factor.view(means, Block(X.T, np.ones(N), index), log_weights)
+    plain = factor.density(means, Block(X.T, np.ones(N), index), log_weights)
     seen = np.ones((P, N), dtype=bool)
-    careful = factor.view(means, Block(X.T, np.ones(N), index, seen), log_weights)
+    careful = factor.density(means, Block(X.T, np.ones(N), index, seen), log_weights)
     assert type(plain) is not type(careful)
     assert_allclose(plain.log_prob, careful.log_prob, rtol=1e-12)
     one, other = plain.moments(weights), careful.moments(weights)
@@ -99,8 +99,8 @@ def test_missing_cells_by_brute_force():
     means, factor = theta.components.means, theta.components.covariance
     weights = np.random.default_rng(2).random((K, 30))
     block = Block(X.T, np.ones(30), np.arange(30), ~np.isnan(X).T)
-    view = factor.view(means, block, np.zeros(K))
-    found = view.moments(weights)
+    density = factor.density(means, block, np.zeros(K))
+    found = density.moments(weights)
     for k in range(K):
         L = factor.loadings[k]
         joint = np.block([[factor.dense(K, P)[k], L], [L.T, np.eye(Q)]])
@@ -113,10 +113,10 @@ def test_missing_cells_by_brute_force():
             step = gain @ (row[o[:P]] - centre[o])
             first += weights[k, i] * step
             second += weights[k, i] * (np.outer(step, step) + joint - gain @ joint[o])
-            density = stats.multivariate_normal(centre[o], joint[np.ix_(o, o)]) if o.any() else None
-            log_prob = density.logpdf(row[o[:P]]) if density else 0.0
-            assert view.log_prob[k, i] == pytest.approx(log_prob, abs=1e-10)
-            assert_allclose(view.values[k, :, i], (centre + step)[:P], atol=1e-10)
+            normal = stats.multivariate_normal(centre[o], joint[np.ix_(o, o)]) if o.any() else None
+            log_prob = normal.logpdf(row[o[:P]]) if normal else 0.0
+            assert density.log_prob[k, i] == pytest.approx(log_prob, abs=1e-10)
+            assert_allclose(density.values[k, :, i], (centre + step)[:P], atol=1e-10)
         weight = weights[k].sum()
         scatter = second - np.outer(first, first) / weight
         assert_allclose(found.mean[k], means[k] + first[:P] / weight)
@@ -282,13 +282,13 @@ def test_more_columns_than_rows_and_digits():
 
 
 def test_the_start_shares_axes_where_clusters_are_small(iris):
-    """`shared` and `overall` are the pooled and the total covariance, seen along the factors."""
+    """Projected on the factors: the scatters of the pooled and of the total covariance."""
     resp = np.zeros((3, 150))
     resp[np.repeat([0, 1, 2], 50), np.arange(150)] = 1
     means = np.array([iris[i : i + 50].mean(axis=0) for i in (0, 50, 100)])
     full = Moments.of_block(Scatter.FULL, iris.T, resp, means)
     mine = STRUCTURES["factor"].first_moments(iris.T, resp, means, own=False, n_factors=3)
-    for name in ("shared", "overall"):
+    for name in ("with_shared_scatter", "with_total_scatter"):
         fitted = Factor.from_moments(getattr(mine, name)(), Ridge(0.0))
         target = getattr(full, name)().scatter / 50
         assert_allclose(
