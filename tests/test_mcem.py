@@ -156,7 +156,7 @@ def test_error_of_a_mean_of_independent_draws():
 
 def test_gaussian_factor_model_meets_the_closed_form():
     X = real(100)
-    exact = VariationalEM(1, model="gaussian").fit(X)
+    exact = VariationalEM(1, model="gaussian", random_state=0).fit(X)
     away = {k: 1.3 * v for k, v in exact.params_.items()}
     drawn = MCEM(1, model="gaussian", params_init=away, random_state=0).fit(X)
     assert drawn.converged_ and drawn.n_iter_ > 1
@@ -189,7 +189,7 @@ def shortfalls(top, X, weights, starts, **settings):
 def test_lsat6_keeps_the_law_of_its_certificate(sampler):
     # 95 % of the fits lack no more than they say; exact maximum likelihood by quadrature.
     X, weights = lsat6()
-    vem = VariationalEM(1, model="bernoulli").fit(X, sample_weight=weights).params_
+    vem = VariationalEM(1, model="bernoulli", random_state=0).fit(X, sample_weight=weights).params_
     starts = [None, vem] * (5 if sampler == "importance" else 1)
     lacking, limits = shortfalls(
         LSAT6, X, weights, starts, n_components=1, model="bernoulli", sampler=sampler
@@ -219,7 +219,7 @@ def test_lsat6_parameters_within_their_monte_carlo_errors():
 def test_trichoptera_ends_at_the_maximum_and_never_below_its_start(d):
     # Counts in the hundreds: z is known far better than theta, 99.9 % of the information missing.
     X = trichoptera()
-    vem = VariationalEM(d, model="poisson").fit(X)
+    vem = VariationalEM(d, model="poisson", random_state=0).fit(X)
     lacking, _ = shortfalls(
         TRICHOPTERA[d], X, None, [vem.params_] * 8, n_components=d, model="poisson"
     )
@@ -237,7 +237,7 @@ def test_every_way_to_draw_meets_the_maximum(sampler, averaging):
         TRICHOPTERA[2],
         X,
         None,
-        [VariationalEM(2, model="poisson").fit(X).params_],
+        [VariationalEM(2, model="poisson", random_state=0).fit(X).params_],
         n_components=2,
         model="poisson",
         sampler=sampler,
@@ -326,12 +326,14 @@ def test_missing_cells_pickle_and_impute():
 
 def test_wrong_sampler_is_named():
     with pytest.raises(ValueError, match="sampler='gibbs' draws binary latents"):
-        MCEM(1, model="gaussian", sampler="gibbs").fit(real())
+        MCEM(1, model="gaussian", sampler="gibbs", random_state=0).fit(real())
 
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("estimator", [MCEM(), MCEM(model="gaussian")])
+@pytest.mark.parametrize(
+    "estimator", [MCEM(random_state=0), MCEM(model="gaussian", random_state=0)]
+)
 def test_scikit_learn_checks(estimator, monkeypatch):
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     results = check_estimator(estimator, on_fail=None)

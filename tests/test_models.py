@@ -171,9 +171,11 @@ def test_coordinates_go_there_and_back(seed):
 
 def test_user_model_equals_the_built_in_one():
     X, weights = lsat6()
-    own = VariationalEM(model=TwoParameterLogistic(), posterior="full")
+    own = VariationalEM(model=TwoParameterLogistic(), posterior="full", random_state=0)
     own.fit(X, sample_weight=weights)
-    built = VariationalEM(1, model="bernoulli", posterior="full").fit(X, sample_weight=weights)
+    built = VariationalEM(1, model="bernoulli", posterior="full", random_state=0).fit(
+        X, sample_weight=weights
+    )
     assert np.isclose(own.lower_bound_, built.lower_bound_, atol=1e-7)
     assert np.allclose(own.params_["a"], built.params_["loadings"][:, 0], atol=3e-3)
     same = np.allclose(
@@ -224,7 +226,9 @@ def test_bound_of_a_user_model_is_that_of_elbo_and_below_log_prob(d, posterior):
 
 
 def test_standard_errors_are_finite_infinite_or_absent_but_never_nan():
-    absent = VariationalEM(model=DecoderModel(1, hidden_layer_sizes=(40,)), max_iter=2, tol=1e9)
+    absent = VariationalEM(
+        model=DecoderModel(1, hidden_layer_sizes=(40,)), max_iter=2, tol=1e9, random_state=0
+    )
     absent.fit(real(30))
     assert not hasattr(absent, "standard_errors_")
     with pytest.raises(AttributeError, match=r"286 numbers, .* at most 200; .*bootstrap"):
@@ -277,13 +281,15 @@ def broken_free():
         return (X * eta - torch.nn.functional.softplus(eta)).sum(-1)
 
     methods = {"initialize": initialize, "log_likelihood": log_likelihood}
-    return VariationalEM(model=type("Idle", (TwoParameterLogistic,), methods)())
+    return VariationalEM(model=type("Idle", (TwoParameterLogistic,), methods)(), random_state=0)
 
 
 def test_user_model_by_monte_carlo():
     X, weights = lsat6()
     weights = np.round(weights / 4)
-    start = VariationalEM(model=TwoParameterLogistic()).fit(X, sample_weight=weights)
+    start = VariationalEM(model=TwoParameterLogistic(), random_state=0).fit(
+        X, sample_weight=weights
+    )
     estimator = MCEM(
         model=TwoParameterLogistic(), params_init=start.params_, tol=1e-3, random_state=0
     ).fit(X, sample_weight=weights)
@@ -303,7 +309,7 @@ def test_binary_user_model_equals_the_built_in_one():
         "noise_variance": own.params_["scale"] ** 2,
         "probabilities": own.params_["share"],
     }
-    built = VariationalEM(2, posterior="full", params_init=init).fit(X)
+    built = VariationalEM(2, posterior="full", params_init=init, random_state=0).fit(X)
     assert np.isclose(own.score(X), built.score(X), atol=1e-4)
     assert np.isclose(own.lower_bound_, own.score(X), atol=1e-9)
     field = VariationalEM(model=Features(), random_state=0).fit(X)
@@ -430,16 +436,16 @@ def test_nan_in_the_middle_of_a_fit_is_named(latent, chapter):
     X = 1 + 1.5 * np.random.default_rng(0).standard_normal((60, 3))
     with pytest.raises(ValueError, match=r"Fenced.log_likelihood .* is NaN near \{'level'"):
         chapter(model=Fenced(latent), random_state=0).fit(X)
-    fit = VariationalEM(model=Fenced(latent, fence=3.0)).fit(X)
+    fit = VariationalEM(model=Fenced(latent, fence=3.0), random_state=0).fit(X)
     assert fit.converged_ and np.isfinite(fit.score(X))
 
 
 def test_missing_methods_are_named():
     empty = type("Empty", (LatentVariableModel,), {"n_latents": 1})()
     with pytest.raises(NotImplementedError, match=r"Empty does not define initialize"):
-        VariationalEM(model=empty).fit(answers(20))
-    estimator = VariationalEM(model=TwoParameterLogistic()).fit(answers(60))
+        VariationalEM(model=empty, random_state=0).fit(answers(20))
+    estimator = VariationalEM(model=TwoParameterLogistic(), random_state=0).fit(answers(60))
     with pytest.raises(AttributeError, match="does not define sample"):
         estimator.sample(3)
     with pytest.raises(ValueError, match="likelihood='odd'"):
-        VariationalEM(model=FactorModel(1, likelihood="odd")).fit(real())
+        VariationalEM(model=FactorModel(1, likelihood="odd"), random_state=0).fit(real())

@@ -16,7 +16,7 @@ def test_one_component_is_mle(kind, holes, iris):
     if holes:
         X[np.random.default_rng(0).random(X.shape) < 0.2] = np.nan
     mle = GaussianMLE(kind, tol=1e-13).fit(X)
-    em = EMGaussianMixture(1, covariance_type=kind, tol=1e-13, max_iter=1000).fit(X)
+    em = EMGaussianMixture(1, covariance_type=kind, tol=1e-13, max_iter=1000, random_state=0).fit(X)
     assert_allclose(em.means_[0], mle.mean_, rtol=1e-6)
     assert_allclose(em.covariances_[0], mle.covariance_, rtol=1e-5)
     assert em.lower_bound_ == pytest.approx(mle.lower_bound_, rel=1e-11)

@@ -358,7 +358,9 @@ def test_noise_within_rounding_is_refused(scale, amount, refused):
     """Rows in the plane of the factors leave rounding for noise, which no missing cell survives."""
     rng = np.random.default_rng(0)
     X = scale * rng.standard_normal((40, 2)) @ rng.standard_normal((2, 5))
-    model = EMGaussianMixture(covariance_type="factor", n_factors=2, reg_covar=amount)
+    model = EMGaussianMixture(
+        covariance_type="factor", n_factors=2, reg_covar=amount, random_state=0
+    )
     if refused:
         with pytest.raises(ValueError, match="ill-defined empirical covariance"):
             model.fit(X)

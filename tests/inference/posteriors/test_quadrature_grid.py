@@ -72,7 +72,7 @@ def test_trichoptera_maximum_likelihood():
 
 def test_it_is_at_least_as_likely_as_the_fit_of_a_narrower_family():
     X = counts()
-    bound = VariationalEM(1, model="poisson", posterior="full").fit(X)
+    bound = VariationalEM(1, model="poisson", posterior="full", random_state=0).fit(X)
     exact = clone(RATES).fit(X)
     assert exact.score(X) >= bound.score(X) - 1e-9 > bound.lower_bound_
 
@@ -91,7 +91,9 @@ def test_a_row_far_out_widens_and_refines_the_lattice(scale):
     X = np.append(counts(), [np.round(scale * counts()[:1].max(1) * np.ones(counts().shape[1]))], 0)
     theta = {"loadings": np.full((X.shape[1], 1), 0.7), "intercepts": np.zeros(X.shape[1])}
     joint = FactorModel(1, likelihood="poisson").joint(X, theta)
-    fit = VariationalEM(1, model="poisson", params_init=theta, max_iter=1, tol=1e9).fit(X)
+    fit = VariationalEM(
+        1, model="poisson", params_init=theta, max_iter=1, tol=1e9, random_state=0
+    ).fit(X)
     fit.params_ = theta
     np.testing.assert_allclose(fit_lattice(joint).terms.elbo, fit.score_samples(X), atol=1e-8)
 
@@ -116,17 +118,19 @@ def test_expected_statistics_add_up_to_the_data():
 
 def test_what_is_out_of_reach_says_so():
     with pytest.raises(ValueError, match="at most 2 latents; got 3 latents"):
-        VariationalEM(3, model="poisson", posterior="exact").fit(counts())
+        VariationalEM(3, model="poisson", posterior="exact", random_state=0).fit(counts())
     with pytest.raises(ValueError, match="not linear in z"):
-        VariationalEM(1, model="decoder", posterior="exact").fit(real())
+        VariationalEM(1, model="decoder", posterior="exact", random_state=0).fit(real())
     with pytest.raises(AscentError, match="too sharp"):
-        VariationalEM(2, model="poisson", posterior="exact").fit(trichoptera())
+        VariationalEM(2, model="poisson", posterior="exact", random_state=0).fit(trichoptera())
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("posterior", ["mean_field", "exact"])
 def test_memory_beyond_the_result_does_not_grow_with_the_rows(posterior):
-    fit = VariationalEM(1, model="poisson", posterior=posterior, max_iter=1, tol=1e9).fit(counts())
+    fit = VariationalEM(
+        1, model="poisson", posterior=posterior, max_iter=1, tol=1e9, random_state=0
+    ).fit(counts())
     peaks = []
     for n in (6000, 24000):
         X = np.tile(counts(), (n // 80, 1))
