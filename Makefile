@@ -33,8 +33,9 @@ test-fast: $(STAMP) ## Run what takes under a minute: all but the tests marked s
 test-kernels: $(STAMP) ## Run the fast tests on the BLAS kernels Haswell and SkylakeX, where they are
 	$(TEST_ENV) .ci/kernels $(BIN)/python -m pytest $(FAST) $(ARGS)
 
+# Old versions call what newer ones of their own dependencies have deprecated.
 test-oldest: $(OLDEST)/.installed ## Run the fast tests with the oldest versions that pyproject.toml names
-	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -p no:cacheprovider $(FAST) $(ARGS)
+	$(TEST_ENV) $(OLDEST)/bin/python -m pytest -W default::DeprecationWarning $(FAST) $(ARGS)
 
 lint: $(STAMP) ## Check style, formatting and types
 	$(BIN)/ruff check .

@@ -1,6 +1,8 @@
 """Fixtures that scikit-learn's own tests expect, and the data that several files use."""
 
+import os
 import sys
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,12 @@ from sklearn.datasets import load_iris
 # The same examples on every run and every machine: a failure is the change's, not the draw's.
 settings.register_profile("suite", derandomize=True, deadline=None, print_blob=True)
 settings.load_profile("suite")
+
+# numba keeps what it compiles beside the source or in the home folder. Where neither can be written
+# to, the compiled passes are tested all the same.
+CACHES = Path(__file__).parents[1], os.path.expanduser("~")
+if not any(os.access(place, os.W_OK) for place in CACHES):
+    os.environ.setdefault("NUMBA_CACHE_DIR", tempfile.mkdtemp(prefix="skelbo-numba-"))
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 
