@@ -23,7 +23,6 @@ from skelbo.inference.distinct_rows import Cases
 from skelbo.inference.fitted_model import FittedModel
 from skelbo.inference.model_names import NAMES, adapt, build_model, check_params
 from skelbo.inference.standard_errors import (
-    information_limit,
     monte_carlo_errors,
     n_entries,
     standard_errors,
@@ -98,7 +97,8 @@ class ModelEstimator(LatentVariableEstimator):
             If the model or the data cannot be used, or if every start fails.
         """
         X, weights = self._validate_fit(*in_memory(self, X, sample_weight))
-        model = adapt(build_model(self.model, self.n_components), self.device)
+        user_model = build_model(self.model, self.n_components)
+        model = adapt(user_model, self.device)
         cases = Cases.of_table(X, weights)
         model.check(cases.X)
         rng = random_stream(self.random_state)
@@ -111,14 +111,14 @@ class ModelEstimator(LatentVariableEstimator):
             for number, start in enumerate(starts)
             if not progress.stopped
         )
-        rotate = model.rotation_free(cases.X, self._family(model))
-        self._publish(model, best, model.identify(best.theta, rotate=rotate), seed, X.dtype)
+        rotate = model.is_rotation_invariant(cases.X, self._family(model))
+        self._publish(user_model, best, model.identify(best.theta, rotate=rotate), seed, X.dtype)
         self.failed_starts_ = restarts.failures
         fitted = self._fitted()
-        if getattr(fitted.model, "bound_is_sampled", False):
+        if fitted.model.bound_is_sampled:
             self._publish_bound(cases.mean(fitted.elbo_terms(cases.X).elbo))
         self._finish(fitted, cases, best)
-        for message in fitted.model.warnings(fitted.theta, cases.X):
+        for message in fitted.model.warnings(fitted.theta, cases.X, cases.weights):
             warnings.warn(message, UserWarning, stacklevel=2)
         progress.end()
         return self
@@ -131,7 +131,7 @@ class ModelEstimator(LatentVariableEstimator):
         if self.params_init is not None:
             yield lambda: self._given(self.params_init, "params_init", model, cases, rng)
             return
-        anneal = getattr(self, "annealing", True) and getattr(model, "closed_form", False)
+        anneal = getattr(self, "annealing", True) and model.closed_form
         start = partial(annealed_start, model) if anneal else model.start
         for number in range(self.n_init):
             yield partial(start, cases.X, cases.weights, rng, number)
@@ -152,7 +152,7 @@ class ModelEstimator(LatentVariableEstimator):
         return attempt
 
     def _publish(self, model, ascent: Ascent, theta: dict, seed: int, dtype: np.dtype) -> None:
-        self.model_ = getattr(model, "model", model)
+        self.model_ = model
         self.params_ = {k: np.asarray(v, dtype=dtype)[()] for k, v in theta.items()}
         self._seed = seed
         self._publish_ascent(ascent)
@@ -167,7 +167,7 @@ class ModelEstimator(LatentVariableEstimator):
         """Publish standard errors, and Monte Carlo errors if there are draws, where P allows it."""
         self._errors: dict[str, Any] = {}
         self._n_entries = n_entries(fitted.theta)
-        if self._n_entries > information_limit(fitted.model):
+        if self._n_entries > fitted.model.max_information:
             return
         errors, root = standard_errors(fitted, cases)
         self._errors["standard_errors_"] = self._named(errors)
@@ -182,7 +182,7 @@ class ModelEstimator(LatentVariableEstimator):
                 NO_ERRORS.format(
                     name=name,
                     size=self._n_entries,
-                    limit=information_limit(adapt(self.model_, self.device)),
+                    limit=adapt(self.model_, self.device).max_information,
                 )
             )
         return self._errors[name]

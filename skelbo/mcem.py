@@ -213,7 +213,7 @@ class MCEM(ModelEstimator):
         if tol == "auto":
             tol = max(CLIMB, CLIMB_PER_PARAMETER * model.n_parameters(theta))
         step = MonteCarloStep(model, cases, sampler, self.n_samples, self.averaging, family, tol)
-        runs_away, last = getattr(model, "runs_away", lambda theta: False), None
+        last = None
 
         def e_step(theta):
             nonlocal last
@@ -223,7 +223,7 @@ class MCEM(ModelEstimator):
         def over(n_iter, bound, theta) -> bool:
             if progress.iteration(n_iter, bound, theta) and not step.certified:
                 step.stopped = "callback"
-            elif runs_away(theta) and not step.certified:
+            elif model.diverges(theta) and not step.certified:
                 step.stopped = "runaway"
             return bool(step.certified or step.stopped)
 

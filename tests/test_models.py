@@ -445,7 +445,7 @@ def test_missing_methods_are_named():
     with pytest.raises(NotImplementedError, match=r"Empty does not define initialize"):
         VariationalEM(model=empty, random_state=0).fit(answers(20))
     estimator = VariationalEM(model=TwoParameterLogistic(), random_state=0).fit(answers(60))
-    with pytest.raises(AttributeError, match="does not define sample"):
+    with pytest.raises(NotImplementedError, match="does not define sample"):
         estimator.sample(3)
     with pytest.raises(ValueError, match="likelihood='odd'"):
         VariationalEM(model=FactorModel(1, likelihood="odd"), random_state=0).fit(real())

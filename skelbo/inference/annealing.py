@@ -1,17 +1,18 @@
-"""Starts for binary latents: stochastic EM while the likelihood is switched on."""
+"""Starts for binary latents by simulated annealing: stochastic EM at a falling temperature."""
 
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
 
-from skelbo.inference.posteriors.bernoulli import all_states, fit_bernoulli
+from skelbo.inference.posteriors.bernoulli import enumerate_posterior, fit_bernoulli
+from skelbo.inference.sampling.gibbs import GibbsChains
 
-# Chains that race for a start; steps of each, per latent and at most; the inverse temperatures that
-# they run through. Slower cooling is worse: features freeze in pairs while it is still hot.
+# Chains of a start; steps of each, per latent and at most. Slower cooling is worse: features freeze
+# in pairs while the temperature is still high.
 N_CHAINS, STEPS_PER_LATENT, MAX_STEPS = 8, 20, 120
-COLDEST, HOTTEST = 1.0, (0.1, 0.2)  # by turns: much noise needs less heat
-# Rows that a start looks at.
+# First inverse temperatures of even and odd chains (noisy data need a lower temperature), and last.
+FIRST, LAST = (0.1, 0.2), 1.0
+# Rows that a start uses.
 MAX_ROWS = 500
 # Up to this many latents states are drawn exactly, beyond that by Gibbs sweeps.
 MAX_STATES = 10
@@ -19,21 +20,21 @@ SWEEPS = 3
 
 
 def annealed_start(model, X, weights, rng, number=0):
-    """Return the parameters that the best of several annealed chains ends at.
+    """Return the parameters at the end of the best of several annealed chains.
 
-    EM, and mean field more so, stop at the next mode: features merge or split and never recover.
+    EM, and mean field more so, stop at the nearest mode: features merge or split and never recover.
     A chain that replaces the posterior by one draw of it (stochastic EM) moves on, and a
-    likelihood raised to a power below one keeps the draws free while the features form.
+    likelihood raised to an inverse temperature below one keeps the draws free while features form.
 
     Parameters
     ----------
-    model : object
+    model : Model
         With binary latents and a closed-form `maximize`.
     X : ndarray of shape (n_rows, n_features)
     weights : ndarray of shape (n_rows,)
     rng : numpy.random.RandomState
     number : int
-        Of the start; starts differ by what they draw.
+        Of the start; starts differ by their draws.
 
     References
     ----------
@@ -45,60 +46,42 @@ def annealed_start(model, X, weights, rng, number=0):
     best, best_value = None, -np.inf
     n_steps = min(MAX_STEPS, STEPS_PER_LATENT * model.n_latents)
     for chain in range(min(N_CHAINS, 2 * model.n_latents)):
-        heats = np.geomspace(HOTTEST[chain % 2], COLDEST, n_steps)
-        theta = _chain(model, X, weights, rng, heats)
+        theta = _chain(model, X, weights, rng, np.geomspace(FIRST[chain % 2], LAST, n_steps))
         value = weights @ _bound(model.joint(X, theta))
         if best is None or value > best_value:
             best, best_value = theta, value
     return best
 
 
-def _chain(model, X, weights, rng, heats):
+def _chain(model, X, weights, rng, inverse_temperatures):
+    """Return the parameters of stochastic EM along a sequence of inverse temperatures."""
     theta = model.start(X, weights, rng, 0)
     Z = (rng.random_sample((len(X), model.n_latents)) < 0.5).astype(np.float64)
     draw = _draw_states if model.n_latents <= MAX_STATES else _sweep
-    for heat in heats:
-        Z = draw(model.joint(X, theta), heat, rng, Z)
-        theta = model.maximize(theta, X, weights[None], Z[None])
-        theta["probabilities"] = np.clip(theta["probabilities"], 0.02, 0.98)
+    for inverse_temperature in inverse_temperatures:
+        Z = draw(model.joint(X, theta), inverse_temperature, rng, Z)
+        theta = model.away_from_boundary(model.maximize(theta, X, weights[None], Z[None]))
     return theta
 
 
-def _state_logits(joint, heat):
-    """Return log p(z) + heat * log p(x | z) up to a constant, (n, 2**d), and the states."""
-    states = all_states(joint.shape[1])
-    products = (states[:, :, None] * states[:, None, :]).reshape(len(states), -1)
-    logits = joint.linear @ states.T
-    logits -= 0.5 * joint.gram.reshape(len(joint.gram), -1) @ products.T
-    logits *= heat
-    logits += states @ joint.log_odds
-    return logits, states
+def _draw_states(joint, inverse_temperature, rng, Z):
+    """Return one draw of the tempered posterior of each row, (n, d), from the list of states."""
+    tempered = enumerate_posterior(joint, inverse_temperature)
+    total = np.cumsum(tempered.weights, axis=0)
+    level = rng.random_sample(total.shape[1]) * total[-1]
+    return tempered.states[(total < level).sum(axis=0)]
 
 
-def _draw_states(joint, heat, rng, Z):
-    logits, states = _state_logits(joint, heat)
-    logits -= logits.max(axis=1, keepdims=True)
-    total = np.cumsum(np.exp(logits, out=logits), axis=1, out=logits)
-    level = rng.random_sample(len(total)) * total[:, -1]
-    return states[(total < level[:, None]).sum(axis=1)]
-
-
-def _sweep(joint, heat, rng, Z):
-    Z = Z.copy()
+def _sweep(joint, inverse_temperature, rng, Z):
+    """Return Z after Gibbs sweeps of the tempered posterior."""
+    chains = GibbsChains(Z[None])
     for _ in range(SWEEPS):
-        for k in range(Z.shape[1]):
-            logit = joint.log_odds[k] + heat * (joint.conditional_logit(Z, k) - joint.log_odds[k])
-            Z[:, k] = rng.random_sample(len(Z)) < special.expit(logit)
-    return Z
+        chains.sweep(joint, rng, inverse_temperature)
+    return chains.Z[0]
 
 
 def _bound(joint):
-    """Return log p(x) where states can be listed, else log p(x, z) at the mode of a quick sweep."""
+    """Return log p(x) where states can be listed, else the bound of a mean-field q."""
     if joint.shape[1] <= MAX_STATES:
-        logits, _ = _state_logits(joint, 1.0)
-        return joint.constant + special.logsumexp(logits, axis=1) - _log_normaliser(joint)
+        return enumerate_posterior(joint).terms.elbo
     return fit_bernoulli(joint).terms.elbo
-
-
-def _log_normaliser(joint):
-    return np.logaddexp(0, joint.log_odds).sum()

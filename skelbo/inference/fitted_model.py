@@ -12,7 +12,7 @@ from skelbo.inference.log_marginal import log_marginal
 from skelbo.inference.posteriors.bernoulli import (
     MAX_ENUMERATED,
 )
-from skelbo.inference.posteriors.best import best_q, bound_terms
+from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.importance import BaseNoise
 from skelbo.inference.sampling.sobol import ShiftedSobol
 
@@ -77,7 +77,8 @@ class FittedModel:
 
     def elbo_terms(self, X) -> ElboTerms:
         """Return the terms of the bound of each row."""
-        parts = [bound_terms(joint, best_q(joint, self.posterior)) for _, joint in self.joints(X)]
+        model, joints = self.model, self.joints(X)
+        parts = [model.bound_terms(joint, best_q(joint, self.posterior)) for _, joint in joints]
         names = ("reconstruction", "kl", "energy", "entropy")
         return ElboTerms(*(np.concatenate([getattr(t, name) for t in parts]) for name in names))
 

@@ -42,14 +42,14 @@ def log_marginal(joint, noise: BaseNoise) -> tuple[np.ndarray, np.ndarray, Draws
         None where log p(x) is a closed form that needs none.
     """
     d = joint.shape[1]
-    if hasattr(joint, "conditional_logit"):
+    if joint.latent == "binary":
         return _binary(joint, noise)
-    if getattr(joint, "gaussian", False):
+    if joint.gaussian:
         return (*_closed_form(joint), None)
     mode, precision = find_mode(joint)
     second = None
     if not joint.unimodal:
-        second = find_mode(joint, joint.elsewhere(mode, precision))
+        second = find_mode(joint, joint.second_start(mode, precision))
     if d > MAX_QUADRATURE:
         draws, log_prob, std = importance_draws(joint, mode, precision, noise, second)
         return log_prob, std, draws

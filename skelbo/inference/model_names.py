@@ -9,8 +9,11 @@ from sklearn.base import clone
 
 from skelbo.models.binary_features import BinaryFeatureModel
 from skelbo.models.factor_model.model import FactorModel
-from skelbo.models.model import check_model
+from skelbo.models.interface import Model
+from skelbo.models.model import LatentVariableModel, check_model
 
+# What a model that a user writes defines; a built-in one replaces it by closed forms.
+USER_METHODS = ("initialize", "log_likelihood", "log_prior", "constraints", "latent")
 NAMES = ("binary", "gaussian", "bernoulli", "poisson", "decoder")
 
 
@@ -29,13 +32,26 @@ def build_model(model: Any, n_components: int) -> Any:
     return model
 
 
-def adapt(model: Any, device: str | None = None) -> Any:
-    """Return the model itself if it knows NumPy's ways, else wrapped for torch."""
-    if hasattr(model, "joint"):
+def adapt(model: LatentVariableModel, device: str | None = None) -> Model:
+    """Return a built-in model as it is, and one that a user wrote in torch inside its adapter."""
+    if isinstance(model, Model):
+        _refuse_overrides(model)
         return model
     from skelbo.inference.user_model.adapter import TorchModel
 
     return TorchModel(model, device)
+
+
+def _refuse_overrides(model: Model) -> None:
+    """Raise TypeError if a subclass of a built-in model redefines what closed forms replace."""
+    built_in = next(c for c in type(model).__mro__ if c.__module__.startswith("skelbo."))
+    redefined = [n for n in USER_METHODS if getattr(type(model), n) is not getattr(built_in, n)]
+    if redefined:
+        raise TypeError(
+            f"{type(model).__name__} redefines {redefined} of {built_in.__name__}, whose fit uses "
+            "closed forms and would not call them; derive the model from LatentVariableModel and "
+            "write initialize and log_likelihood in torch."
+        )
 
 
 def check_params(given: dict, expected: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:

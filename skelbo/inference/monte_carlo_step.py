@@ -196,8 +196,9 @@ class MonteCarloStep:
     def _maximize(self, draws, theta):
         """Return better parameters; the units of latents are free where they may be (PX-EM)."""
         share = draws.weights * self.cases.weights
-        expand = getattr(self.model, "expandable", False)
-        return self.model.maximize(theta, self.cases.X, share, draws.Z, n_steps=4, expand=expand)
+        return self.model.maximize(
+            theta, self.cases.X, share, draws.Z, n_steps=4, expand=self.model.expandable
+        )
 
     def _measure(self, draws, joint, q, new):
         """Return the climb of log p(X) to new parameters, in nats, and its standard error."""

@@ -20,7 +20,6 @@ from skelbo.inference.standard_errors import (
     at_floor,
     base_noise,
     information_axes,
-    information_limit,
     n_entries,
     observed_information,
     quadratic_forms,
@@ -96,12 +95,12 @@ def judge(model, theta, cases, draws, joint, moved) -> Verdict | None:
     `moved` is theta after an EM step: what such a step leaves at the edge of its domain, and the
     gradient pushes further out, is held there.
     """
-    if n_entries(theta) > information_limit(model):
+    if n_entries(theta) > model.max_information:
         return None
     noise = base_noise(model, theta, len(cases.X), SEED)
     information = observed_information(model, theta, cases, noise, closed=False)
     gradient, spread = score_moments(model, theta, cases, draws, joint)
-    unmoved = getattr(model, "tangents", model.constraint_jacobian)(theta)
+    unmoved = model.invariant_directions(theta)
     edge = _at_the_edge(theta, moved, model.constraints, gradient, np.sqrt(np.diagonal(spread)))
     slope, bend = _scales(theta, model.constraints)
     information = slope[:, None] * information * slope - np.diag(gradient * bend)
@@ -169,7 +168,7 @@ def log_ratio(joint, q, new_joint, new_q, draws) -> tuple[np.ndarray, np.ndarray
         In nats, and its Monte Carlo variance.
     """
     Z, stretch = draws.Z, 0.0
-    if not hasattr(joint, "conditional_logit"):
+    if joint.latent == "continuous":
         old, new = np.linalg.cholesky(q.precision), np.linalg.cholesky(new_q.precision)
         carry = np.linalg.solve(new.transpose(0, 2, 1), old.transpose(0, 2, 1))
         Z = new_q.mean + np.einsum("nij,snj->sni", carry, Z - q.mean)

@@ -19,8 +19,6 @@ from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws
 from skelbo.models.noise_floor import noise_floor
 
-# Beyond this many parameters the matrix is not formed.
-MAX_PARAMETERS = 1500
 # Floating-point operations, and cells, that the outer products of the scores may take.
 MAX_WORK, BLOCK_CELLS = 4e9, 2**22
 MIN_DRAWS, MAX_DRAWS = 40, 1000
@@ -34,11 +32,6 @@ NOTHING = 1e-11
 # A noise variance this near its floor, in standard errors, is held there: along a ridge between
 # noise and loadings an ascent ends where the climb does, some way off the edge.
 NEAR_FLOOR = 0.01
-
-
-def information_limit(model) -> int:
-    """Return the largest number of parameters for which an information matrix is formed."""
-    return getattr(model, "max_information", MAX_PARAMETERS)
 
 
 def standard_errors(fitted, cases) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -84,7 +77,7 @@ def observed_information(model, theta, cases, noise: BaseNoise, closed=True) -> 
     model that holds, but no guide to one that is some way off.
     """
     size, d = n_entries(theta), model.n_latents
-    formula = model.closed_information(theta, cases.X, cases.weights)
+    formula = model.expected_information(theta, cases.X, cases.weights)
     costly = QUADRATIC**d * len(cases.X) * size**2 > MAX_WORK
     if formula is not None and (closed or costly):
         return formula
@@ -99,10 +92,10 @@ def observed_information(model, theta, cases, noise: BaseNoise, closed=True) -> 
 def posterior_points(joint, noise: BaseNoise) -> Draws:
     """Return weighted points that stand for p(z | x) of each row."""
     d = joint.shape[1]
-    if getattr(joint, "gaussian", False) and d <= MAX_QUADRATIC:
+    if joint.latent == "continuous" and joint.gaussian and d <= MAX_QUADRATIC:
         mode, precision = joint.start()
         return quadrature(joint, mode, precision, QUADRATIC)[1]
-    if d in NODES and getattr(joint, "unimodal", False):
+    if joint.latent == "continuous" and d in NODES and joint.unimodal:
         mode, precision = find_mode(joint)
         return quadrature(joint, mode, precision, NODES[d], PRUNED)[1]
     draws = log_marginal(joint, noise)[2]

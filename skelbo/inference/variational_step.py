@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from skelbo.inference.distinct_rows import Cases
 from skelbo.inference.posteriors.bernoulli import best_of
 from skelbo.inference.posteriors.best import best_q
@@ -50,11 +48,9 @@ class Alternation:
         # From here every q of this step begins; from that of a theta that is refused it might fall.
         self._last = q
         model, cases = self.model, self.cases
-        if hasattr(q, "states") and not model.closed_form:  # moments would not be enough
-            Z = np.broadcast_to(q.states[:, None], (*q.weights.shape, model.n_latents))
-            return model.maximize(theta, cases.X, q.weights * cases.weights, Z)
-        weights, mean = cases.weights[None], q.mean[None]
-        image = model.maximize(theta, cases.X, weights, mean, q.covariance, expand=True)
+        weights, Z, covariance = q.draws(moments_suffice=model.closed_form)
+        weights = weights * cases.weights
+        image = model.maximize(theta, cases.X, weights, Z, covariance, expand=True)
         turned = self._turned(image, q)
         return image if turned is None else turned
 
@@ -67,13 +63,13 @@ class Alternation:
         """Return theta with its factors along the axes that suit q, if the bound is higher so."""
         if not (isinstance(q, GaussianPosterior) and q.precision.ndim == 2):
             return None
-        if not hasattr(self.model, "turn") or self.model.n_latents == 1:
+        if not self.model.rotatable or self.model.n_latents == 1:
             return None
         axes = loosest_axes(q.curvature, self.cases.weights)
         if axes is None:
             return None
-        candidate = self.model.turn(theta, axes)
-        start = self._best(candidate, q.turned(axes))
+        candidate = self.model.rotate(theta, axes)
+        start = self._best(candidate, q.rotated(axes))
         bound = self.cases.mean(start.terms.elbo)
         if not bound >= self.cases.mean(q.terms.elbo):
             return None

@@ -9,6 +9,7 @@ from scipy import special
 
 from skelbo.models.derivatives import complete_information, complete_scores
 from skelbo.models.factor_model.rotation import intercept_directions
+from skelbo.models.interface import Model
 from skelbo.models.likelihoods import LIKELIHOODS, LOG_2PI
 from skelbo.models.model import LatentVariableModel
 from skelbo.models.noise_floor import HEYWOOD, noise_floor
@@ -16,6 +17,8 @@ from skelbo.models.regression import maximize_columns
 
 # Probabilities of features stay this far (in rows) from 0 and 1, where a feature is dead.
 SMALLEST_COUNT = 1e-3
+# Probabilities of features that an annealed chain may still revive.
+REVIVABLE = (0.02, 0.98)
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class BinaryFeatureJoint:
     constant: np.ndarray
     log_odds: np.ndarray
 
-    unimodal = False
+    latent = "binary"
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -95,12 +98,8 @@ class BinaryFeatureJoint:
         reconstruction = self.log_likelihood(mean[None])[0] - 0.5 * (spread * own).sum(-1)
         return reconstruction, reconstruction + self.log_prior(mean[None])[0]
 
-    def draw_prior(self, shape, rng):
-        """Draw z from the prior."""
-        return (rng.random_sample((*shape, len(self.log_odds))) < self.prior_mean()).astype(float)
 
-
-class BinaryFeatureModel(LatentVariableModel):
+class BinaryFeatureModel(Model, LatentVariableModel):
     r"""Overlapping clusters: x = W z + b + noise, each z_k on or off by itself.
 
     .. math:: z_k \sim \mathrm{Bernoulli}(\pi_k), \quad x \mid z \sim N(W z + b, \Psi)
@@ -200,9 +199,14 @@ class BinaryFeatureModel(LatentVariableModel):
             "probabilities": np.full(d, 0.5),
         }
 
-    def profile(self, X, weights):
-        """Return None: there is no profile likelihood."""
-        return None
+    def lower_limits(self, X, weights):
+        """Return the floor of the noise variance."""
+        floor = noise_floor(X, weights)
+        return {"noise_variance": floor if self.noise == "diag" else np.asarray(floor.mean())}
+
+    def away_from_boundary(self, theta):
+        """Return theta with probabilities from which a dead feature can come back."""
+        return {**theta, "probabilities": np.clip(theta["probabilities"], *REVIVABLE)}
 
     def maximize(self, theta, X, weights, mean, covariance=None, *, n_steps=2, expand=False):
         """Maximise E log p(x, z; theta) in closed form; see `FactorModel.maximize`."""
@@ -223,10 +227,6 @@ class BinaryFeatureModel(LatentVariableModel):
         order = np.argsort(-pi, kind="stable")
         return {**theta, "loadings": W[:, order], "intercepts": b, "probabilities": pi[order]}
 
-    def rotation_free(self, X, posterior):
-        """Tell that features cannot be rotated."""
-        return False
-
     def scores(self, theta, X, Z):
         """Return the gradient of log p(x, z; theta) in theta, (S, n, P)."""
         return complete_scores(self, theta, X, Z)
@@ -235,16 +235,10 @@ class BinaryFeatureModel(LatentVariableModel):
         """Return minus the Hessian of E log p(x, z; theta) in theta, (P, P)."""
         return complete_information(self, theta, X, Z, weights)
 
-    def closed_information(self, theta, X, weights):
-        """Return None: the information has no closed form."""
-        return None
-
     def constraint_jacobian(self, theta):
         """Return the gradients of what is not fitted: b, if there is no intercept."""
         directions = intercept_directions(theta)
         return directions[:0] if self.fit_intercept else directions
-
-    tangents = constraint_jacobian
 
     def n_parameters(self, theta):
         """Return the number of free parameters."""
@@ -260,9 +254,8 @@ class BinaryFeatureModel(LatentVariableModel):
         Z = (rng.random_sample((n_samples, self.n_latents)) < theta["probabilities"]).astype(float)
         return self._kind.draw(self.mean(Z, theta), theta["noise_variance"], rng), Z
 
-    def warnings(self, theta, X):
+    def warnings(self, theta, X, weights):
         """Return what a user should know about these parameters."""
         noise = np.broadcast_to(theta["noise_variance"], X.shape[1])
-        floor = noise_floor(X, np.ones(len(X)))
-        at_floor = noise <= 1.5 * (floor if self.noise == "diag" else floor.mean())
+        at_floor = noise <= 1.5 * self.lower_limits(X, weights)["noise_variance"]
         return [HEYWOOD.format(column=j) for j in np.flatnonzero(at_floor)[:1]]

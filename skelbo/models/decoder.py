@@ -10,6 +10,7 @@ from torch import nn
 
 from skelbo.models.likelihoods import LIKELIHOODS, LOG_2PI
 from skelbo.models.model import LatentVariableModel
+from skelbo.models.noise_floor import column_variances
 
 # Smallest noise variance, in units of the columns' own.
 NOISE_FLOOR = 1e-3
@@ -135,15 +136,15 @@ class DecoderModel(LatentVariableModel):
         noise = float(theta.get("noise_variance", 1.0))
         return LIKELIHOODS[self.likelihood].draw(eta, noise, rng), Z
 
-    def lower_limits(self, X):
+    def lower_limits(self, X, weights):
         """Return the smallest values of parameters: the likelihood of a decoder is unbounded."""
         if self.likelihood != "gaussian":
             return {}
-        return {"noise_variance": NOISE_FLOOR * float(np.nanvar(X, axis=0).mean() or 1.0)}
+        return {"noise_variance": NOISE_FLOOR * float(column_variances(X, weights).mean() or 1.0)}
 
-    def warnings(self, theta, X):
+    def warnings(self, theta, X, weights):
         """Return what a user should know about these parameters."""
-        limit = self.lower_limits(X).get("noise_variance", 0.0)
+        limit = self.lower_limits(X, weights).get("noise_variance", 0.0)
         if limit and theta["noise_variance"] <= 1.01 * limit:
             return [
                 f"the noise variance reached its floor, {limit:.3g} (1e-3 of the mean variance of "

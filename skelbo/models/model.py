@@ -102,6 +102,84 @@ class LatentVariableModel(BaseEstimator):
             return -np.log(2.0) * Z.shape[-1] + 0.0 * Z.sum(-1)
         return -0.5 * ((Z**2).sum(-1) + Z.shape[-1] * float(np.log(2 * np.pi)))
 
+    # ------------------------------------------------------ optional methods
+
+    def check(self, X):
+        """Raise ValueError if the hyperparameters or X, a NumPy array, cannot be used.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            NaN where missing.
+        """
+
+    def lower_limits(self, X, weights):
+        """Return limits of parameters below which the likelihood may grow without end.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            NaN where missing.
+        weights : ndarray of shape (n_samples,)
+            Frequency weights.
+
+        Returns
+        -------
+        lower_limits : dict of str to float or ndarray
+            For some of the parameters, on the natural scale.
+        """
+        return {}
+
+    def warnings(self, theta, X, weights):
+        """Return messages, a list of str, about fitted parameters that a user should look at.
+
+        Parameters
+        ----------
+        theta : dict of str to ndarray
+            Parameters.
+        X : ndarray of shape (n_samples, n_features)
+            NaN where missing.
+        weights : ndarray of shape (n_samples,)
+            Frequency weights.
+        """
+        return []
+
+    def mean(self, Z, theta):
+        """Return E[x | z; theta], needed by `inverse_transform` and `impute`.
+
+        Parameters
+        ----------
+        Z : Tensor of shape (n_samples, n_latents)
+            Latents.
+        theta : dict of str to Tensor
+            Parameters.
+
+        Returns
+        -------
+        mean : Tensor of shape (n_samples, n_features)
+            In the units of X.
+        """
+        raise NotImplementedError(_optional(self, "mean(self, Z, theta)"))
+
+    def sample(self, n_samples, theta, rng):
+        """Draw (x, z) from the joint, needed by `sample` of the estimator.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        theta : dict of str to Tensor
+            Parameters.
+        rng : numpy.random.RandomState
+            Source of randomness.
+
+        Returns
+        -------
+        X, Z : array of shape (n_samples, n_features) and (n_samples, n_latents)
+            Draws.
+        """
+        raise NotImplementedError(_optional(self, "sample(self, n_samples, theta, rng)"))
+
 
 def check_model(model: Any) -> None:
     """Raise an error that names the attribute if a model does not keep the contract."""
@@ -126,3 +204,10 @@ def check_model(model: Any) -> None:
 
 def _missing(model: Any, signature: str) -> str:
     return f"{type(model).__name__} does not define {signature}, which every model needs."
+
+
+def _optional(model: Any, signature: str) -> str:
+    return (
+        f"{type(model).__name__} does not define {signature}, which this method of the estimator "
+        "needs; add it to the model."
+    )

@@ -41,6 +41,10 @@ class BernoulliPosterior:
         """Variances, (n_rows, n_latents)."""
         return self.mean * (1 - self.mean)
 
+    def draws(self, moments_suffice):
+        """Return weights, means and variances."""
+        return np.ones((1, len(self.mean))), self.mean[None], self.covariance
+
 
 @dataclass(frozen=True)
 class EnumeratedPosterior:
@@ -73,18 +77,25 @@ class EnumeratedPosterior:
         mean = self.mean
         return second - mean[:, :, None] * mean[:, None, :]
 
+    def draws(self, moments_suffice):
+        """Return weights, means and covariances, or all states and their probabilities."""
+        if moments_suffice:
+            return np.ones((1, self.weights.shape[1])), self.mean[None], self.covariance
+        shape = (*self.weights.shape, self.states.shape[1])
+        return self.weights, np.broadcast_to(self.states[:, None], shape), None
+
 
 def all_states(n_latents: int) -> np.ndarray:
     """Return all binary vectors, (2**n_latents, n_latents)."""
     return ((np.arange(2**n_latents)[:, None] >> np.arange(n_latents)) & 1).astype(np.float64)
 
 
-def enumerate_posterior(joint, heat: float = 1.0) -> EnumeratedPosterior:
-    """Return the exact posterior, or that of a likelihood raised to the power `heat`."""
+def enumerate_posterior(joint, inverse_temperature: float = 1.0) -> EnumeratedPosterior:
+    """Return the exact posterior, or that of a likelihood raised to a power."""
     states = all_states(joint.shape[1])
     likelihood = joint.log_likelihood(states[:, None])
     prior = np.broadcast_to(joint.log_prior(states[:, None]), likelihood.shape)
-    log_joint = heat * likelihood + prior
+    log_joint = inverse_temperature * likelihood + prior
     largest = log_joint.max(0)
     weights = np.exp(log_joint - largest)
     total = weights.sum(0)
@@ -129,9 +140,9 @@ def best_of(one: BernoulliPosterior, other: BernoulliPosterior) -> BernoulliPost
 
 
 def _cool(joint, mean):
-    for heat in COOLING:
+    for inverse_temperature in COOLING:
         for _ in range(3):
-            mean = _sweep(joint, mean, heat)
+            mean = _sweep(joint, mean, inverse_temperature)
     return mean
 
 
@@ -150,13 +161,13 @@ def _ascend(joint, mean):
     return BernoulliPosterior(mean, _terms(joint, mean))
 
 
-def _sweep(joint, mean, heat=1.0):
+def _sweep(joint, mean, inverse_temperature=1.0):
     mean = mean.copy()
     prior = special.logit(joint.prior_mean())
     for k in range(mean.shape[1]):
         logit = joint.conditional_logit(mean, k)
-        if heat != 1:
-            logit = prior[k] + heat * (logit - prior[k])
+        if inverse_temperature != 1:
+            logit = prior[k] + inverse_temperature * (logit - prior[k])
         mean[:, k] = special.expit(logit)
     return mean
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from skelbo.elbo import ElboTerms
 from skelbo.inference.posteriors.bernoulli import (
     MAX_ENUMERATED,
     enumerate_posterior,
@@ -27,7 +26,7 @@ def best_q(joint, posterior: str, start=None):
     start : optional
         An earlier q of the same rows to begin from. Without it a row's q depends on the row alone.
     """
-    if not hasattr(joint, "conditional_logit"):
+    if joint.latent == "continuous":
         if on_lattice(joint, posterior):
             return fit_lattice(joint)
         diagonal = posterior == "mean_field"
@@ -45,17 +44,11 @@ def best_q(joint, posterior: str, start=None):
     return enumerate_posterior(joint)
 
 
-def bound_terms(joint, q) -> ElboTerms:
-    """Return the terms of the bound of q: where it was fitted to samples, on other samples."""
-    return joint.rescored(q) if hasattr(joint, "rescored") else q.terms
-
-
 def on_lattice(joint, posterior: str) -> bool:
     """Tell whether q is p(z | x) on a lattice; raise ValueError if it should be and cannot."""
-    closed = hasattr(joint, "conditional_logit") or getattr(joint, "gaussian", False)
-    if posterior != "exact" or closed:
+    if posterior != "exact" or joint.latent == "binary" or joint.gaussian:
         return False
-    if not hasattr(joint, "log_likelihood_at"):
+    if not joint.supports_grid:
         reason = "this model is not linear in z"
     elif joint.shape[1] > MAX_LATENTS:
         reason = f"got {joint.shape[1]} latents"

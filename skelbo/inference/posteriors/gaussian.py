@@ -46,6 +46,10 @@ class GaussianPosterior:
         """Of the same shape as `precision`."""
         return _inverse(self.precision)
 
+    def draws(self, moments_suffice):
+        """Return weights, means and covariances."""
+        return np.ones((1, len(self.mean))), self.mean[None], self.covariance
+
     def take(self, rows) -> GaussianPosterior:
         """Return the q of some of the rows."""
         terms = ElboTerms(*(getattr(self.terms, name)[rows] for name in TERMS))
@@ -62,11 +66,11 @@ class GaussianPosterior:
         mean, precision, curvature = arrays
         return cls(mean, precision, terms, curvature)
 
-    def turned(self, axes: np.ndarray) -> GaussianPosterior:
-        """Return a diagonal q for latents turned by `axes`, (d, d): a place to begin from."""
-        curvature = axes @ self.curvature @ axes.T
+    def rotated(self, rotation: np.ndarray) -> GaussianPosterior:
+        """Return a diagonal q for latents rotation @ z, (d, d): a start."""
+        curvature = rotation @ self.curvature @ rotation.T
         precision = np.einsum("nkk->nk", curvature)
-        return GaussianPosterior(self.mean @ axes.T, precision, self.terms, curvature)
+        return GaussianPosterior(self.mean @ rotation.T, precision, self.terms, curvature)
 
 
 def fit_gaussian(
@@ -87,7 +91,7 @@ def fit_gaussian(
     n_steps : int
         Largest number of steps.
     """
-    size = getattr(joint, "block_rows", None)
+    size = joint.block_rows
     n = joint.shape[0]
     if size is None or n <= size:
         return _climb(joint, diagonal, start, tol, n_steps)

@@ -34,7 +34,7 @@ def controlled(values: np.ndarray, joint, draws: Draws) -> np.ndarray:
     d = draws.Z.shape[2]
     if len(draws.Z) < DRAWS_PER_CONTROL * d:
         return values
-    zero, ridge = (_binary if hasattr(joint, "conditional_logit") else _stein)(joint, draws)
+    zero, ridge = (_binary if joint.latent == "binary" else _stein)(joint, draws)
     if len(draws.Z) < DRAWS_PER_CONTROL * zero.shape[2]:
         zero, ridge = zero[..., :d], ridge[:, :d]
     odd = draws.chains % 2 == 1

@@ -8,8 +8,8 @@ import numpy as np
 from scipy import special
 
 WARM_UP = 20
-# Heated sweeps before the first warm-up, so that chains of one row do not all sit in one mode.
-HEATS = (0.1, 0.2, 0.4, 0.7)
+# Sweeps at a high temperature first, so that chains of one row do not all start in one mode.
+INVERSE_TEMPERATURES = (0.1, 0.2, 0.4, 0.7)
 
 
 @dataclass
@@ -30,29 +30,30 @@ class GibbsChains:
         n, d = joint.shape
         shares = np.broadcast_to(joint.prior_mean(), (n_chains, n, d))
         chains = cls((rng.random_sample(shares.shape) < shares).astype(np.float64))
-        for heat in HEATS:
-            chains._sweep(joint, rng, heat)
+        for inverse_temperature in INVERSE_TEMPERATURES:
+            chains.sweep(joint, rng, inverse_temperature)
         return chains
 
     def warm_up(self, joint, rng) -> None:
         """Move without keeping draws."""
         for _ in range(WARM_UP):
-            self._sweep(joint, rng)
+            self.sweep(joint, rng)
 
     def run(self, joint, n_moves, rng) -> np.ndarray:
         """Move and return the draws, (n_moves * n_chains, n_rows, n_latents), move by move."""
         draws = []
         for _ in range(n_moves):
-            self._sweep(joint, rng)
+            self.sweep(joint, rng)
             draws.append(self.Z)
         return np.concatenate(draws)
 
-    def _sweep(self, joint, rng, heat=1.0) -> None:
+    def sweep(self, joint, rng, inverse_temperature=1.0) -> None:
+        """Draw every latent in turn given the others, the likelihood raised to a power."""
         Z = self.Z.copy()
         prior = special.logit(joint.prior_mean())
         for k in range(Z.shape[2]):
             logit = joint.conditional_logit(Z, k)
-            if heat != 1:
-                logit = prior[k] + heat * (logit - prior[k])
+            if inverse_temperature != 1:
+                logit = prior[k] + inverse_temperature * (logit - prior[k])
             Z[:, :, k] = rng.random_sample(logit.shape) < special.expit(logit)
         self.Z = Z

@@ -68,7 +68,7 @@ def weigh(joint, centre, precision, noise: BaseNoise, second=None):
     stretch[wide] *= STUDENT_SCALE
     whitened = np.broadcast_to(noise.normal * stretch[..., None], (len(stretch), n, d)).copy()
     Z = centre + np.einsum("nij,sni->snj", root, whitened)
-    Z[prior] = joint.spread(noise.normal[prior], centre, root)
+    Z[prior] = joint.defensive_draws(noise.normal[prior], centre, root)
     if second is not None:
         other, other_factor = second[0], np.linalg.cholesky(second[1])
         half = gaussian[1::2]
@@ -90,7 +90,7 @@ def weigh(joint, centre, precision, noise: BaseNoise, second=None):
         [
             normal,
             log_det + _student(squares, d),
-            joint.log_spread(Z, centre, squares, log_det),
+            joint.log_defensive_density(Z, squares, log_det),
         ]
     )
     shares = np.log(noise.shares)[:, None, None]

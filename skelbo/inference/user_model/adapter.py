@@ -13,6 +13,7 @@ from skelbo.em.loop import AscentError
 from skelbo.inference.user_model.checks import check_densities, checked_parameters
 from skelbo.inference.user_model.joint import NODES, BinaryTorchJoint, TorchJoint, q_points
 from skelbo.models.constraints import Coordinates
+from skelbo.models.interface import Model
 
 # Cells (draws x rows x columns) whose graph is held at a time, and iterations of L-BFGS a step.
 GRAPH_CELLS, MAX_ITERATIONS = 2**22, 25
@@ -26,8 +27,8 @@ NOT_A_NUMBER = (
 )
 
 
-class TorchModel:
-    """The interface that inference needs, from `initialize`, `log_likelihood` and `log_prior`.
+class TorchModel(Model):
+    """Adapter of a model that a user wrote in torch to the interface of inference.
 
     Parameters
     ----------
@@ -37,7 +38,6 @@ class TorchModel:
 
     # Largest number of parameters with standard errors: scores are differences, one each.
     max_information = 200
-    closed_form = False
 
     def __init__(self, model, device=None):
         self.model, self.device = model, device
@@ -56,9 +56,8 @@ class TorchModel:
         return torch.tensor(np.asarray(X, dtype=np.float64), device=self.device)
 
     def check(self, X):
-        """Let the model check the data, if it does."""
-        if hasattr(self.model, "check"):
-            self.model.check(X)
+        """Raise ValueError if the model refuses X."""
+        self.model.check(X)
 
     @gradients()
     def start(self, X, weights, rng, number):
@@ -107,7 +106,7 @@ class TorchModel:
             start,
             jac=True,
             method="L-BFGS-B",
-            bounds=self._bounds(coordinates, theta, X),
+            bounds=self._bounds(coordinates, theta, X, weights.sum(0)),
             options={"maxiter": MAX_ITERATIONS, "ftol": 1e-14, "gtol": 1e-9},
         )
         if result.fun < before:
@@ -116,11 +115,15 @@ class TorchModel:
             self._complain(theta)
         return theta
 
-    def _bounds(self, coordinates, theta, X):
-        if not hasattr(self.model, "lower_limits"):
+    def lower_limits(self, X, weights):
+        """Return the smallest values of parameters that the model sets."""
+        return self.model.lower_limits(X, weights)
+
+    def _bounds(self, coordinates, theta, X, weights):
+        limits = self.lower_limits(X, weights)
+        if not limits:
             return None
         lowest = {k: np.full(np.shape(v), -np.inf) for k, v in theta.items()}
-        limits = self.model.lower_limits(X)
         vector = coordinates.to_vector(theta)
         floors = {**theta, **{k: np.full(np.shape(theta[k]), v) for k, v in limits.items()}}
         limited = {**lowest, **{k: np.ones(np.shape(theta[k])) for k in limits}}
@@ -203,10 +206,6 @@ class TorchModel:
             ]
         )
 
-    def closed_information(self, theta, X, weights):
-        """Return None: the information has no closed form."""
-        return None
-
     def constraint_jacobian(self, theta):
         """Return the gradients of what is fixed: the sum of every simplex."""
         size = sum(np.size(value) for value in theta.values())
@@ -221,47 +220,27 @@ class TorchModel:
 
     # ------------------------------------------------------------- after fit
 
-    def profile(self, X, weights):
-        """Return None: there is no profile likelihood."""
-        return None
-
-    def identify(self, theta, *, rotate=True):
-        """Return theta as it is: what identifies it only its author knows."""
-        return theta
-
-    def rotation_free(self, X, posterior):
-        """Tell that nothing is known of rotations."""
-        return False
-
     def n_parameters(self, theta):
         """Return the number of free parameters."""
         return len(Coordinates(theta, self.constraints).to_vector(theta))
 
-    def warnings(self, theta, X):
-        """Return what a user should know about these parameters."""
-        return self.model.warnings(theta, X) if hasattr(self.model, "warnings") else []
+    def bound_terms(self, joint, q):
+        """Return the bound of q on points that it was not fitted to."""
+        return joint.rescored(q) if self.bound_is_sampled else q.terms
+
+    def warnings(self, theta, X, weights):
+        """Return the model's messages about these parameters."""
+        return self.model.warnings(theta, X, weights)
 
     def mean(self, Z, theta):
         """Return E[x | z] by the model's own `mean`."""
         with torch.no_grad():
-            return self._own("mean")(self._rows(Z), self._tensors(theta)).cpu().numpy()
+            return self.model.mean(self._rows(Z), self._tensors(theta)).cpu().numpy()
 
     def sample(self, n_samples, theta, rng):
         """Draw (x, z) by the model's own `sample`."""
-        X, Z = self._own("sample")(n_samples, self._tensors(theta), rng)
+        X, Z = self.model.sample(n_samples, self._tensors(theta), rng)
         return np.asarray(X), np.asarray(Z)
-
-    def _own(self, name):
-        if not hasattr(self.model, name):
-            signature = {
-                "mean": "mean(self, Z, theta)",
-                "sample": "sample(self, n_samples, theta, rng)",
-            }
-            raise AttributeError(
-                f"{type(self.model).__name__} does not define {signature[name]}, which this method "
-                "of the estimator needs; add it to the model."
-            )
-        return getattr(self.model, name)
 
 
 def natural(coordinates: Coordinates, free) -> dict:

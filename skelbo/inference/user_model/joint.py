@@ -77,7 +77,9 @@ class TorchJoint:
     X : Tensor of shape (n_rows, n_features)
     """
 
-    unimodal = False
+    latent = "continuous"
+    gaussian = unimodal = supports_grid = False
+    block_rows = None
     # Steps over q between two steps over theta: a Hessian costs n_latents passes through the graph.
     n_steps = 4
 
@@ -133,7 +135,7 @@ class TorchJoint:
         mean = points[best]
         return mean, regular(self.expected(mean)[3])
 
-    def elsewhere(self, mode, precision):
+    def second_start(self, mode, precision):
         """Return the best fixed point of each row that is not near its mode, (n, d)."""
         points = np.random.RandomState(1).standard_normal((8 * N_CANDIDATES, self.shape[1]))
         values = np.nan_to_num(self.log_joint(points[:, None]), nan=-np.inf)
@@ -167,8 +169,6 @@ class TorchJoint:
 
     def rescored(self, q) -> ElboTerms:
         """Return the bound of q on points that it was not fitted to."""
-        if self.shape[1] <= len(NODES):
-            return q.terms
         nodes, covariance = fresh_nodes(self.shape[1]), q.covariance
         size = max(1, SCORED_CELLS // (q.mean.size + self.X.numel()))
         reconstruction, energy = np.zeros((2, self.shape[0]))
@@ -180,15 +180,15 @@ class TorchJoint:
         entropy = q.terms.entropy
         return ElboTerms(reconstruction, reconstruction - energy - entropy, energy, entropy)
 
-    def spread(self, normal, centre, root):
-        """Turn standard normals into draws of the prior, or of a wide Gaussian."""
+    def defensive_draws(self, normal, centre, root):
+        """Return standard normals as draws of the prior, or of a wide Gaussian, (S, n, d)."""
         if self._standard:
             return np.broadcast_to(normal, (len(normal), *centre.shape))
         full = np.broadcast_to(normal, (len(normal), *centre.shape))
         return centre + WIDE * np.einsum("nij,sni->snj", root, full)
 
-    def log_spread(self, Z, centre, squares, log_det):
-        """Return the log-density of `spread`, (S, n)."""
+    def log_defensive_density(self, Z, squares, log_det):
+        """Return the log-density of `defensive_draws`, (S, n)."""
         if self._standard:
             return self.log_prior(Z)
         d = Z.shape[-1]
@@ -202,9 +202,7 @@ class TorchJoint:
 class BinaryTorchJoint(TorchJoint):
     """log p(x, z; theta) of some rows, z binary."""
 
-    def rescored(self, q):
-        """Return the bound of q, which is exact."""
-        return q.terms
+    latent = "binary"
 
     @cached_property
     def _table(self):

@@ -37,6 +37,7 @@ class FactorJoint:
     observed: np.ndarray | None
     base: np.ndarray
 
+    latent = "continuous"
     # log p(z | x) is concave: one mode, which a Gaussian around it cannot miss.
     unimodal = True
     # Steps over q between two steps over theta: they are cheap.
@@ -133,17 +134,29 @@ class FactorJoint:
         log_joint = self._known(value).sum(-1) + self.base + self.log_prior(Z)
         return log_joint, self._known(slope) @ self.loadings - Z
 
+    def expected_sums(self, share):
+        """Return expected sums and numbers of observed cells, (S, p) each, for shares (n, S)."""
+        if self.observed is not None:
+            return share.T @ self.values, share.T @ self.observed
+        counts = np.broadcast_to(share.sum(0)[:, None], (share.shape[1], self.values.shape[1]))
+        return share.T @ self.values, counts
+
     @property
     def gaussian(self) -> bool:
-        """Whether p(z | x) is a Gaussian, which `start` then gives exactly."""
+        """Whether p(z | x) is a Gaussian, which `start` then returns exactly."""
         return self.likelihood.has_noise
 
-    def spread(self, normal, centre, root):
-        """Turn standard normals (S, n or 1, d) into draws that cover the prior."""
+    @property
+    def supports_grid(self) -> bool:
+        """Whether log p(x | z) is linear in x, up to what depends on x alone."""
+        return not self.likelihood.has_noise
+
+    def defensive_draws(self, normal, centre, root):
+        """Return standard normals (S, n or 1, d) as draws of the prior, (S, n, d)."""
         return np.broadcast_to(normal, (len(normal), *centre.shape))
 
-    def log_spread(self, Z, centre, squares, log_det):
-        """Return the log-density of `spread`, (S, n)."""
+    def log_defensive_density(self, Z, squares, log_det):
+        """Return the log-density of `defensive_draws`, (S, n)."""
         return self.log_prior(Z)
 
     def _known(self, cells):

@@ -15,6 +15,7 @@ from skelbo.models.factor_model.gaussian_profile import (
 from skelbo.models.factor_model.initialization import factor_start
 from skelbo.models.factor_model.joint import FactorJoint
 from skelbo.models.factor_model.rotation import axes_gradients, principal_axes, turns
+from skelbo.models.interface import Model
 from skelbo.models.likelihoods import LIKELIHOODS, Likelihood
 from skelbo.models.model import LatentVariableModel
 from skelbo.models.noise_floor import HEYWOOD, noise_floor
@@ -37,7 +38,7 @@ ONE_VALUE = (
 )
 
 
-class FactorModel(LatentVariableModel):
+class FactorModel(Model, LatentVariableModel):
     r"""Factor analysis for real numbers, yes/no answers or counts.
 
     .. math:: \eta = b + W z, \quad z \sim N(0, I), \quad x_j \sim p(x_j \mid \eta_j)
@@ -91,6 +92,7 @@ class FactorModel(LatentVariableModel):
 
     # The prior's mean and covariance can be fitted and taken up in b and W.
     expandable = True
+    rotatable = True
 
     # -------------------------------------------------------------- contract
 
@@ -231,9 +233,16 @@ class FactorModel(LatentVariableModel):
         """Return theta with rotation (if `rotate`), order and signs of the factors settled."""
         return principal_axes(theta, rotate=rotate)
 
-    def turn(self, theta, axes):
-        """Return theta for latents turned by `axes`, (d, d): the same p(x)."""
-        return {**theta, "loadings": theta["loadings"] @ axes.T}
+    def rotate(self, theta, rotation):
+        """Return theta for latents rotation @ z, (d, d): the same p(x)."""
+        return {**theta, "loadings": theta["loadings"] @ rotation.T}
+
+    def lower_limits(self, X, weights):
+        """Return the floor of the noise variance."""
+        if not self._kind.has_noise:
+            return {}
+        floor = noise_floor(X, weights)
+        return {"noise_variance": floor if self.noise == "diag" else np.asarray(floor.mean())}
 
     def n_parameters(self, theta):
         """Return the number of free parameters: rotations of z do not count."""
@@ -241,8 +250,8 @@ class FactorModel(LatentVariableModel):
         count = p * d - d * (d - 1) // 2 + p * bool(self.fit_intercept)
         return count + np.size(theta.get("noise_variance", ()))
 
-    def rotation_free(self, X, posterior):
-        """Tell whether a rotation of z leaves the bound as it is."""
+    def is_rotation_invariant(self, X, posterior):
+        """Return whether a rotation of z leaves the bound as it is."""
         return posterior in ("full", "exact") or (self._kind.has_noise and not np.isnan(X).any())
 
     def scores(self, theta, X, Z):
@@ -253,7 +262,7 @@ class FactorModel(LatentVariableModel):
         """Return minus the Hessian of E log p(x, z; theta) in theta, (P, P)."""
         return complete_information(self, theta, X, Z, weights)
 
-    def closed_information(self, theta, X, weights):
+    def expected_information(self, theta, X, weights):
         """Return the information of log p(X) where it is a closed form, else None."""
         if not self._kind.has_noise or np.isnan(X).any():
             return None
@@ -263,7 +272,7 @@ class FactorModel(LatentVariableModel):
         """Return the gradients of what settles the rotation: W' D W diagonal, b if not fitted."""
         return axes_gradients(theta, fit_intercept=self.fit_intercept)
 
-    def tangents(self, theta):
+    def invariant_directions(self, theta):
         """Return the directions in which theta can move without changing p(x), one a row."""
         return turns(theta, fit_intercept=self.fit_intercept)
 
@@ -277,11 +286,11 @@ class FactorModel(LatentVariableModel):
         eta = theta["intercepts"] + Z @ theta["loadings"].T
         return self._kind.draw(eta, theta.get("noise_variance", 1.0), rng), Z
 
-    def runs_away(self, theta) -> bool:
-        """Tell whether a fit should stop here, as some column looks separable."""
+    def diverges(self, theta) -> bool:
+        """Return whether some column looks separable, so that a fit should stop."""
         return self.likelihood == "bernoulli" and np.abs(theta["loadings"]).max() > ENDLESS_LOADING
 
-    def warnings(self, theta, X) -> list[str]:
+    def warnings(self, theta, X, weights) -> list[str]:
         """Return what a user should know about these parameters."""
         if not self._kind.has_noise:
             low, high = np.nanmin(X, axis=0), np.nanmax(X, axis=0)
@@ -291,5 +300,5 @@ class FactorModel(LatentVariableModel):
             runs = (size > LARGE_LOADING) & ~at_end & (self.likelihood == "bernoulli")
             return found + [RUNAWAY.format(column=j, loading=size[j]) for j in np.flatnonzero(runs)]
         noise = np.broadcast_to(theta["noise_variance"], X.shape[1])
-        at_floor = noise <= noise_floor(X, np.ones(len(X))) * 1.5
+        at_floor = noise <= noise_floor(X, weights) * 1.5
         return [HEYWOOD.format(column=j) for j in np.flatnonzero(at_floor)]
