@@ -27,8 +27,8 @@ from sklearn.utils.validation import (
 
 from skelbo.data.dask_estimator import batches, check_columns, lazy_on_dask, mean_log_prob, read
 from skelbo.data.dask_graph import is_dask
-from skelbo.data.memmap import mapping_of, stretches
-from skelbo.data.rows import Question, Rows, RowSource
+from skelbo.data.memmap import iter_rows, mapped_file
+from skelbo.data.rows import Reduction, Rows, RowSource
 from skelbo.elbo import ElboTerms
 from skelbo.em.loop import Ascent
 
@@ -127,11 +127,11 @@ class LatentVariableEstimator(
         if not finite:
             return True
         with np.errstate(over="ignore", invalid="ignore"):
-            return all(np.isfinite(np.add.reduce(rows, axis=None)) for rows in stretches(X))
+            return all(np.isfinite(np.add.reduce(rows, axis=None)) for rows in iter_rows(X))
 
     def _checked(self, X: Any, **options: Any) -> np.ndarray:
         """Return X as scikit-learn checks it; a mapped file is read a part at a time."""
-        mapped = mapping_of(X) is not None
+        mapped = mapped_file(X) is not None
         X = validate_data(
             self,
             X,
@@ -140,7 +140,7 @@ class LatentVariableEstimator(
             **options,
         )
         if mapped:
-            for rows in stretches(X):
+            for rows in iter_rows(X):
                 assert_all_finite(rows, allow_nan=True, input_name="X")
         return X
 
@@ -165,7 +165,7 @@ class LatentVariableEstimator(
         """Return the sizes of the temporaries that a row needs in a fit: complete, incomplete."""
         return None, None
 
-    def _questions(self) -> tuple[Question, ...]:
+    def _first_pass(self) -> tuple[Reduction, ...]:
         """Return what a fit asks of its rows first, so that one pass over blocks can answer all."""
         return ()
 
@@ -259,8 +259,7 @@ class LatentVariableEstimator(
         """
         X = self._validate(X)
         terms = self._elbo_terms(X)
-        names = ("reconstruction", "kl", "energy", "entropy")
-        return ElboTerms(*(getattr(terms, name).astype(X.dtype, copy=False) for name in names))
+        return terms.map(lambda term: term.astype(X.dtype, copy=False))
 
     def elbo(self, X):
         """Return the evidence lower bound of each row, in nats.

@@ -37,7 +37,7 @@ from skelbo.mixture.em import MixtureEM, Start
 from skelbo.mixture.initialization import STARTS
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
-from skelbo.mixture.row_sample import sample_question
+from skelbo.mixture.row_sample import sample_reduction
 from skelbo.mixture.short_runs import race
 from skelbo.mixture.stepwise_em import FirstRows, Stream
 from skelbo.mixture.user_parameters import Given
@@ -448,10 +448,10 @@ class EMGaussianMixture(LatentVariableEstimator):
             if refused:
                 raise ValueError(f"{name}={getattr(self, name)!r} does not fit {other}.")
 
-    def _questions(self):
+    def _first_pass(self):
         if self.warm_start and hasattr(self, "means_"):
-            return (ColumnScales.question(),)
-        return ColumnScales.question(), sample_question(self.n_components)
+            return (ColumnScales.reduction(),)
+        return ColumnScales.reduction(), sample_reduction(self.n_components)
 
     def _cells(self, n_features):
         structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
@@ -532,12 +532,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _elbo_terms(self, X):
         theta, rows = self._view(X)
-
-        def stacked(block: Block) -> np.ndarray:
-            terms = theta.elbo_terms(block)
-            return np.stack([terms.reconstruction, terms.kl, terms.energy, terms.entropy], 1)
-
-        return ElboTerms(*rows.each(stacked, 4).T)
+        return ElboTerms(*rows.each(lambda block: theta.elbo_terms(block).stack(), 4).T)
 
     def _posterior_mean(self, X):
         return self._predictor().resp(X)

@@ -179,8 +179,8 @@ class GaussianMLE(LatentVariableEstimator):
         self._publish(self._maximum(self._moments, columns), columns, rows.dtype)
         return self
 
-    def _questions(self):
-        return (ColumnScales.question(),)
+    def _first_pass(self):
+        return (ColumnScales.reduction(),)
 
     def _total_moments(self, rows: RowSource) -> Moments:
         return rows.total(_block_moments, STRUCTURES[self.covariance_type].scatter)

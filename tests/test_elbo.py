@@ -1,155 +1,46 @@
-"""The one loop: it climbs, it stops at the top, it survives bad starts."""
+"""The terms of the bound: sums, blocks of rows, a choice row by row."""
 
 import numpy as np
 import pytest
 
 from skelbo.elbo import ElboTerms
-from skelbo.em.anderson import Anderson
-from skelbo.em.loop import Ascent, AscentError, ascend
-from skelbo.em.restarts import Restarts
+
+NAMES = ("reconstruction", "kl", "energy", "entropy")
 
 
-class Quadratic:
-    """Climb -|A^(1/2) x|^2 / 2 by x -> (I - A) x: rates 1 - A, mode at zero."""
-
-    def __init__(self, rates):
-        self.rates = np.asarray(rates)
-        self.n_evaluations = 0
-
-    def e_step(self, x):
-        self.n_evaluations += 1
-        return float(-0.5 * np.sum((1 - self.rates) * x**2)), None
-
-    def m_step(self, statistics, x):
-        return self.rates * x
-
-    def ascend(self, **options):
-        options = {"tol": "auto", "max_iter": 2000, **options}
-        return ascend(np.ones(len(self.rates)), self.e_step, self.m_step, **options)
+def terms_of(seed, n_rows=5):
+    reconstruction, kl, entropy = np.random.default_rng(seed).normal(size=(3, n_rows))
+    return ElboTerms(reconstruction, kl, reconstruction - kl - entropy, entropy)
 
 
-def accelerator():
-    return Anderson(lambda x: x, lambda x: x)
+def test_both_decompositions_give_the_bound():
+    terms = terms_of(0)
+    assert np.allclose(terms.elbo, terms.reconstruction - terms.kl, rtol=0, atol=1e-15)
 
 
-@pytest.mark.parametrize("slowest", [0.3, 0.9, 0.99])
-def test_auto_stops_at_the_mode(slowest):
-    ascent = Quadratic([slowest, 0.2, 0.05]).ascend()
-    assert ascent.converged
-    assert -2e-7 < ascent.lower_bound <= 0
+def test_blocks_of_rows_join_to_the_whole():
+    terms = terms_of(1)
+    parts = [terms.map(lambda term, rows=rows: term[rows]) for rows in (slice(2), slice(2, 5))]
+    joined = ElboTerms.concatenate(parts)
+    assert all(np.array_equal(getattr(joined, name), getattr(terms, name)) for name in NAMES)
 
 
-@pytest.mark.parametrize("slowest", [0.9, 0.99, 0.999])
-def test_acceleration_saves_steps_and_stays_monotone(slowest):
-    rates = [slowest, 0.8, 0.5, 0.1]
-    plain, fast = Quadratic(rates), Quadratic(rates)
-    assert plain.ascend(tol=1e-14, max_iter=10**5).converged
-    ascent = fast.ascend(accelerator=accelerator())
-    assert ascent.converged and ascent.lower_bound > -1e-7
-    assert np.all(np.diff(ascent.lower_bounds) >= 0)
-    assert fast.n_evaluations < plain.n_evaluations / 2
+def test_rows_are_chosen_one_by_one():
+    one, other, condition = terms_of(2), terms_of(3), np.array([True, False, True, False, False])
+    chosen = one.where(condition, other)
+    for name in NAMES:
+        expected = np.where(condition, getattr(one, name), getattr(other, name))
+        assert np.array_equal(getattr(chosen, name), expected)
 
 
-def test_first_steps_are_plain():
-    plain = Quadratic([0.99, 0.5]).ascend(max_iter=5)
-    fast = Quadratic([0.99, 0.5]).ascend(max_iter=5, accelerator=accelerator())
-    assert plain.lower_bounds == fast.lower_bounds
+def test_columns_come_in_the_order_of_the_fields():
+    terms = terms_of(4)
+    columns = terms.stack()
+    assert columns.shape == (5, 4)
+    for name, column in zip(NAMES, columns.T, strict=True):
+        assert np.array_equal(getattr(terms, name), column)
 
 
-def test_the_first_candidate_knows_the_steps_before_it():
-    ascent = Quadratic([0.99, 0.9, 0.5]).ascend(max_iter=6, accelerator=accelerator())
-    # On a linear map with three rates three differences are enough to find the mode.
-    assert ascent.lower_bounds[4] < -1e-3 and ascent.lower_bound > -1e-12
-
-
-def test_one_plain_step_confirms_where_the_rate_is_known():
-    seen = []
-
-    class Observed(Anderson):
-        def learn(self, theta, image):
-            seen.append((theta, image))
-            super().learn(theta, image)
-
-    observed = Observed(lambda x: x, lambda x: x)
-    ascent = Quadratic([0.99, 0.9, 0.5]).ascend(accelerator=observed)
-    # Five steps, the jump to the mode, a small step beyond it at most, and one to confirm.
-    assert ascent.converged and 7 <= ascent.n_iter <= 8
-    assert all(seen[i][1] is seen[i + 1][0] for i in range(5))
-
-
-def test_a_number_is_the_classical_rule():
-    ascent = Quadratic([0.9]).ascend(tol=1e-4)
-    climbs = np.diff((ascent.start_bound, *ascent.lower_bounds))
-    assert climbs[-1] < 1e-4 and np.all(climbs[:-1] >= 1e-4)
-
-
-def test_no_iteration_evaluates_the_start():
-    ascent = Quadratic([0.5]).ascend(max_iter=0)
-    assert ascent.n_iter == 0 and not ascent.converged
-    assert ascent.lower_bound == ascent.start_bound == -0.25
-
-
-def test_caller_can_stop():
-    ascent = Quadratic([0.9]).ascend(on_iteration=lambda n_iter, bound, theta: n_iter == 3)
-    assert ascent.n_iter == 3 and not ascent.converged
-
-
-def test_a_bad_accelerator_cannot_pull_the_bound_down():
-    class Downhill(Anderson):
-        def learn(self, theta, image):
-            super().learn(theta, image)
-            self.theta = theta
-
-        def propose(self):
-            super().propose()
-            return self.theta + 1.0
-
-    bad = Downhill(lambda x: x, lambda x: x)
-    ascent = Quadratic([0.95, 0.2]).ascend(accelerator=bad, max_iter=500)
-    assert ascent.converged and np.all(np.diff(ascent.lower_bounds) >= 0)
-
-
-def test_a_bound_that_is_not_a_number_is_an_error():
-    with pytest.raises(AscentError, match="bound became nan"):
-        ascend(
-            1.0, lambda x: (0.0 if x == 1 else np.nan, None), lambda s, x: 2.0, tol=0, max_iter=3
-        )
-
-
-def failing(message):
-    def attempt():
-        raise AscentError(message)
-
-    return attempt
-
-
-def test_restarts_keep_the_best_and_skip_failures():
-    attempts = [
-        failing("first"),
-        lambda: Ascent("a", 0.0, (1.0,), True),
-        lambda: Ascent("b", 0.0, (2.0,), True),
-        failing("last"),
-    ]
-    restarts = Restarts()
-    assert restarts.run(attempts).theta == "b"
-    assert restarts.failures == [(0, "first"), (3, "last")]
-
-
-def test_a_sound_ascent_beats_a_degenerate_one_with_a_higher_bound():
-    attempts = [
-        lambda: Ascent("spike", 0.0, (99.0,), True),
-        lambda: Ascent("sound", 0.0, (1.0,), True),
-    ]
-    restarts = Restarts()
-    assert restarts.run(attempts, lambda theta: theta == "sound").theta == "sound"
-    assert [number for number, _ in restarts.failures] == [0]
-
-
-def test_all_starts_failing_is_an_error():
-    with pytest.raises(AscentError, match="second"):
-        Restarts().run([failing("first"), failing("second")])
-
-
-def test_elbo_terms():
-    terms = ElboTerms(*(np.array([value]) for value in (-1.0, 0.5, -2.0, 0.5)))
-    assert terms.elbo == terms.reconstruction - terms.kl == -1.5
+def test_terms_are_immutable():
+    with pytest.raises(AttributeError):
+        terms_of(5).kl = np.zeros(5)

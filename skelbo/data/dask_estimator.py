@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import fields
 from functools import partial, wraps
 from typing import Any
 
@@ -28,9 +27,9 @@ IN_MEMORY_ONLY = (
 def read(estimator: Any, X: Any, sample_weight: Any, *, reset: bool) -> DaskRows:
     """Check the arguments of a fit in one pass, with the messages that arrays give."""
     dtype = check_columns(estimator, X, reset=reset)
-    cells, questions = estimator._cells(X.shape[1]), estimator._questions()
+    cells, questions = estimator._cells(X.shape[1]), estimator._first_pass()
     rows = DaskRows.read(X, sample_weight, dtype, cells, questions)
-    _check_census(estimator, rows, sample_weight is not None)
+    _check_counts(estimator, rows, sample_weight is not None)
     return rows
 
 
@@ -42,7 +41,7 @@ def check_columns(estimator: Any, X: Any, *, reset: bool) -> np.dtype:
     ).dtype
 
 
-def _check_census(estimator: Any, rows: DaskRows, weighted: bool) -> None:
+def _check_counts(estimator: Any, rows: DaskRows, weighted: bool) -> None:
     """Raise what validation in memory would have raised, by way of a small stand-in."""
     census, few = rows.census, estimator._min_samples
     check = partial(check_array, estimator=estimator, input_name="X")
@@ -172,11 +171,7 @@ def _array(answer: Any) -> np.ndarray:
 
 
 def _pieces(answer: Any) -> list[np.ndarray]:
-    return (
-        list(answer)
-        if isinstance(answer, tuple)
-        else [getattr(answer, f.name) for f in fields(answer)]
-    )
+    return list(answer) if isinstance(answer, tuple) else list(answer.stack().T)
 
 
 def _like(example: Any, lazy: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from skelbo.data.dask_graph import Blocks, Table, size_of
-from skelbo.data.rows import Question, Rows, plus
+from skelbo.data.rows import Reduction, Rows, plus
 
 # Scheduling takes up to a millisecond a task: beyond this many blocks it takes over.
 MANY_BLOCKS = 20_000
@@ -27,7 +27,7 @@ TOO_MANY = "X has {n} blocks, whose scheduling takes over; rechunk it to blocks 
 
 
 @dataclass(frozen=True)
-class Census:
+class RowCounts:
     """What the first look at the blocks counts; additive.
 
     Attributes
@@ -50,7 +50,7 @@ class Census:
     uneven: tuple[tuple[int, int], ...] = ()
 
     @classmethod
-    def of_table(cls, table: Table) -> Census:
+    def of_table(cls, table: Table) -> RowCounts:
         """Count one block."""
         X, weights = table
         n, infinite = len(X), int(np.isinf(X).sum())
@@ -72,29 +72,29 @@ class Census:
         """Whether the table is none that statistics can be had of."""
         return bool(self.infinite or self.invalid or self.negative or self.uneven)
 
-    def __add__(self, other: Census) -> Census:
+    def __add__(self, other: RowCounts) -> RowCounts:
         mine, others = vars(self).values(), vars(other).values()
-        return Census(*(a + b for a, b in zip(mine, others, strict=True)))
+        return RowCounts(*(a + b for a, b in zip(mine, others, strict=True)))
 
 
-class Answers(NamedTuple):
+class FirstPass(NamedTuple):
     """What the first look at the blocks finds: their census, and answers to questions; additive."""
 
-    census: Census
+    census: RowCounts
     found: tuple
 
     @classmethod
-    def of_table(cls, table: Table, questions: Sequence[Question], cells: tuple) -> Answers:
+    def of_table(cls, table: Table, questions: Sequence[Reduction], cells: tuple) -> FirstPass:
         """Look at one table; one that no statistics can be had of answers nothing."""
-        census = Census.of_table(table)
+        census = RowCounts.of_table(table)
         if census.flawed or not census.n_present:
             return cls(census, (None,) * len(questions))
         rows = Rows(*table, None, *cells)
-        return cls(census, tuple(question.put_to(rows) for question in questions))
+        return cls(census, tuple(question.run(rows) for question in questions))
 
-    def __add__(self, other: Answers) -> Answers:  # type: ignore[override]
+    def __add__(self, other: FirstPass) -> FirstPass:  # type: ignore[override]
         found = tuple(map(plus, self.found, other.found))
-        return Answers(self.census + other.census, found)
+        return FirstPass(self.census + other.census, found)
 
 
 class Memory(NamedTuple):
@@ -151,20 +151,20 @@ class DaskRows:
         The collection itself.
     blocks : Blocks
         Its blocks; in memory if there is room.
-    census : Census
+    census : RowCounts
     dtype : dtype
         float32 or float64: the precision of the tables.
     origin : ndarray of shape (n_features,)
         Subtracted from every row.
     cells_per_row, cells_per_gap : int or None
         See `Rows`.
-    known : tuple of (Question, answer)
+    known : tuple of (Reduction, answer)
         What the first look has found out already, about the origin zero.
     """
 
     X: Any
     blocks: Blocks
-    census: Census
+    census: RowCounts
     dtype: np.dtype
     origin: np.ndarray
     cells_per_row: int | None = None
@@ -178,7 +178,7 @@ class DaskRows:
         weights: Any,
         dtype: np.dtype,
         cells: tuple[int | None, int | None],
-        questions: Sequence[Question] = (),
+        questions: Sequence[Reduction] = (),
     ) -> DaskRows:
         """Look at every block once, and keep the blocks if there is room for them."""
         blocks = Blocks.of(X, weights, dtype)
@@ -188,7 +188,7 @@ class DaskRows:
         size = size_of(X, dtype)
         if memory is not None and memory.holds(size):
             blocks = blocks.kept()
-        census, found = blocks.total(Answers.of_table, tuple(questions), cells)
+        census, found = blocks.total(FirstPass.of_table, tuple(questions), cells)
         size = census.n_rows * X.shape[1] * dtype.itemsize
         if blocks.waiting and memory is not None and memory.holds(size):  # not known before
             blocks = blocks.kept()
@@ -221,25 +221,25 @@ class DaskRows:
     def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
         """Return the sum of ``statistic(block, *parameters)`` over the blocks of all tables."""
         layout = self.origin, self.cells_per_row, self.cells_per_gap
-        return self._answer(Question(statistic, parameters), _total_of_table, layout)
+        return self._answer(Reduction(statistic, parameters), _total_of_table, layout)
 
     def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
         """Return the sum of ``function(X, weights, *parameters)`` over the tables."""
-        return self._answer(Question(function, parameters, of_blocks=False), _fold_of_table)
+        return self._answer(Reduction(function, parameters, of_blocks=False), _fold_of_table)
 
-    def _answer(self, question: Question, function: Callable[..., Any], *layout: Any) -> Any:
+    def _answer(self, question: Reduction, function: Callable[..., Any], *layout: Any) -> Any:
         for asked, answer in self.known:
             if asked == question:
                 return answer
         return self.blocks.total(function, *layout, question)
 
 
-def _total_of_table(table: Table, layout: tuple, question: Question) -> Any:
-    return question.put_to(Rows(*table, *layout)) if table.has_rows else None
+def _total_of_table(table: Table, layout: tuple, question: Reduction) -> Any:
+    return question.run(Rows(*table, *layout)) if table.has_rows else None
 
 
-def _fold_of_table(table: Table, question: Question) -> Any:
-    return question.put_to(Rows(*table)) if table.has_rows else None
+def _fold_of_table(table: Table, question: Reduction) -> Any:
+    return question.run(Rows(*table)) if table.has_rows else None
 
 
 def _warn_of_reading(memory: Memory | None, size: float) -> None:

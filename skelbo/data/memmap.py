@@ -24,7 +24,7 @@ READ_BYTES = 2**24
 TAKEN_ROWS = 32
 
 
-def mapping_of(X: Any) -> mmap.mmap | None:
+def mapped_file(X: Any) -> mmap.mmap | None:
     """Return the mapping that X is a view of, if its pages may and need be given back.
 
     Not those of a private mapping (mode "c"): with them changes of the caller's would be lost.
@@ -37,9 +37,9 @@ def mapping_of(X: Any) -> mmap.mmap | None:
     return view if large and hasattr(mmap, "MADV_DONTNEED") else None
 
 
-def give_back(X: np.ndarray, start: int = 0, stop: int | None = None) -> None:
+def release_pages(X: np.ndarray, start: int = 0, stop: int | None = None) -> None:
     """Tell the system that the pages under some rows of X are not needed now."""
-    mapping = mapping_of(X)
+    mapping = mapped_file(X)
     if mapping is None:
         return
     rows = X[start:stop]
@@ -56,21 +56,21 @@ def give_back(X: np.ndarray, start: int = 0, stop: int | None = None) -> None:
                 mapping.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
-def stretches(X: np.ndarray) -> Iterator[np.ndarray]:
+def iter_rows(X: np.ndarray) -> Iterator[np.ndarray]:
     """Yield the rows of X some at a time; pages are given back when the next are asked for."""
     size = max(1, READ_BYTES * len(X) // max(1, X.nbytes))
     for start in range(0, len(X), size):
         yield X[start : start + size]
-        give_back(X, start, start + size)
+        release_pages(X, start, start + size)
 
 
-def take(X: np.ndarray, index: np.ndarray) -> np.ndarray:
+def take_rows(X: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Return ``X[index]``, for rows in their order, with few pages resident at a time."""
     taken = np.empty((len(index), X.shape[1]), X.dtype)
     for start in range(0, len(index), TAKEN_ROWS):
         chosen = index[start : start + TAKEN_ROWS]
         taken[start : start + TAKEN_ROWS] = X[chosen]
-        give_back(X, chosen[0], chosen[-1] + 1)
+        release_pages(X, chosen[0], chosen[-1] + 1)
     return taken
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from skelbo.data.memmap import give_back
+from skelbo.data.memmap import release_pages
 from skelbo.data.threads import n_threads, own_threads, threaded
 
 # Float64 cells that a block and its temporaries may take: 16 MiB, within the last cache. Threads
@@ -74,7 +74,7 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Question:
+class Reduction:
     """A sum over rows that a fit is going to ask for; see `RowSource`.
 
     Attributes
@@ -89,7 +89,7 @@ class Question:
     parameters: tuple = ()
     of_blocks: bool = True
 
-    def put_to(self, rows: RowSource) -> Any:
+    def run(self, rows: RowSource) -> Any:
         """Return the answer."""
         ask = rows.total if self.of_blocks else rows.fold
         return ask(self.function, *self.parameters)
@@ -281,7 +281,7 @@ class Rows:
         start, stop = part.start, part.stop
         columns = np.asarray(self.X[start:stop]).T
         values = np.subtract(columns, self.origin[:, None], order="C", dtype=np.float64)
-        give_back(self.X, start, stop)
+        release_pages(self.X, start, stop)
         weights = np.ones(values.shape[1]) if self.weights is None else self.weights[start:stop]
         index = np.arange(start, stop)
         present = weights > 0

@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from skelbo.data.rows import Block, Question, RowSource, over_rows
+from skelbo.data.rows import Block, Reduction, RowSource, over_rows
 from skelbo.gaussian.moments import Moments, Scatter
 
 
@@ -44,14 +44,14 @@ class ColumnScales:
     complete: bool
 
     @staticmethod
-    def question() -> Question:
+    def reduction() -> Reduction:
         """Return what `of_rows` asks for."""
-        return Question(_column_moments)
+        return Reduction(_column_moments)
 
     @classmethod
     def of_rows(cls, rows: RowSource) -> ColumnScales:
         """Read the table once; a column without cells or beyond float64's range is an error."""
-        moments = cls.question().put_to(rows)
+        moments = cls.reduction().run(rows)
         unseen = np.flatnonzero(moments.weight == 0)
         if unseen.size:
             raise ValueError(

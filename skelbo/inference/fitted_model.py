@@ -77,10 +77,9 @@ class FittedModel:
 
     def elbo_terms(self, X) -> ElboTerms:
         """Return the terms of the bound of each row."""
-        model, joints = self.model, self.joints(X)
-        parts = [model.bound_terms(joint, best_q(joint, self.posterior)) for _, joint in joints]
-        names = ("reconstruction", "kl", "energy", "entropy")
-        return ElboTerms(*(np.concatenate([getattr(t, name) for t in parts]) for name in names))
+        model, joints = self.model, (joint for _, joint in self.joints(X))
+        parts = [model.bound_terms(joint, best_q(joint, self.posterior)) for joint in joints]
+        return ElboTerms.concatenate(parts)
 
     def mean(self, X) -> np.ndarray:
         """Return the mean of q of each row, (n, d)."""

@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 from sklearn.utils import assert_all_finite
 
-from skelbo.data.memmap import give_back
+from skelbo.data.memmap import release_pages
 from skelbo.data.rows import MIN_THREADED_CELLS, Block, Rows
 from skelbo.data.threads import n_threads, threaded
 from skelbo.gaussian.components import Components
@@ -279,7 +279,7 @@ class Predictor:
                 assert_all_finite(rows, allow_nan=True, input_name="X")
                 cells = self.theta.components.cells
                 out[:] = Rows(rows, None, self.origin, *cells).each(slowly, *out.shape[1:])
-            give_back(X, start, start + size)
+            release_pages(X, start, start + size)
 
         # A prediction is half an E-step.
         cells = self.theta.components.cells[0]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from skelbo.data.memmap import give_back, take
-from skelbo.data.rows import Question, RowSource
+from skelbo.data.memmap import release_pages, take_rows
+from skelbo.data.rows import Reduction, RowSource
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
 SAMPLE_ROWS = 4096
@@ -83,9 +83,9 @@ class Drawn:
             where = np.concatenate([where, here[present]])
             keys, found, first = _smallest(keys, found, size)
             where = where[first]
-            give_back(X, part.start, part.stop)
+            release_pages(X, part.start, part.stop)
         order = np.argsort(where)  # a memory map is read in its order
-        return cls(keys[order], take(X, where[order]), found[order], n_present, size)
+        return cls(keys[order], take_rows(X, where[order]), found[order], n_present, size)
 
     def __add__(self, other: Drawn) -> Drawn:
         keys, weights, first = _smallest(
@@ -111,10 +111,10 @@ def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndar
     return keys[:size], weights[:size], first[:size]
 
 
-def sample_question(n_components: int) -> Question:
+def sample_reduction(n_components: int) -> Reduction:
     """Return what `sample_rows` asks for."""
     size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
-    return Question(Drawn.of_table, (size,), of_blocks=False)
+    return Reduction(Drawn.of_table, (size,), of_blocks=False)
 
 
 def sample_rows(rows: RowSource, n_components: int) -> Sample:
@@ -125,7 +125,7 @@ def sample_rows(rows: RowSource, n_components: int) -> Sample:
     rows without weights that needs no thinning stays in its own order, which makes k-means label
     the clusters as it would outside.
     """
-    drawn = sample_question(n_components).put_to(rows)
+    drawn = sample_reduction(n_components).run(rows)
     values = drawn.values - rows.origin
     values[np.isnan(values)] = 0.0
     weights = drawn.weights

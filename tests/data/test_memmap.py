@@ -35,7 +35,7 @@ def test_what_is_given_back_is_still_there(file, view):
     for mode in ("r", "r+", "c"):
         mapped = np.load(file, mmap_mode=mode)[view]
         for part in (slice(0, None), slice(7, 2000), slice(2000, 2000)):
-            memmap.give_back(mapped, part.start, part.stop)
+            memmap.release_pages(mapped, part.start, part.stop)
         assert_array_equal(mapped, X[view])
 
 
@@ -45,11 +45,11 @@ def test_changes_are_kept(file):
     for mode in ("c", "r+"):
         mapped = np.load(file, mmap_mode=mode)
         mapped[:2000] = 7.0
-        memmap.give_back(mapped)
-        memmap.give_back(np.asarray(mapped)[100:])
+        memmap.release_pages(mapped)
+        memmap.release_pages(np.asarray(mapped)[100:])
         assert np.all(mapped[:2000] == 7.0)
     assert np.all(np.load(file)[:2000] == 7.0)
-    assert memmap.mapping_of(np.load(file, mmap_mode="c")) is None
+    assert memmap.mapped_file(np.load(file, mmap_mode="c")) is None
 
 
 @needs_proc
@@ -68,9 +68,9 @@ def test_pages_that_the_system_will_not_take_back_stay(file):
 def test_a_mapping_is_recognised_through_views(file):
     mapped = np.load(file, mmap_mode="r")
     for X in (mapped, mapped[5:, :2], np.asarray(mapped), np.asarray(mapped)[::2].T):
-        assert memmap.mapping_of(X) is mapped._mmap
+        assert memmap.mapped_file(X) is mapped._mmap
     for X in (np.array(mapped), mapped + 1.0, [[1.0]], None):
-        assert memmap.mapping_of(X) is None
+        assert memmap.mapped_file(X) is None
 
 
 @needs_advice

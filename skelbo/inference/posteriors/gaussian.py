@@ -18,7 +18,6 @@ from skelbo.elbo import ElboTerms
 TOLERANCE = 1e-12
 MAX_STEPS = 100
 SHORTEST = 2.0**-24
-TERMS = ("reconstruction", "kl", "energy", "entropy")
 
 
 @dataclass(frozen=True)
@@ -52,13 +51,13 @@ class GaussianPosterior:
 
     def take(self, rows) -> GaussianPosterior:
         """Return the q of some of the rows."""
-        terms = ElboTerms(*(getattr(self.terms, name)[rows] for name in TERMS))
+        terms = self.terms.map(lambda term: term[rows])
         return GaussianPosterior(self.mean[rows], self.precision[rows], terms, self.curvature[rows])
 
     @classmethod
     def concatenated(cls, parts: list[GaussianPosterior]) -> GaussianPosterior:
         """Return the q of the rows of all parts."""
-        terms = ElboTerms(*(np.concatenate([getattr(q.terms, t) for q in parts]) for t in TERMS))
+        terms = ElboTerms.concatenate([q.terms for q in parts])
         arrays = (
             np.concatenate([getattr(q, name) for q in parts])
             for name in ("mean", "precision", "curvature")

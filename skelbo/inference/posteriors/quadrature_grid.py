@@ -9,7 +9,7 @@ point as one row, with the answers that are expected there (Bock and Aitkin 1981
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -117,8 +117,7 @@ def fit_lattice(joint) -> LatticePosterior:
     size = max(1, BLOCK_CELLS // N_POINTS**d)
     parts = [_resolved(joint.take(slice(i, i + size))) for i in range(0, n, size)]
     means, terms = zip(*parts, strict=True)
-    joined = (np.concatenate([getattr(t, f.name) for t in terms]) for f in fields(ElboTerms))
-    return LatticePosterior(np.concatenate(means), ElboTerms(*joined))
+    return LatticePosterior(np.concatenate(means), ElboTerms.concatenate(terms))
 
 
 def _resolved(joint) -> tuple[np.ndarray, ElboTerms]:
