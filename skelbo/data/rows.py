@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from skelbo.data.memmap import release_pages
-from skelbo.data.threads import n_threads, own_threads, threaded
+from skelbo.data.threads import map_in_order, n_threads, own_threads
 
 # Float64 cells that a block and its temporaries may take: 16 MiB, within the last cache. Threads
 # get into each other's way between numpy's calls, of which larger blocks need fewer.
@@ -223,7 +223,7 @@ class Rows:
                 subtotal.add(statistic(block, *parameters))
             return subtotal.value
 
-        threaded(subtotal, self._parts(), self._n_threads, total.add)
+        map_in_order(subtotal, self._parts(), self._n_threads, total.add)
         return total.value
 
     def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
@@ -246,7 +246,7 @@ class Rows:
                 result[slice(first, last + 1) if whole else block.index] = function(block)
 
         with np.errstate(over="ignore"):
-            threaded(fill, self._kept or self._ranges(), self._n_threads)
+            map_in_order(fill, self._kept or self._ranges(), self._n_threads)
         return result
 
     def own_threads(self) -> AbstractContextManager:
@@ -266,7 +266,7 @@ class Rows:
             def read(part: range) -> list[Block]:
                 return [replace(block, room=room * len(block.index)) for block in self._read(part)]
 
-            threaded(read, self._ranges(), self._n_threads, kept.append)
+            map_in_order(read, self._ranges(), self._n_threads, kept.append)
             self._kept = kept
         return self._ranges() if self._kept is None else self._kept
 

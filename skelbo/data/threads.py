@@ -1,19 +1,21 @@
-"""Blocks of work on the threads that matrix products would have used otherwise."""
+"""Thread pool for blocks of rows, on the threads that matrix products would use otherwise."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar, copy_context
 from functools import cache
-from threading import Condition, Lock, Thread
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-# Threads that are ours to use, where BLAS has been told to leave them.
-_ours: ContextVar[int | None] = ContextVar("skelbo_threads", default=None)
+# Threads reserved for this library in the present context; None where BLAS still has its own.
+_reserved: ContextVar[int | None] = ContextVar("skelbo_threads", default=None)
 
 
 @cache
@@ -22,8 +24,8 @@ def _libraries(api: str) -> ThreadpoolController:
 
 
 def n_threads() -> int:
-    """Return the number of threads that BLAS may use now: 1 where the user has limited it so."""
-    return _ours.get() or _blas_threads()
+    """Return the number of threads that work may use now: as many as BLAS is allowed to."""
+    return _reserved.get() or _blas_threads()
 
 
 def _blas_threads() -> int:
@@ -31,9 +33,10 @@ def _blas_threads() -> int:
 
 
 class _OneBlasThread:
-    """Limits BLAS, of which a process has one, for as long as anybody asks for it.
+    """Limit of one BLAS thread for the whole process, counted by its holders.
 
-    Were each to put back what it found, the last one might put back the limit of another.
+    The limit of the process is restored by the last holder: concurrent fits that each restored
+    what they had found could restore the limit of one another.
     """
 
     def __init__(self):
@@ -59,95 +62,62 @@ _one_blas_thread = _OneBlasThread()
 
 
 def one_blas_thread() -> AbstractContextManager:
-    """Leave matrix products one thread each, for as long as other threads share the work."""
+    """Limit matrix products to one thread each while other threads share the work."""
     return _one_blas_thread
 
 
 def one_openmp_thread() -> AbstractContextManager:
-    """Leave loops of compiled code one thread, for work that is too little to share."""
+    """Limit loops of compiled code to one thread, for work that is too little to share."""
     return _libraries("openmp").limit(limits=1)
 
 
 @contextmanager
 def own_threads() -> Iterator[None]:
-    """Take the threads of BLAS for the work between several calls of `threaded` too.
+    """Reserve the threads of BLAS between several calls of `map_in_order` too.
 
     A thread of BLAS keeps a core busy long after its product, waiting for another.
     """
-    token = _ours.set(n_threads())
+    token = _reserved.set(n_threads())
     try:
         with one_blas_thread():
             yield
     finally:
-        _ours.reset(token)
+        _reserved.reset(token)
 
 
-def threaded(
+def map_in_order(
     function: Callable[[Any], Any],
     items: Sequence[Any],
     count: int,
-    take: Callable[[Any], Any] = lambda result: None,
+    consume: Callable[[Any], Any] = lambda result: None,
 ) -> None:
-    """Call ``take(function(item))`` in the order of the items, functions in up to `count` threads.
+    """Call ``consume(function(item))`` in the order of the items, `function` in `count` threads.
 
-    Each thread runs its own matrix products: one block whole is better than all blocks together,
-    as the steps between the products run in parallel too. The caller's thread is one of them.
+    Each thread runs its own matrix products: blocks side by side are faster than one block on all
+    threads, as the steps between the products run in parallel too. `consume` runs in the thread of
+    the caller, and at most twice `count` results wait for an earlier one. The first error is
+    raised once the items under way are done; no further item begins.
     """
     count = min(count, len(items))
     if count <= 1:
         for item in items:
-            take(function(item))
+            consume(function(item))
         return
-    line = _Line(function, items, take, 2 * count)
-    others = [Thread(target=copy_context().run, args=[line.work]) for _ in range(count - 1)]
-    with one_blas_thread():
-        for other in others:
-            other.start()
-        line.work()
-        for other in others:
-            other.join()
-    if line.error is not None:
-        raise line.error
+    on_warning = np.geterr()  # of the caller: NumPy 1 has one setting per thread
 
+    def work(item: Any) -> Any:
+        _reserved.set(1)
+        with np.errstate(**on_warning):
+            return function(item)
 
-class _Line:
-    """Items in line for any number of threads; what becomes of them is taken in their order.
-
-    No more than `most` results wait for an earlier one. The first error ends the work of all.
-    """
-
-    def __init__(self, function, items, take, most: int):
-        self.function, self.take, self.most = function, take, most
-        self.items = enumerate(items)
-        self.results: dict[int, Any] = {}
-        self.turn = 0
-        self.error: BaseException | None = None
-        self.on_warning = np.geterr()  # of the caller: numpy 1 has one for each thread
-        self.moved = Condition()
-
-    def work(self) -> None:
-        """Deal with one item after the other until none is left."""
-        token = _ours.set(1)
+    waiting: deque[Future] = deque()
+    with one_blas_thread(), ThreadPoolExecutor(count) as pool:
         try:
-            with np.errstate(**self.on_warning):
-                while (task := self._next()) is not None:
-                    self._done(task[0], self.function(task[1]))
-        except BaseException as error:
-            with self.moved:
-                self.error = self.error or error
-                self.moved.notify_all()
+            for item in items:
+                if len(waiting) == 2 * count:
+                    consume(waiting.popleft().result())
+                waiting.append(pool.submit(copy_context().run, work, item))
+            while waiting:
+                consume(waiting.popleft().result())
         finally:
-            _ours.reset(token)
-
-    def _next(self) -> tuple[int, Any] | None:
-        with self.moved:
-            self.moved.wait_for(lambda: self.error or len(self.results) < self.most)
-            return next(self.items, None) if self.error is None else None
-
-    def _done(self, number: int, result: Any) -> None:
-        with self.moved:
-            self.results[number] = result
-            while self.turn in self.results:
-                self.take(self.results.pop(self.turn))
-                self.turn += 1
-            self.moved.notify_all()
+            pool.shutdown(wait=False, cancel_futures=True)

@@ -20,7 +20,7 @@ from sklearn.utils import assert_all_finite
 
 from skelbo.data.memmap import release_pages
 from skelbo.data.rows import MIN_THREADED_CELLS, Block, Rows
-from skelbo.data.threads import n_threads, threaded
+from skelbo.data.threads import map_in_order, n_threads
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.exponential_family import NaturalParameters
 from skelbo.gaussian.mahalanobis import mahalanobis_cells
@@ -285,7 +285,7 @@ class Predictor:
         cells = self.theta.components.cells[0]
         threads = n_threads() if len(X) * cells >= 2 * MIN_THREADED_CELLS else 1
         with np.errstate(over="ignore", invalid="ignore"):
-            threaded(fill, range(0, len(X), size), threads)
+            map_in_order(fill, range(0, len(X), size), threads)
         return result
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from skelbo.data.threads import n_threads, own_threads, threaded
+from skelbo.data.threads import map_in_order, n_threads, own_threads
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -19,7 +19,7 @@ def test_results_are_taken_in_order(count):
         time.sleep(0.002 * (item % 3 == 0))
         return item, threading.get_ident()
 
-    threaded(work, range(20), count, taken.append)
+    map_in_order(work, range(20), count, taken.append)
     assert [item for item, _ in taken] == list(range(20))
     assert len({thread for _, thread in taken}) <= count
 
@@ -31,15 +31,15 @@ def test_few_results_wait_for_a_slow_one():
     def work(item):
         begun.append(item)
         if item == 0:
-            while len(begun) < 5:
+            while len(begun) < 4:
                 time.sleep(0.001)
             time.sleep(0.02)
             return len(begun)
         return None
 
-    threaded(work, range(50), 2, taken.append)
+    map_in_order(work, range(50), 2, taken.append)
     assert len(taken) == 50
-    assert taken[0] == 5  # itself and the four that may wait
+    assert taken[0] == 4  # the three that may wait for it, and itself
 
 
 def test_the_first_error_is_raised_and_ends_the_work():
@@ -50,13 +50,27 @@ def test_the_first_error_is_raised_and_ends_the_work():
         raise ZeroDivisionError(f"item {item}")
 
     with pytest.raises(ZeroDivisionError, match="item"):
-        threaded(work, range(1000), 3)
-    assert len(begun) <= 3
+        map_in_order(work, range(1000), 3)
+    assert len(begun) <= 6
 
 
 def test_numpy_warnings_are_those_of_the_caller():
     with np.errstate(invalid="ignore"):
-        threaded(lambda item: np.sqrt(np.full(2, -1.0)), range(10), 2)
+        map_in_order(lambda item: np.sqrt(np.full(2, -1.0)), range(10), 2)
+    with np.errstate(invalid="raise"), pytest.raises(FloatingPointError):
+        map_in_order(lambda item: np.sqrt(np.full(2, -1.0)), range(10), 2)
+
+
+def test_an_interrupt_ends_the_work():
+    begun = []
+
+    def interrupt(result):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        map_in_order(begun.append, range(1000), 2, interrupt)
+    assert len(begun) <= 4
+    assert n_threads() >= 1
 
 
 def test_fits_side_by_side_give_threads_back():
@@ -77,18 +91,17 @@ def test_fits_side_by_side_give_threads_back():
         assert n_threads() == 2
 
 
-def test_no_more_threads_than_items(monkeypatch):
-    started = []
+def test_no_more_threads_than_items():
+    together = threading.Barrier(3)
 
-    class Counted(threading.Thread):
-        def start(self):
-            started.append(self)
-            super().start()
+    def work(item):
+        together.wait(timeout=10)
+        return threading.get_ident()
 
-    monkeypatch.setattr("skelbo.data.threads.Thread", Counted)
-    threaded(lambda item: item, range(3), 64)
-    threaded(lambda item: item, [], 64)
-    assert len(started) == 2
+    threads = []
+    map_in_order(work, range(3), 64, threads.append)
+    map_in_order(work, [], 64)
+    assert len(set(threads)) == 3
 
 
 def test_threads_are_given_back():
@@ -98,6 +111,6 @@ def test_threads_are_given_back():
         assert n_threads() == before
         with own_threads():
             assert n_threads() == before
-        threaded(lambda item: n_threads(), range(4), 2, seen.append)
+        map_in_order(lambda item: n_threads(), range(4), 2, seen.append)
     assert n_threads() == before
     assert seen == [1, 1, 1, 1]
