@@ -21,8 +21,8 @@ from bench_em import blobs
 from device_peers import installed
 from timing import seconds
 
+from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import Rows
-from skelbo.gaussian.column_scales import ColumnScales
 from skelbo.gaussian.components import cells_of
 from skelbo.gaussian.regularization import Floor
 from skelbo.gaussian.structures import STRUCTURES
@@ -39,8 +39,8 @@ def start_of(X, K, kind):
     """Return rows about their centre, where to start, and how covariances are made regular."""
     structure = STRUCTURES[kind]
     rows = Rows(X, cells_per_row=cells_of(K, X.shape[1], structure)[0])
-    columns = ColumnScales.of_rows(rows)
-    rows, rule = rows.about(columns.centre), Floor(columns.scale)
+    columns = ColumnMoments.of_rows(rows)
+    rows, rule = rows.about(columns.mean), Floor(columns.positive_variance)
     rng = np.random.RandomState(0)
     return rows, start_mixture("k-means++", sample_rows(rows, K), K, structure, rule, rng), rule
 

@@ -20,8 +20,8 @@ import warnings
 
 import numpy as np
 
+from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import Block, Rows
-from skelbo.gaussian.column_scales import ColumnScales
 from skelbo.gaussian.components import Components, cells_of
 from skelbo.gaussian.moments import Moments, positive_or_one
 from skelbo.gaussian.regularization import Floor
@@ -123,9 +123,9 @@ def case(name, X, test, K, kind, sizes, n_iter):
     structure = STRUCTURES[kind]
     cells = cells_of(K, X.shape[1], structure)[0]
     rows = Rows(X, cells_per_row=cells)
-    columns = ColumnScales.of_rows(rows)
-    rows, rule = rows.about(columns.centre), Floor(columns.scale)
-    held_out = Rows(test, origin=columns.centre, cells_per_row=cells)
+    columns = ColumnMoments.of_rows(rows)
+    rows, rule = rows.about(columns.mean), Floor(columns.positive_variance)
+    held_out = Rows(test, origin=columns.mean, cells_per_row=cells)
     rng = np.random.RandomState(0)
     start = start_mixture("kmeans", sample_rows(rows, K), K, structure, rule, rng)
     curves = {}
@@ -133,7 +133,7 @@ def case(name, X, test, K, kind, sizes, n_iter):
         labels = rows.each(start.labels, dtype=np.intp)
 
         def step(theta, labels=labels, size=size):
-            return truncated_step(theta, X - columns.centre, labels, size)
+            return truncated_step(theta, X - columns.mean, labels, size)
 
         curves[size] = climb(start, step, rule, held_out, n_iter)
     longest = max(curve[0][-1] for curve in curves.values())

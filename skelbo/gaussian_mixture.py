@@ -12,6 +12,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.dask_estimator import lazy_on_dask
 from skelbo.data.rows import Block, Rows, RowSource
 from skelbo.elbo import ElboTerms
@@ -19,7 +20,6 @@ from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.em.restarts import Restarts
 from skelbo.estimator import LatentVariableEstimator, random_stream
-from skelbo.gaussian.column_scales import ColumnScales
 from skelbo.gaussian.components import Components, cells_of
 from skelbo.gaussian.factor_analysis.covariance import Factor, free_factors
 from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, regularization
@@ -299,7 +299,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         progress.end()
         return self
 
-    def _em(self, rows: RowSource, columns: ColumnScales, warm: bool) -> MixtureEM:
+    def _em(self, rows: RowSource, columns: ColumnMoments, warm: bool) -> MixtureEM:
         """Return the engine of a fit to these rows."""
         return MixtureEM(
             rows,
@@ -413,13 +413,13 @@ class EMGaussianMixture(LatentVariableEstimator):
     def _absorb(self, rows: RowSource) -> None:
         """Take one step of stepwise EM towards the statistics of a batch."""
         columns = self._stream.columns
-        rows = rows.about(columns.centre)
-        rule = regularization(self.reg_covar, columns.scale)
+        rows = rows.about(columns.mean)
+        rule = regularization(self.reg_covar, columns.positive_variance)
         step, stream = self._stream.step(self._theta(rows.origin), rows, rule)
         self._publish(step, rows.origin, rows.dtype)
         self._stream = stream
 
-    def _centred(self, rows: RowSource) -> tuple[RowSource, ColumnScales]:
+    def _centred(self, rows: RowSource) -> tuple[RowSource, ColumnMoments]:
         """Check what the options ask of the rows; return these about their centre."""
         if rows.n_present < self.n_components:
             raise ValueError(
@@ -427,8 +427,8 @@ class EMGaussianMixture(LatentVariableEstimator):
                 f"n_samples = {rows.n_present}; use fewer components or more data."
             )
         self._check_options(rows)
-        columns = ColumnScales.of_rows(rows)
-        return rows.about(columns.centre), columns
+        columns = ColumnMoments.of_rows(rows)
+        return rows.about(columns.mean), columns
 
     def _check_options(self, rows: RowSource) -> None:
         """Refuse options that do not go together."""
@@ -450,8 +450,8 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _first_pass(self):
         if self.warm_start and hasattr(self, "means_"):
-            return (ColumnScales.reduction(),)
-        return ColumnScales.reduction(), sample_reduction(self.n_components)
+            return (ColumnMoments.reduction(),)
+        return ColumnMoments.reduction(), sample_reduction(self.n_components)
 
     def _cells(self, n_features):
         structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)

@@ -10,13 +10,13 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
+from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import Block, Rows, RowSource
 from skelbo.elbo import ElboTerms
 from skelbo.em.anderson import Anderson
 from skelbo.em.loop import Ascent, ascend
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
-from skelbo.gaussian.column_scales import ColumnScales
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, regularization
@@ -99,7 +99,8 @@ class GaussianMLE(LatentVariableEstimator):
     }
 
     # For `partial_fit`: the moments of all rows so far; None where cells were missing.
-    _moments: Moments | None = None
+    _moments: Moments | None
+    _columns: ColumnMoments
 
     def __init__(self, covariance_type="full", *, reg_covar="auto", tol="auto", max_iter=1000):
         self.covariance_type = covariance_type
@@ -131,17 +132,18 @@ class GaussianMLE(LatentVariableEstimator):
         rows = self._read_rows(X, sample_weight)
         progress = Progress(self, rows.X, n_starts=1, max_iter=self.max_iter)
         progress.begin_start(0)
-        columns = ColumnScales.of_rows(rows)
-        rows = rows.about(columns.centre)
-        self._moments = None
+        columns = ColumnMoments.of_rows(rows)
+        rows = rows.about(columns.mean)
+        moments = None
         if columns.complete:
-            self._moments = self._total_moments(rows)
-            ascent = self._maximum(self._moments, columns)
+            moments = self._total_moments(rows)
+            ascent = self._maximum(moments, columns)
             progress.iteration(1, ascent.lower_bound, ascent.theta)
         else:
             ascent = self._climb(rows, columns, progress)
         progress.end_start()
-        self._publish(ascent, columns, rows.dtype)
+        self._publish(ascent, columns, rows.origin, rows.dtype)
+        self._moments = moments
         self._warn_if_not_converged(ascent, self.max_iter, self.tol)
         progress.end()
         return self
@@ -166,45 +168,39 @@ class GaussianMLE(LatentVariableEstimator):
         """
         first = not hasattr(self, "mean_")
         rows = self._read_rows(X, sample_weight, reset=first)
-        origin = ColumnScales.of_rows(rows).centre if first else self._origin
-        moments = self._total_moments(rows.about(origin))
-        # A missing cell is missing in them, too.
-        if np.isnan(moments.mean).any() or not (first or self._moments is not None):
+        columns = ColumnMoments.of_rows(rows)
+        if not (columns.complete and (first or self._columns.complete)):
             raise ValueError(
                 "partial_fit got missing cells (NaN), expected complete rows (in fits before "
                 "it, too); use fit, which needs several passes over incomplete rows."
             )
-        self._moments = moments if first or self._moments is None else self._moments + moments
-        columns = self._columns(self._moments, origin)
-        self._publish(self._maximum(self._moments, columns), columns, rows.dtype)
+        origin = columns.mean if first else self._origin
+        moments = self._total_moments(rows.about(origin))
+        if not first and self._moments is not None:
+            columns, moments = self._columns + columns, self._moments + moments
+        self._publish(self._maximum(moments, columns), columns, origin, rows.dtype)
+        self._moments = moments
         return self
 
     def _first_pass(self):
-        return (ColumnScales.reduction(),)
+        return (ColumnMoments.reduction(),)
 
     def _total_moments(self, rows: RowSource) -> Moments:
         return rows.total(_block_moments, STRUCTURES[self.covariance_type].scatter)
 
-    @staticmethod
-    def _columns(moments: Moments, origin: np.ndarray) -> ColumnScales:
-        """Read the columns off moments about `origin`."""
-        scatter = moments.scatter[0]
-        squares = np.diagonal(scatter) if moments.kind.dense else scatter
-        return ColumnScales(origin, squares / moments.weight[0], True)
-
-    def _maximum(self, moments: Moments, columns: ColumnScales) -> Ascent:
+    def _maximum(self, moments: Moments, columns: ColumnMoments) -> Ascent:
         """Maximise log p(X; theta) in closed form."""
         structure = STRUCTURES[self.covariance_type]
-        rule = regularization(self.reg_covar, columns.scale)
+        rule = regularization(self.reg_covar, columns.positive_variance)
         theta = Mixture.from_moments(structure, moments, rule)
         bound = theta.components.expected_log_prob(moments) / moments.weight[0]
         return Ascent(theta, bound, (bound,), True)
 
-    def _climb(self, rows: RowSource, columns: ColumnScales, progress: Progress) -> Ascent:
+    def _climb(self, rows: RowSource, columns: ColumnMoments, progress: Progress) -> Ascent:
         """Maximise the likelihood of the observed cells by EM, the missing ones being hidden."""
         structure = STRUCTURES[self.covariance_type]
-        units, p = np.sqrt(columns.scale), rows.n_features
-        rule = regularization(self.reg_covar, columns.scale)
+        units, p = np.sqrt(columns.positive_variance), rows.n_features
+        rule = regularization(self.reg_covar, columns.positive_variance)
         kind = structure.scatter
         scatter = np.diag(columns.variance) if kind.dense else columns.variance
         independent = Moments(kind, np.ones(1), np.zeros((1, p)), scatter[None])
@@ -221,14 +217,16 @@ class GaussianMLE(LatentVariableEstimator):
             on_iteration=progress.iteration,
         )
 
-    def _publish(self, ascent: Ascent, columns: ColumnScales, dtype: np.dtype) -> None:
+    def _publish(
+        self, ascent: Ascent, columns: ColumnMoments, origin: np.ndarray, dtype: np.dtype
+    ) -> None:
         components = ascent.theta.components
         arrays = components.covariance.public_arrays()
-        self.mean_ = (components.means[0] + columns.centre).astype(dtype)
+        self.mean_ = (components.means[0] + origin).astype(dtype)
         self.covariance_ = cast(arrays["covariances_"][0], dtype)
         self.precision_ = cast(arrays["precisions_"][0], dtype)
         self.precision_cholesky_ = cast(arrays["precisions_cholesky_"][0], dtype)
-        self._origin = columns.centre
+        self._origin, self._columns = origin, columns
         self._publish_ascent(ascent)
         if not ascent.theta.is_regular:
             message = SINGULAR.format(what="the data")

@@ -109,7 +109,7 @@ class Floor(Regularization):
     Parameters
     ----------
     scale : ndarray of shape (n_features,)
-        Variance of each column, positive; see `ColumnScales.scale`.
+        Variance of each column, positive; see `ColumnMoments.positive_variance`.
     """
 
     always_succeeds = True

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import Rows
 from skelbo.em.anderson import PATIENCE, Anderson
 from skelbo.em.loop import Ascent, AscentError, ascend, ascend_together, climbing
 from skelbo.em.progress import Progress
-from skelbo.gaussian.column_scales import ColumnScales
 from skelbo.gaussian.covariance import Covariance
 from skelbo.gaussian.factor_analysis.covariance import Factor
 from skelbo.gaussian.regularization import Floor, Regularization, regularization
@@ -37,7 +37,7 @@ class MixtureEM:
     ----------
     rows : RowSource
         About their centre.
-    columns : ColumnScales
+    columns : ColumnMoments
         What is known of their columns.
     structure : type of Covariance
     n_components : int
@@ -47,7 +47,7 @@ class MixtureEM:
     """
 
     rows: Any
-    columns: ColumnScales
+    columns: ColumnMoments
     structure: type[Covariance]
     n_components: int
     solver: str
@@ -62,12 +62,12 @@ class MixtureEM:
     @cached_property
     def rule(self) -> Regularization:
         """How singular covariances are made regular."""
-        return regularization(self.reg_covar, self.columns.scale)
+        return regularization(self.reg_covar, self.columns.positive_variance)
 
     @cached_property
     def units(self) -> np.ndarray:
         """Standard deviation of each column: what coordinates are measured in."""
-        return np.sqrt(self.columns.scale)
+        return np.sqrt(self.columns.positive_variance)
 
     @cached_property
     def e_step(self) -> Callable[[Mixture], tuple[float, Any]]:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import Rows, RowSource
 from skelbo.em.loop import Ascent
-from skelbo.gaussian.column_scales import ColumnScales
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
 from skelbo.mixture.mixture import Mixture
@@ -114,7 +114,7 @@ class Stream:
         Expected moments, per row.
     weight : float
         Number of rows.
-    columns : ColumnScales
+    columns : ColumnMoments
         What the first rows looked like.
     first : FirstRows or None
         The rows themselves, while they are few.
@@ -122,7 +122,7 @@ class Stream:
 
     moments: Moments
     weight: float
-    columns: ColumnScales
+    columns: ColumnMoments
     first: FirstRows | None = None
 
     def step(

@@ -1,0 +1,224 @@
+"""Weighted mean, deviation and range of each column of a table, over its observed cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from operator import add
+
+import numpy as np
+
+from skelbo.data.rows import Block, Reduction, RowSource, over_rows
+
+# A column whose cells differ by at most this share of the largest is constant: what is left is the
+# rounding of its values, whatever their number.
+CONSTANT = 4 * float(np.finfo(np.float64).eps)
+# Cells of a table that are read at a time.
+CELLS = 2**18
+
+
+@dataclass(frozen=True)
+class ColumnMoments:
+    """Moments of each column by itself; additive over sets of rows.
+
+    They are taken in units of each column's largest cell, so that squares neither overflow nor
+    underflow, and the mean is clipped to the range, so that it is exact where a column is constant.
+
+    Attributes
+    ----------
+    weight : ndarray of shape (n_features,)
+        Sum of the weights of the rows in which the column is observed.
+    mean : ndarray of shape (n_features,)
+        Weighted mean: two passes, the second of which corrects the rounding of the first.
+    rms : ndarray of shape (n_features,)
+        Root of the weighted mean of the squared deviations from the mean.
+    smallest, largest : ndarray of shape (n_features,)
+        Range of the cells.
+    n_missing : ndarray of int, shape (n_features,)
+        Number of cells without a value.
+    """
+
+    weight: np.ndarray
+    mean: np.ndarray
+    rms: np.ndarray
+    smallest: np.ndarray
+    largest: np.ndarray
+    n_missing: np.ndarray
+
+    @classmethod
+    def of_columns(
+        cls, values: np.ndarray, weights: np.ndarray, observed: np.ndarray | None = None
+    ) -> ColumnMoments:
+        """Compute the moments of rows given columns first.
+
+        Parameters
+        ----------
+        values : ndarray of shape (n_features, n_rows)
+            float64.
+        weights : ndarray of shape (n_rows,)
+            Positive.
+        observed : ndarray of bool, shape (n_features, n_rows), optional
+            Which cells have a value; all if not given.
+        """
+        p, n = values.shape
+        if observed is None:
+            smallest, largest = values.min(axis=1), values.max(axis=1)
+            share, n_missing = weights, np.zeros(p, dtype=np.intp)
+            weight = np.full(p, weights.sum())
+        else:
+            smallest = np.where(observed, values, np.inf).min(axis=1)
+            largest = np.where(observed, values, -np.inf).max(axis=1)
+            share, n_missing = observed * weights, n - np.count_nonzero(observed, axis=1)
+            weight = share.sum(axis=1)
+        present = n_missing < n
+        low, high = np.where(present, smallest, 0.0), np.where(present, largest, 0.0)
+        unit = _power_of_two(np.maximum(-low, high))
+        low, high = low / unit, high / unit
+        scaled = values / unit[:, None]
+        if observed is not None:
+            scaled = np.where(observed, scaled, 0.0)
+        total = np.where(present, weight, 1.0)
+        mean = np.clip(_weighted_sum(scaled, share) / total, low, high)
+        scaled -= mean[:, None]
+        rest = _weighted_sum(scaled, share) / total
+        squares = _weighted_sum(scaled**2, share) / total - rest**2
+        mean, rms = np.clip(mean + rest, low, high), np.sqrt(np.maximum(squares, 0.0))
+        with np.errstate(over="ignore"):
+            return cls(weight, mean * unit, rms * unit, smallest, largest, n_missing)
+
+    @classmethod
+    def of_block(cls, block: Block) -> ColumnMoments:
+        """Compute the moments of a block of rows."""
+        return cls.of_columns(block.values, block.weights, block.observed)
+
+    @classmethod
+    def of_table(cls, X: np.ndarray, weights: np.ndarray | None = None) -> ColumnMoments:
+        """Compute the moments of a table, block by block.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Rows, NaN where a cell is missing.
+        weights : ndarray of shape (n_samples,), optional
+            Frequency weights; rows of weight zero are left out.
+
+        Returns
+        -------
+        ColumnMoments
+            In float64.
+
+        Raises
+        ------
+        ValueError
+            If a column has no observed cell, or values whose squares overflow.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo.data.column_moments import ColumnMoments
+        >>> moments = ColumnMoments.of_table(np.array([[1.0, 5.0], [3.0, 5.0], [np.nan, 5.0]]))
+        >>> moments.mean, moments.deviation, moments.is_constant
+        (array([2., 5.]), array([1., 0.]), array([False,  True]))
+        """
+        size = max(1, CELLS // X.shape[1])
+        parts = []
+        for start in range(0, len(X), size):
+            rows = np.asarray(X[start : start + size], dtype=np.float64)
+            share = np.ones(len(rows)) if weights is None else weights[start : start + size]
+            if not np.all(share > 0):
+                rows, share = rows[share > 0], share[share > 0]
+            if len(rows):
+                values = rows.T.copy()
+                observed = ~np.isnan(values)
+                parts.append(cls.of_columns(values, share, None if observed.all() else observed))
+        return reduce(add, parts).checked()
+
+    @classmethod
+    def reduction(cls) -> Reduction:
+        """Return the reduction that `of_rows` runs."""
+        return Reduction(cls.of_block)
+
+    @classmethod
+    def of_rows(cls, rows: RowSource) -> ColumnMoments:
+        """Compute the moments of a source of rows about zero, in one pass; see `of_table`."""
+        return cls.reduction().run(rows).checked()
+
+    def __add__(self, other: ColumnMoments) -> ColumnMoments:
+        """Return the moments of both sets of rows together (Chan's update)."""
+        weight = self.weight + other.weight
+        share = other.weight / np.where(weight > 0, weight, 1.0)
+        low = np.minimum(self.smallest, other.smallest)
+        high = np.maximum(self.largest, other.largest)
+        with np.errstate(over="ignore", invalid="ignore"):
+            step = other.mean - self.mean
+            mean = np.where(low <= high, np.clip(self.mean + share * step, low, high), 0.0)
+            unit = _power_of_two(np.maximum(np.maximum(self.rms, other.rms), np.abs(step)))
+            within = (1 - share) * (self.rms / unit) ** 2 + share * (other.rms / unit) ** 2
+            rms = unit * np.sqrt(within + share * (1 - share) * (step / unit) ** 2)
+        return ColumnMoments(weight, mean, rms, low, high, self.n_missing + other.n_missing)
+
+    def checked(self) -> ColumnMoments:
+        """Return self; a column without cells or beyond float64's range is an error."""
+        empty = np.flatnonzero(self.smallest > self.largest)
+        if empty.size:
+            raise ValueError(
+                f"column {empty[0]} of X has no observed cell (in rows of positive weight); "
+                "remove the column or supply values."
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            infinite = np.flatnonzero(~np.isfinite(self.rms**2))
+        if infinite.size:
+            raise ValueError(
+                f"column {infinite[0]} of X has values whose squares overflow float64; divide the "
+                "column by a constant."
+            )
+        return self
+
+    @property
+    def complete(self) -> bool:
+        """Whether no cell is missing."""
+        return not self.n_missing.any()
+
+    @cached_property
+    def is_constant(self) -> np.ndarray:
+        """Whether the cells of a column are equal but for rounding, (n_features,)."""
+        size = np.maximum(np.abs(self.smallest), np.abs(self.largest))
+        with np.errstate(over="ignore"):
+            return self.largest - self.smallest <= CONSTANT * size
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviation of each column, zero where it is constant, (n_features,)."""
+        return np.where(self.is_constant, 0.0, self.rms)
+
+    @property
+    def variance(self) -> np.ndarray:
+        """Square of the deviation, (n_features,)."""
+        return self.deviation**2
+
+    @cached_property
+    def positive_variance(self) -> np.ndarray:
+        """Variance of each column, positive also where the column is constant, (n_features,).
+
+        A constant column gives no scale of its own: it gets the mean variance of the others, or
+        a common square where all are constant.
+        """
+        varying = ~self.is_constant
+        if varying.any():
+            fallback = self.variance[varying].mean()
+        else:
+            fallback = np.clip(np.abs(self.mean).max(), 0.0, 1e100) ** 2 or 1.0
+        return np.where(varying, self.variance, fallback)
+
+
+def _weighted_sum(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the sum over rows of values (p, n), weighted (n,) or (p, n)."""
+    return (
+        over_rows(values, weights) if weights.ndim == 1 else np.einsum("pn,pn->p", values, weights)
+    )
+
+
+def _power_of_two(size: np.ndarray) -> np.ndarray:
+    """Return the power of two next above each size, which scales without rounding; 1 for zero."""
+    exponent = np.where(np.isfinite(size), np.frexp(size)[1], 1023)
+    return np.where(size > 0, np.ldexp(1.0, np.minimum(exponent, 1023)), 1.0)
