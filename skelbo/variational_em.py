@@ -13,7 +13,7 @@ from skelbo.inference.posteriors.best import on_lattice
 from skelbo.inference.posteriors.quadrature_grid import LatticeEM
 from skelbo.inference.variational_step import Alternation
 from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, ModelEstimator
-from skelbo.models.constraints import Coordinates
+from skelbo.models.constraints import ParameterVector
 
 
 class VariationalEM(ModelEstimator):
@@ -166,7 +166,7 @@ class VariationalEM(ModelEstimator):
             ascent = climb(profile.start(), profile.e_step, profile.m_step, accelerator=anderson)
             theta = profile.theta(ascent.theta)
             return Ascent(theta, ascent.start_bound, ascent.lower_bounds, ascent.converged)
-        coordinates = Coordinates(theta, model.constraints)
+        coordinates = ParameterVector(theta, model.constraints)
         anderson = Anderson(coordinates.to_vector, coordinates.from_vector)
         if on_lattice(model.joint(cases.X[:1], theta), self.posterior):
             em = LatticeEM(model, cases.X, cases.weights)

@@ -16,7 +16,7 @@ from skelbo.inference.posteriors.bernoulli import all_states
 from skelbo.inference.posteriors.gaussian import fit_gaussian
 from skelbo.inference.standard_errors import standard_errors
 from skelbo.models import BinaryFeatureModel, DecoderModel, FactorModel, LatentVariableModel
-from skelbo.models.constraints import Coordinates
+from skelbo.models.constraints import ParameterVector
 from skelbo.models.likelihoods import LIKELIHOODS
 from tests.tables import answers, counts, lsat6, real
 
@@ -160,7 +160,7 @@ def test_coordinates_go_there_and_back(seed):
         "d": rng.dirichlet(np.ones(3), 2),
     }
     kinds = {"b": "positive", "c": "unit_interval", "d": "simplex"}
-    coordinates = Coordinates(theta, kinds)
+    coordinates = ParameterVector(theta, kinds)
     back = coordinates.from_vector(coordinates.to_vector(theta))
     assert len(coordinates.to_vector(theta)) == 6 + 4 + 2 + 4
     assert all(np.allclose(back[name], theta[name]) for name in theta)

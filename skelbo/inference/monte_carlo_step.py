@@ -210,7 +210,7 @@ class MonteCarloStep:
         """Return Newton's step, or a quarter of it, if log p(X) keeps its promise, else None."""
         for length in (verdict.length, 0.25 * verdict.length):
             step = length * verdict.step
-            new = shifted(theta, step, self.model.constraints, self.cases)
+            new = shifted(theta, step, self.model, self.cases)
             if new is None:
                 continue
             measured, promised = (

@@ -17,7 +17,7 @@ from scipy import special, stats
 
 from skelbo.inference.standard_errors import (
     NOTHING,
-    at_floor,
+    at_limit,
     base_noise,
     information_axes,
     n_entries,
@@ -26,7 +26,7 @@ from skelbo.inference.standard_errors import (
     score_moments,
     split,
 )
-from skelbo.models.noise_floor import noise_floor
+from skelbo.models.constraints import constraint_of
 
 CONFIDENCE = 0.95
 # Newton's step is believed up to this length in standard errors of any parameter.
@@ -105,7 +105,7 @@ def judge(model, theta, cases, draws, joint, moved) -> Verdict | None:
     slope, bend = _scales(theta, model.constraints)
     information = slope[:, None] * information * slope - np.diag(gradient * bend)
     gradient, spread, unmoved = slope * gradient, slope[:, None] * spread * slope, unmoved * slope
-    edge |= at_floor(theta, cases)
+    edge |= at_limit(model, theta, cases)
     held = np.concatenate([unmoved, np.eye(len(gradient))[edge]])
     axes, values = information_axes(information, held)
     # Where the information is no more than rounding, or negative, there is no maximum to go to: the
@@ -124,21 +124,16 @@ def judge(model, theta, cases, draws, joint, moved) -> Verdict | None:
     return Verdict(step, pull, root.T @ spread @ root, length, bool(np.all(known | idle)))
 
 
-def shifted(theta, step, constraints, cases):
+def shifted(theta, step, model, cases):
     """Return theta after a step in the scales of `_scales`, None where that is no answer."""
-    floor, moved = noise_floor(cases.X, cases.weights), {}
+    moved = {}
     for name, part in split(step, theta).items():
-        kind, value = constraints.get(name), theta[name]
-        if kind == "positive":
-            moved[name] = value * np.exp(np.clip(part, -50, 50))
-        elif kind == "unit_interval":
-            moved[name] = special.expit(special.logit(value) + part)
-        else:
-            moved[name] = value + part
-        if kind == "simplex" and np.any(moved[name] <= 0):
+        domain = constraint_of(name, model.constraints)
+        moved[name] = domain.move(theta[name], part)
+        if not domain.contains(moved[name]):
             return None
-        if name == "noise_variance":
-            moved[name] = np.maximum(moved[name], floor if np.ndim(value) else floor.mean())
+    for name, limit in model.lower_limits(cases.X, cases.weights).items():
+        moved[name] = np.maximum(moved[name], limit)
     return moved
 
 
@@ -147,13 +142,8 @@ def _scales(theta, constraints) -> tuple[np.ndarray, np.ndarray]:
 
     On these scales a likelihood is nearer to a parabola, and no step leaves the domain.
     """
-    slopes, bends = [], []
-    for name, value in theta.items():
-        value, kind = np.ravel(value), constraints.get(name)
-        slope = {"positive": value, "unit_interval": value * (1 - value)}.get(kind, 1 + 0 * value)
-        bend = {"positive": slope, "unit_interval": slope * (1 - 2 * value)}.get(kind, 0 * value)
-        slopes.append(slope)
-        bends.append(bend)
+    pairs = [constraint_of(k, constraints).derivatives(np.ravel(v)) for k, v in theta.items()]
+    slopes, bends = zip(*pairs, strict=True)
     return np.concatenate(slopes), np.concatenate(bends)
 
 
@@ -183,9 +173,6 @@ def _at_the_edge(theta, moved, constraints, gradient, errors) -> np.ndarray:
     """Return which parameters an EM step left where they are against a sure gradient, (P,)."""
     parts = []
     for name, value in theta.items():
-        kind = constraints.get(name)
         still = np.abs(moved[name] - value) <= 1e-9 * np.abs(value)
-        inner = np.asarray(value) < (np.inf if kind == "positive" else 0.5)
-        # +1 at an upper edge, -1 at a lower one, 0 inside.
-        parts.append(np.ravel(still * np.where(inner, -1.0, 1.0) * (kind is not None)))
+        parts.append(np.ravel(still * constraint_of(name, constraints).edge(value)))
     return np.concatenate(parts) * gradient > 3 * errors

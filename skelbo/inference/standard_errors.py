@@ -17,7 +17,7 @@ from skelbo.inference.posteriors.gaussian import find_mode
 from skelbo.inference.sampling.control_variates import controlled
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws
-from skelbo.models.noise_floor import noise_floor
+from skelbo.models.constraints import constraint_of
 
 # Floating-point operations, and cells, that the outer products of the scores may take.
 MAX_WORK, BLOCK_CELLS = 4e9, 2**22
@@ -31,7 +31,9 @@ QUADRATIC, MAX_QUADRATIC = 3, 6
 NOTHING = 1e-11
 # A noise variance this near its floor, in standard errors, is held there: along a ridge between
 # noise and loadings an ascent ends where the climb does, some way off the edge.
-NEAR_FLOOR = 0.01
+NEAR_LIMIT = 0.01
+# Probabilities this near to 0 or 1 may be held there, too.
+NEAR_EDGE = 1e-6
 
 
 def standard_errors(fitted, cases) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -54,8 +56,8 @@ def standard_errors(fitted, cases) -> tuple[dict[str, np.ndarray], np.ndarray]:
     model, theta = fitted.model, fitted.theta
     noise = base_noise(model, theta, len(cases.X), fitted.seed)
     total = observed_information(model, theta, cases, noise, closed=False)
-    constraint, held = model.constraint_jacobian(theta), at_floor(theta, cases)
-    held |= near_floor(theta, cases, *information_axes(total, _with_held(constraint, held)))
+    constraint, held = model.constraint_jacobian(theta), at_limit(model, theta, cases)
+    held |= near_limit(model, theta, cases, *information_axes(total, _with_held(constraint, held)))
     root, lost = information_root(total, _with_held(constraint, held))
     errors = np.sqrt((root**2).sum(1))
     errors[lost] = np.inf
@@ -172,33 +174,40 @@ def information_axes(information, constraint) -> tuple[np.ndarray, np.ndarray]:
     return units[:, None] * (basis @ vectors), values
 
 
-def at_floor(theta, cases) -> np.ndarray:
-    """Return which parameters are noise variances at their floor (Heywood cases), (P,)."""
-    return _flat(theta) <= 1.5 * _floors(theta, cases)
+def at_limit(model, theta, cases) -> np.ndarray:
+    """Return which parameters are at their lower limit (Heywood cases), (P,)."""
+    return _flat(theta) <= 1.5 * _limits(model, theta, cases)
 
 
-def near_floor(theta, cases, axes, values) -> np.ndarray:
-    """Return which parameters are noise variances that the data do not tell from the floor, (P,).
+def near_limit(model, theta, cases, axes, values) -> np.ndarray:
+    """Return which parameters the data do not distinguish from their limit, (P,).
 
-    `axes` and `values` are those of `information_axes`; an axis without information counts with the
-    most that rounding may leave of it.
+    That is a lower limit, or the edge of a domain if it is very near. `axes` and `values` are those
+    of `information_axes`; an axis without information counts with the most that rounding may leave.
     """
-    floors = _floors(theta, cases)
-    noise, near = np.isfinite(floors), np.zeros(len(floors), dtype=bool)
+    room = np.minimum(_flat(theta) - _limits(model, theta, cases), _distances(model, theta))
+    limited, near = np.isfinite(room), np.zeros(len(room), dtype=bool)
     least = max(NOTHING * values.max(initial=0.0), 1e-300)
-    errors = np.sqrt((axes[noise] ** 2 / np.maximum(values, least)).sum(1))
-    near[noise] = _flat(theta)[noise] - floors[noise] < NEAR_FLOOR * errors
+    errors = np.sqrt((axes[limited] ** 2 / np.maximum(values, least)).sum(1))
+    near[limited] = room[limited] < NEAR_LIMIT * errors
     return near
 
 
-def _floors(theta, cases) -> np.ndarray:
-    """Return the floors of noise variances, (P,); -inf for the other parameters."""
-    floor = noise_floor(cases.X, cases.weights)
-    floors = {name: np.full(np.shape(value), -np.inf) for name, value in theta.items()}
-    if "noise_variance" in theta:
-        shape = np.shape(theta["noise_variance"])
-        floors["noise_variance"] = np.broadcast_to(floor if shape else floor.mean(), shape)
-    return _flat(floors)
+def _distances(model, theta) -> np.ndarray:
+    """Return the distances of probabilities from 0 or 1 if they are below `NEAR_EDGE`, (P,)."""
+    parts = []
+    for name, value in theta.items():
+        domain = constraint_of(name, model.constraints)
+        distance = np.ravel(domain.distance(value))
+        parts.append(np.where(domain.edge_attained & (distance < NEAR_EDGE), distance, np.inf))
+    return np.concatenate(parts)
+
+
+def _limits(model, theta, cases) -> np.ndarray:
+    """Return the lower limits of all parameters, (P,); -inf where there is none."""
+    limits = model.lower_limits(cases.X, cases.weights)
+    full = [np.broadcast_to(limits.get(k, -np.inf), np.shape(v)) for k, v in theta.items()]
+    return np.concatenate([np.ravel(limit) for limit in full])
 
 
 def _flat(theta) -> np.ndarray:

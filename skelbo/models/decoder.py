@@ -62,7 +62,10 @@ class DecoderModel(LatentVariableModel):
         self.hidden_layer_sizes = hidden_layer_sizes
         self.likelihood = likelihood
 
-    constraints = {"noise_variance": "positive"}
+    @property
+    def constraints(self) -> dict[str, str]:  # type: ignore[override]
+        """Domains of the parameters."""
+        return {"noise_variance": "positive"} if self.likelihood == "gaussian" else {}
 
     def check(self, X):
         """Raise ValueError if the model or X cannot be used."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
-CONSTRAINTS = ("real", "positive", "unit_interval", "simplex")
+from skelbo.models.constraints import CONSTRAINTS
 
 
 class LatentVariableModel(BaseEstimator):
@@ -198,7 +198,7 @@ def check_model(model: Any) -> None:
     unknown = {k: v for k, v in model.constraints.items() if v not in CONSTRAINTS}
     if unknown:
         raise ValueError(
-            f"{name}.constraints has {unknown}, expected one of {CONSTRAINTS} for each name."
+            f"{name}.constraints has {unknown}, expected one of {list(CONSTRAINTS)} for each name."
         )
 
 

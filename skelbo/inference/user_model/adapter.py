@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import torch
-from scipy import optimize
+from scipy import linalg, optimize
 
 from skelbo.autograd import gradients
 from skelbo.em.loop import AscentError
 from skelbo.inference.user_model.checks import check_densities, checked_parameters
 from skelbo.inference.user_model.joint import NODES, BinaryTorchJoint, TorchJoint, q_points
-from skelbo.models.constraints import Coordinates
+from skelbo.models.constraints import ParameterVector, constraint_of
 from skelbo.models.interface import Model
 
 # Cells (draws x rows x columns) whose graph is held at a time, and iterations of L-BFGS a step.
@@ -83,23 +81,19 @@ class TorchModel(Model):
 
     @gradients()
     def maximize(self, theta, X, weights, mean, covariance=None, *, n_steps=2, expand=False):
-        """Raise E log p(x, z; theta) by L-BFGS; never lower it. See `FactorModel.maximize`.
+        """Raise E log p(x, z; theta) by L-BFGS; never lower it. See `Model.maximize`.
 
-        A step into a region where the model returns NaN is taken back; if there is no other, that
-        is an AscentError.
+        A step into a region where the model returns NaN is taken back.
+
+        Raises
+        ------
+        AscentError
+            If there is no other step.
         """
         Z, weights = self._points(weights, mean, covariance)
-        coordinates = Coordinates(theta, self.constraints)
+        coordinates = ParameterVector(theta, self.constraints)
+        objective = _Objective(self, coordinates, X, Z, weights)
         start = coordinates.to_vector(theta)
-        plain = partial(self._objective, coordinates, X, Z, weights, weights.sum())
-        met_nan = False
-
-        def objective(vector):
-            nonlocal met_nan
-            value, gradient = plain(vector)
-            met_nan |= bool(np.isnan(value))
-            return value if np.isfinite(value) else np.inf, np.nan_to_num(gradient)
-
         before = objective(start)[0]
         result = optimize.minimize(
             objective,
@@ -111,7 +105,7 @@ class TorchModel(Model):
         )
         if result.fun < before:
             return coordinates.from_vector(result.x)
-        if met_nan:
+        if objective.met_nan:
             self._complain(theta)
         return theta
 
@@ -120,16 +114,15 @@ class TorchModel(Model):
         return self.model.lower_limits(X, weights)
 
     def _bounds(self, coordinates, theta, X, weights):
+        """Return bounds of the free coordinates; the start is always within them."""
         limits = self.lower_limits(X, weights)
         if not limits:
             return None
-        lowest = {k: np.full(np.shape(v), -np.inf) for k, v in theta.items()}
-        vector = coordinates.to_vector(theta)
-        floors = {**theta, **{k: np.full(np.shape(theta[k]), v) for k, v in limits.items()}}
-        limited = {**lowest, **{k: np.ones(np.shape(theta[k])) for k in limits}}
-        which = np.concatenate([np.ravel(limited[k]) for k in theta]) > 0
-        lower = np.where(which, coordinates.to_vector(floors), -np.inf)
-        return list(zip(np.minimum(lower, vector), np.full(len(vector), np.inf), strict=True))
+        floors = {**theta, **{k: np.broadcast_to(v, np.shape(theta[k])) for k, v in limits.items()}}
+        limited = [np.full(np.size(v), k in limits) for k, v in theta.items()]
+        start, lower = coordinates.to_vector(theta), coordinates.to_vector(floors)
+        lower = np.where(np.concatenate(limited), np.minimum(lower, start), -np.inf)
+        return optimize.Bounds(lower, np.inf)
 
     def _points(self, weights, mean, covariance):
         """Return draws and weights: as they are, or those that stand for q."""
@@ -145,23 +138,24 @@ class TorchModel(Model):
         Z = np.broadcast_to(states[:, None], (len(states), *mean.shape[1:]))
         return Z, _probabilities(states, mean[0]) * weights
 
-    def _objective(self, coordinates, X, Z, weights, total, vector):
-        """Return minus the mean of log p(x, z; theta) and its gradient in free coordinates."""
-        if not np.all(np.isfinite(vector)):  # the line search, after a NaN of the model
-            return np.nan, np.zeros_like(vector)
-        free = torch.tensor(vector, requires_grad=True)
-        value, gradient = 0.0, np.zeros_like(vector)
+    @gradients()
+    def weighted_gradient(self, theta, X, Z, weights):
+        """Return the weighted sum of log p(x, z; theta) and its gradient, a dict like theta."""
+        total, gradient = 0.0, {k: np.zeros(np.shape(v)) for k, v in theta.items()}
         size = max(1, GRAPH_CELLS // (len(Z) * (X.shape[1] + Z.shape[2])))
         for first in range(0, len(X), size):
             part = slice(first, first + size)
-            theta = {k: v.to(self.device) for k, v in natural(coordinates, free).items()}
-            points, share = self._rows(Z[:, part]), self._rows(weights[:, part])
-            joint = self.model.log_likelihood(self._rows(X[part]), points, theta)
-            joint = joint + self.model.log_prior(points, theta)
-            loss = -(share * joint).sum() / total
-            gradient += torch.autograd.grad(loss, free, allow_unused=True)[0].numpy()
-            value += float(loss.detach())
-        return value, gradient
+            tensors = {k: v.requires_grad_() for k, v in self._tensors(theta).items()}
+            points = self._rows(Z[:, part])
+            joint = self.model.log_likelihood(self._rows(X[part]), points, tensors)
+            joint = joint + self.model.log_prior(points, tensors)
+            value = (self._rows(weights[:, part]) * joint).sum()
+            slopes = torch.autograd.grad(value, list(tensors.values()), allow_unused=True)
+            for name, slope in zip(tensors, slopes, strict=True):
+                if slope is not None:
+                    gradient[name] += slope.cpu().numpy()
+            total += float(value.detach())
+        return total, gradient
 
     def _complain(self, theta):
         near = {k: np.array2string(np.ravel(v)[:3], precision=3) for k, v in theta.items()}
@@ -179,7 +173,7 @@ class TorchModel(Model):
         """Return the gradient of log p(x, z; theta) in theta, (S, n, P), by central differences."""
         differences = [
             (self.joint(X, up).log_joint(Z) - self.joint(X, down).log_joint(Z)) / (2 * step)
-            for up, down, step in _neighbours(theta)
+            for up, down, step in _neighbours(theta, self.constraints)
         ]
         return self._sound(np.stack(differences, axis=2), theta)
 
@@ -187,42 +181,24 @@ class TorchModel(Model):
         """Return minus the Hessian of E log p(x, z; theta) in theta, (P, P)."""
         rows = [
             (self._slope(up, X, Z, weights) - self._slope(down, X, Z, weights)) / (2 * step)
-            for up, down, step in _neighbours(theta)
+            for up, down, step in _neighbours(theta, self.constraints)
         ]
         return self._sound(-0.5 * (np.array(rows) + np.array(rows).T), theta)
 
-    @gradients()
     def _slope(self, theta, X, Z, weights):
-        tensors = {k: v.requires_grad_() for k, v in self._tensors(theta).items()}
-        points = self._rows(Z)
-        joint = self.model.log_likelihood(self._rows(X), points, tensors)
-        joint = joint + self.model.log_prior(points, tensors)
-        total = (self._rows(weights) * joint).sum()
-        gradients = torch.autograd.grad(total, list(tensors.values()), allow_unused=True)
-        return np.concatenate(
-            [
-                np.zeros(v.numel()) if g is None else g.cpu().numpy().ravel()
-                for g, v in zip(gradients, tensors.values(), strict=True)
-            ]
-        )
+        gradient = self.weighted_gradient(theta, X, Z, weights)[1]
+        return np.concatenate([np.ravel(value) for value in gradient.values()])
 
     def constraint_jacobian(self, theta):
         """Return the gradients of what is fixed: the sum of every simplex."""
-        size = sum(np.size(value) for value in theta.values())
-        rows: list[np.ndarray] = []
-        first = 0
-        for name, value in theta.items():
-            if self.constraints.get(name) == "simplex":
-                index = first + np.arange(np.size(value)).reshape(-1, np.shape(value)[-1])
-                rows.extend(np.isin(np.arange(size), some).astype(float) for some in index)
-            first += np.size(value)
-        return np.array(rows).reshape(-1, size)
+        fixed = [constraint_of(k, self.constraints).fixed_sums(v) for k, v in theta.items()]
+        return linalg.block_diag(*fixed)
 
     # ------------------------------------------------------------- after fit
 
     def n_parameters(self, theta):
         """Return the number of free parameters."""
-        return len(Coordinates(theta, self.constraints).to_vector(theta))
+        return len(ParameterVector(theta, self.constraints).to_vector(theta))
 
     def bound_terms(self, joint, q):
         """Return the bound of q on points that it was not fitted to."""
@@ -243,30 +219,32 @@ class TorchModel(Model):
         return np.asarray(X), np.asarray(Z)
 
 
-def natural(coordinates: Coordinates, free) -> dict:
-    """Return parameters on the natural scale from free coordinates, differentiably."""
-    theta, first = {}, 0
-    for name, shape in coordinates.shapes.items():
-        kind = coordinates.constraints.get(name)
-        inner = (*shape[:-1], shape[-1] - 1) if kind == "simplex" else shape
-        size = int(np.prod(inner))
-        value = free[first : first + size].reshape(inner)
-        first += size
-        if kind == "positive":
-            value = value.exp()
-        elif kind == "unit_interval":
-            value = value.sigmoid()
-        elif kind == "simplex":
-            value = torch.cat([value, torch.zeros_like(value[..., :1])], -1).softmax(-1)
-        theta[name] = value
-    return theta
+class _Objective:
+    """Minus the weighted mean of log p(x, z; theta) in free coordinates, and its gradient."""
+
+    def __init__(self, model: TorchModel, coordinates: ParameterVector, X, Z, weights):
+        self.model, self.coordinates, self.data = model, coordinates, (X, Z, weights)
+        self.total = weights.sum()
+        self.met_nan = False
+
+    def __call__(self, vector):
+        """Return value and gradient; infinity where the model returns no number."""
+        theta = self.coordinates.from_vector(vector)
+        if theta is None:  # the line search went too far, or met NaN
+            return np.inf, np.zeros_like(vector)
+        value, gradient = self.model.weighted_gradient(theta, *self.data)
+        self.met_nan |= bool(np.isnan(value))
+        slope = np.nan_to_num(-self.coordinates.pull_back(theta, gradient) / self.total)
+        return (-value / self.total if np.isfinite(value) else np.inf), slope
 
 
-def _neighbours(theta):
-    """Yield theta with one entry raised, with it lowered, and by how much."""
+def _neighbours(theta, constraints):
+    """Yield theta with one entry raised, with it lowered, and by how much; inside the domains."""
     for name, value in theta.items():
+        distance = constraint_of(name, constraints).distance(value)
         for index in np.ndindex(np.shape(value)):
             step = DIFFERENCE * max(abs(value[index]), 1e-2)
+            step = min(step, 0.5 * distance[index])
             pair = []
             for sign in (1, -1):
                 moved = np.array(value, dtype=np.float64)

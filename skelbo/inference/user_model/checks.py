@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skelbo.models.constraints import constraint_of
 from skelbo.models.model import LatentVariableModel
 
 
@@ -22,18 +23,16 @@ def checked_parameters(model: LatentVariableModel, theta: Any) -> dict[str, np.n
         checked[key] = np.array(value, dtype=np.float64)
         if not np.all(np.isfinite(checked[key])):
             raise ValueError(f"{name} returned {key!r} with values that are not finite.")
-        kind = model.constraints.get(key)
-        if not _in_domain(checked[key], kind):
+        if not constraint_of(key, model.constraints).contains(checked[key]):
+            kind = model.constraints[key]
             raise ValueError(f"{name} returned {key!r} outside its domain, {kind!r}.")
+    unknown = sorted(set(model.constraints) - set(checked))
+    if unknown:
+        raise ValueError(
+            f"{type(model).__name__}.constraints names {unknown}, expected some of "
+            f"{sorted(checked)}, which initialize returned; correct the spelling."
+        )
     return checked
-
-
-def _in_domain(value: np.ndarray, kind: str | None) -> bool:
-    if kind == "positive":
-        return bool(np.all(value > 0))
-    if kind == "unit_interval":
-        return bool(np.all((value > 0) & (value < 1)))
-    return kind != "simplex" or bool(np.allclose(value.sum(-1), 1))
 
 
 def check_densities(model: LatentVariableModel, X: Tensor, theta: dict[str, Tensor]) -> None:
