@@ -19,7 +19,7 @@ from skelbo.em.progress import Progress
 from skelbo.em.restarts import Restarts
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.inference.annealing import annealed_start
-from skelbo.inference.distinct_rows import Cases
+from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.fitted_model import FittedModel
 from skelbo.inference.model_names import NAMES, adapt, build_model, check_params
 from skelbo.inference.standard_errors import (
@@ -51,7 +51,7 @@ NO_ERRORS = (
 )
 
 
-class ModelEstimator(LatentVariableEstimator):
+class LatentModelEstimator(LatentVariableEstimator):
     """A `LatentVariableModel` and its parameters behind scikit-learn's interface.
 
     What VariationalEM and MCEM share word for word; a subclass supplies `_climb` and the family
@@ -59,7 +59,7 @@ class ModelEstimator(LatentVariableEstimator):
     """
 
     @abstractmethod
-    def _climb(self, model, cases: Cases, theta, progress, rng) -> Ascent:
+    def _climb(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
         """Run one ascent from theta."""
 
     @abstractmethod
@@ -67,7 +67,7 @@ class ModelEstimator(LatentVariableEstimator):
         """Return the family of q: "mean_field" or "full"."""
 
     @abstractmethod
-    def _finish(self, fitted: FittedModel, cases: Cases, best: Ascent) -> None:
+    def _finish(self, fitted: FittedModel, data: DistinctRows, best: Ascent) -> None:
         """Publish what belongs to one algorithm alone, and warn."""
 
     # -------------------------------------------------------------------- fit
@@ -99,53 +99,53 @@ class ModelEstimator(LatentVariableEstimator):
         X, weights = self._validate_fit(*in_memory(self, X, sample_weight))
         user_model = build_model(self.model, self.n_components)
         model = adapt(user_model, self.device)
-        cases = Cases.of_table(X, weights)
-        model.check(cases.X)
+        data = DistinctRows.of_table(X, weights)
+        model.check(data.X)
         rng = random_stream(self.random_state)
         seed = rng.randint(2**31 - 1)
-        starts = list(self._starts(model, cases, rng))
+        starts = list(self._starts(model, data, rng))
         progress = Progress(self, X, len(starts), self.max_iter)
         restarts = Restarts()
         best = restarts.run(
-            self._attempt(model, cases, start, progress, rng, number)
+            self._attempt(model, data, start, progress, rng, number)
             for number, start in enumerate(starts)
             if not progress.stopped
         )
-        rotate = model.is_rotation_invariant(cases.X, self._family(model))
+        rotate = model.is_rotation_invariant(data.X, self._family(model))
         self._publish(user_model, best, model.identify(best.theta, rotate=rotate), seed, X.dtype)
         self.failed_starts_ = restarts.failures
         fitted = self._fitted()
         if fitted.model.bound_is_sampled:
-            self._publish_bound(cases.mean(fitted.elbo_terms(cases.X).elbo))
-        self._finish(fitted, cases, best)
-        for message in fitted.model.warnings(fitted.theta, cases.X, cases.weights):
+            self._publish_bound(data.mean(fitted.elbo_terms(data.X).elbo))
+        self._finish(fitted, data, best)
+        for message in fitted.model.warnings(fitted.theta, data.X, data.weights):
             warnings.warn(message, UserWarning, stacklevel=2)
         progress.end()
         return self
 
-    def _starts(self, model, cases: Cases, rng):
+    def _starts(self, model, data: DistinctRows, rng):
         """Yield a function for each start that returns its first parameters."""
         if self.warm_start and hasattr(self, "params_"):
-            yield lambda: self._given(self.params_, "params_", model, cases, rng)
+            yield lambda: self._given(self.params_, "params_", model, data, rng)
             return
         if self.params_init is not None:
-            yield lambda: self._given(self.params_init, "params_init", model, cases, rng)
+            yield lambda: self._given(self.params_init, "params_init", model, data, rng)
             return
         anneal = getattr(self, "annealing", True) and model.closed_form
         start = partial(annealed_start, model) if anneal else model.start
         for number in range(self.n_init):
-            yield partial(start, cases.X, cases.weights, rng, number)
+            yield partial(start, data.X, data.weights, rng, number)
 
     @staticmethod
-    def _given(params, name, model, cases, rng):
-        return check_params(params, model.start(cases.X, cases.weights, rng, 0), name)
+    def _given(params, name, model, data, rng):
+        return check_params(params, model.start(data.X, data.weights, rng, 0), name)
 
-    def _attempt(self, model, cases, start, progress, rng, number):
+    def _attempt(self, model, data, start, progress, rng, number):
         """Return one attempt: an ascent from a start."""
 
         def attempt() -> Ascent:
             progress.begin_start(number)
-            ascent = self._climb(model, cases, start(), progress, rng)
+            ascent = self._climb(model, data, start(), progress, rng)
             progress.end_start()
             return ascent
 
@@ -163,16 +163,16 @@ class ModelEstimator(LatentVariableEstimator):
         self.lower_bounds_ = [value - optimism for value in self.lower_bounds_[:-1]] + [bound]
         self.lower_bound_ = bound
 
-    def _publish_errors(self, fitted, cases, draws=None) -> None:
+    def _publish_errors(self, fitted, data, draws=None) -> None:
         """Publish standard errors, and Monte Carlo errors if there are draws, where P allows it."""
         self._errors: dict[str, Any] = {}
         self._n_entries = n_entries(fitted.theta)
         if self._n_entries > fitted.model.max_information:
             return
-        errors, root = standard_errors(fitted, cases)
+        errors, root = standard_errors(fitted, data)
         self._errors["standard_errors_"] = self._named(errors)
         if draws is not None:
-            errors = monte_carlo_errors(fitted, cases, draws, root)
+            errors = monte_carlo_errors(fitted, data, draws, root)
             self._errors["mc_standard_errors_"] = self._named(errors)
 
     def _error(self, name: str) -> dict[str, Any]:

@@ -12,12 +12,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.em.loop import Ascent, ascend
-from skelbo.inference.distinct_rows import Cases
+from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.monte_carlo_step import CLIMB, CLIMB_PER_PARAMETER, WHY, MonteCarloStep
 from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED
 from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.samplers import SAMPLERS, make_sampler
-from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, ModelEstimator
+from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimator
 
 NOT_CERTIFIED = (
     "The fit was not certified to be at a maximum of log p(X) (less than tol={tol:.3g} nats per "
@@ -32,7 +32,7 @@ class MonteCarloAscent(Ascent):
     step: Any = None
 
 
-class MCEM(ModelEstimator):
+class MCEM(LatentModelEstimator):
     r"""Fit a latent-variable model by Monte Carlo EM.
 
     .. math:: Q(\theta' \mid \theta) \approx \sum_i \sum_s \omega_{is} \log p(x_i, z_{is}; \theta'),
@@ -205,20 +205,20 @@ class MCEM(ModelEstimator):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    def _climb(self, model, cases: Cases, theta, progress, rng) -> Ascent:
+    def _climb(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
         """Run one ascent; the step keeps the evidence."""
         sampler = make_sampler(self.sampler, model, rng)
-        cases, family = cases.spread(sampler.spread_rows), self._family(model)
-        tol = self.tol if self.tol == "auto" else self.tol * cases.total
+        data, family = data.repeated(sampler.spread_rows), self._family(model)
+        tol = self.tol if self.tol == "auto" else self.tol * data.total
         if tol == "auto":
             tol = max(CLIMB, CLIMB_PER_PARAMETER * model.n_parameters(theta))
-        step = MonteCarloStep(model, cases, sampler, self.n_samples, self.averaging, family, tol)
+        step = MonteCarloStep(model, data, sampler, self.n_samples, self.averaging, family, tol)
         last = None
 
         def e_step(theta):
             nonlocal last
-            last = best_q(model.joint(cases.X, theta), family, last)
-            return cases.mean(last.terms.elbo), last
+            last = best_q(model.joint(data.X, theta), family, last)
+            return data.mean(last.terms.elbo), last
 
         def over(n_iter, bound, theta) -> bool:
             if progress.iteration(n_iter, bound, theta) and not step.certified:
@@ -237,21 +237,21 @@ class MCEM(ModelEstimator):
         few = model.latent == "continuous" or model.n_latents <= MAX_ENUMERATED
         return "full" if few else "mean_field"
 
-    def _finish(self, fitted, cases, best):
+    def _finish(self, fitted, data, best):
         step = best.step
         self.n_samples_history_ = step.history
-        self.remaining_climb_ = float(step.left / cases.total)
+        self.remaining_climb_ = float(step.left / data.total)
         # Draws at the published parameters, as many as the last step had, say how precise it was.
         sampler = make_sampler(self.sampler, fitted.model, np.random.RandomState(fitted.seed))
-        cases = cases.spread(sampler.spread_rows)
-        joint = fitted.model.joint(cases.X, fitted.theta)
+        data = data.repeated(sampler.spread_rows)
+        joint = fitted.model.joint(data.X, fitted.theta)
         sampler.restart(joint, best_q(joint, self._family(fitted.model)))
         draws = sampler.more(step.n_last)
-        self.effective_sample_sizes_ = np.append(draws.effective_sizes(), np.nan)[cases.index]
-        self._publish_errors(fitted, cases, draws)
+        self.effective_sample_sizes_ = np.append(draws.effective_sizes(), np.nan)[data.index]
+        self._publish_errors(fitted, data, draws)
         if not step.certified:
             why = WHY[step.stopped or "max_iter"].format(max_iter=self.max_iter, limit=step.n_last)
-            tol = step.tol / cases.total
+            tol = step.tol / data.total
             warnings.warn(NOT_CERTIFIED.format(tol=tol, why=why), ConvergenceWarning, stacklevel=3)
 
     @property

@@ -8,15 +8,15 @@ from sklearn.utils._param_validation import StrOptions
 
 from skelbo.em.anderson import Anderson
 from skelbo.em.loop import Ascent, ascend
-from skelbo.inference.distinct_rows import Cases
-from skelbo.inference.posteriors.best import on_lattice
-from skelbo.inference.posteriors.quadrature_grid import LatticeEM
-from skelbo.inference.variational_step import Alternation
-from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, ModelEstimator
+from skelbo.inference.distinct_rows import DistinctRows
+from skelbo.inference.posteriors.best import uses_grid
+from skelbo.inference.posteriors.quadrature_grid import GridEM
+from skelbo.inference.variational_step import VariationalStep
+from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimator
 from skelbo.models.constraints import ParameterVector
 
 
-class VariationalEM(ModelEstimator):
+class VariationalEM(LatentModelEstimator):
     r"""Fit a latent-variable model by variational EM.
 
     .. math:: \mathrm{ELBO}(\theta, q) = \sum_i E_{q_i}[\log p(x_i, z_i; \theta)] + H[q_i]
@@ -155,12 +155,12 @@ class VariationalEM(ModelEstimator):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    def _climb(self, model, cases: Cases, theta, progress, rng) -> Ascent:
+    def _climb(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
         """Run one ascent: exactly by the profile likelihood where there is one, else by turns."""
         climb = partial(
             ascend, tol=self.tol, max_iter=self.max_iter, on_iteration=progress.iteration
         )
-        profile = model.profile(cases.X, cases.weights)
+        profile = model.profile(data.X, data.weights)
         if profile is not None:
             anderson = Anderson(profile.to_vector, profile.from_vector)
             ascent = climb(profile.start(), profile.e_step, profile.m_step, accelerator=anderson)
@@ -168,10 +168,10 @@ class VariationalEM(ModelEstimator):
             return Ascent(theta, ascent.start_bound, ascent.lower_bounds, ascent.converged)
         coordinates = ParameterVector(theta, model.constraints)
         anderson = Anderson(coordinates.to_vector, coordinates.from_vector)
-        if on_lattice(model.joint(cases.X[:1], theta), self.posterior):
-            em = LatticeEM(model, cases.X, cases.weights)
+        if uses_grid(model.joint(data.X[:1], theta), self.posterior):
+            em = GridEM(model, data.X, data.weights)
             return climb(theta, em.e_step, em.m_step, accelerator=anderson)
-        steps = Alternation(model, cases, self.posterior)
+        steps = VariationalStep(model, data, self.posterior)
         ascent = climb(theta, steps.e_step, steps.m_step, accelerator=anderson)
         if model.latent == "continuous" or self.posterior != "mean_field" or not ascent.converged:
             return ascent
@@ -193,6 +193,6 @@ class VariationalEM(ModelEstimator):
     def _family(self, model):
         return self.posterior
 
-    def _finish(self, fitted, cases, best):
-        self._publish_errors(fitted, cases)
+    def _finish(self, fitted, data, best):
+        self._publish_errors(fitted, data)
         self._warn_if_not_converged(best, self.max_iter, self.tol)

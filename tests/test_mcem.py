@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils.estimator_checks import check_estimator
 
 from skelbo import MCEM, VariationalEM
-from skelbo.inference.distinct_rows import Cases
+from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.log_marginal import log_marginal
 from skelbo.inference.posteriors.bernoulli import enumerate_posterior
 from skelbo.inference.posteriors.best import best_q
@@ -113,17 +113,17 @@ def test_quasi_random_copies_are_uniform_and_independent():
 )
 def test_controls_leave_the_mean_and_take_the_error(model, X, sampler):
     theta = model.start(X, np.ones(20), np.random.RandomState(0), 0)
-    cases = Cases.of_table(X, None)
-    joint = model.joint(cases.X, theta)
+    data = DistinctRows.of_table(X, None)
+    joint = model.joint(data.X, theta)
     points = log_marginal(joint, BaseNoise.draw(10, 2, np.random.RandomState(0)))[2]
-    scores = model.scores(theta, cases.X, points.Z)
-    exact = np.einsum("n,sn,snp->p", cases.weights, points.weights, scores)
+    scores = model.scores(theta, data.X, points.Z)
+    exact = np.einsum("n,sn,snp->p", data.weights, points.weights, scores)
     draws = make_sampler(sampler, model, np.random.RandomState(1))
     draws.restart(joint, best_q(joint, "full"))
     draws = draws.more(400)
-    gradient, spread = score_moments(model, theta, cases, draws, joint)
-    plain = model.scores(theta, cases.X, draws.Z)
-    errors = cases.weights[:, None] * draws.deviations(plain)
+    gradient, spread = score_moments(model, theta, data, draws, joint)
+    plain = model.scores(theta, data.X, draws.Z)
+    errors = data.weights[:, None] * draws.deviations(plain)
     before = (errors**2).sum((0, 1))
     away = (gradient - exact) ** 2 / (np.diagonal(spread) + 1e-9)
     assert np.all(np.diagonal(spread) < before) and np.diagonal(spread).sum() < 0.3 * before.sum()

@@ -11,7 +11,7 @@ from scipy import integrate, stats
 from sklearn.datasets import load_iris
 
 from skelbo import MCEM, VariationalEM
-from skelbo.inference.distinct_rows import Cases
+from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.posteriors.bernoulli import all_states
 from skelbo.inference.posteriors.gaussian import fit_gaussian
 from skelbo.inference.standard_errors import standard_errors
@@ -259,10 +259,10 @@ def test_a_ridge_of_noise_and_loadings_has_the_errors_of_its_end():
     for share in (1e-6, 1e-5, 3e-5):
         noise = end.params_["noise_variance"].copy()
         noise[1:3] = share * X.var(axis=0)[1], 1e-6 * X.var(axis=0)[2]
-        cases = Cases(X, np.ones(150), np.arange(150))
+        data = DistinctRows(X, np.ones(150), np.arange(150))
         theta = {**end.params_, "noise_variance": noise}
         fitted = SimpleNamespace(model=model, theta=theta, seed=0)
-        errors = standard_errors(fitted, cases)[0]["noise_variance"]
+        errors = standard_errors(fitted, data)[0]["noise_variance"]
         assert np.all(errors[1:3] < 1e-9)
         expected = errors if expected is None else expected
         assert np.allclose(errors, expected, rtol=1e-3, atol=1e-9)

@@ -1,4 +1,4 @@
-"""The rows of a fit: distinct, in an order of their own, with frequency weights."""
+"""Distinct rows of a table with frequency weights, in an order that depends on content alone."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Cases:
-    """Distinct rows and how often each occurs.
+class DistinctRows:
+    """Distinct rows and the weight of each.
 
-    Repeated rows are merged and rows are sorted by their content, so that neither the order of a
-    table nor whether a row is weighted or repeated can make a difference, not even to the random
-    numbers that a row gets.
+    Repeated rows are merged and sorted by content, so that a fit depends neither on the order of a
+    table nor on whether a row is weighted or repeated: each row gets the same random numbers.
 
     Attributes
     ----------
-    X : ndarray of shape (n_cases, n_features)
+    X : ndarray of shape (n_distinct, n_features)
         float64, NaN where missing.
-    weights : ndarray of shape (n_cases,)
+    weights : ndarray of shape (n_distinct,)
         Positive.
     index : ndarray of int, shape (n_samples,)
-        Which case a row of the table is; -1 where its weight is zero.
+        Position of each row of the table among the distinct ones; -1 where its weight is zero.
     """
 
     X: np.ndarray
@@ -30,8 +29,20 @@ class Cases:
     index: np.ndarray
 
     @classmethod
-    def of_table(cls, X: np.ndarray, weights: np.ndarray | None) -> Cases:
-        """Merge the rows of a table."""
+    def of_table(cls, X: np.ndarray, weights: np.ndarray | None) -> DistinctRows:
+        """Merge the rows of a table.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            NaN where missing.
+        weights : ndarray of shape (n_samples,), optional
+
+        Raises
+        ------
+        ValueError
+            If a column has no observed cell.
+        """
         X = np.asarray(X, dtype=np.float64)
         weights = np.ones(len(X)) if weights is None else weights
         present = np.flatnonzero(weights > 0)
@@ -45,7 +56,7 @@ class Cases:
                 "remove the column or supply values."
             )
         keys = np.where(np.isnan(X), np.inf, X)  # NaN does not equal itself
-        keys += 0.0  # nor does -0.0 look like 0.0 to a sort
+        keys += 0.0  # a sort tells -0.0 from 0.0
         order = np.lexsort(keys.T[::-1])
         first = np.ones(len(keys), dtype=bool)
         first[1:] = False
@@ -57,10 +68,10 @@ class Cases:
         index[present[order]] = number
         return cls(X[order[first]], np.bincount(number, weights[order]), index)
 
-    def spread(self, n_rows: int) -> Cases:
-        """Return the same cases in about `n_rows` copies altogether, weights divided among them.
+    def repeated(self, n_rows: int) -> DistinctRows:
+        """Return the same rows as about `n_rows` copies, weights divided among them.
 
-        A frequent case deserves more draws than a rare one: every copy gets its own.
+        Every copy gets draws of its own: frequent rows need more draws than rare ones.
         """
         if n_rows <= len(self.X):
             return self
@@ -68,20 +79,15 @@ class Cases:
         copies = np.maximum(1, np.round(self.weights * n_rows / self.total)).astype(int)
         first = np.cumsum(copies) - copies
         index = np.where(self.index < 0, -1, first[self.index])
-        return Cases(
+        return DistinctRows(
             np.repeat(self.X, copies, axis=0), np.repeat(self.weights / copies, copies), index
         )
 
     @property
     def total(self) -> float:
-        """Number of rows that the cases stand for."""
+        """Sum of the weights: number of rows of the table."""
         return float(self.weights.sum())
 
     def mean(self, values: np.ndarray) -> float:
-        """Return the weighted mean of one number per case."""
+        """Return the weighted mean of values (n_distinct,)."""
         return float(self.weights @ values / self.total)
-
-    @property
-    def complete(self) -> bool:
-        """Whether no cell is missing."""
-        return not np.isnan(self.X).any()

@@ -23,8 +23,8 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from skelbo.inference.distinct_rows import Cases
-from skelbo.inference.newton_step import judge, log_ratio, shifted
+from skelbo.inference.distinct_rows import DistinctRows
+from skelbo.inference.newton_step import log_ratio, newton_step, shifted
 from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.samplers import Sampler
@@ -82,7 +82,7 @@ class MonteCarloStep:
 
     Attributes
     ----------
-    model, cases, sampler : object
+    model, data, sampler : object
         What is fitted to which rows, and who draws.
     n_samples : "auto" or int
     averaging : None or "saem"
@@ -103,7 +103,7 @@ class MonteCarloStep:
     """
 
     model: Any
-    cases: Cases
+    data: DistinctRows
     sampler: Sampler
     n_samples: Any
     averaging: str | None
@@ -121,7 +121,7 @@ class MonteCarloStep:
     close: bool = False
 
     def __post_init__(self):
-        rows, columns = self.cases.X.shape
+        rows, columns = self.data.X.shape
         self.limit = int(
             np.clip(MAX_CELLS / (rows * (columns + self.model.n_latents)), 100, MAX_DRAWS)
         )
@@ -131,7 +131,7 @@ class MonteCarloStep:
 
     def __call__(self, q, theta):
         """Return the next parameters; q is the best q at theta."""
-        joint = self.model.joint(self.cases.X, theta)
+        joint = self.model.joint(self.data.X, theta)
         self.near = NEAR * self.model.n_parameters(theta)
         self.sampler.restart(joint, q)
         draws = self.sampler.more(self.n_draws)
@@ -174,7 +174,7 @@ class MonteCarloStep:
         moved, climb, error = self._em_step(draws, joint, q, theta)
         sure = climb - stats.norm.isf(ALPHA) * error > 0
         if not sure or climb < self.near or self.close:
-            verdict = judge(self.model, theta, self.cases, draws, joint, moved)
+            verdict = newton_step(self.model, theta, self.data, draws, joint, moved)
             newton = None if verdict is None else self._newton(verdict, draws, joint, q, theta)
             if newton is not None:
                 self.close = True
@@ -195,14 +195,14 @@ class MonteCarloStep:
 
     def _maximize(self, draws, theta):
         """Return better parameters; the units of latents are free where they may be (PX-EM)."""
-        share = draws.weights * self.cases.weights
+        share = draws.weights * self.data.weights
         return self.model.maximize(
-            theta, self.cases.X, share, draws.Z, n_steps=4, expand=self.model.expandable
+            theta, self.data.X, share, draws.Z, n_steps=4, expand=self.model.expandable
         )
 
     def _measure(self, draws, joint, q, new):
         """Return the climb of log p(X) to new parameters, in nats, and its standard error."""
-        new_joint, weights = self.model.joint(self.cases.X, new), self.cases.weights
+        new_joint, weights = self.model.joint(self.data.X, new), self.data.weights
         climb, variance = log_ratio(joint, q, new_joint, best_q(new_joint, self.family, q), draws)
         return weights @ climb, np.sqrt(weights**2 @ variance)
 
@@ -210,7 +210,7 @@ class MonteCarloStep:
         """Return Newton's step, or a quarter of it, if log p(X) keeps its promise, else None."""
         for length in (verdict.length, 0.25 * verdict.length):
             step = length * verdict.step
-            new = shifted(theta, step, self.model, self.cases)
+            new = shifted(theta, step, self.model, self.data)
             if new is None:
                 continue
             measured, promised = (
@@ -260,7 +260,7 @@ class MonteCarloStep:
         k = len(self.history) - BURN_IN
         if k > 0 and (k % BETWEEN == 0 or self.close):
             draws = self.sampler.more(min(len(union.Z), self.limit) - len(draws.Z))
-            verdict = judge(self.model, theta, self.cases, draws, joint, new)
+            verdict = newton_step(self.model, theta, self.data, draws, joint, new)
             newton = None if verdict is None else self._newton(verdict, draws, joint, q, theta)
             self.left = np.inf if newton is None else newton.left
             self.certified = bool(self.left < self.tol)

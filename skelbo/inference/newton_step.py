@@ -39,7 +39,7 @@ SEED = 0
 
 
 @dataclass(frozen=True)
-class Verdict:
+class NewtonStep:
     """The neighbourhood of theta, seen through draws.
 
     Attributes
@@ -89,7 +89,7 @@ class Verdict:
         return variance / (2 * mean) * stats.chi2.ppf(CONFIDENCE, 2 * mean**2 / variance)
 
 
-def judge(model, theta, cases, draws, joint, moved) -> Verdict | None:
+def newton_step(model, theta, data, draws, joint, moved) -> NewtonStep | None:
     """Return the verdict of draws at theta, None where the quadratic is no guide.
 
     `moved` is theta after an EM step: what such a step leaves at the edge of its domain, and the
@@ -97,15 +97,15 @@ def judge(model, theta, cases, draws, joint, moved) -> Verdict | None:
     """
     if n_entries(theta) > model.max_information:
         return None
-    noise = base_noise(model, theta, len(cases.X), SEED)
-    information = observed_information(model, theta, cases, noise, closed=False)
-    gradient, spread = score_moments(model, theta, cases, draws, joint)
+    noise = base_noise(model, theta, len(data.X), SEED)
+    information = observed_information(model, theta, data, noise, closed=False)
+    gradient, spread = score_moments(model, theta, data, draws, joint)
     unmoved = model.invariant_directions(theta)
     edge = _at_the_edge(theta, moved, model.constraints, gradient, np.sqrt(np.diagonal(spread)))
     slope, bend = _scales(theta, model.constraints)
     information = slope[:, None] * information * slope - np.diag(gradient * bend)
     gradient, spread, unmoved = slope * gradient, slope[:, None] * spread * slope, unmoved * slope
-    edge |= at_limit(model, theta, cases)
+    edge |= at_limit(model, theta, data)
     held = np.concatenate([unmoved, np.eye(len(gradient))[edge]])
     axes, values = information_axes(information, held)
     # Where the information is no more than rounding, or negative, there is no maximum to go to: the
@@ -121,10 +121,10 @@ def judge(model, theta, cases, draws, joint, moved) -> Verdict | None:
     step = root @ pull
     longest = np.max(np.abs(step) / np.maximum(errors, 1e-300))
     length = min(1.0, LONGEST / max(longest, 1e-300))
-    return Verdict(step, pull, root.T @ spread @ root, length, bool(np.all(known | idle)))
+    return NewtonStep(step, pull, root.T @ spread @ root, length, bool(np.all(known | idle)))
 
 
-def shifted(theta, step, model, cases):
+def shifted(theta, step, model, data):
     """Return theta after a step in the scales of `_scales`, None where that is no answer."""
     moved = {}
     for name, part in split(step, theta).items():
@@ -132,7 +132,7 @@ def shifted(theta, step, model, cases):
         moved[name] = domain.move(theta[name], part)
         if not domain.contains(moved[name]):
             return None
-    for name, limit in model.lower_limits(cases.X, cases.weights).items():
+    for name, limit in model.lower_limits(data.X, data.weights).items():
         moved[name] = np.maximum(moved[name], limit)
     return moved
 

@@ -36,13 +36,13 @@ NEAR_LIMIT = 0.01
 NEAR_EDGE = 1e-6
 
 
-def standard_errors(fitted, cases) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def standard_errors(fitted, data) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return the standard error of every parameter of a fitted model, and their covariance.
 
     Parameters
     ----------
     fitted : FittedModel
-    cases : Cases
+    data : DistinctRows
         The rows of the fit.
 
     Returns
@@ -54,39 +54,39 @@ def standard_errors(fitted, cases) -> tuple[dict[str, np.ndarray], np.ndarray]:
         Root of the covariance of what is determined.
     """
     model, theta = fitted.model, fitted.theta
-    noise = base_noise(model, theta, len(cases.X), fitted.seed)
-    total = observed_information(model, theta, cases, noise, closed=False)
-    constraint, held = model.constraint_jacobian(theta), at_limit(model, theta, cases)
-    held |= near_limit(model, theta, cases, *information_axes(total, _with_held(constraint, held)))
+    noise = base_noise(model, theta, len(data.X), fitted.seed)
+    total = observed_information(model, theta, data, noise, closed=False)
+    constraint, held = model.constraint_jacobian(theta), at_limit(model, theta, data)
+    held |= near_limit(model, theta, data, *information_axes(total, _with_held(constraint, held)))
     root, lost = information_root(total, _with_held(constraint, held))
     errors = np.sqrt((root**2).sum(1))
     errors[lost] = np.inf
     return split(errors, theta), root
 
 
-def monte_carlo_errors(fitted, cases, draws: Draws, root) -> dict[str, np.ndarray]:
+def monte_carlo_errors(fitted, data, draws: Draws, root) -> dict[str, np.ndarray]:
     """Return what the number of draws adds to the errors: I^-1 V I^-1, V of the score."""
-    joint = fitted.model.joint(cases.X, fitted.theta)
-    _, spread = score_moments(fitted.model, fitted.theta, cases, draws, joint)
+    joint = fitted.model.joint(data.X, fitted.theta)
+    _, spread = score_moments(fitted.model, fitted.theta, data, draws, joint)
     noise = root.T @ spread @ root
     return split(np.sqrt(quadratic_forms(root.T, noise)), fitted.theta)
 
 
-def observed_information(model, theta, cases, noise: BaseNoise, closed=True) -> np.ndarray:
+def observed_information(model, theta, data, noise: BaseNoise, closed=True) -> np.ndarray:
     """Return the observed information of log p(X), (P, P).
 
     `closed` takes the expected information where it is a closed form: the same at a maximum of a
     model that holds, but no guide to one that is some way off.
     """
     size, d = n_entries(theta), model.n_latents
-    formula = model.expected_information(theta, cases.X, cases.weights)
-    costly = QUADRATIC**d * len(cases.X) * size**2 > MAX_WORK
+    formula = model.expected_information(theta, data.X, data.weights)
+    costly = QUADRATIC**d * len(data.X) * size**2 > MAX_WORK
     if formula is not None and (closed or costly):
         return formula
     total = np.zeros((size, size))
     points = max(len(noise.part), 61, 31**2 if d <= 5 else 0, 2 ** min(d, 12))
-    for rows in _blocks(len(cases.X), points * size):
-        X, weights = cases.X[rows], cases.weights[rows]
+    for rows in _blocks(len(data.X), points * size):
+        X, weights = data.X[rows], data.weights[rows]
         total += louis(model, theta, X, weights, posterior_points(model.joint(X, theta), noise))
     return total
 
@@ -116,16 +116,16 @@ def louis(model, theta, X, weights, draws: Draws) -> np.ndarray:
     return model.information(theta, X, draws.Z, share) - flat.T @ flat
 
 
-def score_moments(model, theta, cases, draws: Draws, joint) -> tuple[np.ndarray, np.ndarray]:
+def score_moments(model, theta, data, draws: Draws, joint) -> tuple[np.ndarray, np.ndarray]:
     """Return the gradient of log p(X) from draws, (P,), and its Monte Carlo covariance, (P, P).
 
     Fisher's identity: the gradient is the posterior mean of the score.
     """
     size = n_entries(theta)
     gradient, spread = np.zeros(size), np.zeros((size, size))
-    for rows in _blocks(len(cases.X), len(draws.Z) * size):
-        some, weights = draws.take(rows), cases.weights[rows]
-        scores = model.scores(theta, cases.X[rows], some.Z)
+    for rows in _blocks(len(data.X), len(draws.Z) * size):
+        some, weights = draws.take(rows), data.weights[rows]
+        scores = model.scores(theta, data.X[rows], some.Z)
         scores = controlled(scores, joint.take(rows), some)
         errors = some.deviations(scores)
         bias = some.ratio_bias(errors)
@@ -174,18 +174,18 @@ def information_axes(information, constraint) -> tuple[np.ndarray, np.ndarray]:
     return units[:, None] * (basis @ vectors), values
 
 
-def at_limit(model, theta, cases) -> np.ndarray:
-    """Return which parameters are at their lower limit (Heywood cases), (P,)."""
-    return _flat(theta) <= 1.5 * _limits(model, theta, cases)
+def at_limit(model, theta, data) -> np.ndarray:
+    """Return which parameters are at their lower limit (Heywood data), (P,)."""
+    return _flat(theta) <= 1.5 * _limits(model, theta, data)
 
 
-def near_limit(model, theta, cases, axes, values) -> np.ndarray:
+def near_limit(model, theta, data, axes, values) -> np.ndarray:
     """Return which parameters the data do not distinguish from their limit, (P,).
 
     That is a lower limit, or the edge of a domain if it is very near. `axes` and `values` are those
     of `information_axes`; an axis without information counts with the most that rounding may leave.
     """
-    room = np.minimum(_flat(theta) - _limits(model, theta, cases), _distances(model, theta))
+    room = np.minimum(_flat(theta) - _limits(model, theta, data), _distances(model, theta))
     limited, near = np.isfinite(room), np.zeros(len(room), dtype=bool)
     least = max(NOTHING * values.max(initial=0.0), 1e-300)
     errors = np.sqrt((axes[limited] ** 2 / np.maximum(values, least)).sum(1))
@@ -203,9 +203,9 @@ def _distances(model, theta) -> np.ndarray:
     return np.concatenate(parts)
 
 
-def _limits(model, theta, cases) -> np.ndarray:
+def _limits(model, theta, data) -> np.ndarray:
     """Return the lower limits of all parameters, (P,); -inf where there is none."""
-    limits = model.lower_limits(cases.X, cases.weights)
+    limits = model.lower_limits(data.X, data.weights)
     full = [np.broadcast_to(limits.get(k, -np.inf), np.shape(v)) for k, v in theta.items()]
     return np.concatenate([np.ravel(limit) for limit in full])
 

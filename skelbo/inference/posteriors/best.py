@@ -8,7 +8,7 @@ from skelbo.inference.posteriors.bernoulli import (
     fit_bernoulli,
 )
 from skelbo.inference.posteriors.gaussian import fit_gaussian
-from skelbo.inference.posteriors.quadrature_grid import MAX_LATENTS, fit_lattice
+from skelbo.inference.posteriors.quadrature_grid import MAX_LATENTS, fit_grid
 
 ROUGH = 1e-10
 
@@ -27,8 +27,8 @@ def best_q(joint, posterior: str, start=None):
         An earlier q of the same rows to begin from. Without it a row's q depends on the row alone.
     """
     if joint.latent == "continuous":
-        if on_lattice(joint, posterior):
-            return fit_lattice(joint)
+        if uses_grid(joint, posterior):
+            return fit_grid(joint)
         diagonal = posterior == "mean_field"
         if start is None:
             return fit_gaussian(joint, diagonal=diagonal)
@@ -44,7 +44,7 @@ def best_q(joint, posterior: str, start=None):
     return enumerate_posterior(joint)
 
 
-def on_lattice(joint, posterior: str) -> bool:
+def uses_grid(joint, posterior: str) -> bool:
     """Tell whether q is p(z | x) on a lattice; raise ValueError if it should be and cannot."""
     if posterior != "exact" or joint.latent == "binary" or joint.gaussian:
         return False

@@ -16,7 +16,7 @@ REFINEMENTS, SWEEPS = 3, 2
 SMALLEST_ANGLE = 1e-9
 
 
-def loosest_axes(precision: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
+def least_loss_rotation(precision: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
     """Return the rotation R, (d, d), that minimises the loss, or None for that at hand.
 
     Parameters

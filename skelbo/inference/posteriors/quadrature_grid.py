@@ -1,4 +1,4 @@
-r"""The exact posterior of one or two continuous latents, on a lattice that all rows share.
+r"""The exact posterior of one or two continuous latents, on a grid that all rows share.
 
 The trapezoid rule sums an analytic density with an error that falls like exp(-c / h) or faster in
 its step h, so that the sum over every other point tells, squared, the error of the sum over all
@@ -22,19 +22,19 @@ REACH, N_POINTS = 7.4, 37
 # Largest share of a row's density that every other point may miss or add: all points do by its
 # square. Aimed at is a little less.
 HALF_ERROR, AIM = 3e-6, 1e-6
-# Posterior mass on the border, above which the lattice is extended.
+# Posterior mass on the border, above which the grid is extended.
 BORDER_MASS = 1e-12
 MAX_POINTS = 2**15
 # Cells (rows x points) worked on at a time: they should stay in cache.
 BLOCK_CELLS = 2**17
 TOO_SHARP = (
-    "the posteriors are too sharp, or too far out, for a lattice of {limit} points; use "
+    "the posteriors are too sharp, or too far out, for a grid of {limit} points; use "
     "posterior='full', MCEM or fewer latents"
 )
 
 
 @dataclass(frozen=True)
-class Lattice:
+class QuadratureGrid:
     """Equidistant points in a box of latent space.
 
     Attributes
@@ -50,8 +50,8 @@ class Lattice:
     step: np.ndarray
 
     @classmethod
-    def over_prior(cls, n_latents: int) -> Lattice:
-        """Return a lattice that resolves the standard normal."""
+    def over_prior(cls, n_latents: int) -> QuadratureGrid:
+        """Return a grid that resolves the standard normal."""
         edge = np.full(n_latents, REACH)
         return cls(-edge, edge, 2 * edge / (N_POINTS - 1))
 
@@ -71,8 +71,8 @@ class Lattice:
         """Return the logarithm of the share of space that a point stands for."""
         return float(sum(np.log(axis[1] - axis[0]) for axis in self.axes()))
 
-    def improved(self, border: np.ndarray, half_error: np.ndarray) -> Lattice | None:
-        """Return a wider or finer lattice, or None if this one resolves the posteriors.
+    def improved(self, border: np.ndarray, half_error: np.ndarray) -> QuadratureGrid | None:
+        """Return a wider or finer grid, or None if this one resolves the posteriors.
 
         Parameters
         ----------
@@ -91,7 +91,7 @@ class Lattice:
 
 
 @dataclass(frozen=True)
-class LatticePosterior:
+class GridPosterior:
     """The exact posterior of some rows.
 
     Attributes
@@ -105,7 +105,7 @@ class LatticePosterior:
     terms: ElboTerms
 
 
-def fit_lattice(joint) -> LatticePosterior:
+def fit_grid(joint) -> GridPosterior:
     """Return the exact posterior of every row; rows do not influence each other.
 
     Parameters
@@ -117,29 +117,29 @@ def fit_lattice(joint) -> LatticePosterior:
     size = max(1, BLOCK_CELLS // N_POINTS**d)
     parts = [_resolved(joint.take(slice(i, i + size))) for i in range(0, n, size)]
     means, terms = zip(*parts, strict=True)
-    return LatticePosterior(np.concatenate(means), ElboTerms.concatenate(terms))
+    return GridPosterior(np.concatenate(means), ElboTerms.concatenate(terms))
 
 
 def _resolved(joint) -> tuple[np.ndarray, ElboTerms]:
-    """Return the means and the bounds of some rows, on a lattice that resolves them."""
-    lattice: Lattice | None = Lattice.over_prior(joint.shape[1])
-    while lattice is not None:
-        weighed = _Weighed(joint, lattice)
-        lattice = lattice.improved(weighed.border(), weighed.half_error())
+    """Return the means and the bounds of some rows, on a grid that resolves them."""
+    grid: QuadratureGrid | None = QuadratureGrid.over_prior(joint.shape[1])
+    while grid is not None:
+        weighed = _GridWeights(joint, grid)
+        grid = grid.improved(weighed.border(), weighed.half_error())
     return weighed.mean, weighed.terms()
 
 
 @dataclass(frozen=True)
-class Expected:
+class GridStatistics:
     """What the theta step needs of the rows, point by point.
 
     Attributes
     ----------
     points : ndarray of shape (n_points, n_latents)
     mass : ndarray of shape (n_points,)
-        Expected weight of the rows whose latents are there.
+        GridStatistics weight of the rows whose latents are there.
     totals, counts : ndarray of shape (n_points, n_features)
-        Expected sums of their known cells, and number of them.
+        GridStatistics sums of their known cells, and number of them.
     """
 
     points: np.ndarray
@@ -148,7 +148,7 @@ class Expected:
     counts: np.ndarray
 
 
-class LatticeEM:
+class GridEM:
     """EM on log p(X; theta) itself, all expectations over the exact posterior.
 
     Parameters
@@ -162,24 +162,24 @@ class LatticeEM:
 
     def __init__(self, model, X, weights):
         self.model, self.X, self.weights = model, X, weights
-        self.lattice = Lattice.over_prior(model.n_latents)
+        self.grid = QuadratureGrid.over_prior(model.n_latents)
 
-    def e_step(self, theta) -> tuple[float, Expected]:
+    def e_step(self, theta) -> tuple[float, GridStatistics]:
         """Return log p(X) per row in nats, and the expected statistics."""
         while True:
             bound, expected, improved = self._sum(theta)
             if improved is None:
                 return bound, expected
-            self.lattice = improved
+            self.grid = improved
 
-    def m_step(self, expected: Expected, theta):
+    def m_step(self, expected: GridStatistics, theta):
         """Return better parameters."""
         return self.model.maximize_at(
             theta, expected.points, expected.mass, expected.totals, expected.counts
         )
 
     def _sum(self, theta):
-        points, (n, p) = self.lattice.points(), self.X.shape
+        points, (n, p) = self.grid.points(), self.X.shape
         log_prob, mass = np.empty(n), np.zeros(len(points))
         totals, counts = np.zeros((len(points), p)), np.zeros((len(points), p))
         border, half_error = np.zeros((2, points.shape[1])), np.zeros(points.shape[1])
@@ -187,10 +187,10 @@ class LatticeEM:
         for first in range(0, n, size):
             rows = slice(first, first + size)
             joint = self.model.joint(self.X[rows], theta)
-            weighed = _Weighed(joint, self.lattice)
+            weighed = _GridWeights(joint, self.grid)
             border = np.maximum(border, weighed.border())
             half_error = np.maximum(half_error, weighed.half_error())
-            improved = self.lattice.improved(border, half_error)
+            improved = self.grid.improved(border, half_error)
             if improved is not None:
                 return np.nan, None, improved
             log_prob[rows] = weighed.log_prob
@@ -203,16 +203,16 @@ class LatticeEM:
             else:
                 counts += share.sum(0)[:, None]
         bound = float(self.weights @ log_prob / self.weights.sum())
-        return bound, Expected(points, mass, totals, counts), None
+        return bound, GridStatistics(points, mass, totals, counts), None
 
 
-class _Weighed:
+class _GridWeights:
     """Posterior weights of the points for some rows, (n_rows, n_points), and log p(x)."""
 
-    def __init__(self, joint, lattice):
-        self.lattice, self.points = lattice, lattice.points()
+    def __init__(self, joint, grid):
+        self.grid, self.points = grid, grid.points()
         self.likelihood = joint.log_likelihood_at(self.points)
-        self.prior = joint.log_prior(self.points) + lattice.log_volume()
+        self.prior = joint.log_prior(self.points) + grid.log_volume()
         weights = self.likelihood + self.prior
         largest = weights.max(1)
         weights -= largest[:, None]
@@ -224,7 +224,7 @@ class _Weighed:
 
     def terms(self) -> ElboTerms:
         reconstruction = (self.weights * self.likelihood).sum(1)
-        energy = reconstruction + self.weights @ (self.prior - self.lattice.log_volume())
+        energy = reconstruction + self.weights @ (self.prior - self.grid.log_volume())
         return ElboTerms(
             reconstruction, reconstruction - self.log_prob, energy, self.log_prob - energy
         )
@@ -236,7 +236,7 @@ class _Weighed:
 
     def half_error(self) -> np.ndarray:
         """Return the largest error of a row if every other point of an axis were left out, (d,)."""
-        parity = np.stack(np.meshgrid(*map(_signs, self.lattice.axes()), indexing="ij"), -1)
+        parity = np.stack(np.meshgrid(*map(_signs, self.grid.axes()), indexing="ij"), -1)
         return np.abs(self.weights @ parity.reshape(len(self.points), -1)).max(0)
 
 

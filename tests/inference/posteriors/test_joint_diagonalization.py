@@ -3,7 +3,7 @@
 import numpy as np
 
 from skelbo import VariationalEM
-from skelbo.inference.posteriors.joint_diagonalization import loosest_axes
+from skelbo.inference.posteriors.joint_diagonalization import least_loss_rotation
 from tests.tables import trichoptera
 
 
@@ -22,7 +22,7 @@ def matrices(n=60, d=4, noise=0.0):
 
 def test_common_axes_are_found():
     common, precision = matrices()
-    axes = loosest_axes(precision, np.ones(60))
+    axes = least_loss_rotation(precision, np.ones(60))
     np.testing.assert_allclose(axes @ axes.T, np.eye(4), atol=1e-12)
     np.testing.assert_allclose(np.sort(np.abs(axes @ common).max(1)), 1, atol=1e-6)
 
@@ -32,7 +32,7 @@ def test_no_small_turn_is_better_and_the_optimum_is_left_alone():
     weights = np.arange(1.0, 61.0)
     axes = np.eye(4)
     for _ in range(20):
-        turn = loosest_axes(axes @ precision @ axes.T, weights)
+        turn = least_loss_rotation(axes @ precision @ axes.T, weights)
         if turn is None:
             break
         assert loss(turn @ axes, precision, weights) <= loss(axes, precision, weights)

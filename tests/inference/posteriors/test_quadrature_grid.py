@@ -9,7 +9,7 @@ from sklearn.base import clone
 from skelbo import VariationalEM
 from skelbo.em.loop import AscentError
 from skelbo.inference.posteriors import quadrature_grid
-from skelbo.inference.posteriors.quadrature_grid import Lattice, LatticeEM, fit_lattice
+from skelbo.inference.posteriors.quadrature_grid import GridEM, QuadratureGrid, fit_grid
 from skelbo.models import FactorModel
 from tests.tables import answers, counts, lsat6, real, trichoptera
 
@@ -87,7 +87,7 @@ def test_blocks_do_not_matter(monkeypatch):
 
 
 @pytest.mark.parametrize("scale", [1.0, 30.0, 1000.0])
-def test_a_row_far_out_widens_and_refines_the_lattice(scale):
+def test_a_row_far_out_widens_and_refines_the_grid(scale):
     X = np.append(counts(), [np.round(scale * counts()[:1].max(1) * np.ones(counts().shape[1]))], 0)
     theta = {"loadings": np.full((X.shape[1], 1), 0.7), "intercepts": np.zeros(X.shape[1])}
     joint = FactorModel(1, likelihood="poisson").joint(X, theta)
@@ -95,12 +95,14 @@ def test_a_row_far_out_widens_and_refines_the_lattice(scale):
         1, model="poisson", params_init=theta, max_iter=1, tol=1e9, random_state=0
     ).fit(X)
     fit.params_ = theta
-    np.testing.assert_allclose(fit_lattice(joint).terms.elbo, fit.score_samples(X), atol=1e-8)
+    np.testing.assert_allclose(fit_grid(joint).terms.elbo, fit.score_samples(X), atol=1e-8)
 
 
 def test_points_resolve_the_prior():
-    z = Lattice.over_prior(2).points()
-    weights = np.exp(-0.5 * (z**2).sum(1) - np.log(2 * np.pi) + Lattice.over_prior(2).log_volume())
+    z = QuadratureGrid.over_prior(2).points()
+    weights = np.exp(
+        -0.5 * (z**2).sum(1) - np.log(2 * np.pi) + QuadratureGrid.over_prior(2).log_volume()
+    )
     assert weights.sum() == pytest.approx(1, abs=1e-9)
     np.testing.assert_allclose(weights @ z**4, 3, atol=1e-6)
 
@@ -110,7 +112,7 @@ def test_expected_statistics_add_up_to_the_data():
     X[::3, 0] = np.nan
     model = FactorModel(1, likelihood="bernoulli")
     theta = model.start(X, weights, None, 0)
-    _, expected = LatticeEM(model, X, weights).e_step(theta)
+    _, expected = GridEM(model, X, weights).e_step(theta)
     assert expected.mass.sum() == pytest.approx(weights.sum())
     np.testing.assert_allclose(expected.totals.sum(0), weights @ np.nan_to_num(X))
     np.testing.assert_allclose(expected.counts.sum(0), weights @ ~np.isnan(X))
