@@ -1,4 +1,4 @@
-"""The shell of the estimators that take a model: one fit, one set of answers about new rows."""
+"""Shell of the estimators that take a model: VariationalEM and MCEM."""
 
 from __future__ import annotations
 
@@ -54,12 +54,11 @@ NO_ERRORS = (
 class LatentModelEstimator(LatentVariableEstimator):
     """A `LatentVariableModel` and its parameters behind scikit-learn's interface.
 
-    What VariationalEM and MCEM share word for word; a subclass supplies `_climb` and the family
-    of q, `_family`, that its bounds and latents come from.
+    A subclass supplies `_ascend`, and the family of q, `_family`, behind its bounds and latents.
     """
 
     @abstractmethod
-    def _climb(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
+    def _ascend(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
         """Run one ascent from theta."""
 
     @abstractmethod
@@ -145,7 +144,7 @@ class LatentModelEstimator(LatentVariableEstimator):
 
         def attempt() -> Ascent:
             progress.begin_start(number)
-            ascent = self._climb(model, data, start(), progress, rng)
+            ascent = self._ascend(model, data, start(), progress, rng)
             progress.end_start()
             return ascent
 

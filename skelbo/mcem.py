@@ -1,11 +1,10 @@
-"""The fourth chapter: expectations over the exact posterior, by draws, with a certificate."""
+"""Monte Carlo EM: expectations over the exact posterior by draws, with a certified end."""
 
 from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
 from numbers import Integral
-from typing import Any
 
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
@@ -13,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.em.loop import Ascent, ascend
 from skelbo.inference.distinct_rows import DistinctRows
-from skelbo.inference.monte_carlo_step import CLIMB, CLIMB_PER_PARAMETER, WHY, MonteCarloStep
+from skelbo.inference.monte_carlo_step import WHY, AveragedStep, MonteCarloStep
 from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED
 from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.samplers import SAMPLERS, make_sampler
@@ -25,11 +24,15 @@ NOT_CERTIFIED = (
 )
 
 
+# tol="auto": nats in total, and per parameter where there are many.
+CLIMB, CLIMB_PER_PARAMETER = 0.01, 2e-4
+
+
 @dataclass(frozen=True)
 class MonteCarloAscent(Ascent):
-    """An ascent and the step that decided when it was over."""
+    """An ascent and the object that took its steps, with the evidence for its end."""
 
-    step: Any = None
+    step: MonteCarloStep | None = None
 
 
 class MCEM(LatentModelEstimator):
@@ -95,10 +98,10 @@ class MCEM(LatentModelEstimator):
     standard_errors_ : dict of str to ndarray
         Their standard errors, from the observed information of log p(X) (Louis 1982).
     mc_standard_errors_ : dict of str to ndarray
-        What the finite number of draws adds to them.
+        Monte Carlo errors that the finite number of draws adds to them.
     remaining_climb_ : float
-        What log p(X) can still climb from `params_`, in nats per row: an upper limit at 95 %
-        confidence. Infinite where it is not known.
+        Upper limit, at 95 % confidence, of the climb of log p(X) from `params_` to its (local)
+        maximum, in nats per row. Infinite where it is not known.
     n_samples_history_ : list of int
         Draws per row in each iteration.
     effective_sample_sizes_ : ndarray of shape (n_samples,)
@@ -205,33 +208,28 @@ class MCEM(LatentModelEstimator):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    def _climb(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
-        """Run one ascent; the step keeps the evidence."""
+    def _ascend(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
+        """Run one ascent, which the step ends when its stopping rule is met."""
         sampler = make_sampler(self.sampler, model, rng)
-        data, family = data.repeated(sampler.spread_rows), self._family(model)
-        tol = self.tol if self.tol == "auto" else self.tol * data.total
-        if tol == "auto":
-            tol = max(CLIMB, CLIMB_PER_PARAMETER * model.n_parameters(theta))
-        step = MonteCarloStep(model, data, sampler, self.n_samples, self.averaging, family, tol)
-        last = None
+        kind = MonteCarloStep if self.averaging is None else AveragedStep
+        data, tol = data.repeated(sampler.n_repeated), self._total_tol(model, data, theta)
+        step = kind(model, data, sampler, self.n_samples, self._family(model), tol)
 
-        def e_step(theta):
-            nonlocal last
-            last = best_q(model.joint(data.X, theta), family, last)
-            return data.mean(last.terms.elbo), last
+        def is_over(n_iter, bound, theta) -> bool:
+            return step.is_over(theta, progress.iteration(n_iter, bound, theta))
 
-        def over(n_iter, bound, theta) -> bool:
-            if progress.iteration(n_iter, bound, theta) and not step.certified:
-                step.stopped = "callback"
-            elif model.diverges(theta) and not step.certified:
-                step.stopped = "runaway"
-            return bool(step.certified or step.stopped)
-
-        # The bound of q is reported, not climbed: the step alone decides when the ascent is over.
-        ascent = ascend(theta, e_step, step, tol=0.0, max_iter=self.max_iter, on_iteration=over)
+        ascent = ascend(
+            theta, step.e_step, step.m_step, tol=0.0, max_iter=self.max_iter, on_iteration=is_over
+        )
         return MonteCarloAscent(
             ascent.theta, ascent.start_bound, ascent.lower_bounds, step.certified, step=step
         )
+
+    def _total_tol(self, model, data, theta) -> float:
+        """Return the tolerance in nats in total."""
+        if self.tol == "auto":
+            return max(CLIMB, CLIMB_PER_PARAMETER * model.n_parameters(theta))
+        return self.tol * data.total
 
     def _family(self, model):
         few = model.latent == "continuous" or model.n_latents <= MAX_ENUMERATED
@@ -241,9 +239,9 @@ class MCEM(LatentModelEstimator):
         step = best.step
         self.n_samples_history_ = step.history
         self.remaining_climb_ = float(step.left / data.total)
-        # Draws at the published parameters, as many as the last step had, say how precise it was.
+        # Precision of the last step: as many draws, at the published parameters.
         sampler = make_sampler(self.sampler, fitted.model, np.random.RandomState(fitted.seed))
-        data = data.repeated(sampler.spread_rows)
+        data = data.repeated(sampler.n_repeated)
         joint = fitted.model.joint(data.X, fitted.theta)
         sampler.restart(joint, best_q(joint, self._family(fitted.model)))
         draws = sampler.more(step.n_last)
@@ -256,5 +254,5 @@ class MCEM(LatentModelEstimator):
 
     @property
     def mc_standard_errors_(self):
-        """What the number of draws of the last iteration adds to `standard_errors_`."""
+        """Monte Carlo errors of `params_` from the number of draws of the last iteration."""
         return self._error("mc_standard_errors_")

@@ -1,8 +1,8 @@
-"""The third chapter: the posterior is out of reach, and the best q of a family takes its place."""
+"""Variational EM: the best q of a family in the place of the exact posterior."""
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 
 from sklearn.utils._param_validation import StrOptions
 
@@ -21,8 +21,8 @@ class VariationalEM(LatentModelEstimator):
 
     .. math:: \mathrm{ELBO}(\theta, q) = \sum_i E_{q_i}[\log p(x_i, z_i; \theta)] + H[q_i]
 
-    Turns between the best :math:`q_i` of a family for every row and a better theta. For the
-    built-in models all expectations are exact, so that the bound never falls.
+    Alternates the best :math:`q_i` of a family for every row and a better theta. For the built-in
+    models all expectations are exact, so that the bound never falls.
 
     Parameters
     ----------
@@ -155,40 +155,37 @@ class VariationalEM(LatentModelEstimator):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    def _climb(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
-        """Run one ascent: exactly by the profile likelihood where there is one, else by turns."""
-        climb = partial(
-            ascend, tol=self.tol, max_iter=self.max_iter, on_iteration=progress.iteration
-        )
+    def _ascend(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
+        """Run one ascent, by the profile likelihood where there is one."""
         profile = model.profile(data.X, data.weights)
         if profile is not None:
-            anderson = Anderson(profile.to_vector, profile.from_vector)
-            ascent = climb(profile.start(), profile.e_step, profile.m_step, accelerator=anderson)
-            theta = profile.theta(ascent.theta)
-            return Ascent(theta, ascent.start_bound, ascent.lower_bounds, ascent.converged)
+            ascent = self._run(profile.start(), profile, profile, progress)
+            return replace(ascent, theta=profile.theta(ascent.theta), statistics=None)
         coordinates = ParameterVector(theta, model.constraints)
-        anderson = Anderson(coordinates.to_vector, coordinates.from_vector)
         if uses_grid(model.joint(data.X[:1], theta), self.posterior):
-            em = GridEM(model, data.X, data.weights)
-            return climb(theta, em.e_step, em.m_step, accelerator=anderson)
-        steps = VariationalStep(model, data, self.posterior)
-        ascent = climb(theta, steps.e_step, steps.m_step, accelerator=anderson)
-        if model.latent == "continuous" or self.posterior != "mean_field" or not ascent.converged:
-            return ascent
-        # Mean field of binary latents has local optima: look again from where new rows begin.
-        steps.thorough, before = True, ascent
-        anderson = Anderson(coordinates.to_vector, coordinates.from_vector)
-        ascent = ascend(
-            ascent.theta,
+            return self._run(theta, GridEM(model, data.X, data.weights), coordinates, progress)
+        first = self._run(
+            theta, VariationalStep(model, data, self.posterior), coordinates, progress
+        )
+        if model.latent == "continuous" or self.posterior != "mean_field" or not first.converged:
+            return first
+        # Mean field of binary latents has local optima: q is also sought where new rows begin.
+        steps = VariationalStep(model, data, self.posterior, thorough=True, start=first.statistics)
+        second = self._run(first.theta, steps, coordinates, progress, n_before=first.n_iter)
+        bounds = (*first.lower_bounds, *second.lower_bounds)
+        return replace(second, start_bound=first.start_bound, lower_bounds=bounds)
+
+    def _run(self, theta, steps, coordinates, progress, n_before=0) -> Ascent:
+        """Climb by an object with `e_step` and `m_step`, accelerated in free coordinates."""
+        return ascend(
+            theta,
             steps.e_step,
             steps.m_step,
             tol=self.tol,
-            max_iter=max(1, self.max_iter - ascent.n_iter),
-            accelerator=anderson,
-            on_iteration=lambda n, *args: progress.iteration(n + before.n_iter, *args),
+            max_iter=max(1, self.max_iter - n_before),
+            accelerator=Anderson(coordinates.to_vector, coordinates.from_vector),
+            on_iteration=lambda n, *args: progress.iteration(n + n_before, *args),
         )
-        bounds = (*before.lower_bounds, *ascent.lower_bounds)
-        return Ascent(ascent.theta, before.start_bound, bounds, ascent.converged)
 
     def _family(self, model):
         return self.posterior

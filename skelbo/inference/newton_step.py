@@ -1,4 +1,4 @@
-r"""What draws at theta say of the way to the maximum of log p(X), and of their own error.
+r"""Newton's step on log p(X) from draws at theta, and the Monte Carlo error of its promise.
 
 With the gradient :math:`\hat g` of log p(X) from draws, its Monte Carlo covariance V and the
 observed information I, the maximum is about Newton's step :math:`I^{-1} \hat g` away and
@@ -29,9 +29,9 @@ from skelbo.inference.standard_errors import (
 from skelbo.models.constraints import constraint_of
 
 CONFIDENCE = 0.95
-# Newton's step is believed up to this length in standard errors of any parameter.
+# Longest step, in standard errors of any parameter.
 LONGEST = 1.0
-# A direction without information is let be if the gradient along it is noise, in its own errors.
+# Gradient along a direction without information, in its own errors, up to which it is noise.
 NOISE = 4.0
 # Information, in units of a parameter's own, below which a step is not lengthened any more.
 SMALLEST = 1e-3
@@ -40,7 +40,7 @@ SEED = 0
 
 @dataclass(frozen=True)
 class NewtonStep:
-    """The neighbourhood of theta, seen through draws.
+    """Quadratic approximation of log p(X) around theta, from draws at theta.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class NewtonStep:
 
     @property
     def left(self) -> float:
-        """What log p(X) surely does not climb by after the whole step, in nats."""
+        """Upper limit, at 95 % confidence, of the climb left after the whole step, in nats."""
         mean, variance = 0.5 * float(np.trace(self.noise)), 0.5 * float((self.noise**2).sum())
         if mean <= 0:
             return 0.0
@@ -90,10 +90,21 @@ class NewtonStep:
 
 
 def newton_step(model, theta, data, draws, joint, moved) -> NewtonStep | None:
-    """Return the verdict of draws at theta, None where the quadratic is no guide.
+    """Return Newton's step on log p(X), None where the quadratic is no guide.
 
-    `moved` is theta after an EM step: what such a step leaves at the edge of its domain, and the
-    gradient pushes further out, is held there.
+    Parameters
+    ----------
+    model : Model
+    theta : dict of str to ndarray
+    data : DistinctRows
+        Rows of the fit.
+    draws : Draws
+        Draws of p(z | x; theta).
+    joint : JointDensity
+        log p(x, z; theta) of the rows.
+    moved : dict of str to ndarray
+        theta after an EM step: a parameter that such a step leaves at the edge of its domain, and
+        the gradient pushes further out, is held there.
     """
     if n_entries(theta) > model.max_information:
         return None
@@ -124,8 +135,8 @@ def newton_step(model, theta, data, draws, joint, moved) -> NewtonStep | None:
     return NewtonStep(step, pull, root.T @ spread @ root, length, bool(np.all(known | idle)))
 
 
-def shifted(theta, step, model, data):
-    """Return theta after a step in the scales of `_scales`, None where that is no answer."""
+def after_step(theta, step, model, data):
+    """Return theta after a step in the scales of `_scales`, None outside its domain."""
     moved = {}
     for name, part in split(step, theta).items():
         domain = constraint_of(name, model.constraints)

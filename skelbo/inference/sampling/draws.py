@@ -93,6 +93,17 @@ class Draws:
         weights = np.where(total > 0, weights / np.where(total > 0, total, 1.0), 1 / len(weights))
         return Draws(self.Z[chosen], weights, self.chains[chosen] // 2)
 
+    @classmethod
+    def union(cls, parts: list[Draws]) -> Draws:
+        """Return the union of several sets of draws, each with the same share."""
+        chains, first = [], 0
+        for part in parts:
+            chains.append(part.chains + first)
+            first += part.chains.max() + 1
+        Z = np.concatenate([part.Z for part in parts])
+        weights = np.concatenate([part.weights for part in parts]) / len(parts)
+        return cls(Z, weights, np.concatenate(chains))
+
     def take(self, rows) -> Draws:
         """Return the draws of some rows."""
         Z = self.Z if self.Z.shape[1] == 1 else self.Z[:, rows]

@@ -1,4 +1,4 @@
-"""One way to ask any sampler for draws of p(z | x): afresh at new parameters, or some more."""
+"""Samplers of p(z | x): draws at new parameters, and more draws at the same ones."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Sampler(ABC):
         Every row gets noise of its own.
     """
 
-    # Merged rows are given out again up to this number, so that draws go where the weight is.
-    spread_rows = 0
-    # Whether the same noise serves all parameters, if the sampler can.
+    # Number of rows as which distinct rows are repeated, so that frequent ones get more draws.
+    n_repeated = 0
+    # Whether the same noise serves all parameters (samplers without chains).
     common = False
 
     def __init__(self, rng):
@@ -126,7 +126,7 @@ class StateSampler(Sampler):
 class ChainSampler(Sampler):
     """Draws of Markov chains that go on from one set of parameters to the next."""
 
-    spread_rows = 1000
+    n_repeated = 1000
     chains: Any = None
     batches: list[np.ndarray]
 

@@ -1,0 +1,156 @@
+r"""Proposals of Monte Carlo EM: new parameters from draws, and the evidence for them.
+
+With D the climb that a step promises and s its Monte Carlo standard error, a step is sure if
+:math:`D - z_\alpha s > 0`. Caffo, Jank and Jones (2005), *Ascent-based Monte Carlo
+expectation-maximization*. Three changes:
+
+- On the draws that a step was fitted to, D is too high by about P/m (P parameters, m draws), so
+  that with many parameters every step looks sure. D is measured on the draws of one half of the
+  chains for a step fitted to the other half.
+- Near the maximum the step is Newton's on log p(X), not EM's, which may need hundreds more; it is
+  accepted as far as log p(X), measured on the draws, did what it promised.
+- The last of EM's steps can be small far from the maximum. The stopping rule is about the whole
+  climb that is left (`newton_step`), not the next step's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy import stats
+
+from skelbo.inference.distinct_rows import DistinctRows
+from skelbo.inference.newton_step import NewtonStep, after_step, log_ratio, newton_step
+from skelbo.inference.posteriors.best import best_q
+from skelbo.inference.sampling.draws import Draws
+from skelbo.models.interface import Model, Theta
+
+ALPHA = 0.25
+# Newton steps of `maximize` on draws.
+N_STEPS = 4
+# Largest Monte Carlo error of a certified fit, in standard errors, whatever the tolerance.
+LARGEST_RATIO = 0.3
+# Newton's step is tried once an EM step climbs less than this, in nats per parameter; its promise
+# is kept within this share of it, and this share of the tolerance.
+NEAR, KEPT, SLACK = 0.1, 0.2, 0.1
+# Rate of EM's climbs where no information matrix is formed: limits, and number of steps it needs.
+RATES, RATE_STEPS = (0.5, 0.99), 3
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """New parameters, and the evidence for them.
+
+    Attributes
+    ----------
+    theta : dict of str to ndarray
+    sure : bool
+        Whether log p(X) is surely higher there.
+    left : float
+        Upper limit, at 95 % confidence, of the climb of log p(X) that is left, in nats; inf where
+        nothing is known.
+    """
+
+    theta: Theta
+    sure: bool
+    left: float
+
+
+class Proposer:
+    """Source of proposals; it keeps the climbs of earlier EM steps.
+
+    Parameters
+    ----------
+    model : Model
+    data : DistinctRows
+        Rows of the fit.
+    family : {"full", "mean_field"}
+        Family of the q that accompanies the draws.
+    tol : float
+        Climb, in nats in total, that may be left at the end.
+    """
+
+    def __init__(self, model: Model, data: DistinctRows, family: str, tol: float):
+        self.model, self.data, self.family, self.tol = model, data, family, tol
+        self._climbs: list[tuple[int, float]] = []
+        self._newton_accepted = False
+
+    def propose(self, draws: Draws, joint, q, theta: Theta) -> Proposal:
+        """Return Newton's step on log p(X) where it can be trusted, else EM's."""
+        moved, climb, error = self._em_step(draws, joint, q, theta)
+        sure = climb - stats.norm.isf(ALPHA) * error > 0
+        near = climb < NEAR * self.model.n_parameters(theta)
+        if not sure or near or self._newton_accepted:
+            newton = self.newton(draws, joint, q, theta, moved)
+            if newton is not None:
+                self._newton_accepted = True
+                return newton
+        return Proposal(moved, sure, self._extrapolated(draws, climb, error))
+
+    def newton(self, draws: Draws, joint, q, theta: Theta, moved: Theta) -> Proposal | None:
+        """Return Newton's step from draws at theta, None where the quadratic is no guide.
+
+        `moved` is theta after an EM step.
+        """
+        step = newton_step(self.model, theta, self.data, draws, joint, moved)
+        return None if step is None else self._tried(step, draws, joint, q, theta)
+
+    def maximize(self, draws: Draws, theta: Theta) -> Theta:
+        """Return parameters that raise E log p(x, z) over the draws, by PX-EM where it exists."""
+        share = draws.weights * self.data.weights
+        return self.model.maximize(
+            theta, self.data.X, share, draws.Z, n_steps=N_STEPS, expand=self.model.expandable
+        )
+
+    def _em_step(self, draws, joint, q, theta):
+        """Return an EM step, its climb in nats (crossed) and the standard error of that."""
+        moved = self.maximize(draws, theta)
+        self._climbs.append((len(draws.Z), self._measure(draws, joint, q, moved)[0]))
+        halves = draws.halves()
+        results = [
+            self._measure(judging, joint, q, self.maximize(fitted, theta))
+            for fitted, judging in (halves, halves[::-1])
+        ]
+        climbs, errors = np.array(results).T
+        return moved, climbs.mean(), np.sqrt((errors**2).sum()) / 2
+
+    def _measure(self, draws, joint, q, new):
+        """Return the climb of log p(X) to new parameters, in nats, and its standard error."""
+        new_joint, weights = self.model.joint(self.data.X, new), self.data.weights
+        climb, variance = log_ratio(joint, q, new_joint, best_q(new_joint, self.family, q), draws)
+        return weights @ climb, np.sqrt(weights**2 @ variance)
+
+    def _tried(self, newton: NewtonStep, draws, joint, q, theta) -> Proposal | None:
+        """Return Newton's step, or a quarter of it, if log p(X) keeps its promise, else None."""
+        for length in (newton.length, 0.25 * newton.length):
+            new = after_step(theta, length * newton.step, self.model, self.data)
+            if new is None:
+                continue
+            measured = self._measure(draws, joint, q, new)[0]
+            promised = length * (2 - length) * newton.climb
+            if measured > 0.5 * promised - 0.5 * self.tol:
+                break
+        else:
+            left = newton.left + 2 * newton.climb if newton.concave else np.inf
+            return Proposal(theta, False, left) if left < self.tol else None
+        kept = abs(measured - promised) <= KEPT * promised + SLACK * self.tol
+        known = kept and length == 1 and newton.concave and newton.ratio <= LARGEST_RATIO
+        climb, error = newton.sure_climb
+        left = newton.left + promised if known else np.inf
+        return Proposal(new, climb - stats.norm.isf(ALPHA) * error > 0, left)
+
+    def _extrapolated(self, draws, climb, error) -> float:
+        """Return what is left by the rate at which EM's climbs shrink, and the noise of D.
+
+        The crossed climb is below the plain one by the noise that the step was fitted to. An error
+        of every step by e becomes one of the fixed point by e / (1 - r), r the rate of the steps.
+        """
+        same = [value for count, value in self._climbs if count == len(draws.Z)]
+        last = same[-RATE_STEPS - 1 :]
+        if len(last) <= RATE_STEPS or min(last) <= 0:
+            return np.inf
+        rate = np.clip(max(b / a for a, b in pairwise(last)), *RATES)
+        noise = max(last[-1] - climb, 0.0) + stats.norm.isf(0.05) * error
+        return last[-1] * rate / (1 - rate) + noise / (1 - np.sqrt(rate)) ** 2
