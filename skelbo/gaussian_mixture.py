@@ -1,9 +1,9 @@
-"""The second chapter: a hidden label whose posterior is tractable, and EM climbs the ELBO."""
+"""Gaussian mixture by EM: a hidden label with a tractable posterior; EM maximises the ELBO."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from numbers import Integral, Real
 
@@ -14,33 +14,29 @@ from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.dask_estimator import lazy_on_dask
-from skelbo.data.rows import Block, Rows, RowSource
-from skelbo.elbo import ElboTerms
+from skelbo.data.rows import Rows, RowSource
+from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
-from skelbo.em.restarts import Restarts
 from skelbo.estimator import LatentVariableEstimator, random_stream
-from skelbo.gaussian.components import Components, cells_of
-from skelbo.gaussian.factor_analysis.covariance import Factor, free_factors
+from skelbo.gaussian.components import cells_of
+from skelbo.gaussian.factor_analysis.covariance import free_factors
 from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, regularization
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.attributes import (
-    PUBLIC_MATRICES,
-    REMEMBERED_CELLS,
-    MatricesOfFactors,
-    cast,
-    cast_if_held,
-    rebuilt,
-    remembered,
+    COVARIANCE_ARRAYS,
+    FactorMatrices,
+    mixture_of,
+    predictor_of,
+    public_arrays,
 )
-from skelbo.mixture.em import MixtureEM, Start
-from skelbo.mixture.initialization import STARTS
+from skelbo.mixture.em import mixture_engine
+from skelbo.mixture.fitted_mixture import FittedMixture
+from skelbo.mixture.initialization import STARTS, UserParameters, mixture_starts
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
 from skelbo.mixture.row_sample import sample_reduction
-from skelbo.mixture.short_runs import race
-from skelbo.mixture.stepwise_em import FirstRows, Stream
-from skelbo.mixture.user_parameters import Given
+from skelbo.mixture.stepwise_em import FirstRows, StepwiseState
 
 
 class EMGaussianMixture(LatentVariableEstimator):
@@ -96,11 +92,6 @@ class EMGaussianMixture(LatentVariableEstimator):
     acceleration : {"auto", "anderson", None}, default="auto"
         Anderson acceleration with a monotone fallback. ``"auto"`` leaves the first 5 iterations
         to plain EM, or 10 if `tol` is a number, which mostly asks for less than the mode.
-    batch_size : int or None, default=None
-        If given, each iteration is a sweep of incremental EM over batches of this many rows, theta
-        being updated after each. Statistics of every batch are kept between sweeps. Takes fewer
-        iterations of more work: pays where rows are slow to read. Only for ``solver="em"`` on a
-        table, and not for factors.
     device : str or None, default=None
         Torch device, such as ``"cuda"``, for the passes over the rows in `fit`; in float64. Rows
         are moved once if they fit. Rows with missing cells, M-steps, `partial_fit` and all that
@@ -192,7 +183,6 @@ class EMGaussianMixture(LatentVariableEstimator):
         "verbose_interval": [Interval(Integral, 1, None, closed="left")],
         "solver": [StrOptions({"em", "gem", "gradient"})],
         "acceleration": [StrOptions({"auto", "anderson"}), None],
-        "batch_size": [Interval(Integral, 1, None, closed="left"), None],
         "device": [str, None],
         "n_factors": [Interval(Integral, 0, None, closed="left")],
     }
@@ -216,7 +206,6 @@ class EMGaussianMixture(LatentVariableEstimator):
         verbose_interval=10,
         solver="em",
         acceleration="auto",
-        batch_size=None,
         device=None,
         n_factors=2,
     ):
@@ -236,14 +225,13 @@ class EMGaussianMixture(LatentVariableEstimator):
         self.verbose_interval = verbose_interval
         self.solver = solver
         self.acceleration = acceleration
-        self.batch_size = batch_size
         self.device = device
         self.n_factors = n_factors
 
-    covariances_, precisions_, precisions_cholesky_ = (MatricesOfFactors() for _ in range(3))
+    covariances_, precisions_, precisions_cholesky_ = (FactorMatrices() for _ in range(3))
 
-    _stream: Stream
-    random_state_: np.random.RandomState | None
+    random_state_: np.random.RandomState | None = None  # continued by `sample`
+    _stepwise: StepwiseState | None = None  # of `partial_fit`, and of `fit` before it
     _finds_infinity = True
 
     # -------------------------------------------------------------------- fit
@@ -274,62 +262,60 @@ class EMGaussianMixture(LatentVariableEstimator):
         ValueError
             If the data cannot be used, or if every start fails.
         """
-        return self._fit_rows(self._read_rows(X, sample_weight))
+        rows, columns = self._centred(self._read_rows(X, sample_weight))
+        warm = self.warm_start and self._is_fitted
+        engine = self._engine(rows, columns, continued=warm)
+        rng = random_stream(self.random_state)
+        starts = [self._theta(rows.origin)] if warm else self._starts(engine, self.n_init, rng)
+        return self._climb(engine, columns, starts, 1 if warm else self.n_init, rng)
 
-    def _fit_rows(
-        self, rows: RowSource, n_init: int | None = None, raced: bool = False
-    ) -> EMGaussianMixture:
-        """Fit to rows about zero: from every start, or from where the best one gets soon."""
-        rows, columns = self._centred(rows)
-        warm = self.warm_start and hasattr(self, "means_")
-        n_starts = 1 if warm else n_init or self.n_init
-        progress = Progress(self, rows.X, 1 if raced else n_starts, self.max_iter)
-        em = self._em(rows, columns, warm)
-        goes_on = warm or (raced and self._streams)
-        here: list[Start] = [self._theta(rows.origin)] if goes_on else []
-        starts = here if warm else [*here, *self._starts(em, n_starts)]
-        starts = [race(em, starts)] if raced else starts
-        restarts = Restarts()
-        best = restarts.run(em.attempts(starts, progress), lambda theta: theta.is_regular)
+    def _climb(self, engine, columns, starts: Iterable[Start], n_starts, rng) -> EMGaussianMixture:
+        """Run an ascent from each start and publish the best."""
+        rows = engine.rows
+        verbosity = self.verbose, self.verbose_interval
+        progress = Progress(self, rows.X, n_starts, self.max_iter, *verbosity)
+        with rows.own_threads():
+            restarts = engine.fit(starts, progress)
+        best = restarts.best
         self._publish(best, rows.origin, rows.dtype)
-        self.failed_starts_ = restarts.failures
+        self.failed_starts_, self.random_state_ = restarts.failures, rng
         weight = rows.total_weight
-        self._stream = Stream(best.statistics.scaled(1 / weight), weight, columns)
+        self._stepwise = StepwiseState(best.statistics.scaled(1 / weight), weight, columns)
         self._warn_if_not_converged(best, self.max_iter, self.tol)
         progress.end()
         return self
 
-    def _em(self, rows: RowSource, columns: ColumnMoments, warm: bool) -> MixtureEM:
+    def _engine(self, rows: RowSource, columns: ColumnMoments, *, continued: bool) -> EMEngine:
         """Return the engine of a fit to these rows."""
-        return MixtureEM(
+        return mixture_engine(
             rows,
             columns,
             STRUCTURES[self.covariance_type],
             self.n_components,
-            solver=self.solver,
-            acceleration=self.acceleration,
-            batch_size=self.batch_size,
-            device=self.device,
             reg_covar=self.reg_covar,
+            solver=self.solver,
+            device=self.device,
+            acceleration=self.acceleration,
             tol=self.tol,
             max_iter=self.max_iter,
-            continued=warm,
+            continued=continued,
         )
 
-    def _starts(self, em: MixtureEM, n_starts: int) -> Iterator[Start]:
-        """Return what each ascent begins from."""
-        K, p = self.n_components, em.rows.n_features
+    def _starts(self, engine: EMEngine, n_starts: int, rng) -> Iterator[Start]:
+        """Return the starts of the ascents."""
+        kind, K, p = self.covariance_type, self.n_components, engine.rows.n_features
         init = self.weights_init, self.means_init, self.precisions_init
-        given = Given.checked(self.covariance_type, K, p, *init)
-        self.random_state_ = None
-        factors = self._n_factors(p)
-        return em.starts(given, n_starts, self.init_params, factors, self._random_stream)
-
-    def _random_stream(self) -> np.random.RandomState:
-        """Return the generator of this fit, made when first asked for: that takes its time."""
-        if self.random_state_ is None:
-            self.random_state_ = random_stream(self.random_state)
-        return self.random_state_
+        return mixture_starts(
+            engine.rows,
+            STRUCTURES[kind],
+            K,
+            self._n_factors(p),
+            UserParameters.checked(kind, K, p, *init),
+            engine.regularization,
+            n_starts=n_starts,
+            init_params=self.init_params,
+            rng=rng,
+        )
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit to X and return ``predict(X)``.
@@ -381,16 +367,20 @@ class EMGaussianMixture(LatentVariableEstimator):
         ----------
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
         """
-        for rows in self._read_batches(X, sample_weight, reset=not self._streams):
+        for rows in self._read_batches(X, sample_weight, reset=not self._is_fitted):
             first = self._first_rows(rows.n_features)
             for part in [rows] if first is None else first.parts(rows):
                 self._take_batch(part)
         return self
 
+    @property
+    def _is_fitted(self) -> bool:
+        return "means_" in vars(self)
+
     def _first_rows(self, n_features: int) -> FirstRows | None:
         """Return the first rows of the stream, None if they are not needed any more."""
-        if self._streams:
-            return self._stream.first
+        if self._stepwise is not None:
+            return self._stepwise.first
         return FirstRows.wanted(self.n_components, n_features)
 
     def _take_batch(self, rows: Rows) -> None:
@@ -398,26 +388,32 @@ class EMGaussianMixture(LatentVariableEstimator):
         first = self._first_rows(rows.n_features)
         first = None if first is None else first.joined(rows)
         if first is not None and first.due:
-            n_starts = max(self.n_init, first.n_starts)
-            self._fit_rows(self._rows_of(*first.table), n_starts, raced=first.enough)
+            self._fit_first_rows(first)
         else:
-            self._absorb(rows)
+            self._step_towards(rows)
         kept = None if first is None else first.kept()
-        self._stream = replace(self._stream, first=kept)
+        self._stepwise = replace(self._stepwise, first=kept)
 
-    @property
-    def _streams(self) -> bool:
-        """Whether there is a mixture from which a stream goes on."""
-        return hasattr(self, "_stream")
+    def _fit_first_rows(self, first: FirstRows) -> None:
+        """Fit the first rows of a stream, the last time by way of short runs."""
+        rows, columns = self._centred(self._rows_of(*first.table))
+        warm = self.warm_start and self._is_fitted
+        engine = self._engine(rows, columns, continued=warm)
+        rng, n_starts = random_stream(self.random_state), max(self.n_init, first.n_starts)
+        here = [self._theta(rows.origin)] if warm or (first.enough and self._is_fitted) else []
+        starts = here if warm else [*here, *self._starts(engine, n_starts, rng)]
+        if first.enough:
+            starts = [engine.best_after_short_runs(starts)]
+        self._climb(engine, columns, starts, len(starts), rng)
 
-    def _absorb(self, rows: RowSource) -> None:
+    def _step_towards(self, rows: RowSource) -> None:
         """Take one step of stepwise EM towards the statistics of a batch."""
-        columns = self._stream.columns
+        columns = self._stepwise.columns
         rows = rows.about(columns.mean)
         rule = regularization(self.reg_covar, columns.positive_variance)
-        step, stream = self._stream.step(self._theta(rows.origin), rows, rule)
+        step, state = self._stepwise.step(self._theta(rows.origin), rows, rule)
         self._publish(step, rows.origin, rows.dtype)
-        self._stream = stream
+        self._stepwise = state
 
     def _centred(self, rows: RowSource) -> tuple[RowSource, ColumnMoments]:
         """Check what the options ask of the rows; return these about their centre."""
@@ -433,23 +429,18 @@ class EMGaussianMixture(LatentVariableEstimator):
     def _check_options(self, rows: RowSource) -> None:
         """Refuse options that do not go together."""
         factor, dask = self.covariance_type == "factor", not isinstance(rows, Rows)
-        device, batches = self.device is not None, self.batch_size is not None
         factors, elsewhere = "covariance_type='factor'", "a Dask collection, not held here"
         refusals = [
             ("solver", factor and self.solver != "em", f"{factors}; use solver='em'"),
             ("solver", dask and self.solver == "gradient", f"{elsewhere}; use solver='em'"),
-            ("device", device and dask, f"{elsewhere}; leave device=None"),
-            ("device", device and batches, f"batch_size={self.batch_size}; leave one at None"),
-            ("batch_size", batches and self.solver != "em", "other solvers; use solver='em'"),
-            ("batch_size", batches and factor, f"{factors}; use partial_fit for batches"),
-            ("batch_size", batches and dask, f"{elsewhere}; use partial_fit for batches"),
+            ("device", dask and self.device is not None, f"{elsewhere}; leave device=None"),
         ]
         for name, refused, other in refusals:
             if refused:
                 raise ValueError(f"{name}={getattr(self, name)!r} does not fit {other}.")
 
     def _first_pass(self):
-        if self.warm_start and hasattr(self, "means_"):
+        if self.warm_start and self._is_fitted:
             return (ColumnMoments.reduction(),)
         return ColumnMoments.reduction(), sample_reduction(self.n_components)
 
@@ -459,53 +450,44 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _publish(self, ascent: Ascent, origin: np.ndarray, dtype: np.dtype) -> None:
         theta = ascent.theta
-        self.weights_ = theta.weights.astype(dtype)
-        self.means_ = (theta.components.means + origin).astype(dtype)
-        for name in PUBLIC_MATRICES + Factor.state_names:
-            self.__dict__.pop(name, None)  # of a fit with another covariance_type
-        covariance = theta.components.covariance
-        for name, array in covariance.public_arrays().items():
-            convert = cast_if_held if name in covariance.state_names else cast
-            setattr(self, name, convert(array, dtype))
+        for name in COVARIANCE_ARRAYS:
+            vars(self).pop(name, None)  # of a fit with another covariance_type
+        vars(self).update(public_arrays(theta, origin, dtype))
         self._publish_ascent(ascent)
         if not theta.is_regular:
-            floored = np.flatnonzero(covariance.floored)
+            floored = np.flatnonzero(theta.components.covariance.floored)
             what = f"component {floored[0]}" if len(floored) == 1 else f"{len(floored)} components"
             warnings.warn(SINGULAR.format(what=what), SingularCovarianceWarning, stacklevel=3)
 
     # -------------------------------------------------------------- after fit
 
-    def _theta(self, origin: np.ndarray) -> Mixture:
-        """Rebuild theta, about an origin, from the public attributes."""
-        K, p = self.means_.shape
-        if self.n_components != K or len(origin) != p:
+    def _parameter_arrays(self) -> list[np.ndarray]:
+        """Return the public arrays that determine theta; ValueError if n_components is another."""
+        names = "weights_", "means_", *STRUCTURES[self.covariance_type].state_names
+        arrays = [np.asarray(getattr(self, name)) for name in names]
+        self._check_shape(*arrays[1].shape)
+        return arrays
+
+    def _check_shape(self, K: int, n_features: int) -> None:
+        if self.means_.shape != (self.n_components, n_features):
+            K, p = self.means_.shape
             raise ValueError(
-                f"n_components={self.n_components} and X with {len(origin)} features do not fit "
+                f"n_components={self.n_components} and X with {n_features} features do not fit "
                 f"the mixture fitted before ({K} components, {p} features); set "
                 "warm_start=False to begin anew."
             )
-        theta = rebuilt(self.covariance_type, *self._published())
-        means = theta.components.means - origin
-        return Mixture(theta.weights, Components(means, theta.components.covariance))
 
-    def _published(self) -> list[np.ndarray]:
-        """Return the public arrays that are enough to rebuild theta."""
-        names = "weights_", "means_", *STRUCTURES[self.covariance_type].state_names
-        return [np.asarray(getattr(self, name)) for name in names]
+    def _theta(self, origin: np.ndarray) -> Mixture:
+        """Return theta about an origin, from the public arrays."""
+        self._check_shape(self.n_components, len(origin))
+        return mixture_of(self.covariance_type, *self._parameter_arrays()).about(origin)
 
     def _predictor(self) -> Predictor:
-        """Return what answers for new rows, from the public attributes as they are now."""
-        arrays = self._published()
-        if self.n_components != len(arrays[1]) or sum(a.size for a in arrays) > REMEMBERED_CELLS:
-            return Predictor(self._theta(np.zeros(arrays[1].shape[1])))
-        contents = ((array.dtype, array.shape, array.tobytes()) for array in arrays)
-        return remembered(self.covariance_type, *contents)
+        """Return the predictor of the public arrays as they are now."""
+        return predictor_of(self.covariance_type, *self._parameter_arrays())
 
-    def _view(self, X: np.ndarray) -> tuple[Mixture, Rows]:
-        """Return theta and rows about the centre of the mixture."""
-        origin = np.average(np.asarray(self.means_, dtype=np.float64), 0, self.weights_)
-        theta = self._theta(origin)
-        return theta, Rows(X, None, origin, *theta.components.cells)
+    def _fitted(self) -> FittedMixture:
+        return FittedMixture(mixture_of(self.covariance_type, *self._parameter_arrays()))
 
     @property
     def n_parameters_(self):
@@ -531,8 +513,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         return log_prob, np.zeros_like(log_prob)
 
     def _elbo_terms(self, X):
-        theta, rows = self._view(X)
-        return ElboTerms(*rows.each(lambda block: theta.elbo_terms(block).stack(), 4).T)
+        return self._fitted().elbo_terms(X)
 
     def _posterior_mean(self, X):
         return self._predictor().resp(X)
@@ -575,23 +556,10 @@ class EMGaussianMixture(LatentVariableEstimator):
         return self._predictor().labels(X)
 
     def _expected_cells(self, X):
-        theta, rows = self._view(X)
-
-        def expectation(block: Block) -> np.ndarray:
-            if block.observed is None:
-                return block.values.T
-            values = theta.components.density(block).values
-            return np.einsum("kn,kpn->np", theta.posterior(block).resp, values)
-
-        return rows.each(expectation, X.shape[1]) + rows.origin
+        return self._fitted().expected_cells(X)
 
     def _draw(self, n_samples, random_state):
-        rng = self._random_stream() if random_state is None else random_stream(random_state)
-        theta = self._theta(np.zeros(self.means_.shape[1]))
-        counts = rng.multinomial(n_samples, theta.weights)
-        labels = np.repeat(np.arange(len(counts)), counts)
-        noise = rng.standard_normal((n_samples, self.means_.shape[1]))
-        X = theta.components.means[labels]
-        for k in range(len(counts)):
-            X[labels == k] += theta.components.covariance.color(noise[labels == k], k)
+        rng = self.random_state_ if random_state is None else None
+        rng = rng or random_stream(self.random_state if random_state is None else random_state)
+        X, labels = self._fitted().draw(n_samples, rng)
         return X.astype(self.means_.dtype), labels

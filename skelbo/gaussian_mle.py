@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import Block, Rows, RowSource
 from skelbo.elbo import ElboTerms
-from skelbo.em.anderson import Anderson
-from skelbo.em.loop import Ascent, ascend
+from skelbo.em.engine import EMEngine
+from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.gaussian.components import Components
@@ -131,17 +131,17 @@ class GaussianMLE(LatentVariableEstimator):
         """
         rows = self._read_rows(X, sample_weight)
         progress = Progress(self, rows.X, n_starts=1, max_iter=self.max_iter)
-        progress.begin_start(0)
         columns = ColumnMoments.of_rows(rows)
         rows = rows.about(columns.mean)
         moments = None
         if columns.complete:
             moments = self._total_moments(rows)
             ascent = self._maximum(moments, columns)
+            progress.begin_start(0)
             progress.iteration(1, ascent.lower_bound, ascent.theta)
+            progress.end_start()
         else:
             ascent = self._climb(rows, columns, progress)
-        progress.end_start()
         self._publish(ascent, columns, rows.origin, rows.dtype)
         self._moments = moments
         self._warn_if_not_converged(ascent, self.max_iter, self.tol)
@@ -204,18 +204,9 @@ class GaussianMLE(LatentVariableEstimator):
         kind = structure.scatter
         scatter = np.diag(columns.variance) if kind.dense else columns.variance
         independent = Moments(kind, np.ones(1), np.zeros((1, p)), scatter[None])
-        return ascend(
-            Mixture.from_moments(structure, independent, rule),
-            lambda theta: theta.e_step(rows),
-            lambda moments, theta: theta.m_step(moments, rule),
-            tol=self.tol,
-            max_iter=self.max_iter,
-            accelerator=Anderson(
-                lambda theta: theta.to_vector(units),
-                lambda vector: Mixture.from_vector(vector, 1, units, structure),
-            ),
-            on_iteration=progress.iteration,
-        )
+        start = Mixture.from_moments(structure, independent, rule)
+        engine = EMEngine(rows, rule, units, self.tol, self.max_iter)
+        return engine.fit([start], progress).best
 
     def _publish(
         self, ascent: Ascent, columns: ColumnMoments, origin: np.ndarray, dtype: np.dtype

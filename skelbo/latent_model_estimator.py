@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from skelbo.data.dask_download import in_memory
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
-from skelbo.em.restarts import Restarts
+from skelbo.em.restarts import climb_from_each
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.inference.annealing import annealed_start
 from skelbo.inference.distinct_rows import DistinctRows
@@ -103,13 +103,14 @@ class LatentModelEstimator(LatentVariableEstimator):
         rng = random_stream(self.random_state)
         seed = rng.randint(2**31 - 1)
         starts = list(self._starts(model, data, rng))
-        progress = Progress(self, X, len(starts), self.max_iter)
-        restarts = Restarts()
-        best = restarts.run(
-            self._attempt(model, data, start, progress, rng, number)
-            for number, start in enumerate(starts)
-            if not progress.stopped
+        progress = Progress(self, X, len(starts), self.max_iter, self.verbose)
+        restarts = climb_from_each(
+            starts,
+            lambda start: self._ascend(model, data, start(), progress, rng),
+            progress,
+            is_regular=lambda theta: True,
         )
+        best = restarts.best
         rotate = model.is_rotation_invariant(data.X, self._family(model))
         self._publish(user_model, best, model.identify(best.theta, rotate=rotate), seed, X.dtype)
         self.failed_starts_ = restarts.failures
@@ -138,17 +139,6 @@ class LatentModelEstimator(LatentVariableEstimator):
     @staticmethod
     def _given(params, name, model, data, rng):
         return check_params(params, model.start(data.X, data.weights, rng, 0), name)
-
-    def _attempt(self, model, data, start, progress, rng, number):
-        """Return one attempt: an ascent from a start."""
-
-        def attempt() -> Ascent:
-            progress.begin_start(number)
-            ascent = self._ascend(model, data, start(), progress, rng)
-            progress.end_start()
-            return ascent
-
-        return attempt
 
     def _publish(self, model, ascent: Ascent, theta: dict, seed: int, dtype: np.dtype) -> None:
         self.model_ = model

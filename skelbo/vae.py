@@ -349,7 +349,7 @@ class VAEEstimator(LatentVariableEstimator):
         rng = self._stream_of_draws()
         columns = self._columns if warm else Columns.read(X, weights, self.likelihood)
         columns.check(X)
-        progress = Progress(self, X, n_starts=1, max_iter=self.max_iter)
+        progress = Progress(self, X, 1, self.max_iter, self.verbose)
         progress.verbose = self.verbose if self._leads else 0
         progress.begin_start(0)
         with seeded(rng, self._device):

@@ -160,7 +160,7 @@ def _snapshot(estimator: Any) -> Any:
     Names of columns have been checked, and callbacks stay where they are.
     """
     model = copy.copy(estimator)
-    for attribute in ("feature_names_in_", "_sklearn_output_config", "_skl_callbacks", "_stream"):
+    for attribute in ("feature_names_in_", "_sklearn_output_config", "_skl_callbacks", "_stepwise"):
         vars(model).pop(attribute, None)
     return model
 

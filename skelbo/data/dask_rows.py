@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -226,6 +227,10 @@ class DaskRows:
     def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
         """Return the sum of ``function(X, weights, *parameters)`` over the tables."""
         return self._answer(Reduction(function, parameters, of_blocks=False), _fold_of_table)
+
+    def own_threads(self) -> AbstractContextManager:
+        """Return a context that does nothing: passes run on the scheduler's threads."""
+        return nullcontext()
 
     def _answer(self, question: Reduction, function: Callable[..., Any], *layout: Any) -> Any:
         for asked, answer in self.known:

@@ -133,6 +133,9 @@ class RowSource(Protocol):
     def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
         """Return the sum of ``function(X, weights, *parameters)`` over the tables."""
 
+    def own_threads(self) -> AbstractContextManager:
+        """Return a context for work that passes over these rows several times."""
+
 
 class Rows:
     """A table as weighted rows about one origin.

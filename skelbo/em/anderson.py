@@ -1,4 +1,4 @@
-"""Anderson acceleration of a fixed-point map, to be guarded by `skelbo.elbo.ascend`."""
+"""Anderson acceleration of a fixed-point map, guarded by `skelbo.em.loop.ascend`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ class Anderson:
     :math:`F(\theta_t) - \sum_i \gamma_i\, \Delta F_i`, :math:`\gamma` minimising
     :math:`\|f_t - \sum_i \gamma_i\, \Delta f_i\|^2` over the last `order` differences: an
     approximate root of f. Where f has a root but the bound no maximum (a saddle, a long ridge) that
-    is refused; then the step itself is lengthened, the more the longer this goes well.
+    is refused; then the step itself is lengthened, by twice as much each time this is accepted.
 
     Parameters
     ----------
     to_vector, from_vector : callable
         Between parameters and unconstrained coordinates; `from_vector` returns None for a vector
-        that stands for no valid parameters.
+        of no valid parameters.
     patience : int
         Number of steps to watch before the first candidate.
     order : int
@@ -49,21 +49,21 @@ class Anderson:
         self.pending: deque[tuple[Any, Any]] = deque(maxlen=order + 1)
         self.points: deque[np.ndarray] = deque(maxlen=order + 1)
         self.images: deque[np.ndarray] = deque(maxlen=order + 1)
-        # The last image and the last candidate: one of them is the next point.
+        # One of the last image and the last candidate is the next point.
         self.image: Any = None
         self.candidate: Any = None
-        self.vector = np.empty(0)  # what the candidate was made from
-        self.usable = 0  # pairs since the last refusal: older ones led astray
+        self.vector = np.empty(0)  # coordinates of the candidate
+        self.usable = 0  # pairs since the last refusal
         self.stride = 1.0
         self.striding = False  # whether the last candidate was a lengthened step
 
-    def learn(self, theta: Any, image: Any) -> None:
-        """Take note of theta and its image under F."""
+    def learn(self, theta: Any, image: Any, statistics: Any = None) -> None:
+        """Record theta and its image under F."""
         self.pending.append((theta, image))
         self.patience -= 1
 
-    def _take_in(self) -> None:
-        """Compute the coordinates of what was noted: an ascent that ends early needs none."""
+    def _compute_coordinates(self) -> None:
+        """Compute the coordinates of the recorded pairs: an ascent that ends early needs none."""
         for theta, image in self.pending:
             if theta is self.image:
                 self.points.append(self.images[-1])
@@ -77,16 +77,16 @@ class Anderson:
         self.pending.clear()
 
     def refuse(self) -> None:
-        """Learn that the last candidate was refused: extrapolate from newer pairs only."""
+        """Record that the last candidate was refused: extrapolate from newer pairs only."""
         if self.striding:
             self.stride, self.striding = max(self.stride / 4, 1.0), False
         self.usable = 0
 
     def propose(self) -> Any:
-        """Return the extrapolated parameters, or None while there is nothing to go by."""
+        """Return the extrapolated parameters, or None while there are too few pairs."""
         if self.patience >= 0:
             return None
-        self._take_in()
+        self._compute_coordinates()
         images = np.array(self.images)[-self.usable :]
         with np.errstate(invalid="ignore"):
             residuals = images - np.array(self.points)[-self.usable :]
@@ -101,17 +101,17 @@ class Anderson:
             residual_steps, image_steps = _steps(residuals), _steps(images)
             gamma = np.linalg.lstsq(residual_steps, residuals[-1], rcond=1e-10)[0]
             self.vector = images[-1] - image_steps @ gamma
-        with np.errstate(all="ignore"):  # an extrapolation may be absurd
+        with np.errstate(all="ignore"):  # an extrapolation may overflow
             self.candidate = self.from_vector(self.vector)
         return self.candidate
 
     def rate(self) -> float:
         """Return the square of F's largest Ritz value over the last pairs, 0 if not known.
 
-        Near a mode each step shortens the way by the largest eigenvalue of F's Jacobian, and the
-        climb that is left, which is quadratic in the way, by its square.
+        Near a mode each step shrinks the distance by the largest eigenvalue of F's Jacobian, and
+        the remaining climb, which is quadratic in the distance, by its square.
         """
-        self._take_in()
+        self._compute_coordinates()
         points, images = np.array(self.points), np.array(self.images)
         if len(points) < 3 or not (np.isfinite(points).all() and np.isfinite(images).all()):
             return 0.0
@@ -123,6 +123,29 @@ class Anderson:
         jacobian = np.linalg.lstsq(steps / lengths, _steps(images) / lengths, rcond=1e-5)[0]
         largest = float(np.linalg.eigvals(jacobian).real.max())
         return min(max(largest, 0.0), 0.99999) ** 2
+
+
+class BolderAnderson:
+    """Anderson acceleration from a bolder step than F, with the fixed points of F.
+
+    Parameters
+    ----------
+    anderson : Anderson
+        Extrapolates from the bolder steps.
+    watch : Anderson
+        Records the plain ones, whose rate decides how much climb is left.
+    bolder : callable, (theta, image, statistics) -> theta
+        Returns the bolder step.
+    """
+
+    def __init__(self, anderson: Anderson, watch: Anderson, bolder: Callable[[Any, Any, Any], Any]):
+        self.anderson, self.watch, self.bolder = anderson, watch, bolder
+        self.propose, self.refuse, self.rate = anderson.propose, anderson.refuse, watch.rate
+
+    def learn(self, theta: Any, image: Any, statistics: Any) -> None:
+        """Record theta, the plain step and the bolder one from it."""
+        self.anderson.learn(theta, self.bolder(theta, image, statistics))
+        self.watch.learn(theta, image)
 
 
 def _steps(path: np.ndarray) -> np.ndarray:

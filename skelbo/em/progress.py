@@ -1,16 +1,15 @@
-"""What a fit reports while it runs: scikit-learn's callbacks, and lines on the terminal."""
+"""Reports of a running fit: scikit-learn's callbacks, and lines on the terminal."""
 
 from __future__ import annotations
 
 import time
-from copy import copy
 from typing import Any
 
 import numpy as np
 
 
 class Progress:
-    """Reports a fit to scikit-learn's callbacks and, if `verbose`, to the terminal.
+    """Reporter of a fit to scikit-learn's callbacks and, if `verbose`, to the terminal.
 
     The task tree is fit > start > iteration. A callback whose ``on_fit_task_end`` returns True
     ends the ascent (at an iteration) or the restarts (at a start).
@@ -20,17 +19,29 @@ class Progress:
     estimator : LatentVariableEstimator
         The estimator that is being fitted; its ``fit`` runs inside scikit-learn's
         callback management.
+    X : array-like
+        The data of the fit.
     n_starts, max_iter : int
         Number of starts, and of iterations of each at most.
+    verbose : int, default=0
+        1 prints starts and iterations, 2 also times and climbs.
+    verbose_interval : int, default=10
+        Iterations between two lines.
+
+    Attributes
+    ----------
+    stopped : bool
+        Whether a callback asked to stop at the end of a start.
     """
 
-    def __init__(self, estimator, X, n_starts: int, max_iter: int):
+    def __init__(
+        self, estimator, X, n_starts: int, max_iter: int, verbose: int = 0, verbose_interval=10
+    ):
         self.estimator, self.X, self.max_iter = estimator, X, max_iter
-        self.verbose = getattr(estimator, "verbose", 0)
-        self.interval = getattr(estimator, "verbose_interval", 10)
+        self.verbose, self.verbose_interval = verbose, verbose_interval
         self.root = estimator._init_callback_context(max_subtasks=n_starts)
         self.root.call_on_fit_task_begin(estimator=estimator, X=X)
-        self.heard = bool(getattr(estimator, "_skl_callbacks", ()))
+        self.has_callbacks = bool(getattr(estimator, "_skl_callbacks", ()))
         self.stopped = False
 
     def begin_start(self, number: int) -> None:
@@ -41,20 +52,14 @@ class Progress:
         if self.verbose:
             print(f"Initialization {number}")
 
-    def of_start(self, number: int) -> Progress:
-        """Announce a start and return what reports it, beside others."""
-        own = copy(self)
-        own.begin_start(number)
-        return own
-
     def iteration(self, n_iter: int, bound: float, theta: Any) -> bool:
         """Report an iteration; return True if a callback asks to stop."""
-        if self.verbose and n_iter % self.interval == 0:
+        if self.verbose and n_iter % self.verbose_interval == 0:
             seconds = "" if self.verbose < 2 else f"\t time lapse {self._lap():.5f}s"
             change = "" if self.verbose < 2 else f"\t ll change {bound - self.bound:.5f}"
             print(f"  Iteration {n_iter}{seconds}{change}")
         self.bound = bound
-        if not self.heard:
+        if not self.has_callbacks:
             return False
         leaf = self.start.subcontext("iteration")
         leaf.call_on_fit_task_begin(estimator=self.estimator, X=self.X)

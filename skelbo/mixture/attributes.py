@@ -1,4 +1,4 @@
-"""A mixture as public arrays, in the precision of the data, and back."""
+"""Conversion between a mixture and its public arrays in the precision of the data."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from functools import lru_cache
 import numpy as np
 
 from skelbo.gaussian.components import Components
+from skelbo.gaussian.factor_analysis.covariance import Factor
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
 
-# Parameters of up to this many numbers are remembered, as rebuilt for predictions.
-REMEMBERED_CELLS = 2**14
-PUBLIC_MATRICES = ("covariances_", "precisions_", "precisions_cholesky_")
+# Predictors of up to this many parameters are cached.
+CACHED_CELLS = 2**14
+MATRICES = ("covariances_", "precisions_", "precisions_cholesky_")
+# All public arrays of the covariances, of every covariance type.
+COVARIANCE_ARRAYS = (*MATRICES, *Factor.state_names)
 
 
 def cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -22,29 +25,48 @@ def cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return np.clip(array, -largest, largest).astype(dtype)
 
 
-def cast_if_held(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return an array in another precision, as it is where that cannot hold all its numbers."""
+def cast_if_representable(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return an array in another precision, unchanged where that cannot hold all its numbers."""
     sizes, limits = np.abs(array[array != 0]), np.finfo(dtype)
-    held = np.all((sizes >= limits.tiny) & (sizes <= limits.max))
-    return array.astype(dtype) if held else array
+    representable = np.all((sizes >= limits.tiny) & (sizes <= limits.max))
+    return array.astype(dtype) if representable else array
 
 
-def rebuilt(kind: str, weights: np.ndarray, means: np.ndarray, *arrays: np.ndarray) -> Mixture:
-    """Return theta, about zero, from public arrays."""
+def public_arrays(theta: Mixture, origin: np.ndarray, dtype: np.dtype) -> dict[str, np.ndarray]:
+    """Return the fitted attributes of a mixture about `origin`, by name."""
+    arrays = {
+        "weights_": theta.weights.astype(dtype),
+        "means_": (theta.components.means + origin).astype(dtype),
+    }
+    covariance = theta.components.covariance
+    for name, array in covariance.public_arrays().items():
+        convert = cast_if_representable if name in covariance.state_names else cast
+        arrays[name] = convert(array, dtype)
+    return arrays
+
+
+def mixture_of(kind: str, weights: np.ndarray, means: np.ndarray, *arrays: np.ndarray) -> Mixture:
+    """Return the mixture about zero of public arrays: those of `STRUCTURES[kind].state_names`."""
     covariance = STRUCTURES[kind].from_public_arrays(*arrays, *means.shape)
     weights, means = (np.asarray(array, dtype=np.float64) for array in (weights, means))
     return Mixture(weights / weights.sum(), Components(means, covariance))
 
 
+def predictor_of(kind: str, *arrays: np.ndarray) -> Predictor:
+    """Return the predictor of public arrays, cached by their content unless they are large."""
+    if sum(array.size for array in arrays) > CACHED_CELLS:
+        return Predictor(mixture_of(kind, *arrays))
+    return _cached(kind, *((array.dtype, array.shape, array.tobytes()) for array in arrays))
+
+
 @lru_cache(maxsize=16)
-def remembered(kind: str, *contents: tuple[np.dtype, tuple[int, ...], bytes]) -> Predictor:
-    """Return the predictor of public arrays, known by what they hold: it is never out of date."""
+def _cached(kind: str, *contents: tuple[np.dtype, tuple[int, ...], bytes]) -> Predictor:
     arrays = [np.frombuffer(data, dtype).reshape(shape) for dtype, shape, data in contents]
-    return Predictor(rebuilt(kind, *arrays))
+    return Predictor(mixture_of(kind, *arrays))
 
 
-class MatricesOfFactors:
-    """A public array that most fits store, and that one with factors computes when asked for.
+class FactorMatrices:
+    """A public matrix that most fits store, computed on access where covariances are factors'.
 
     Stored arrays shadow it: it has no setter.
     """
@@ -57,5 +79,7 @@ class MatricesOfFactors:
             return self
         if "loadings_" not in vars(model):
             raise AttributeError(f"{type(model).__name__!r} object has no attribute {self.name!r}")
-        covariance = model._theta(np.zeros(model.means_.shape[1])).components.covariance
+        covariance = Factor.from_public_arrays(
+            model.loadings_, model.noise_variances_, *model.means_.shape
+        )
         return cast(covariance.matrices()[self.name], model.means_.dtype)

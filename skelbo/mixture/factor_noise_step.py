@@ -1,4 +1,4 @@
-r"""Noise variances of factor models by a bolder step than EM's, to be guarded.
+r"""A bolder step than EM's for the noise variances of factor models.
 
 With :math:`a = \operatorname{diag} \Sigma^{-1}` and :math:`b = \operatorname{diag}(\Sigma^{-1} S\,
 \Sigma^{-1})`, S the scatter of a component over its weight, a noise variance is at rest where
@@ -9,67 +9,44 @@ zero (a Heywood case). Here instead
 
 has the same points of rest and runs to zero by a factor each time. No p x p matrix is needed: b is
 in the moments that EM has, as :math:`\Sigma^{-1} (x - \mu) = \Psi^{-1} (x - \mu - \Lambda \hat z)`.
-Nothing says that the bound must rise, so this is a candidate, as any accelerated step is.
+The bound need not rise, so this is a candidate for acceleration, guarded like any other.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from skelbo.em.anderson import Anderson
 from skelbo.gaussian.factor_analysis.covariance import Factor
 from skelbo.gaussian.factor_analysis.moments import JointMoments
 from skelbo.gaussian.regularization import Floor
 from skelbo.mixture.mixture import Mixture
 
 
-class BoldNoise:
-    """Anderson acceleration of EM with bold noise variances.
-
-    An accelerator for `skelbo.elbo.ascend`, that has to see the moments of each M-step as well.
+def bolder_step(floor: Floor, theta: Mixture, image: Mixture, moments: Any) -> Mixture:
+    """Return the image of theta under the M-step, its noise variances by the bolder step.
 
     Parameters
     ----------
-    anderson : Anderson
-    m_step : callable, (moments, theta) -> theta
-        The plain M-step.
     floor : Floor
         Keeps the variances off zero.
+    theta, image : Mixture
+        Of factor models.
+    moments : JointMoments
+        Of complete rows, expected at theta.
     """
-
-    def __init__(self, anderson: Anderson, m_step: Callable[..., Mixture], floor: Floor):
-        self.anderson, self.plain, self.floor = anderson, m_step, floor
-        self.propose, self.refuse = anderson.propose, anderson.refuse
-        # How much is left is told by plain steps, so their own rate goes with them.
-        self.watch = Anderson(anderson.to_vector, anderson.from_vector)
-        self.rate = self.watch.rate
-        self._bold: Any = None
-
-    def m_step(self, moments: JointMoments, theta: Mixture) -> Mixture:
-        """Return the plain step, and remember the bold one."""
-        image = self.plain(moments, theta)
-        components = image.components
-        before, after = theta.components.covariance, components.covariance
-        assert isinstance(before, Factor)
-        assert isinstance(after, Factor)
-        noise = bold_noise(before, moments)
-        usable = np.isfinite(noise) & (moments.weight > 0)[:, None]
-        noise, _ = self.floor.diagonal(np.where(usable, noise, after.noise), False)
-        bold = replace(components, covariance=replace(after, noise=noise))
-        self._bold = replace(image, components=bold)
-        return image
-
-    def learn(self, theta: Mixture, image: Mixture) -> None:
-        """Take note of theta and of the bold step from it."""
-        self.anderson.learn(theta, self._bold)
-        self.watch.learn(theta, image)
+    components = image.components
+    before: Any = theta.components.covariance
+    after: Any = components.covariance
+    noise = bolder_noise(before, moments)
+    usable = np.isfinite(noise) & (moments.weight > 0)[:, None]
+    noise, _ = floor.diagonal(np.where(usable, noise, after.noise), False)
+    return replace(image, components=replace(components, covariance=replace(after, noise=noise)))
 
 
-def bold_noise(factor: Factor, moments: JointMoments) -> np.ndarray:
+def bolder_noise(factor: Factor, moments: JointMoments) -> np.ndarray:
     """Return psi b / a of each column, (K, p), at the factor model that gave the moments."""
     weight = np.where(moments.weight > 0, moments.weight, 1.0)[:, None]
     left, size, right = factor.axes

@@ -1,25 +1,31 @@
-"""Where EM for mixtures begins: a sample of rows, a rough clustering, one M-step."""
+"""Starts of EM for a Gaussian mixture: a sample of rows, a clustering of it, one M-step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin
+from sklearn.utils import assert_all_finite
 
+from skelbo.data.rows import RowSource
 from skelbo.data.threads import one_blas_thread, one_openmp_thread
+from skelbo.em.engine import Start
 from skelbo.em.loop import AscentError
+from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import Covariance
 from skelbo.gaussian.regularization import Regularization
+from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.k_means import k_means
 from skelbo.mixture.mixture import Mixture
-from skelbo.mixture.row_sample import Sample
+from skelbo.mixture.row_sample import Sample, sample_rows
 
-# With three clusters or more, one run of k-means misses the better partition too often; three
-# together rarely do.
+# With three clusters or more, one run of k-means often misses the better partition; the best of
+# three rarely does.
 KMEANS_RUNS = 3
 # Rows times clusters up to which scikit-learn's k-means, which is faster per row, spends most of
 # its time on preparation.
@@ -75,6 +81,82 @@ STARTS: dict[str, tuple[Callable[..., np.ndarray], bool]] = {
 }
 
 
+@dataclass(frozen=True)
+class UserParameters:
+    """Parameters of a start that the user gives; each is None if not given.
+
+    Attributes
+    ----------
+    weights : ndarray of shape (n_components,) or None
+    means : ndarray of shape (n_components, n_features) or None
+        In the units of the data.
+    covariance : Covariance or None
+    """
+
+    weights: np.ndarray | None
+    means: np.ndarray | None
+    covariance: Covariance | None
+
+    @classmethod
+    def checked(cls, kind: str, K: int, p: int, weights, means, precisions) -> UserParameters:
+        """Validate ``weights_init``, ``means_init`` and ``precisions_init``."""
+        return cls(
+            None if weights is None else _checked_weights(weights, K),
+            None if means is None else _checked_array(means, (K, p), "means"),
+            None if precisions is None else _checked_covariance(precisions, kind, K, p),
+        )
+
+    def whole(self, origin: np.ndarray) -> Mixture | None:
+        """Return the parameters about `origin` if all were given, else None."""
+        if self.weights is None or self.means is None or self.covariance is None:
+            return None
+        return Mixture(self.weights, Components(self.means - origin, self.covariance))
+
+    def override(self, theta: Mixture, origin: np.ndarray) -> Mixture:
+        """Return theta, about `origin`, with the given parameters in place of its own."""
+        weights = theta.weights if self.weights is None else self.weights
+        means = theta.components.means if self.means is None else self.means - origin
+        covariance = self.covariance or theta.components.covariance
+        return Mixture(weights, Components(means, covariance))
+
+
+def mixture_starts(
+    rows: RowSource,
+    structure: type[Covariance],
+    n_components: int,
+    n_factors: int,
+    user: UserParameters,
+    regularization: Regularization,
+    *,
+    n_starts: int,
+    init_params: str,
+    rng: np.random.RandomState,
+) -> Iterator[Start]:
+    """Yield the starts of a fit: the user's parameters, the others from a clustering of rows.
+
+    Parameters
+    ----------
+    rows : RowSource
+        About their centre.
+    structure : type of Covariance
+    n_components, n_factors : int
+    user : UserParameters
+    regularization : Regularization
+    n_starts : int
+    init_params : str
+        A key of `STARTS`.
+    rng : RandomState
+    """
+    whole = user.whole(rows.origin)
+    if whole is not None:
+        yield from [whole] * n_starts
+        return
+    sample = sample_rows(rows, n_components)
+    options = n_components, structure, regularization, rng, n_factors
+    for _ in range(n_starts):
+        yield lambda: user.override(start_mixture(init_params, sample, *options), rows.origin)
+
+
 def start_mixture(
     name: str,
     sample: Sample,
@@ -87,11 +169,11 @@ def start_mixture(
     """Return the parameters from which an ascent begins.
 
     Where the clusters of the start are too small for covariances of their own, all components get
-    the pooled one, so that no start dies of a cluster that holds a single row.
+    the pooled one, so that no start fails for a cluster that holds a single row.
     """
     responsibilities, own = STARTS[name]
     if len(sample.weights) < n_components:
-        resp = _shared(len(sample.weights), n_components)
+        resp = _dealt_out(len(sample.weights), n_components)
     else:
         resp = responsibilities(sample, n_components, rng)
     weights = resp * sample.weights
@@ -104,10 +186,10 @@ def start_mixture(
     candidates.append(lambda: moments(own=False).with_shared_scatter())
     if regularization.always_succeeds:
         candidates.append(lambda: moments(own=False).with_total_scatter())
-    return _first_sound(candidates, structure, regularization)
+    return _first_regular(candidates, structure, regularization)
 
 
-def _first_sound(candidates, structure, regularization) -> Mixture:
+def _first_regular(candidates, structure, regularization) -> Mixture:
     """Return the fit to the first moments that give regular covariances."""
     for candidate in candidates:
         try:
@@ -124,8 +206,45 @@ def _one_hot(labels: np.ndarray, n_components: int) -> np.ndarray:
     return (np.arange(n_components)[:, None] == labels).astype(float)
 
 
-def _shared(n_rows: int, n_components: int) -> np.ndarray:
-    """Deal fewer rows than components out in turn; components on the same row share it."""
+def _dealt_out(n_rows: int, n_components: int) -> np.ndarray:
+    """Assign components to fewer rows in turn; components of the same row share it equally."""
     owner = np.arange(n_components) % n_rows
     resp = _one_hot(np.arange(n_rows), n_rows)[owner]
     return resp / resp.sum(axis=0)
+
+
+def _checked_array(array, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Return an array of the expected shape; ValueError otherwise."""
+    array = np.asarray(array, dtype=np.float64)
+    assert_all_finite(array, input_name=name)
+    if array.shape != shape:
+        raise ValueError(
+            f"The parameter '{name}' should have the shape of {shape}, but got {array.shape}"
+        )
+    return array
+
+
+def _checked_weights(weights, K: int) -> np.ndarray:
+    weights = _checked_array(weights, (K,), "weights")
+    if np.any(weights < 0) or np.any(weights > 1):
+        # Minimum and maximum are interchanged, as in scikit-learn's message.
+        raise ValueError(
+            "The parameter 'weights' should be in the range [0, 1], but got max value "
+            f"{np.min(weights):.5f}, min value {np.max(weights):.5f}"
+        )
+    if abs(1.0 - np.sum(weights)) > 1e-6:  # float32 weights are accepted
+        raise ValueError(
+            "The parameter 'weights' should be normalized, but got sum(weights) = "
+            f"{np.sum(weights):.5f}"
+        )
+    return weights / np.sum(weights)
+
+
+def _checked_covariance(precisions, kind: str, K: int, p: int) -> Covariance:
+    structure, name = STRUCTURES[kind], f"{kind} precision"
+    try:
+        precisions = _checked_array(precisions, structure.shape(K, p), name)
+        return structure.from_precisions(precisions, K, p)
+    except ValueError as error:
+        message = str(error)
+        raise ValueError(message if name in message else f"'{name}' {message}") from None

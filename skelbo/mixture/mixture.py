@@ -5,7 +5,6 @@ r"""The Gaussian mixture as a model of rows x and hidden labels z.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -81,6 +80,11 @@ class Mixture:
         """Return the maximum likelihood fit to moments whose labels are known."""
         components = Components.from_moments(structure, moments, regularization)
         return cls(moments.weight / moments.weight.sum(), components)
+
+    def about(self, origin: np.ndarray) -> Mixture:
+        """Return the mixture about an origin that lies at `origin`, seen from the present one."""
+        components = Components(self.components.means - origin, self.components.covariance)
+        return Mixture(self.weights, components)
 
     @property
     def is_regular(self) -> bool:
@@ -173,13 +177,6 @@ class Mixture:
         expected = rows.total(self.expected)
         return expected.log_prob / rows.total_weight, expected.moments
 
-    @staticmethod
-    def e_steps(thetas: Sequence[Mixture], rows: RowSource) -> list[tuple[float, Moments]]:
-        """Return `e_step` of several mixtures, in one pass over the rows."""
-        weight = rows.total_weight
-        each = rows.total(_expected_of_each, thetas)
-        return [(expected.log_prob / weight, expected.moments) for expected in each.parts]
-
     def m_step(self, moments: Moments, regularization: Regularization) -> Mixture:
         """Maximise the energy, the first term of eq. 3 of Ding (2020), in closed form."""
         components = self.components.updated(moments, regularization)
@@ -239,11 +236,9 @@ class Mixture:
         covariance = self.components.covariance.to_vector(units)
         return np.concatenate([self.log_weights, means, covariance])
 
-    @classmethod
-    def from_vector(
-        cls, vector: np.ndarray, n_components: int, units: np.ndarray, structure: type[Covariance]
-    ) -> Mixture | None:
-        """Invert `to_vector`; None if the covariances are numerically singular."""
+    def from_vector(self, vector: np.ndarray, units: np.ndarray) -> Mixture | None:
+        """Return the mixture with these coordinates; None if a covariance is singular."""
+        n_components, structure = len(self.weights), type(self.components.covariance)
         log_weights, rest = vector[:n_components], vector[n_components:]
         weights = np.exp(log_weights - log_weights.max())
         n_means = n_components * len(units)
@@ -252,18 +247,4 @@ class Mixture:
         if covariance is None:
             return None
         components = Components(means.reshape(n_components, -1) * units, covariance)
-        return cls(weights / weights.sum(), components)
-
-
-@dataclass(frozen=True)
-class _Each:
-    """Statistics of several mixtures side by side; additive."""
-
-    parts: tuple[Expected, ...]
-
-    def __add__(self, other: _Each) -> _Each:
-        return _Each(tuple(a + b for a, b in zip(self.parts, other.parts, strict=True)))
-
-
-def _expected_of_each(block: Block, thetas: Sequence[Mixture]) -> _Each:
-    return _Each(tuple(theta.expected(block) for theta in thetas))
+        return Mixture(weights / weights.sum(), components)

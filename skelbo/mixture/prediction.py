@@ -191,8 +191,7 @@ class Predictor:
 
     def __init__(self, theta: Mixture):
         self.origin = np.average(theta.components.means, 0, theta.weights)
-        components = Components(theta.components.means - self.origin, theta.components.covariance)
-        self.theta = Mixture(theta.weights, components)
+        self.theta = theta.about(self.origin)
         self._double = self._form(theta)
 
     def _form(self, uncentred: Mixture) -> Form:

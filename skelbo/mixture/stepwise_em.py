@@ -1,4 +1,4 @@
-"""A stream of rows as stepwise EM remembers it."""
+"""Stepwise EM on a stream of rows: its state, and the first rows, which are kept."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from skelbo.mixture.mixture import Mixture
 # Exponent of the step sizes of stepwise EM (Cappe and Moulines 2009). The first rows are fitted
 # whole, so that there is no bad beginning to be forgotten fast.
 FORGETTING = 0.8
-# A pass of stepwise EM is worth a handful of iterations of EM: near which mode a stream ends, and
-# how near in directions in which EM is slow, is decided by the rows it begins with. This many are
-# kept, or this many a component, fewer if they are wide, and fitted whole each time they have grown
-# so many times: from a few starts, and in the end from the best of more after a few iterations.
+# A pass of stepwise EM is worth a few iterations of EM. The rows at the beginning decide which mode
+# a stream ends at, and how near to it in directions in which EM is slow. So many rows are kept, or
+# so many per component, fewer if they are wide, and fitted whole each time their number has grown
+# by the factor `GROWTH`: from a few starts, the last time by way of short runs from more.
 FIRST_ROWS, FIRST_ROWS_PER_COMPONENT, FIRST_CELLS = 16384, 64, 2**20
 GROWTH = 4
 EARLY_STARTS, LAST_STARTS = 3, 5
@@ -105,8 +105,8 @@ class FirstRows:
 
 
 @dataclass(frozen=True)
-class Stream:
-    """What is known of the rows so far; immutable.
+class StepwiseState:
+    """The statistics of the rows so far; immutable.
 
     Attributes
     ----------
@@ -115,9 +115,9 @@ class Stream:
     weight : float
         Number of rows.
     columns : ColumnMoments
-        What the first rows looked like.
+        Means and variances of the first rows.
     first : FirstRows or None
-        The rows themselves, while they are few.
+        The rows, while they are few.
     """
 
     moments: Moments
@@ -127,15 +127,15 @@ class Stream:
 
     def step(
         self, theta: Mixture, rows: RowSource, regularization: Regularization
-    ) -> tuple[Ascent, Stream]:
+    ) -> tuple[Ascent, StepwiseState]:
         """Take a step of stepwise EM from theta; return it, with the bound of these rows."""
-        stream = self.moved(theta.e_step(rows)[1], rows.total_weight)
-        theta = theta.m_step(stream.moments, regularization)
+        state = self.moved(theta.e_step(rows)[1], rows.total_weight)
+        theta = theta.m_step(state.moments, regularization)
         bound = theta.e_step(rows)[0]
-        aligned = stream.moments.aligned(stream.moments)
-        return Ascent(theta, bound, (bound,), True), replace(stream, moments=aligned)
+        aligned = state.moments.aligned(state.moments)
+        return Ascent(theta, bound, (bound,), True), replace(state, moments=aligned)
 
-    def moved(self, moments: Moments, weight: float) -> Stream:
+    def moved(self, moments: Moments, weight: float) -> StepwiseState:
         """Step towards the expected moments of a batch, given as a sum over its rows."""
         size = (1 + self.weight / weight) ** -FORGETTING
         known = self.moments.scaled(1 - size) + moments.scaled(size / weight)

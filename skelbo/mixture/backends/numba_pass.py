@@ -19,11 +19,11 @@ from skelbo.gaussian.moments import Moments
 from skelbo.mixture.mixture import Expected, Mixture
 
 # Work of a pass, in terms of eta' t(x), from which on it is compiled: some milliseconds. Importing
-# numba and loading the kernel, once a process, takes what a hundred of these passes save. The size
-# of the table alone decides, so that fits can be repeated.
+# numba and loading the kernel, once a process, takes what a hundred of these passes save. Only the
+# size of the table decides, so that fits are reproducible.
 MIN_WORK = 2**24
-# What it takes to make t(x), in components, and an exponential, in terms.
-MAKING, EXPONENTIAL = 4, 8
+# Cost of computing t(x), in components, and of an exponential, in terms.
+STATISTICS_COST, EXPONENTIAL_COST = 4, 8
 
 
 @cache
@@ -38,15 +38,19 @@ def kernel() -> Callable[..., Any] | None:
     return None if numba.config.DISABLE_JIT else expected_sums
 
 
-def fused_e_step(
-    rows: Any, n_components: int, structure: type[Covariance]
+def compiled_e_step(
+    rows: Any, n_components: int, structure: type[Covariance], min_work: float | None = None
 ) -> Callable[[Mixture], tuple[float, Moments]] | None:
-    """Return `Mixture.e_step` over these rows as compiled passes; None where they do not pay."""
+    """Return `Mixture.e_step` over these rows as compiled passes.
+
+    None where compilation does not pay: the table is shorter than `min_work`, by default
+    `MIN_WORK`, or a Dask collection, whose workers need not be alike.
+    """
     if not isinstance(rows, Rows):
-        return None  # the workers of a cluster need not be alike
+        return None
     n_statistics = structure.scatter.n_statistics(rows.n_features)
-    terms = (n_components + MAKING) * n_statistics + EXPONENTIAL * n_components
-    if rows.n_samples * terms < MIN_WORK:
+    terms = (n_components + STATISTICS_COST) * n_statistics + EXPONENTIAL_COST * n_components
+    if rows.n_samples * terms < (MIN_WORK if min_work is None else min_work):
         return None
 
     def e_step(theta: Mixture) -> tuple[float, Moments]:
@@ -59,7 +63,7 @@ def fused_e_step(
 
 
 def expected(block: Block, theta: Mixture) -> Expected:
-    """Return ``theta.expected(block)``, by the kernel where the rows are seen in natural form."""
+    """Return ``theta.expected(block)``, by the kernel where natural parameters are safe."""
     density, pass_over = theta.density(block), kernel()
     if pass_over is None or not isinstance(density, NaturalDensity):
         return theta.expected(block)
