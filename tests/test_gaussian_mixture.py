@@ -276,21 +276,8 @@ BAD_PARAMETERS = {
     ),
     "negative number of factors": ({"n_factors": -1}, "The 'n_factors' parameter of EMGau"),
     "device": ({"device": "abacus"}, "device='abacus' cannot be used here, expected a torch dev"),
-    "device and batches": (
-        {"device": "cpu", "batch_size": 5},
-        "device='cpu' does not fit batch_size=5",
-    ),
-    "batches for factors": (
-        {"batch_size": 5, "covariance_type": "factor"},
-        "batch_size=5 does not fit covariance_type='factor'; use partial_fit",
-    ),
-    "batches for another solver": (
-        {"batch_size": 5, "solver": "gem"},
-        "batch_size=5 does not fit other solvers; use solver='em'",
-    ),
     "covariance type": ({"covariance_type": "banded"}, "The 'covariance_type' parameter of EMGau"),
     "tol": ({"tol": -1.0}, "The 'tol' parameter of EMGau"),
-    "batch size": ({"batch_size": 0}, "The 'batch_size' parameter of EMGau"),
 }
 
 

@@ -25,7 +25,7 @@ IMPORTS = {
     "estimator": {"data", "elbo", "em"},
     "latent_model_estimator": {"data", "em", "estimator", "inference", "models"},
     "gaussian_mle": {"data", "elbo", "em", "estimator", "gaussian", "mixture"},
-    "gaussian_mixture": {"data", "elbo", "em", "estimator", "gaussian", "mixture"},
+    "gaussian_mixture": {"data", "em", "estimator", "gaussian", "mixture"},
     "variational_em": {"em", "inference", "latent_model_estimator", "models"},
     "mcem": {"em", "inference", "latent_model_estimator"},
     "vae": {"autograd", "data", "em", "estimator", "neural"},

@@ -120,7 +120,8 @@ def ascend(
     rule = StoppingRule(tol, steady, previous=np.inf if continued else None)
     accelerator = accelerator or _NoAcceleration()
     bound, statistics = e_step(theta)
-    start_bound, bounds, converged = bound, [], False
+    start_bound, converged = bound, False
+    bounds: list[float] = []
     while not converged and len(bounds) < max_iter:
         before, image = bound, m_step(statistics, theta)
         accelerator.learn(theta, image, statistics)

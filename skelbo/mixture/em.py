@@ -48,7 +48,8 @@ def mixture_engine(
     -------
     EMEngine
     """
-    rule, units = regularization(reg_covar, columns.positive_variance), np.sqrt(columns.positive_variance)
+    variances = columns.positive_variance
+    rule, units = regularization(reg_covar, variances), np.sqrt(variances)
     if solver == "gradient":
         options |= {"acceleration": None, "steady": False}
         options["m_step_from"] = partial(

@@ -1,11 +1,10 @@
-"""The one loop: it climbs, it stops at the top, it survives bad starts."""
+"""The loop: it climbs, it stops at the mode, and acceleration keeps it monotone."""
 
 import numpy as np
 import pytest
 
 from skelbo.em.anderson import Anderson
-from skelbo.em.loop import Ascent, AscentError, ascend
-from skelbo.em.restarts import Restarts
+from skelbo.em.loop import AscentError, ascend
 
 
 class Quadratic:
@@ -55,25 +54,25 @@ def test_first_steps_are_plain():
     assert plain.lower_bounds == fast.lower_bounds
 
 
-def test_the_first_candidate_knows_the_steps_before_it():
+def test_the_first_candidate_uses_all_steps_before_it():
     ascent = Quadratic([0.99, 0.9, 0.5]).ascend(max_iter=6, accelerator=accelerator())
     # On a linear map with three rates three differences are enough to find the mode.
     assert ascent.lower_bounds[4] < -1e-3 and ascent.lower_bound > -1e-12
 
 
 def test_one_plain_step_confirms_where_the_rate_is_known():
-    seen = []
+    pairs = []
 
-    class Observed(Anderson):
-        def learn(self, theta, image):
-            seen.append((theta, image))
-            super().learn(theta, image)
+    class Recorder(Anderson):
+        def learn(self, theta, image, statistics):
+            pairs.append((theta, image))
+            super().learn(theta, image, statistics)
 
-    observed = Observed(lambda x: x, lambda x: x)
-    ascent = Quadratic([0.99, 0.9, 0.5]).ascend(accelerator=observed)
+    recorder = Recorder(lambda x: x, lambda x: x)
+    ascent = Quadratic([0.99, 0.9, 0.5]).ascend(accelerator=recorder)
     # Five steps, the jump to the mode, a small step beyond it at most, and one to confirm.
     assert ascent.converged and 7 <= ascent.n_iter <= 8
-    assert all(seen[i][1] is seen[i + 1][0] for i in range(5))
+    assert all(pairs[i][1] is pairs[i + 1][0] for i in range(5))
 
 
 def test_a_number_is_the_classical_rule():
@@ -95,8 +94,8 @@ def test_caller_can_stop():
 
 def test_a_bad_accelerator_cannot_pull_the_bound_down():
     class Downhill(Anderson):
-        def learn(self, theta, image):
-            super().learn(theta, image)
+        def learn(self, theta, image, statistics):
+            super().learn(theta, image, statistics)
             self.theta = theta
 
         def propose(self):
@@ -113,37 +112,3 @@ def test_a_bound_that_is_not_a_number_is_an_error():
         ascend(
             1.0, lambda x: (0.0 if x == 1 else np.nan, None), lambda s, x: 2.0, tol=0, max_iter=3
         )
-
-
-def failing(message):
-    def attempt():
-        raise AscentError(message)
-
-    return attempt
-
-
-def test_restarts_keep_the_best_and_skip_failures():
-    attempts = [
-        failing("first"),
-        lambda: Ascent("a", 0.0, (1.0,), True),
-        lambda: Ascent("b", 0.0, (2.0,), True),
-        failing("last"),
-    ]
-    restarts = Restarts()
-    assert restarts.run(attempts).theta == "b"
-    assert restarts.failures == [(0, "first"), (3, "last")]
-
-
-def test_a_sound_ascent_beats_a_degenerate_one_with_a_higher_bound():
-    attempts = [
-        lambda: Ascent("spike", 0.0, (99.0,), True),
-        lambda: Ascent("sound", 0.0, (1.0,), True),
-    ]
-    restarts = Restarts()
-    assert restarts.run(attempts, lambda theta: theta == "sound").theta == "sound"
-    assert [number for number, _ in restarts.failures] == [0]
-
-
-def test_all_starts_failing_is_an_error():
-    with pytest.raises(AscentError, match="second"):
-        Restarts().run([failing("first"), failing("second")])

@@ -1,4 +1,4 @@
-"""Predictions read rows as they lie; they say what the block-wise mixture says, of any row."""
+"""Predictions without copying X equal those of the mixture block by block, for any row."""
 
 import numpy as np
 import pandas as pd
@@ -8,6 +8,7 @@ from sklearn.utils import check_array
 from skelbo import EMGaussianMixture
 from skelbo.data.rows import Rows
 from skelbo.gaussian.structures import STRUCTURES
+from tests.mixture.fits import theta_of
 
 METHODS = "score_samples", "predict_proba", "predict"
 
@@ -23,8 +24,7 @@ def table(p, n=700, seed=0):
 
 def by_blocks(model, X):
     """Return the three answers of the mixture that fits use, about its centre, in float64."""
-    origin = np.average(model.means_, 0, model.weights_)
-    theta = model._theta(origin)
+    theta, origin = theta_of(model)
     rows = Rows(np.asarray(X, dtype=np.float64), None, origin, *theta.components.cells)
     with np.errstate(over="ignore"):
         resp = rows.each(lambda block: theta.resp(block).T, len(model.means_))

@@ -15,7 +15,7 @@ from skelbo.gaussian.factor_analysis.covariance import Factor
 from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.gaussian.regularization import FLOOR, Floor, Ridge
 from skelbo.gaussian.structures import STRUCTURES
-from skelbo.mixture.factor_noise_step import bold_noise
+from skelbo.mixture.factor_noise_step import bolder_noise
 from skelbo.mixture.mixture import Mixture
 
 K, P, Q, N = 3, 6, 2, 80
@@ -311,7 +311,7 @@ def test_bold_noise_by_dense_matrices():
         inverse = np.linalg.inv(dense)
         squares = np.diagonal(inverse @ scatter @ inverse)
         expected.append(factor.noise[k] * squares / np.diagonal(inverse))
-    assert_allclose(bold_noise(factor, theta.e_step(rows)[1]), expected, rtol=1e-10)
+    assert_allclose(bolder_noise(factor, theta.e_step(rows)[1]), expected, rtol=1e-10)
 
 
 def heywood_maximum(X, latents):
@@ -344,7 +344,7 @@ def test_heywood_cases_end_in_few_iterations(iris, wine):
         free = noise > 1e-3
         theta = model._theta(X.mean(axis=0))
         moments = theta.e_step(Rows(X, None, X.mean(axis=0)))[1]
-        bold = bold_noise(theta.components.covariance, moments)[0] / X.var(axis=0)
+        bold = bolder_noise(theta.components.covariance, moments)[0] / X.var(axis=0)
         assert_allclose(bold[free], noise[free], rtol=2e-2)
 
 

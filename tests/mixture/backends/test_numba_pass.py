@@ -2,21 +2,25 @@
 
 import subprocess
 import sys
-import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone
-from sklearn.utils.estimator_checks import check_estimator
 from threadpoolctl import threadpool_limits
 
 from skelbo import EMGaussianMixture
-from skelbo.data.rows import Block
+from skelbo.data.rows import Block, Rows
+from skelbo.em.progress import Progress
+from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.backends import numba_pass
+from skelbo.mixture.backends.numba_pass import compiled_e_step
+from skelbo.mixture.initialization import start_mixture
 from skelbo.mixture.mixture import Mixture
+from skelbo.mixture.row_sample import sample_rows
+from tests.mixture.fits import clouds, engine_of, fitted, theta_of
 
 pytest.importorskip("numba")
 fused_kernel = pytest.importorskip("skelbo.mixture.backends.numba_kernel")
@@ -24,22 +28,9 @@ fused_kernel = pytest.importorskip("skelbo.mixture.backends.numba_kernel")
 TYPES = ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"]
 
 
-def clouds(n, p, K, seed=0):
-    """Return n rows of K clouds."""
-    rng = np.random.default_rng(seed)
-    centres = rng.normal(0, 4, (K, p))
-    return centres[rng.integers(K, size=n)] + rng.standard_normal((n, p))
-
-
-@pytest.fixture
-def large(monkeypatch):
-    """Every table counts as large."""
-    monkeypatch.setattr(numba_pass, "MIN_WORK", 0)
-
-
 @pytest.fixture
 def forget():
-    """What is known of numba is asked anew, and again after the test."""
+    """Forget whether numba can compile, before and after the test."""
     numba_pass.kernel.cache_clear()
     yield
     numba_pass.kernel.cache_clear()
@@ -56,14 +47,6 @@ def test_exponentials_and_logarithms_keep_their_digits():
     assert_allclose(got, np.log(x), rtol=8e-16, atol=1e-16)
 
 
-def fitted(X, K, kind, n_iter=3, **options):
-    """Return a mixture after a few iterations."""
-    model = EMGaussianMixture(K, covariance_type=kind, max_iter=n_iter, tol=0.0, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return model.set_params(acceleration=None, **options).fit(X)
-
-
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(
@@ -78,10 +61,10 @@ def fitted(X, K, kind, n_iter=3, **options):
 def test_the_pass_is_the_e_step(kind, K, p, n, weighted, scale, seed):
     """The same bound and moments as by matrix products, whatever the lengths are multiples of."""
     rng = np.random.default_rng(seed)
-    theta, rows = fitted(scale * clouds(300, p, K, seed), K, kind)._view(np.zeros((1, p)))
+    theta, origin = theta_of(fitted(scale * clouds(300, p, K, seed), K, kind))
     if seed % 3 == 0 and K > 1:  # a component that has died stays dead
         theta = Mixture(np.r_[0.0, theta.weights[1:] / theta.weights[1:].sum()], theta.components)
-    values = np.ascontiguousarray((scale * clouds(n, p, K, seed + 1) - rows.origin).T)
+    values = np.ascontiguousarray((scale * clouds(n, p, K, seed + 1) - origin).T)
     weights = rng.integers(1, 5, n).astype(float) if weighted else np.ones(n)
     block = Block(values, weights, np.arange(n))
     got, expected = numba_pass.expected(block, theta), theta.expected(block)
@@ -93,59 +76,76 @@ def test_the_pass_is_the_e_step(kind, K, p, n, weighted, scale, seed):
     assert (got.moments.weight == 0).tolist() == (expected.moments.weight == 0).tolist()
 
 
-@pytest.mark.usefixtures("large")
+def start_of(em, kind, K):
+    """Return a start of an engine's fit."""
+    sample = sample_rows(em.rows, K)
+    rng = np.random.RandomState(0)
+    return start_mixture("kmeans", sample, K, STRUCTURES[kind], em.regularization, rng, 2)
+
+
+def ascent_of(em, theta):
+    """Return the ascent of an engine from one start."""
+    return em.fit([theta], Progress(EMGaussianMixture(), None, 1, em.max_iter)).best
+
+
 @pytest.mark.parametrize("kind", [*TYPES, "factor"])
 @pytest.mark.parametrize("case", ["plain", "weights", "holes", "collapse"])
-def test_fits_climb_the_same_path(kind, case, monkeypatch):
+def test_ascents_take_the_same_path(kind, case):
     """Iteration by iteration, with weights, missing cells, and a component in the other form."""
     X = clouds(2000, 4, 3)
-    weights = np.random.default_rng(1).integers(0, 3, len(X)) if case == "weights" else None
+    weights = None
+    if case == "weights":
+        weights = np.random.default_rng(1).integers(0, 3, len(X)).astype(float)
     if case == "holes":
         X[::7, 1] = np.nan
     if case == "collapse":
         X[:200] = X[0]
-    model = EMGaussianMixture(3, covariance_type=kind, max_iter=8, tol=0.0, random_state=0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        got = clone(model).fit(X, sample_weight=weights)
-        monkeypatch.setattr(numba_pass, "MIN_WORK", np.inf)
-        expected = model.fit(X, sample_weight=weights)
-    assert_allclose(got.lower_bounds_, expected.lower_bounds_, rtol=1e-9)
-    assert_allclose(got.means_, expected.means_, rtol=1e-6)
+    em = engine_of(X, 3, kind, weights, max_iter=8, tol=0.0)
+    theta = start_of(em, kind, 3)
+    expected = ascent_of(em, theta)
+    e_step = compiled_e_step(em.rows, 3, STRUCTURES[kind], min_work=0)
+    got = ascent_of(replace(em, e_step=e_step), theta)
+    assert_allclose(got.lower_bounds, expected.lower_bounds, rtol=1e-9)
+    means = (ascent.theta.components.means for ascent in (got, expected))
+    assert_allclose(*means, rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.usefixtures("large")
 @pytest.mark.parametrize("kind", TYPES)
 def test_threads_do_not_change_bits(kind):
     """And neither the table's layout nor whether it may be written to costs another compilation."""
     X = clouds(60_000, 5, 4)
-    fits = []
+    theta, origin = theta_of(fitted(X[:1000], 4, kind))
+
+    def e_step(X, weights=None):
+        rows = Rows(X, weights, origin, *theta.components.cells)
+        return compiled_e_step(rows, 4, STRUCTURES[kind], min_work=0)(theta)
+
+    results = []
     for threads in (1, 2, 3):
         with threadpool_limits(threads, user_api="blas"):
-            fits.append(fitted(X, 4, kind))
+            results.append(e_step(X))
     X, weights = np.asfortranarray(X), np.ones(len(X))
     weights[0] = 2
     X.setflags(write=False)
     weights.setflags(write=False)
-    assert np.isfinite(fitted(X, 4, kind, n_iter=1).lower_bound_)
-    for other in fits[1:]:
-        assert other.lower_bounds_ == fits[0].lower_bounds_
-        assert_array_equal(other.means_, fits[0].means_)
+    assert np.isfinite(e_step(X, weights)[0])
+    for bound, moments in results[1:]:
+        assert bound == results[0][0]
+        assert_array_equal(moments.mean, results[0][1].mean)
     assert len(fused_kernel.expected_sums.signatures) == 1
 
 
-@pytest.mark.filterwarnings("ignore")
-@pytest.mark.usefixtures("large")
-@pytest.mark.parametrize("kind", ["full", "tied"])
-def test_check_estimator_with_compiled_passes(kind):
-    """scikit-learn's checks hold on either path."""
-    check_estimator(EMGaussianMixture(2, covariance_type=kind, random_state=0))
+def test_only_long_passes_are_compiled():
+    """By the size of the table alone, so that fits are reproducible."""
+    rows = Rows(clouds(2000, 4, 3))
+    assert compiled_e_step(rows, 3, STRUCTURES["full"]) is None
+    assert compiled_e_step(rows, 1000, STRUCTURES["full"]) is not None
 
 
-@pytest.mark.usefixtures("forget", "large")
+@pytest.mark.usefixtures("forget")
 @pytest.mark.parametrize("why", ["not installed", "cannot cache", "not to compile"])
 def test_without_the_kernel_numpy_does_the_work(why, monkeypatch):
-    """Whether numba is missing, has nowhere to put its cache, or is told not to compile."""
+    """Whether numba is missing, has no folder for its cache, or is configured not to compile."""
     if why == "not installed":
         monkeypatch.setitem(sys.modules, "numba", None)
     elif why == "not to compile":
@@ -154,10 +154,11 @@ def test_without_the_kernel_numpy_does_the_work(why, monkeypatch):
         monkeypatch.delitem(sys.modules, "skelbo.mixture.backends.numba_kernel")
         monkeypatch.setattr("numba.njit", lambda **options: no_cache)
     X = clouds(500, 3, 2)
-    got = fitted(X, 2, "full")
+    theta, origin = theta_of(fitted(X, 2, "full"))
+    rows = Rows(X, None, origin, *theta.components.cells)
+    got = compiled_e_step(rows, 2, STRUCTURES["full"], min_work=0)(theta)
     assert numba_pass.kernel() is None
-    monkeypatch.setattr(numba_pass, "MIN_WORK", np.inf)
-    assert got.lower_bounds_ == fitted(X, 2, "full").lower_bounds_
+    assert got[0] == theta.e_step(rows)[0]
 
 
 def no_cache(function):
