@@ -231,7 +231,7 @@ class EMGaussianMixture(LatentVariableEstimator):
     covariances_, precisions_, precisions_cholesky_ = (FactorMatrices() for _ in range(3))
 
     random_state_: np.random.RandomState | None = None  # continued by `sample`
-    _stepwise: StepwiseState | None = None  # of `partial_fit`, and of `fit` before it
+    _stepwise: StepwiseState  # of `partial_fit`, and of `fit` before it
     _finds_infinity = True
 
     # -------------------------------------------------------------------- fit
@@ -379,7 +379,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _first_rows(self, n_features: int) -> FirstRows | None:
         """Return the first rows of the stream, None if they are not needed any more."""
-        if self._stepwise is not None:
+        if "_stepwise" in vars(self):
             return self._stepwise.first
         return FirstRows.wanted(self.n_components, n_features)
 
@@ -451,8 +451,8 @@ class EMGaussianMixture(LatentVariableEstimator):
     def _publish(self, ascent: Ascent, origin: np.ndarray, dtype: np.dtype) -> None:
         theta = ascent.theta
         for name in COVARIANCE_ARRAYS:
-            vars(self).pop(name, None)  # of a fit with another covariance_type
-        vars(self).update(public_arrays(theta, origin, dtype))
+            self.__dict__.pop(name, None)  # of a fit with another covariance_type
+        self.__dict__.update(public_arrays(theta, origin, dtype))
         self._publish_ascent(ascent)
         if not theta.is_regular:
             floored = np.flatnonzero(theta.components.covariance.floored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from skelbo.em.loop import Ascent, AscentError
@@ -12,31 +12,20 @@ from skelbo.em.progress import Progress
 NOT_REGULAR = "a covariance collapsed to its floor"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Restarts:
     """The best of several ascents, and the causes of those that failed.
 
     Attributes
     ----------
-    best : Ascent or None
+    best : Ascent
         Highest bound among the regular ascents, else among the others.
     failures : list of (int, str)
         Number and cause of each start that failed or did not end regular.
     """
 
-    best: Ascent | None = None
-    best_is_regular: bool = False
-    failures: list[tuple[int, str]] = field(default_factory=list)
-
-    def include(self, number: int, ascent: Ascent, is_regular: bool) -> None:
-        """Keep an ascent if it is better than those before it."""
-        if not is_regular:
-            self.failures.append((number, NOT_REGULAR))
-        if self.best is None or (is_regular, ascent.lower_bound) > (
-            self.best_is_regular,
-            self.best.lower_bound,
-        ):
-            self.best, self.best_is_regular = ascent, is_regular
+    best: Ascent
+    failures: list[tuple[int, str]]
 
 
 def climb_from_each(
@@ -66,17 +55,22 @@ def climb_from_each(
     AscentError
         If every start fails: the cause of the last one.
     """
-    restarts = Restarts()
+    failures: list[tuple[int, str]] = []
+    ascents: list[tuple[bool, float, Ascent]] = []  # the best so far
     for number, start in enumerate(starts):
         progress.begin_start(number)
         try:
             ascent = ascent_from(start)
-            restarts.include(number, ascent, is_regular(ascent.theta))
+            regular = is_regular(ascent.theta)
+            if not regular:
+                failures.append((number, NOT_REGULAR))
+            ascents.append((regular, ascent.lower_bound, ascent))
+            ascents = [max(ascents, key=lambda ranked: ranked[:2])]  # the first of equals
         except AscentError as error:
-            restarts.failures.append((number, str(error)))
+            failures.append((number, str(error)))
         progress.end_start()
         if progress.stopped:
             break
-    if restarts.best is None:
-        raise AscentError(restarts.failures[-1][1])
-    return restarts
+    if not ascents:
+        raise AscentError(failures[-1][1])
+    return Restarts(ascents[0][2], failures)

@@ -5,8 +5,8 @@ import warnings
 import numpy as np
 
 from skelbo import EMGaussianMixture
-from skelbo.data.rows import Rows
 from skelbo.data.column_moments import ColumnMoments
+from skelbo.data.rows import Rows
 from skelbo.gaussian.components import cells_of
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.attributes import mixture_of
