@@ -13,7 +13,7 @@ FAST := -m "not slow"
 OLDEST := .venv-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-kernels test-oldest lint bench
+.PHONY: help install demo test test-fast test-kernels test-oldest lint bench fuzz calibration
 
 help: ## Show this list
 	@echo "skelbo: make TARGET   (PYTHON=python3.12 chooses the interpreter for .venv)"
@@ -46,6 +46,15 @@ bench: $(STAMP) ## Run every benchmark, one after another
 	@for f in benchmarks/bench_*.py; do \
 		if [ -e "$$f" ]; then echo "== $$f"; $(BIN)/python "$$f" || exit 1; fi; \
 	done
+
+MINUTES ?= 10
+SEED ?= 0
+fuzz: $(STAMP) ## Try hostile tables on every estimator (MINUTES=10 SEED=0)
+	$(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+REPLICATIONS ?= 200
+calibration: $(STAMP) ## Measure the coverage of 95 % intervals (REPLICATIONS=200)
+	$(TEST_ENV) $(BIN)/python benchmarks/bench_calibration.py --replications $(REPLICATIONS) $(ARGS)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(v < (3, 11) and "skelbo needs Python >= 3.11, $(PYTHON) is %d.%d; choose another: make PYTHON=python3.12 ..." % v)'

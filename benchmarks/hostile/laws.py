@@ -1,0 +1,163 @@
+"""Laws that take another fit or other rows; a case checks one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from hostile.subjects import Subject, climbs, one_unit
+from hostile.tables import Table, contained
+from hostile.trial import Trial, check, close
+
+
+def same_again(trial: Trial) -> None:
+    """The same fit gives the same bits, whatever the container."""
+    model = trial.refit(trial.X, trial.table.weights)
+    check(
+        "the same fit again",
+        model.score_samples(trial.X) == trial.model.score_samples(trial.X),
+        f"{model.lower_bound_:.9g} and {trial.model.lower_bound_:.9g}",
+    )
+
+
+def containers(trial: Trial) -> None:
+    """A plain array of the same cells gives the same fit."""
+    X = trial.table.X
+    model = trial.refit(X.copy(), trial.table.weights)
+    close("container", model.lower_bound_, trial.model.lower_bound_, trial.tolerance)
+    for container in ("masked", "frame", "read_only"):
+        if container != trial.table.container:
+            rows = contained(X, container)
+            again = clone(trial.estimator).fit(rows, sample_weight=trial.table.weights)
+            close(f"container {container}", again.lower_bound_, model.lower_bound_, trial.tolerance)
+
+
+def repetition(trial: Trial) -> None:
+    """Weights are repetitions: rows with half their weight twice, without those of weight zero."""
+    weights = trial.table.weight_vector
+    present = np.flatnonzero(weights > 0)
+    twice = np.r_[present, present]
+    model = trial.refit(trial.table.X[twice], weights[twice] / 2)
+    close("weights are repetitions", model.lower_bound_, trial.model.lower_bound_, trial.tolerance)
+    score = model.score(trial.table.X[twice], sample_weight=weights[twice] / 2)
+    want = trial.model.score(trial.X, sample_weight=trial.table.weights)
+    close("weights are repetitions in score", score, want, trial.tolerance)
+
+
+def units(trial: Trial) -> None:
+    """At the defaults, another unit of a column changes scores by -log of the factor alone."""
+    X = trial.table.X
+    rng = np.random.default_rng(X.size)
+    estimator = trial.subject.default()
+    factors = 2.0 ** rng.integers(-20, 21, 1 if one_unit(estimator) else X.shape[1])
+    factors = np.broadcast_to(factors, X.shape[1]).astype(X.dtype)
+    # A constant column has no unit: its floor is a number, so that shifts change nothing.
+    constant = _is_constant(X[trial.table.weight_vector > 0])
+    factors = factors if one_unit(estimator) else np.where(constant, X.dtype.type(1), factors)
+    Y = X * factors
+    if not _moderate(X, Y) or constant.all():
+        return
+    base = trial.refit(X, trial.table.weights, estimator)
+    model = trial.refit(Y, trial.table.weights, estimator)
+    jacobian = np.where(np.isnan(X), 0.0, np.log(factors)).sum(axis=1)
+    close("units", model.score_samples(Y) + jacobian, base.score_samples(X), 10 * trial.tolerance)
+
+
+def shifts(trial: Trial) -> None:
+    """At the defaults, an exact shift of the columns changes nothing."""
+    X = trial.table.X
+    if not _moderate(X):
+        return
+    sizes = np.nanmax(np.abs(X), axis=0)
+    shift = 4 * 2.0 ** np.ceil(np.log2(np.where(sizes > 0, sizes, 1.0))).astype(X.dtype)
+    Y = (X + shift).astype(X.dtype)
+    X = Y - shift  # so that the shift is exact
+    if not np.array_equal(X + shift, Y, equal_nan=True):
+        return
+    estimator = trial.subject.default()
+    base = trial.refit(X, trial.table.weights, estimator)
+    model = trial.refit(Y, trial.table.weights, estimator)
+    close("shifts", model.score_samples(Y), base.score_samples(X), 100 * trial.tolerance)
+
+
+def _is_constant(X: np.ndarray) -> np.ndarray:
+    """Return which columns have no two different cells."""
+    return ~(np.fmax.reduce(X) > np.fmin.reduce(X))
+
+
+def _moderate(*tables: np.ndarray) -> bool:
+    """Return whether all numbers have squares far from overflow and underflow."""
+    cells = np.concatenate([np.abs(X[~np.isnan(X)]).astype(np.float64) for X in tables])
+    limits = (1e-12, 1e12) if tables[0].dtype == np.float32 else (1e-100, 1e100)
+    cells = cells[cells > 0]
+    return bool(np.all((cells > limits[0]) & (cells < limits[1])))
+
+
+def stream(trial: Trial) -> None:
+    """`partial_fit` of the rows in two parts gives finite answers; of one Gaussian, the fit."""
+    table = trial.table
+    half = (len(table.X) + 1) // 2
+    parts = table.take(np.arange(half)), table.take(np.arange(half, len(table.X)))
+    model = clone(trial.estimator)
+    for part in parts:
+        if part.weight_vector.any():
+            model.partial_fit(part.rows, sample_weight=part.weights)
+    scores = model.score_samples(trial.X)
+    check("partial_fit is finite", np.isfinite(scores), lambda: f"{scores}")
+    if type(trial.estimator).__name__ == "GaussianMLE":
+        score = model.score(trial.X, sample_weight=table.weights)
+        close("partial_fit is fit", score, trial.model.lower_bound_, 10 * trial.tolerance)
+
+
+def empty_row(trial: Trial) -> None:
+    """A row without an observed cell has log p(x) = 0, and its imputation is finite."""
+    row = replace(trial.table, X=np.full_like(trial.table.X[:1], np.nan)).incomplete
+    log_prob, std = trial.model.score_samples(row, return_std=True)
+    zero = (np.abs(log_prob) <= 1e-15) & (std == 0)  # probabilities of components sum to one
+    check("an empty row has log p = 0", zero, f"{log_prob} +- {std}")
+    elbo = trial.model.elbo(row)
+    check("an empty row has elbo <= 0", elbo <= 1e-6, f"{elbo}")
+    check("an empty row is imputed", np.isfinite(np.asarray(trial.model.impute(row))))
+
+
+def batches(trial: Trial) -> None:
+    """The answers about a row do not depend on the other rows."""
+    last = trial.table.take([-1]).rows
+    for name in ("score_samples", "elbo", "transform"):
+        ask = getattr(trial.model, name)
+        close(f"{name} row by row", ask(last)[0], ask(trial.X)[-1], trial.tolerance)
+
+
+def warm(trial: Trial) -> None:
+    """A warm start goes on from the fit: the bound does not fall."""
+    model = clone(trial.estimator).set_params(warm_start=True)
+    first = model.fit(trial.X, sample_weight=trial.table.weights).lower_bound_
+    second = model.fit(trial.X, sample_weight=trial.table.weights).lower_bound_
+    check("warm start is finite", np.isfinite(second))
+    if climbs(trial.subject, trial.estimator):
+        fall = trial.tolerance * (1 + abs(first))
+        check("a warm start does not fall", second >= first - fall, f"{first:.9g}, {second:.9g}")
+
+
+LAWS: dict[str, Callable[[Trial], None]] = {
+    law.__name__: law
+    for law in (same_again, containers, repetition, units, shifts, stream, empty_row, batches, warm)
+}
+
+
+def applies(law: str, subject: Subject, estimator: Any, table: Table) -> bool:
+    """Return whether an estimator promises a law for a table."""
+    if law == "repetition":
+        return "repeats" in subject.laws
+    if law == "stream":
+        complete = not np.isnan(table.X).any()
+        return complete and len(table.X) > 1 and "streams" in subject.laws
+    if law == "warm":
+        return "warm_start" in estimator.get_params()
+    if law in ("units", "shifts"):
+        return not np.isnan(table.X).all(axis=0).any()
+    return True

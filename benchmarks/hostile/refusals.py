@@ -1,0 +1,49 @@
+"""What a fit may refuse a table with, and which warnings it may give."""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+from sklearn.exceptions import ConvergenceWarning
+
+from skelbo import ImportanceWarning, NoiseFloorWarning, SingularCovarianceWarning
+
+# Kind of refusal -> its message. Everything else is a defect.
+REFUSALS = {
+    "singular": r"ill-defined empirical covariance",
+    "too few rows": r"n_samples >= n_components|minimum of \d+ is required|would hold out \d+ of",
+    "empty column": r"column .* of X has no observed cell",
+    "no weight": r"at least one non-zero",
+    "overflow": r"squares overflow float64|too large to square in float64",
+    "wrong likelihood": r"likelihood.* expect(s|ed) (0 or 1|counts|integer codes|less than)",
+    "too many codes": r"has the code|but likelihood 'categorical' expected",
+    "options": r"does not fit (covariance_type|solver)|use gradient='dreg'|exceeds n_features"
+    r"|sampler=.* draws|posterior='exact' needs",
+    "steps": r"were not finite and were skipped|rows is not finite|weights have run away",
+    "incomplete": r"partial_fit got missing cells",
+}
+LIBRARY_WARNINGS = (
+    ConvergenceWarning,
+    ImportanceWarning,
+    NoiseFloorWarning,
+    SingularCovarianceWarning,
+)
+# Warnings of the class UserWarning alone, by message.
+PLAIN_WARNINGS = re.compile(r"Heywood case|ran away|runs away|reached its floor")
+
+
+def refusal_of(error: BaseException) -> str | None:
+    """Return the kind of a documented refusal, None for a defect."""
+    if not isinstance(error, ValueError):
+        return None
+    kinds = (kind for kind, message in REFUSALS.items() if re.search(message, str(error)))
+    return next(kinds, None)
+
+
+def is_stray(warning: warnings.WarningMessage) -> bool:
+    """Return whether a warning is none that the library documents."""
+    if issubclass(warning.category, LIBRARY_WARNINGS):
+        return False
+    plain = warning.category is UserWarning and PLAIN_WARNINGS.search(str(warning.message))
+    return not plain

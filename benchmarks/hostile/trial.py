@@ -1,0 +1,150 @@
+"""A fit to a hostile table, and the laws of every fit: functions that raise `Broken`."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from hostile.subjects import Subject, climbs, is_exact
+from hostile.tables import Table
+
+
+class Broken(Exception):
+    """A law that does not hold: its name and the numbers."""
+
+    def __init__(self, law: str, detail: str):
+        super().__init__(law, detail)
+        self.law, self.detail = law, detail
+
+
+@dataclass(frozen=True)
+class Trial:
+    """An estimator fitted to a table.
+
+    Parameters
+    ----------
+    subject : Subject
+        What the estimator promises.
+    estimator : object
+        Before the fit.
+    table : Table
+        What it was fitted to.
+    model : object
+        After the fit.
+    """
+
+    subject: Subject
+    estimator: Any
+    table: Table
+    model: Any
+
+    @property
+    def X(self) -> Any:
+        """The rows as the user passes them."""
+        return self.table.rows
+
+    @property
+    def tolerance(self) -> float:
+        """Relative size of rounding in published parameters and scores."""
+        return 2e-5 if self.table.X.dtype == np.float32 else 1e-6
+
+    def refit(self, X: Any, weights: Any, estimator: Any = None) -> Any:
+        """Return a new fit to other rows."""
+        estimator = self.estimator if estimator is None else estimator
+        return clone(estimator).fit(X, sample_weight=weights)
+
+
+def check(law: str, holds: Any, detail: Callable[[], str] | str = "") -> None:
+    """Raise `Broken` unless a condition holds throughout."""
+    if not np.all(holds):
+        raise Broken(law, detail() if callable(detail) else detail)
+
+
+def close(law: str, got: Any, want: Any, tol: float, scale: Any = None) -> None:
+    """Raise `Broken` unless two answers agree, relative to 1 and to their size."""
+    got, want = np.asarray(got, dtype=np.float64), np.asarray(want, dtype=np.float64)
+    check(law, got.shape == want.shape, lambda: f"shapes {got.shape} and {want.shape}")
+    size = (1 + np.max(np.abs(want), initial=0.0)) if scale is None else scale
+    off = np.abs(got - want) / size
+    check(
+        law,
+        off <= tol,
+        lambda: f"off by {np.max(off):.2g}: got {_first(got, off)}, expected {_first(want, off)}",
+    )
+
+
+def _first(values: np.ndarray, off: np.ndarray) -> str:
+    """Return the value where two answers differ most."""
+    return f"{values.flat[np.argmax(np.nan_to_num(off, nan=np.inf))]:.9g}" if values.size else "-"
+
+
+def answers(trial: Trial) -> None:
+    """Every answer is finite, and in the dtype of X."""
+    model, X = trial.model, trial.X
+    log_prob, std = model.score_samples(X, return_std=True)
+    latents = model.transform(X)
+    found = {
+        "score_samples": log_prob,
+        "std": std,
+        "transform": latents,
+        "elbo": model.elbo(X),
+        "gap": model.gap(X),
+        "inverse_transform": model.inverse_transform(latents),
+        "impute": np.asarray(model.impute(X)),
+        "sample": model.sample(3, random_state=0)[0],
+    }
+    found |= {f"elbo_terms.{k}": v for k, v in vars(model.elbo_terms(X)).items()}
+    for name, values in found.items():
+        check(f"{name} is finite", np.isfinite(values), lambda v=values: f"{v}")
+        expected = trial.table.X.dtype
+        check(f"dtype of {name}", values.dtype == expected, f"{values.dtype}, X has {expected}")
+    check("std is at least zero", std >= 0, lambda: f"{std}")
+
+
+def criteria(trial: Trial) -> None:
+    """Scores and criteria with weights are finite numbers; observed cells stay as they are."""
+    model, X, weights = trial.model, trial.X, trial.table.weights
+    for name in ("score", "aic", "bic"):
+        value = getattr(model, name)(X, sample_weight=weights)
+        check(f"{name} is finite", np.isfinite(value), f"{value}")
+    check("lower_bounds_ are finite", np.isfinite([*model.lower_bounds_, model.lower_bound_]))
+    filled, known = np.asarray(model.impute(X)), ~np.isnan(trial.table.X)
+    check("impute keeps what is known", filled[known] == trial.table.X[known])
+    check("n_parameters_", model.n_parameters_ > 0, f"{model.n_parameters_}")
+
+
+def bound(trial: Trial) -> None:
+    """The bound is at most the score, equal to it where q is exact, and does not fall."""
+    model, X = trial.model, trial.X
+    log_prob, std = (a.astype(np.float64) for a in model.score_samples(X, return_std=True))
+    elbo = model.elbo(X).astype(np.float64)
+    slack = trial.tolerance * (1 + np.abs(log_prob))
+    over = elbo - log_prob - 6 * std - slack
+    check("elbo is at most score_samples", over <= 0, lambda: f"above by {np.max(over):.3g}")
+    if is_exact(trial.subject, trial.estimator):
+        score = model.score(X, sample_weight=trial.table.weights)
+        close("lower_bound_ is score(X)", model.lower_bound_, score, trial.tolerance)
+        close("elbo is score_samples", elbo, log_prob, trial.tolerance)
+    if climbs(trial.subject, trial.estimator):
+        bounds = np.asarray(model.lower_bounds_)
+        steps = np.diff(bounds)
+        floor = -1e-7 * (1 + np.abs(bounds[1:]))
+        check("the bound never falls", steps >= floor, lambda: f"falls by {-np.min(steps):.3g}")
+
+
+def kept(trial: Trial, before: dict[str, Any]) -> None:
+    """Constructor parameters are the objects that they were."""
+    after = trial.model.get_params(deep=False)
+    check("parameters are kept", [after[k] is v for k, v in before.items()])
+
+
+def pickled(trial: Trial) -> None:
+    """A pickled estimator gives the same scores."""
+    again = pickle.loads(pickle.dumps(trial.model))
+    same = again.score_samples(trial.X) == trial.model.score_samples(trial.X)
+    check("pickle keeps the scores", same)

@@ -1,0 +1,100 @@
+"""Processes that run cases, and the watch over them: a hang and a crash are failures too."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection, wait
+
+from hostile.case import Outcome, draw_case, run_case
+
+# Seconds between two looks at the clock.
+TICK = 0.5
+
+
+def _work(seed: int, step: int, name: str | None, deadline: float, pipe: Connection) -> None:
+    """Run every `step`-th case from a seed on until the deadline; send what came out."""
+    while time.time() < deadline:
+        pipe.send((seed, None))
+        pipe.send((seed, run_case(draw_case(seed, name))))
+        seed += step
+    pipe.send((None, None))
+
+
+class Worker:
+    """A process, the case that it is at, and since when."""
+
+    def __init__(self, seed: int, step: int, name: str | None, deadline: float):
+        context = multiprocessing.get_context("spawn")
+        self.pipe, there = context.Pipe(duplex=False)
+        self.step, self.name, self.deadline = step, name, deadline
+        arguments = seed, step, name, deadline, there
+        self.process = context.Process(target=_work, args=arguments, daemon=True)
+        self.process.start()
+        there.close()
+        self.seed, self.since, self.is_done = seed, float("inf"), False
+
+    def receive(self) -> tuple[int, Outcome] | None:
+        """Return a finished case, None if one has begun; a process that died is one that failed."""
+        try:
+            seed, outcome = self.pipe.recv()
+        except EOFError:
+            return self.stop("crash", "the process died")
+        self.is_done = seed is None
+        if outcome is None:
+            self.seed, self.since = (self.seed if seed is None else seed), time.time()
+            return None
+        return seed, outcome
+
+    def stop(self, kind: str, detail: str) -> tuple[int, Outcome]:
+        """End the process; return its case as failed."""
+        self.process.kill()
+        self.process.join()
+        return self.seed, Outcome("failed", kind, detail)
+
+    def successor(self) -> Worker:
+        """Return a worker that goes on behind the case of this one."""
+        return Worker(self.seed + self.step, self.step, self.name, self.deadline)
+
+
+def outcomes(
+    seed: int, seconds: float, n_workers: int, limit: float, name: str | None = None
+) -> Iterator[tuple[int, Outcome]]:
+    """Run cases for some time.
+
+    Parameters
+    ----------
+    seed : int
+        The first case.
+    seconds : float
+        Time after which no case begins.
+    n_workers : int
+        Number of processes.
+    limit : float
+        Seconds after which a case counts as a hang, and its process is ended.
+    name : str, optional
+        The estimator, if it is to be one.
+
+    Yields
+    ------
+    seed, outcome : int, Outcome
+        As they finish.
+    """
+    deadline = time.time() + seconds
+    workers = [Worker(seed + i, n_workers, name, deadline) for i in range(n_workers)]
+    while workers:
+        ready = set(wait([worker.pipe for worker in workers], timeout=TICK))
+        for place, worker in enumerate(workers):
+            hangs = time.time() - worker.since > limit
+            if worker.pipe in ready:
+                finished = worker.receive()
+            elif hangs:
+                finished = worker.stop("hang", f"no answer after {limit:g} s")
+            else:
+                continue
+            if finished is not None:
+                yield finished
+                if finished[1].kind in ("hang", "crash"):
+                    workers[place] = worker.successor()
+        workers = [worker for worker in workers if not worker.is_done]
