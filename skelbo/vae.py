@@ -17,9 +17,10 @@ from skelbo.data.dask_download import in_memory, in_turn, spooled
 from skelbo.data.dask_graph import is_dask
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.likelihoods import LIKELIHOODS, Likelihood
 from skelbo.neural import persistence
 from skelbo.neural.data.batches import TableRows, as_batch
-from skelbo.neural.data.columns import KINDS, Columns
+from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.datasets import DatasetTable
 from skelbo.neural.data.streaming import StreamedRows
 from skelbo.neural.data.validation_split import JUDGED_ROWS, number_held_out, training_rows
@@ -78,9 +79,9 @@ class VAEEstimator(LatentVariableEstimator):
         (n, n_features), one output per column (one per code for categorical ones). A class or
         factory is called with these widths (n_inputs, n_outputs), or with nothing; an instance is
         copied, never trained in place.
-    likelihood : {"gaussian", "bernoulli", "poisson", "categorical", "auto"} or list, \
-            default="gaussian"
-        For all columns, or one name each. ``"auto"``: 0/1 is Bernoulli, a few integer codes from 0
+    likelihood : {"gaussian", "bernoulli", "poisson", "categorical", "auto"}, Likelihood or \
+            list, default="gaussian"
+        For all columns, or one for each. ``"auto"``: 0/1 is Bernoulli, a few integer codes from 0
         are categorical, everything else is Gaussian.
     noise : {"unit", "isotropic", "diag"}, default="diag"
         Variance of the Gaussian columns: 1 in standardised units (exactly Algorithm 2's loss); one
@@ -210,7 +211,7 @@ class VAEEstimator(LatentVariableEstimator):
         "activation": [StrOptions(set(ACTIVATIONS))],
         "encoder": [callable, None],
         "decoder": [callable, None],
-        "likelihood": [StrOptions({*KINDS, "auto"}), "array-like"],
+        "likelihood": [StrOptions({*LIKELIHOODS, "auto"}), Likelihood, "array-like"],
         "noise": [StrOptions({"unit", "isotropic", "diag"})],
         "objective": [StrOptions({"elbo", "iwae"})],
         "gradient": [StrOptions({"reparameterized", "score_function", "dreg"})],

@@ -7,7 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate, stats
+from scipy import stats
 from sklearn.datasets import load_iris
 
 from skelbo import MCEM, VariationalEM
@@ -17,7 +17,6 @@ from skelbo.inference.posteriors.gaussian import fit_gaussian
 from skelbo.inference.standard_errors import standard_errors
 from skelbo.models import BinaryFeatureModel, DecoderModel, FactorModel, LatentVariableModel
 from skelbo.models.constraints import ParameterVector
-from skelbo.models.likelihoods import LIKELIHOODS
 from tests.tables import answers, counts, lsat6, real
 
 
@@ -46,52 +45,6 @@ class Features(LatentVariableModel):
 
     def log_prior(self, Z, theta):
         return (Z * theta["share"].log() + (1 - Z) * (1 - theta["share"]).log()).sum(-1)
-
-
-# ---------------------------------------------------------------- likelihoods
-
-
-@pytest.mark.slow
-@settings(max_examples=25, deadline=None)
-@given(
-    name=st.sampled_from(["gaussian", "bernoulli", "poisson"]),
-    x=st.sampled_from([0.0, 1.0]),
-    mean=st.floats(-4, 3),
-    deviation=st.floats(0.01, 2.5),
-)
-def test_expectations_are_exact(name, x, mean, deviation):
-    likelihood, cell = LIKELIHOODS[name], np.full((1, 1), x)
-    arrays = (np.full((1, 1), mean), np.full((1, 1), deviation**2))
-    got = likelihood.expected(cell, *arrays, np.ones(1), deviation)
-
-    def integrand(eta, which):
-        value = likelihood.point(cell, np.full((1, 1), eta), np.ones(1))[which].item()
-        return value * stats.norm.pdf(eta, mean, deviation)
-
-    for which in range(3):
-        reach = (mean - 12 * deviation, mean + 12 * deviation)
-        exact = integrate.quad(integrand, *reach, args=(which,), limit=400, epsabs=1e-12)[0]
-        assert np.isclose(got[which].item(), exact, rtol=1e-6, atol=1e-7)
-
-
-@pytest.mark.parametrize("name", ["gaussian", "bernoulli", "poisson"])
-def test_point_derivatives(name):
-    likelihood, step = LIKELIHOODS[name], 1e-5
-    eta, x = np.linspace(-3, 3, 13), np.ones(13)
-    noise = np.full(13, 0.7)
-    value, slope, curvature = likelihood.point(x, eta, noise)
-    up, down = likelihood.point(x, eta + step, noise), likelihood.point(x, eta - step, noise)
-    assert np.allclose((up[0] - down[0]) / (2 * step), slope, atol=1e-8)
-    assert np.allclose((up[1] - down[1]) / (2 * step), -curvature, atol=1e-8)
-    assert np.allclose(likelihood.value(x, eta, noise), value)
-
-
-@pytest.mark.parametrize("name", ["bernoulli", "poisson"])
-def test_probabilities_sum_to_one(name):
-    likelihood = LIKELIHOODS[name]
-    x = np.arange(2.0 if name == "bernoulli" else 200.0)
-    log_prob = likelihood.base(x) + likelihood.value(x, np.full_like(x, 1.3), 1.0)
-    assert np.isclose(np.exp(log_prob).sum(), 1)
 
 
 # --------------------------------------------------------------- joint density

@@ -14,7 +14,7 @@ from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED, enumerate_post
 from skelbo.inference.posteriors.gaussian import find_mode
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws, normalised
-from skelbo.models.likelihoods import LOG_2PI
+from skelbo.likelihoods.gaussian import LOG_2PI
 
 # Nodes per axis of the quadrature, and of a coarser one that tells its error.
 NODES, COARSE = (61, 31), (41, 21)

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import special
 
+from skelbo.likelihoods import LIKELIHOODS
+from skelbo.likelihoods.gaussian import LOG_2PI
+from skelbo.likelihoods.noise_floor import noise_floor
 from skelbo.models.derivatives import complete_information, complete_scores
 from skelbo.models.factor_model.rotation import intercept_directions
+from skelbo.models.heywood import HEYWOOD
 from skelbo.models.interface import Model
-from skelbo.models.likelihoods import LIKELIHOODS, LOG_2PI
 from skelbo.models.model import LatentVariableModel
-from skelbo.models.noise_floor import HEYWOOD, noise_floor
 from skelbo.models.regression import maximize_columns
 
 # Probabilities of features stay this far (in rows) from 0 and 1, where a feature is dead.
@@ -142,7 +144,7 @@ class BinaryFeatureModel(Model, LatentVariableModel):
     latent = "binary"
     closed_form = True
     likelihood = "gaussian"
-    _kind = LIKELIHOODS["gaussian"]
+    column_likelihood = LIKELIHOODS["gaussian"]
     constraints = {"noise_variance": "positive", "probabilities": "unit_interval"}
 
     def __init__(self, n_latents=2, *, noise="isotropic", fit_intercept=True):
@@ -252,7 +254,7 @@ class BinaryFeatureModel(Model, LatentVariableModel):
     def sample(self, n_samples, theta, rng):
         """Draw (x, z) from the joint."""
         Z = (rng.random_sample((n_samples, self.n_latents)) < theta["probabilities"]).astype(float)
-        return self._kind.draw(self.mean(Z, theta), theta["noise_variance"], rng), Z
+        return self.column_likelihood.sample(self.mean(Z, theta), theta["noise_variance"], rng), Z
 
     def warnings(self, theta, X, weights):
         """Return what a user should know about these parameters."""

@@ -6,14 +6,14 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from torch import nn
 
-from skelbo.models.likelihoods import LIKELIHOODS, LOG_2PI
+from skelbo.likelihoods import Likelihood, as_likelihood
+from skelbo.likelihoods.noise_floor import noise_floor
 from skelbo.models.model import LatentVariableModel
-from skelbo.models.noise_floor import column_variances
 
-# Smallest noise variance, in units of the columns' own.
-NOISE_FLOOR = 1e-3
+# Share of the mean variance of the columns. It is larger than that of models with a closed form:
+# below it a row's posterior is narrower than the curvature of the network lets a Gaussian be.
+FLOOR_SHARE = 1e-3
 
 
 class DecoderModel(LatentVariableModel):
@@ -30,8 +30,8 @@ class DecoderModel(LatentVariableModel):
         perceptron with tanh units.
     hidden_layer_sizes : tuple of int, default=(100,)
         Of the default decoder.
-    likelihood : {"gaussian", "bernoulli", "poisson"}, default="gaussian"
-        The network gives means, log-odds or log-rates.
+    likelihood : {"gaussian", "bernoulli", "poisson"} or Likelihood, default="gaussian"
+        Distribution of a cell given the output of the network: a mean, log-odds or log-rate.
 
     Notes
     -----
@@ -39,6 +39,10 @@ class DecoderModel(LatentVariableModel):
     ``noise_variance`` (a scalar, Gaussian likelihood only), kept above 1e-3 of the mean variance
     of the columns. The weights of a network are not identified: do not read anything into their
     standard errors; beyond 200 parameters there are none.
+
+    References
+    ----------
+    Ding (2020), eq. 4; Mattei and Frellsen (2018) for the bound of the noise variance.
 
     Examples
     --------
@@ -67,26 +71,58 @@ class DecoderModel(LatentVariableModel):
         """Domains of the parameters."""
         return {"noise_variance": "positive"} if self.likelihood == "gaussian" else {}
 
+    @property
+    def column_likelihood(self) -> Likelihood:
+        """The likelihood of every column."""
+        return as_likelihood(self.likelihood)
+
     def check(self, X):
-        """Raise ValueError if the model or X cannot be used."""
-        if self.likelihood not in LIKELIHOODS:
-            raise ValueError(
-                f"likelihood={self.likelihood!r}, expected one of {sorted(LIKELIHOODS)}."
-            )
-        LIKELIHOODS[self.likelihood].check(X)
+        """Raise an error if the model or X cannot be used.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Rows, NaN where missing.
+
+        Raises
+        ------
+        ValueError
+            If the likelihood is not known, or a cell has no density under it.
+        """
+        self.column_likelihood.check(X)
 
     def initialize(self, X, rng):
-        """Return random weights, the last layer in the units of the data."""
-        level, spread = torch.nanmean(X, 0), _deviation(X)
-        if self.likelihood == "bernoulli":
-            level, spread = level.clamp(0.01, 0.99).logit(), torch.ones_like(level)
-        elif self.likelihood == "poisson":
-            level, spread = (level + 0.1).log(), torch.ones_like(level)
+        """Return random weights; the last layer is in the units of the data.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, n_features)
+            Rows, NaN where missing.
+        rng : numpy.random.RandomState
+            Source of randomness.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Weights and, for the Gaussian likelihood, the noise variance.
+
+        Examples
+        --------
+        >>> import numpy as np, torch
+        >>> from skelbo.models import DecoderModel
+        >>> X = torch.ones(4, 3, dtype=torch.float64)
+        >>> theta = DecoderModel(2, hidden_layer_sizes=(5,)).initialize(X, np.random.RandomState(0))
+        >>> list(theta)
+        ['0.weight', '0.bias', '1.weight', '1.bias', 'noise_variance']
+        """
+        likelihood = self.column_likelihood
+        level = likelihood.offset(torch.nanmean(X, 0))
+        spread = _deviation(X) if likelihood.has_noise else torch.ones_like(level)
         if self.decoder is not None:
             theta = {k: v.detach().clone() for k, v in self.decoder.named_parameters()}
         else:
             theta = self._random_weights(level, spread, rng)
-        if self.likelihood == "gaussian":
+        if likelihood.has_noise:
             theta["noise_variance"] = (spread**2).mean()
         return theta
 
@@ -112,41 +148,139 @@ class DecoderModel(LatentVariableModel):
         return Z
 
     def log_likelihood(self, X, Z, theta):
-        """Return log p(x | z; theta), (n_draws, n_samples), in nats, of the known cells."""
+        """Return log p(x | z; theta) over the observed cells.
+
+        Parameters
+        ----------
+        X : Tensor of shape (n_samples, n_features)
+            Rows, NaN where missing.
+        Z : Tensor of shape (n_draws, n_samples, n_latents)
+            Latents.
+        theta : dict of str to Tensor
+            Weights and noise variance.
+
+        Returns
+        -------
+        Tensor of shape (n_draws, n_samples)
+            In nats.
+
+        Examples
+        --------
+        >>> import numpy as np, torch
+        >>> from skelbo.models import DecoderModel
+        >>> model = DecoderModel(2, hidden_layer_sizes=(5,))
+        >>> X, Z = torch.ones(4, 3, dtype=torch.float64), torch.zeros(1, 4, 2, dtype=torch.float64)
+        >>> theta = model.initialize(X, np.random.RandomState(0))
+        >>> model.log_likelihood(X, Z, theta).shape
+        torch.Size([1, 4])
+        """
+        mask = None
+        missing = torch.isnan(X)
+        if missing.any():
+            mask, X = (~missing).to(X.dtype), torch.where(missing, 0.0, X)
         eta = self._predictor(Z, theta)
-        known = ~torch.isnan(X)
-        x = torch.where(known, X, 0.0)
-        if self.likelihood == "gaussian":
-            noise = theta["noise_variance"]
-            cells = -0.5 * ((x - eta) ** 2 / noise + noise.log() + LOG_2PI)
-        elif self.likelihood == "bernoulli":
-            cells = x * eta - nn.functional.softplus(eta)
-        else:
-            cells = x * eta - eta.exp() - torch.lgamma(x + 1)
-        return (cells * known).sum(-1)
+        noise = theta["noise_variance"].expand(X.shape[1]) if "noise_variance" in theta else 1.0
+        return self.column_likelihood.row_log_prob(X, eta, noise, mask)
 
     def mean(self, Z, theta):
-        """Return E[x | z]."""
-        eta = self._predictor(Z, theta)
-        links = {"bernoulli": torch.sigmoid, "poisson": torch.exp}
-        return links.get(self.likelihood, lambda value: value)(eta)
+        """Return E[x | z].
+
+        Parameters
+        ----------
+        Z : Tensor of shape (..., n_latents)
+            Latents.
+        theta : dict of str to Tensor
+            Weights.
+
+        Returns
+        -------
+        Tensor of shape (..., n_features)
+            In the units of the data.
+
+        Examples
+        --------
+        >>> import numpy as np, torch
+        >>> from skelbo.models import DecoderModel
+        >>> model = DecoderModel(2, hidden_layer_sizes=(5,), likelihood="poisson")
+        >>> X = torch.ones(4, 3, dtype=torch.float64)
+        >>> theta = model.initialize(X, np.random.RandomState(0))
+        >>> bool((model.mean(torch.zeros(7, 2, dtype=torch.float64), theta) > 0).all())
+        True
+        """
+        return self.column_likelihood.mean(self._predictor(Z, theta))
 
     def sample(self, n_samples, theta, rng):
-        """Draw (x, z) from the joint."""
+        """Draw rows with their latents.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of rows.
+        theta : dict of str to Tensor
+            Weights and noise variance.
+        rng : numpy.random.RandomState
+            Source of randomness.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows.
+        Z : ndarray of shape (n_samples, n_latents)
+            Latents.
+
+        Examples
+        --------
+        >>> import numpy as np, torch
+        >>> from skelbo.models import DecoderModel
+        >>> model, rng = DecoderModel(2, likelihood="bernoulli"), np.random.RandomState(0)
+        >>> theta = model.initialize(torch.ones(4, 3, dtype=torch.float64), rng)
+        >>> X, Z = model.sample(5, theta, rng)
+        >>> X.shape, Z.shape
+        ((5, 3), (5, 2))
+        """
         Z = rng.standard_normal((n_samples, self.n_latents))
         with torch.no_grad():
             eta = self._predictor(torch.tensor(Z), theta).numpy()
         noise = float(theta.get("noise_variance", 1.0))
-        return LIKELIHOODS[self.likelihood].draw(eta, noise, rng), Z
+        return self.column_likelihood.sample(eta, noise, rng), Z
 
     def lower_limits(self, X, weights):
-        """Return the smallest values of parameters: the likelihood of a decoder is unbounded."""
-        if self.likelihood != "gaussian":
+        """Return the smallest values of parameters: a decoder's likelihood is unbounded.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Rows, NaN where missing.
+        weights : ndarray of shape (n_samples,)
+            Frequency weights.
+
+        Returns
+        -------
+        dict of str to float
+            Of the noise variance, in squared units of the data; empty where there is none.
+        """
+        if not self.column_likelihood.has_noise:
             return {}
-        return {"noise_variance": NOISE_FLOOR * float(column_variances(X, weights).mean() or 1.0)}
+        floor = noise_floor(X, weights, FLOOR_SHARE)
+        return {"noise_variance": float(floor.mean())}
 
     def warnings(self, theta, X, weights):
-        """Return what a user should know about these parameters."""
+        """Return messages about parameters at their limits.
+
+        Parameters
+        ----------
+        theta : dict of str to ndarray
+            Fitted parameters.
+        X : ndarray of shape (n_samples, n_features)
+            Rows, NaN where missing.
+        weights : ndarray of shape (n_samples,)
+            Frequency weights.
+
+        Returns
+        -------
+        list of str
+            With cause and remedy.
+        """
         limit = self.lower_limits(X, weights).get("noise_variance", 0.0)
         if limit and theta["noise_variance"] <= 1.01 * limit:
             return [

@@ -66,7 +66,7 @@ class _Parts:
         values = np.where(missing, 0.0, X)
         eta = theta["intercepts"] + Z @ theta["loadings"].T
         noise = np.broadcast_to(theta.get("noise_variance", 1.0), X.shape[1])
-        _, slope, curvature = model._kind.point(values, eta, noise)
+        _, slope, curvature = model.column_likelihood.derivatives(values, eta, noise)
         self.slope, self.curvature = slope * known, curvature * known
         if "noise_variance" in theta:
             self.noise_slope = 0.5 * (self.slope**2 - self.curvature)

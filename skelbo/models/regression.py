@@ -16,7 +16,7 @@ RIDGE = 1e-10
 
 def maximize_columns(model, theta, X, weights, mean, covariance, floor, n_steps):
     """Return theta after guarded Newton steps of every column; see `FactorModel.maximize`."""
-    if model._kind.has_noise:
+    if model.column_likelihood.has_noise:
         return _regress(model, theta, X, weights, mean, covariance, floor)
     missing = np.isnan(X)
     values, known = (np.where(missing, 0.0, X), ~missing) if missing.any() else (X, None)
@@ -107,13 +107,13 @@ class _Columns:
 
     def _cells(self, coefficients, draws, rows):
         """Return E f, E f' and -E f'' of the cells, times how often they count."""
-        likelihood, loadings = self.model._kind, coefficients[:, 1:]
+        likelihood, loadings = self.model.column_likelihood, coefficients[:, 1:]
         values, share = self.values[rows], self.weights[draws, rows, None]
         eta = coefficients[:, 0] + self.mean[draws, rows] @ loadings.T
         if self.known is not None:
             share = share * self.known[rows]
         if self.covariance is None:
-            cells = likelihood.point(values, eta, 1.0)
+            cells = likelihood.derivatives(values, eta)
         else:
             variance = predictor_variance(self.covariance[rows], loadings)
             reach = np.sqrt((loadings**2).sum(1).max())

@@ -8,8 +8,8 @@ import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
 from skelbo.em.loop import AscentError
+from skelbo.likelihoods.noise_floor import NOISE_FLOOR
 from skelbo.neural.data.columns import Columns
-from skelbo.neural.model.column_likelihoods import NOISE_FLOOR
 from skelbo.neural.model.table_likelihood import TableLikelihood
 
 # A latent is active if the mean of q varies this much over rows (Burda et al. 2015).
@@ -110,7 +110,7 @@ def warn_of_floor(likelihood: TableLikelihood, columns: Columns, stacklevel: int
     doubtful = members[gaussian.at_floor.cpu().numpy() | columns.constant[members]]
     if len(doubtful):
         message = AT_FLOOR.format(
-            n=len(doubtful), p=len(members), first=doubtful[0], floor=NOISE_FLOOR
+            n=len(doubtful), p=len(members), first=doubtful[0], floor=NOISE_FLOOR**0.5
         )
         warnings.warn(message, NoiseFloorWarning, stacklevel=stacklevel + 1)
 

@@ -12,7 +12,7 @@ import numpy as np
 from scipy import special
 
 from skelbo.inference.sampling.draws import Draws
-from skelbo.models.likelihoods import LOG_2PI
+from skelbo.likelihoods.gaussian import LOG_2PI
 
 SHARES = (0.7, 0.2, 0.1)
 STUDENT_DF, STUDENT_SCALE = 5.0, 1.5

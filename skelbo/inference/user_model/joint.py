@@ -13,7 +13,7 @@ from skelbo.autograd import gradients
 from skelbo.elbo import ElboTerms
 from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED, all_states
 from skelbo.inference.posteriors.gaussian import regular
-from skelbo.models.likelihoods import LOG_2PI
+from skelbo.likelihoods.gaussian import LOG_2PI
 from skelbo.models.model import LatentVariableModel
 
 # Nodes per axis of the quadrature over q for one and two latents; fixed normals beyond.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg
 
-from skelbo.models.likelihoods import LOG_2PI
+from skelbo.likelihoods.gaussian import LOG_2PI
 
 # Cells looked at a time.
 BLOCK_CELLS = 2**18

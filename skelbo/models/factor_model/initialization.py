@@ -38,16 +38,14 @@ def factor_start(model, X, weights, rng, number):
     loadings = np.sqrt(scale)[:, None] * half
     if number:
         loadings += np.sqrt(scale / 2)[:, None] * rng.standard_normal(loadings.shape)
-    if model.likelihood == "bernoulli":
-        edge = 0.5 / share.sum(0)
-        odds = np.clip(level, edge, 1 - edge)
-        centre = np.log(odds / (1 - odds)) * model.fit_intercept
+    if model.column_likelihood.separable:
+        centre = model.column_likelihood.offset(level, 0.5 / share.sum(0)) * model.fit_intercept
     # A mean-field q loses least along the axes in which the posteriors are widest apart; the
     # bound's saddles between rotations cost it hundreds of iterations.
-    pull = np.sqrt(model._kind.information(level, scale))[:, None] * loadings
+    pull = np.sqrt(model.column_likelihood.information(level, scale))[:, None] * loadings
     loadings = loadings @ np.linalg.svd(pull, full_matrices=False)[2].T
     theta = {"loadings": loadings, "intercepts": centre}
-    if model._kind.has_noise:
+    if model.column_likelihood.has_noise:
         noise = np.maximum(scale - (loadings**2).sum(1), 0.2 * scale)
         theta["noise_variance"] = noise if model.noise == "diag" else np.asarray(noise.mean())
     return theta
@@ -64,7 +62,7 @@ def residual_axes(covariance: np.ndarray, n_latents: int) -> np.ndarray:
 
 def _predictor_moments(model, values, known, share, total):
     """Return the mean (p,) and the covariance (p, p) of a rough linear predictor of the cells."""
-    eta = model._kind.working(values, np.ones(values.shape[1]))[0]
+    eta = model.column_likelihood.working_response(values, np.ones(values.shape[1]))[0]
     centre = np.zeros(values.shape[1])
     if model.fit_intercept:
         centre = (share * eta).sum(0) / share.sum(0)

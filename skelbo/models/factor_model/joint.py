@@ -6,7 +6,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skelbo.models.likelihoods import LOG_2PI, Likelihood
+from skelbo.likelihoods import Likelihood
+from skelbo.likelihoods.gaussian import LOG_2PI
 from skelbo.models.regression import CHUNK_CELLS, predictor_variance
 
 
@@ -60,7 +61,7 @@ class FactorJoint:
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
         """Return a rough posterior mean (n, d) and precision (n, d, d) of each row."""
-        eta, weight = self.likelihood.working(self.values, self.noise)
+        eta, weight = self.likelihood.working_response(self.values, self.noise)
         weight = self._known(weight)
         precision = self._quadratic(weight)
         pull = (weight * (eta - self.intercepts)) @ self.loadings
@@ -79,7 +80,7 @@ class FactorJoint:
         eta = self.intercepts + mean @ W.T
         square = (mean**2).sum(-1)
         if covariance is None:
-            value, slope, curvature = self.likelihood.point(self.values, eta, self.noise)
+            value, slope, curvature = self.likelihood.derivatives(self.values, eta, self.noise)
         else:
             variance = predictor_variance(covariance, W)
             reach = np.sqrt((W**2).sum(1).max())
@@ -100,7 +101,7 @@ class FactorJoint:
         for first in range(0, len(Z), size):
             part = slice(first, first + size)
             eta = self.intercepts + Z[part] @ self.loadings.T
-            value = self.likelihood.value(self.values, eta, self.noise)
+            value = self.likelihood.log_kernel(self.values, eta, self.noise)
             result[part] = self._known(value).sum(-1)
         return result + self.base
 
@@ -111,11 +112,11 @@ class FactorJoint:
         """
         eta = self.intercepts + points @ self.loadings.T
         result = self.values @ eta.T
-        normaliser = self.likelihood.log_normaliser(eta)
+        normalizer = self.likelihood.log_normalizer(eta)
         if self.observed is None:
-            result -= normaliser.sum(1)
+            result -= normalizer.sum(1)
         else:
-            result -= self.observed @ normaliser.T
+            result -= self.observed @ normalizer.T
         result += self.base[:, None]
         return result
 
@@ -130,7 +131,7 @@ class FactorJoint:
     def gradient(self, Z):
         """Return log p(x, z), (S, n), and its gradient in z, (S, n, d)."""
         eta = self.intercepts + Z @ self.loadings.T
-        value, slope, _ = self.likelihood.point(self.values, eta, self.noise)
+        value, slope, _ = self.likelihood.derivatives(self.values, eta, self.noise)
         log_joint = self._known(value).sum(-1) + self.base + self.log_prior(Z)
         return log_joint, self._known(slope) @ self.loadings - Z
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from skelbo.likelihoods import Likelihood, as_likelihood
+from skelbo.likelihoods.noise_floor import noise_floor
 from skelbo.models.derivatives import complete_information, complete_scores
 from skelbo.models.factor_model.gaussian_profile import (
     GaussianProfile,
@@ -15,10 +17,13 @@ from skelbo.models.factor_model.gaussian_profile import (
 from skelbo.models.factor_model.initialization import factor_start
 from skelbo.models.factor_model.joint import FactorJoint
 from skelbo.models.factor_model.rotation import axes_gradients, principal_axes, turns
+<<<<<<< HEAD
 from skelbo.models.interface import Model
 from skelbo.models.likelihoods import LIKELIHOODS, Likelihood
+=======
+from skelbo.models.heywood import HEYWOOD
+>>>>>>> d1fcce0 (One family of likelihoods for factor models, decoder models and the VAE: log p, mean, draws, offset, maximum and the check are written once each, for NumPy and torch)
 from skelbo.models.model import LatentVariableModel
-from skelbo.models.noise_floor import HEYWOOD, noise_floor
 from skelbo.models.regression import maximize_at_points, maximize_columns
 
 # Newton steps of a theta step on shared points, where they cost next to nothing.
@@ -97,20 +102,18 @@ class FactorModel(Model, LatentVariableModel):
     # -------------------------------------------------------------- contract
 
     @property
-    def _kind(self) -> Likelihood:
-        return LIKELIHOODS[self.likelihood]
+    def column_likelihood(self) -> Likelihood:
+        """The likelihood of every column."""
+        return as_likelihood(self.likelihood)
 
     @property
     def constraints(self) -> dict[str, str]:  # type: ignore[override]
         """Domains of the parameters."""
-        return {"noise_variance": "positive"} if self.likelihood == "gaussian" else {}
+        return {"noise_variance": "positive"} if self.column_likelihood.has_noise else {}
 
     def check(self, X: np.ndarray) -> None:
         """Raise ValueError if the model or X cannot be used."""
-        if self.likelihood not in LIKELIHOODS:
-            raise ValueError(
-                f"likelihood={self.likelihood!r}, expected one of {sorted(LIKELIHOODS)}."
-            )
+        likelihood = self.column_likelihood
         if self.noise not in ("diag", "isotropic"):
             raise ValueError(f"noise={self.noise!r}, expected 'diag' or 'isotropic'.")
         if self.n_latents > X.shape[1]:
@@ -118,18 +121,18 @@ class FactorModel(Model, LatentVariableModel):
                 f"n_latents={self.n_latents} exceeds n_features={X.shape[1]}; use fewer latents "
                 "(n_components)."
             )
-        self._kind.check(X)
+        likelihood.check(X)
 
     def joint(self, X: np.ndarray, theta: dict[str, Any]) -> FactorJoint:
         """Return log p(x, z; theta) of these rows as a function of z."""
         missing = np.isnan(X)
         observed = None if not missing.any() else (~missing).astype(np.float64)
         values = X if observed is None else np.where(missing, 0.0, X)
-        base = self._kind.base(values)
+        base = np.broadcast_to(self.column_likelihood.log_base(values), X.shape)
         base = base.sum(1) if observed is None else (base * observed).sum(1)
         noise = np.broadcast_to(theta.get("noise_variance", 1.0), X.shape[1])
         return FactorJoint(
-            self._kind, theta["loadings"], theta["intercepts"], noise, values, observed, base
+            self.column_likelihood, theta["loadings"], theta["intercepts"], noise, values, observed, base
         )
 
     def log_likelihood(self, X, Z, theta):
@@ -172,7 +175,7 @@ class FactorModel(Model, LatentVariableModel):
         ----------
         Liu, Rubin and Wu (1998) for parameter expansion.
         """
-        floor = noise_floor(X, weights.sum(0)) if self._kind.has_noise else None
+        floor = noise_floor(X, weights.sum(0)) if self.column_likelihood.has_noise else None
         theta = maximize_columns(self, theta, X, weights, mean, covariance, floor, n_steps)
         return self._absorb_prior(theta, weights, mean, covariance) if expand else theta
 
@@ -217,7 +220,7 @@ class FactorModel(Model, LatentVariableModel):
 
         It does for the Gaussian likelihood of complete rows: the covariance of X is sufficient.
         """
-        if not self._kind.has_noise or np.isnan(X).any():
+        if not self.column_likelihood.has_noise or np.isnan(X).any():
             return None
         share = weights / weights.sum()
         centre = share @ X
@@ -250,9 +253,15 @@ class FactorModel(Model, LatentVariableModel):
         count = p * d - d * (d - 1) // 2 + p * bool(self.fit_intercept)
         return count + np.size(theta.get("noise_variance", ()))
 
+<<<<<<< HEAD
     def is_rotation_invariant(self, X, posterior):
         """Return whether a rotation of z leaves the bound as it is."""
         return posterior in ("full", "exact") or (self._kind.has_noise and not np.isnan(X).any())
+=======
+    def rotation_free(self, X, posterior):
+        """Tell whether a rotation of z leaves the bound as it is."""
+        return posterior in ("full", "exact") or (self.column_likelihood.has_noise and not np.isnan(X).any())
+>>>>>>> d1fcce0 (One family of likelihoods for factor models, decoder models and the VAE: log p, mean, draws, offset, maximum and the check are written once each, for NumPy and torch)
 
     def scores(self, theta, X, Z):
         """Return the gradient of log p(x, z; theta) in theta, (S, n, P)."""
@@ -264,7 +273,7 @@ class FactorModel(Model, LatentVariableModel):
 
     def expected_information(self, theta, X, weights):
         """Return the information of log p(X) where it is a closed form, else None."""
-        if not self._kind.has_noise or np.isnan(X).any():
+        if not self.column_likelihood.has_noise or np.isnan(X).any():
             return None
         return expected_information(theta, weights.sum())
 
@@ -278,26 +287,34 @@ class FactorModel(Model, LatentVariableModel):
 
     def mean(self, Z, theta):
         """Return E[x | z], (n, p)."""
-        return self._kind.mean(theta["intercepts"] + Z @ theta["loadings"].T)
+        return self.column_likelihood.mean(theta["intercepts"] + Z @ theta["loadings"].T)
 
     def sample(self, n_samples, theta, rng):
         """Draw (x, z) from the joint."""
         Z = rng.standard_normal((n_samples, self.n_latents))
         eta = theta["intercepts"] + Z @ theta["loadings"].T
-        return self._kind.draw(eta, theta.get("noise_variance", 1.0), rng), Z
+        return self.column_likelihood.sample(eta, theta.get("noise_variance", 1.0), rng), Z
 
+<<<<<<< HEAD
     def diverges(self, theta) -> bool:
         """Return whether some column looks separable, so that a fit should stop."""
         return self.likelihood == "bernoulli" and np.abs(theta["loadings"]).max() > ENDLESS_LOADING
+=======
+    def runs_away(self, theta) -> bool:
+        """Tell whether a fit should stop here, as some column looks separable."""
+        return self.column_likelihood.separable and np.abs(theta["loadings"]).max() > ENDLESS_LOADING
+>>>>>>> d1fcce0 (One family of likelihoods for factor models, decoder models and the VAE: log p, mean, draws, offset, maximum and the check are written once each, for NumPy and torch)
 
     def warnings(self, theta, X, weights) -> list[str]:
         """Return what a user should know about these parameters."""
-        if not self._kind.has_noise:
+        if not self.column_likelihood.has_noise:
             low, high = np.nanmin(X, axis=0), np.nanmax(X, axis=0)
-            at_end = (low == high) & ((low == 0) | (self.likelihood == "bernoulli"))
+            with np.errstate(divide="ignore"):
+                limits = self.column_likelihood.offset(low, 0.0)
+            at_end = (low == high) & ~np.isfinite(limits)
             found = [ONE_VALUE.format(column=j, value=low[j]) for j in np.flatnonzero(at_end)]
             size = np.abs(theta["loadings"]).max(1)
-            runs = (size > LARGE_LOADING) & ~at_end & (self.likelihood == "bernoulli")
+            runs = (size > LARGE_LOADING) & ~at_end & self.column_likelihood.separable
             return found + [RUNAWAY.format(column=j, loading=size[j]) for j in np.flatnonzero(runs)]
         noise = np.broadcast_to(theta["noise_variance"], X.shape[1])
         at_floor = noise <= noise_floor(X, weights) * 1.5

@@ -1,4 +1,4 @@
-"""The columns of a table: what each one is, and the units in which a network sees it."""
+"""Columns of a table: likelihood, centre and scale of each, and the units of a network."""
 
 from __future__ import annotations
 
@@ -10,38 +10,28 @@ from typing import Any
 
 import numpy as np
 
-KINDS = ("gaussian", "bernoulli", "poisson", "categorical")
-# `likelihood="auto"` reads integers 0 .. 9 as codes, provided each code has rows enough to count.
-MAX_AUTO_CATEGORIES = 10
-ROWS_PER_CATEGORY = 10
+from skelbo.likelihoods import LIKELIHOODS, Likelihood, Table, column_likelihoods
+from skelbo.likelihoods.poisson import Poisson
+
 # A column has at most as many codes as it has rows, or this many if those are few.
 MAX_CODES = 1000
 # exp(20) counts; beyond it a step of the optimiser would overflow float32.
 MAX_LOG_RATE = 20.0
 MAX_COUNT = math.exp(MAX_LOG_RATE)
-# Probabilities and rates at the data mean are kept this far from their limits.
-MARGIN = 1e-3
 # Cells that are read at once: 32 MiB of float64.
 BLOCK_CELLS = 2**22
 
-EXPECTED = {
-    "bernoulli": "0 or 1; binarise the column, X > threshold",
-    "poisson": "counts 0, 1, 2, ...; round the column",
-    "categorical": "integer codes 0, 1, 2, ...; encode the column, with OrdinalEncoder say",
-}
-
-
 @dataclass(frozen=True)
 class Columns:
-    r"""Kind, centre and scale of each column.
+    r"""Likelihood, centre and scale of each column.
 
-    A Gaussian column is seen as :math:`u = (x - c) / s`, so that
-    :math:`\log p(x) = \log p(u) - \log s`; all others are seen as they are, with s = 1.
+    A network reads a Gaussian column as :math:`u = (x - c) / s`, so that
+    :math:`\log p(x) = \log p(u) - \log s`; all others as they are, with s = 1.
 
     Attributes
     ----------
     kinds : ndarray of str, shape (n_features,)
-        One of `KINDS` each.
+        Name of the likelihood of each column.
     center, scale : ndarray of shape (n_features,)
         Mean and standard deviation of the observed cells if Gaussian, else 0 and 1.
     mean : ndarray of shape (n_features,)
@@ -52,6 +42,8 @@ class Columns:
         Whether a cell was missing when the columns were read.
     constant : ndarray of bool, shape (n_features,)
         Whether all observed cells were the same.
+    own : tuple of Likelihood
+        Likelihoods of the user's own among them.
 
     Examples
     --------
@@ -70,6 +62,7 @@ class Columns:
     frequencies: tuple[np.ndarray, ...]
     has_missing: bool
     constant: np.ndarray
+    own: tuple[Likelihood, ...] = ()
 
     @classmethod
     def read(cls, X: np.ndarray, weights: np.ndarray | None, likelihood: Any) -> Columns:
@@ -81,15 +74,17 @@ class Columns:
             Rows, possibly with missing cells (NaN).
         weights : ndarray of shape (n_samples,) or None
             Frequency weights.
-        likelihood : str or sequence of str
-            One of `KINDS` or ``"auto"``, for all columns or one for each.
+        likelihood : str, Likelihood, or sequence of these
+            For all columns or one for each; see `skelbo.likelihoods.column_likelihoods`.
 
         Returns
         -------
         Columns
             Statistics in float64.
         """
-        kinds = _kinds(X, likelihood)
+        chosen = column_likelihoods(X, likelihood)
+        kinds = np.array([kind.name for kind in chosen])
+        own = tuple(kind for kind in dict.fromkeys(chosen) if kind not in LIKELIHOODS.values())
         observed = sum((~np.isnan(block)).sum(axis=0) for block in _blocks(X))
         empty = np.flatnonzero(observed == 0)
         if empty.size:
@@ -97,7 +92,7 @@ class Columns:
                 f"column {empty[0]} of X has no observed cell, expected at least one; drop the "
                 "column."
             )
-        _check_support(X, kinds)
+        _check_support(X, _table(kinds, own))
         _check_size(X, kinds)
         with np.errstate(over="ignore", invalid="ignore"):
             mean, scale = _moments(X, weights)
@@ -116,6 +111,7 @@ class Columns:
             tuple(_frequencies(X[:, j], weights) for j in np.flatnonzero(kinds == "categorical")),
             bool(np.any(observed < len(X))),
             scale == 0,
+            own,
         )
 
     @property
@@ -124,13 +120,18 @@ class Columns:
         return len(self.kinds)
 
     @cached_property
+    def table(self) -> Table:
+        """The likelihoods of the columns, by groups."""
+        return _table(self.kinds, self.own)
+
+    @cached_property
     def categories(self) -> np.ndarray:
         """Number of codes of each categorical column."""
         return np.array([len(f) for f in self.frequencies], dtype=int)
 
     def check(self, X: np.ndarray) -> None:
         """Refuse values that the likelihoods give no probability, such as 0.5 for a count."""
-        _check_support(X, self.kinds)
+        _check_support(X, self.table)
         for j, size in zip(
             np.flatnonzero(self.kinds == "categorical"), self.categories, strict=True
         ):
@@ -161,31 +162,18 @@ class Columns:
         return -(~missing @ log_scale)
 
 
-def _kinds(X: np.ndarray, likelihood: Any) -> np.ndarray:
-    names = [likelihood] * X.shape[1] if isinstance(likelihood, str) else list(likelihood)
-    if len(names) != X.shape[1] or not set(names) <= {*KINDS, "auto"}:
-        raise ValueError(
-            f"likelihood={likelihood!r} does not name one of {[*KINDS, 'auto']} for each of the "
-            f"{X.shape[1]} columns of X; give one name for all columns or a list of that length."
-        )
-    return np.array(
-        [_detect(X[:, j]) if name == "auto" else name for j, name in enumerate(names)], dtype="<U11"
-    )
+def _table(kinds: np.ndarray, own: tuple[Likelihood, ...]) -> Table:
+    """Return the likelihoods with these names, as networks use them."""
+    known = {**LIKELIHOODS, "poisson": Poisson(MAX_LOG_RATE), **{kind.name: kind for kind in own}}
+    return Table([known[name] for name in kinds.tolist()])
 
 
-def _detect(column: np.ndarray) -> str:
-    """Choose a likelihood: two codes 0 and 1, a few codes 0 .. K-1, or a density."""
-    observed = column[~np.isnan(column)]
-    # Most columns are continuous: a glance at the first values spares sorting all of them.
-    if not observed.size or np.any(observed[:100] != np.floor(observed[:100])):
-        return "gaussian"
-    values = np.unique(observed)
-    if np.any(values != np.floor(values)) or values[0] < 0 or len(values) < 2:
-        return "gaussian"
-    if values[-1] == 1:
-        return "bernoulli"
-    few = values[-1] < MAX_AUTO_CATEGORIES
-    return "categorical" if few and len(observed) >= ROWS_PER_CATEGORY * len(values) else "gaussian"
+def _check_support(X: np.ndarray, table: Table) -> None:
+    """Refuse cells without a density, block by block."""
+    start = 0
+    for block in _blocks(X):
+        table.check(block, start)
+        start += len(block)
 
 
 def _blocks(X: np.ndarray) -> Iterator[np.ndarray]:
@@ -193,33 +181,6 @@ def _blocks(X: np.ndarray) -> Iterator[np.ndarray]:
     size = max(1, BLOCK_CELLS // X.shape[1])
     for start in range(0, len(X), size):
         yield X[start : start + size]
-
-
-def _check_support(X: np.ndarray, kinds: np.ndarray) -> None:
-    if not np.all(kinds == "gaussian"):
-        start = 0
-        for block in _blocks(X):
-            _check_block(block, kinds, start)
-            start += len(block)
-
-
-def _check_block(X: np.ndarray, kinds: np.ndarray, first_row: int) -> None:
-    for kind, expected in EXPECTED.items():
-        chosen = np.flatnonzero(kinds == kind)
-        values = X[:, chosen]
-        with np.errstate(invalid="ignore"):
-            bad = (values < 0) | (values != np.floor(values))
-            if kind == "bernoulli":
-                bad |= values > 1
-        bad &= ~np.isnan(values)
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            negative = "Negative values in data: " if values[row, column] < 0 else ""
-            raise ValueError(
-                f"{negative}column {chosen[column]} of X has the value "
-                f"{values[row, column]:g} in row {first_row + row}, but likelihood {kind!r} "
-                f"expected {expected}, or use likelihood='gaussian'."
-            )
 
 
 def _check_size(X: np.ndarray, kinds: np.ndarray) -> None:

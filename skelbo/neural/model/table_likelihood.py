@@ -1,4 +1,4 @@
-"""The likelihood of a whole row: columns of several kinds are one model."""
+"""Likelihood of a whole row as a module: the product over its columns."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skelbo.likelihoods.gaussian import Gaussian
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.model.column_likelihoods import (
-    BernoulliColumns,
-    CategoricalColumns,
+    CodeColumns,
+    ColumnGroup,
     Evaluation,
     GaussianColumns,
-    PoissonColumns,
 )
 
 
 class TableLikelihood(nn.Module):
-    """The likelihood of a row: the product over its columns.
+    """Likelihood of a row: the product over its columns.
 
     Parameters
     ----------
     columns : Columns
-        What the columns are.
+        Likelihoods and moments of the columns.
     noise : {"unit", "isotropic", "diag"}
         Noise of the Gaussian columns.
 
@@ -42,19 +42,20 @@ class TableLikelihood(nn.Module):
 
     def __init__(self, columns: Columns, noise: str):
         super().__init__()
-        kinds, self.n_features = columns.kinds, columns.n_features
-        groups: dict[str, Any] = {}
-        for kind in dict.fromkeys(kinds.tolist()):
-            chosen = np.flatnonzero(kinds == kind)
-            groups[kind] = {
-                "gaussian": lambda c: GaussianColumns(columns.scale[c], noise),
-                "bernoulli": lambda c: BernoulliColumns(columns.mean[c]),
-                "poisson": lambda c: PoissonColumns(columns.mean[c]),
-                "categorical": lambda c: CategoricalColumns(columns.frequencies),
-            }[kind](chosen)
+        self.n_features = columns.n_features
+        groups: dict[str, ColumnGroup] = {}
+        for likelihood, chosen in columns.table.groups:
+            if isinstance(likelihood, Gaussian):
+                group: ColumnGroup = GaussianColumns(likelihood, columns.scale[chosen], noise)
+            elif likelihood.has_codes:
+                group = CodeColumns(likelihood, columns.frequencies)
+            else:
+                group = ColumnGroup(likelihood, columns.mean[chosen])
+            groups[likelihood.name] = group
             # A tensor on the device: a list would be copied there at each step. It is derived, so
             # that it is no part of what is stored.
-            self.register_buffer(f"{kind}_index", torch.as_tensor(chosen), persistent=False)
+            index = torch.as_tensor(chosen)
+            self.register_buffer(f"{likelihood.name}_index", index, persistent=False)
         self.groups = nn.ModuleDict(groups)
         self.n_outputs = sum(group.n_outputs for group in groups.values())
         self.register_buffer("offset", torch.cat([g.offset for g in groups.values()]))
@@ -68,7 +69,7 @@ class TableLikelihood(nn.Module):
         return None
 
     def index(self, kind: str) -> Tensor:
-        """Return the places of the columns of one kind."""
+        """Return the positions of the columns of one likelihood."""
         return getattr(self, f"{kind}_index")
 
     def _parts(self, outputs: Tensor) -> Iterator[tuple[Any, Tensor, Tensor]]:
@@ -85,7 +86,7 @@ class TableLikelihood(nn.Module):
         Parameters
         ----------
         outputs : Tensor of shape (n_draws, n_samples, n_outputs)
-            What the decoder says.
+            Outputs of the decoder.
         targets : Tensor of shape (n_samples, n_features)
             Rows, missing cells as 0.
         mask : Tensor of shape (n_samples, n_features), optional
@@ -120,7 +121,7 @@ class TableLikelihood(nn.Module):
         Parameters
         ----------
         outputs : Tensor of shape (n_draws, n_samples, n_outputs)
-            What the decoder says.
+            Outputs of the decoder.
         share : Tensor of shape (n_draws, n_samples)
             Weights, which add up to one over the draws.
 
@@ -131,15 +132,12 @@ class TableLikelihood(nn.Module):
         """
         result = outputs.new_empty((outputs.shape[1], self.n_features))
         for group, members, part in self._parts(outputs):
-            if isinstance(group, CategoricalColumns):
-                result[:, members] = group.average(part, share)
-            else:
-                result[:, members] = (group.mean(part) * share[..., None]).sum(0)
+            result[:, members] = group.average(part, share)
         return result
 
-    def sample(self, outputs: Tensor) -> Tensor:
+    def sample(self, outputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw x given z, shape (..., n_features)."""
         result = outputs.new_empty((*outputs.shape[:-1], self.n_features))
         for group, members, part in self._parts(outputs):
-            result[..., members] = group.sample(part)
+            result[..., members] = group.sample(part, generator)
         return result

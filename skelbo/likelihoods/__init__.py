@@ -1,0 +1,7 @@
+"""Likelihoods of one column, and of a table of mixed columns, for NumPy arrays and torch tensors."""
+
+from skelbo.likelihoods.interface import Likelihood
+from skelbo.likelihoods.table import Table
+from skelbo.likelihoods.vocabulary import LIKELIHOODS, as_likelihood, column_likelihoods
+
+__all__ = ["LIKELIHOODS", "Likelihood", "Table", "as_likelihood", "column_likelihoods"]

@@ -1,0 +1,90 @@
+"""Bernoulli likelihood: answers 0 or 1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skelbo.likelihoods.arrays import draw_bernoulli, namespace, softplus, special_functions
+from skelbo.likelihoods.interface import MARGIN, Likelihood, finite_log, ratio
+from skelbo.likelihoods.quadrature import trapezoid
+
+
+class Bernoulli(Likelihood):
+    r"""Answer 0 or 1 with log-odds :math:`\eta`."""
+
+    name = "bernoulli"
+    expects = "0 or 1; binarise the column, X > threshold"
+    separable = True
+
+    def supports(self, values):
+        """Accept 0 and 1."""
+        return (values == 0) | (values == 1)
+
+    def log_kernel(self, x, eta, noise=1.0):
+        """Return log p(x | eta)."""
+        return x * eta - softplus(eta)
+
+    def derivatives(self, x, eta, noise=1.0):
+        """Return the log-kernel, its first, and minus its second derivative in eta."""
+        probability, normalizer = _logistic(eta)
+        return x * eta - normalizer, x - probability, probability * (1 - probability)
+
+    def expected(self, x, mean, variance, noise=1.0, reach=1.0):
+        """Return means of `derivatives` over eta ~ N(mean, variance), by quadrature."""
+        deviation = np.sqrt(variance)
+        totals = [np.zeros_like(mean) for _ in range(3)]
+        for node, weight in zip(*trapezoid(reach), strict=True):
+            probability, normalizer = _logistic(mean + node * deviation)
+            totals[0] += weight * normalizer
+            totals[1] += weight * probability
+            probability *= 1 - probability
+            totals[2] += weight * probability
+        return x * mean - totals[0], x - totals[1], totals[2]
+
+    def mean(self, eta):
+        """Return the probability of 1."""
+        return special_functions(eta).expit(eta)
+
+    def sample(self, eta, noise=1.0, rng=None):
+        """Draw zeros and ones."""
+        return draw_bernoulli(self.mean(eta), rng)
+
+    def offset(self, level, margin=MARGIN):
+        """Return the log-odds."""
+        clipped = namespace(level).clip(level, margin, 1 - margin)
+        return special_functions(level).logit(clipped)
+
+    def working_response(self, x, noise=1.0):
+        """Return the first Newton step from eta = 0."""
+        return 4 * x - 2, np.full(x.shape, 0.25)
+
+    def information(self, level, variance):
+        """Return the variance of an answer."""
+        return level * (1 - level)
+
+    def sufficient_statistics(self, x):
+        """Return the indicators of 0 and of 1."""
+        xp = namespace(x)
+        return xp.stack([xp.where(x == code, 1.0, 0.0) for code in (0, 1)])
+
+    def maximize(self, statistics):
+        """Return probabilities of 1; 1/2 where there is no weight."""
+        return ratio(statistics[1:], statistics.sum(0), 0.5)
+
+    def natural_parameters(self, parameters):
+        """Return log(1 - p) and log p."""
+        (p,) = parameters
+        return namespace(p).stack([finite_log(1 - p), finite_log(p)])
+
+
+def _logistic(eta):
+    """Return the logistic function and its integral, log(1 + exp(eta)), without overflow."""
+    small = np.abs(eta)
+    np.negative(small, out=small)
+    np.exp(small, out=small)
+    one = 1 + small
+    # log, unlike log1p, runs on vectors; its error is below the rounding of the sum.
+    normalizer = np.log(one)
+    normalizer += np.maximum(eta, 0)
+    np.divide(np.where(eta >= 0, 1.0, small), one, out=one)
+    return one, normalizer

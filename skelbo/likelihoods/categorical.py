@@ -1,0 +1,82 @@
+"""Categorical likelihood: one of several codes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skelbo.likelihoods.arrays import draw_codes, namespace, special_functions, torch_of
+from skelbo.likelihoods.interface import MARGIN, Likelihood, finite_log, ratio
+
+
+class Categorical(Likelihood):
+    r"""Code 0, 1, ..., K - 1 with probabilities :math:`\operatorname{softmax}(\eta)`.
+
+    The predictor of a cell is a vector of K entries; an entry of -inf excludes its code, so that
+    columns with different numbers of codes form one array.
+
+    Parameters
+    ----------
+    n_codes : int, optional
+        K, for `sufficient_statistics`: the largest number of codes of the columns.
+    """
+
+    name = "categorical"
+    expects = "integer codes 0, 1, 2, ...; encode the column, with OrdinalEncoder say"
+    has_codes = True
+
+    def __init__(self, n_codes: int | None = None):
+        self.n_codes = n_codes
+
+    def supports(self, values):
+        """Accept nonnegative integers."""
+        return (values >= 0) & (values == np.floor(values)) & np.isfinite(values)
+
+    def _log_probabilities(self, eta):
+        return special_functions(eta).log_softmax(eta, -1)
+
+    def log_kernel(self, x, eta, noise=1.0):
+        """Return the log-probability of each code."""
+        log_probabilities = self._log_probabilities(eta)
+        torch = torch_of(eta)
+        if torch is not None:
+            codes = x.long()[..., None].expand(*log_probabilities.shape[:-1], 1)
+            return log_probabilities.gather(-1, codes)[..., 0]
+        codes = np.broadcast_to(x, log_probabilities.shape[:-1]).astype(np.intp)[..., None]
+        return np.take_along_axis(log_probabilities, codes, -1)[..., 0]
+
+    def mean(self, eta):
+        """Return the most probable code: codes have no mean."""
+        return _likeliest(self._log_probabilities(eta))
+
+    def average(self, eta, share):
+        """Return the most probable code under weighted draws of eta."""
+        probabilities = namespace(eta).exp(self._log_probabilities(eta))
+        return _likeliest((probabilities * share[..., None, None]).sum(0))
+
+    def sample(self, eta, noise=1.0, rng=None):
+        """Draw codes."""
+        return draw_codes(namespace(eta).exp(self._log_probabilities(eta)), rng)
+
+    def offset(self, level, margin=MARGIN):
+        """Return the logarithms of the relative frequencies."""
+        xp = namespace(level)
+        return xp.log(xp.clip(level, margin, None))
+
+    def sufficient_statistics(self, x):
+        """Return the indicators of the codes."""
+        xp = namespace(x)
+        return xp.stack([xp.where(x == code, 1.0, 0.0) for code in range(self.n_codes)])
+
+    def maximize(self, statistics):
+        """Return the probability of each code; equal ones where there is no weight."""
+        return ratio(statistics, statistics.sum(0), 1 / len(statistics))
+
+    def natural_parameters(self, parameters):
+        """Return the log-probabilities."""
+        return finite_log(parameters)
+
+
+def _likeliest(scores):
+    codes = scores.argmax(-1)
+    torch = torch_of(scores)
+    return codes.astype(scores.dtype) if torch is None else codes.to(scores.dtype)
