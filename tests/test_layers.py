@@ -19,16 +19,17 @@ IMPORTS = {
     "em": set(),
     "gaussian": {"data", "em"},
     "mixture": {"autograd", "data", "elbo", "em", "gaussian"},
-    "models": set(),
-    "inference": {"autograd", "elbo", "em", "models"},
-    "neural": {"elbo", "em", "estimator"},
+    "likelihoods": set(),
+    "models": {"likelihoods"},
+    "inference": {"autograd", "elbo", "em", "likelihoods", "models"},
+    "neural": {"elbo", "em", "estimator", "likelihoods"},
     "estimator": {"data", "elbo", "em"},
     "latent_model_estimator": {"data", "em", "estimator", "inference", "models"},
     "gaussian_mle": {"data", "elbo", "em", "estimator", "gaussian", "mixture"},
     "gaussian_mixture": {"data", "em", "estimator", "gaussian", "mixture"},
     "variational_em": {"em", "inference", "latent_model_estimator", "models"},
     "mcem": {"em", "inference", "latent_model_estimator"},
-    "vae": {"autograd", "data", "em", "estimator", "neural"},
+    "vae": {"autograd", "data", "em", "estimator", "likelihoods", "neural"},
 }
 FILES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -1,4 +1,4 @@
-"""Likelihoods of one column, and of a table of mixed columns, for NumPy arrays and torch tensors."""
+"""Likelihoods of columns and of tables of mixed columns, on NumPy arrays and torch tensors."""
 
 from skelbo.likelihoods.interface import Likelihood
 from skelbo.likelihoods.table import Table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skelbo.likelihoods.arrays import draw_bernoulli, namespace, softplus, special_functions
-from skelbo.likelihoods.interface import MARGIN, Likelihood, finite_log, ratio
+from skelbo.likelihoods.interface import MARGIN, Likelihood, finite_log, indicators, ratio
 from skelbo.likelihoods.quadrature import trapezoid
 
 
@@ -64,8 +64,7 @@ class Bernoulli(Likelihood):
 
     def sufficient_statistics(self, x):
         """Return the indicators of 0 and of 1."""
-        xp = namespace(x)
-        return xp.stack([xp.where(x == code, 1.0, 0.0) for code in (0, 1)])
+        return indicators(x, 2)
 
     def maximize(self, statistics):
         """Return probabilities of 1; 1/2 where there is no weight."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skelbo.likelihoods.arrays import draw_codes, namespace, special_functions, torch_of
-from skelbo.likelihoods.interface import MARGIN, Likelihood, finite_log, ratio
+from skelbo.likelihoods.interface import MARGIN, Likelihood, finite_log, indicators, ratio
 
 
 class Categorical(Likelihood):
@@ -16,15 +16,16 @@ class Categorical(Likelihood):
 
     Parameters
     ----------
-    n_codes : int, optional
-        K, for `sufficient_statistics`: the largest number of codes of the columns.
+    n_codes : int, default=2
+        K, for `sufficient_statistics`: the largest number of codes of the columns. Predictors
+        have their own.
     """
 
     name = "categorical"
     expects = "integer codes 0, 1, 2, ...; encode the column, with OrdinalEncoder say"
     has_codes = True
 
-    def __init__(self, n_codes: int | None = None):
+    def __init__(self, n_codes: int = 2):
         self.n_codes = n_codes
 
     def supports(self, values):
@@ -41,8 +42,10 @@ class Categorical(Likelihood):
         if torch is not None:
             codes = x.long()[..., None].expand(*log_probabilities.shape[:-1], 1)
             return log_probabilities.gather(-1, codes)[..., 0]
-        codes = np.broadcast_to(x, log_probabilities.shape[:-1]).astype(np.intp)[..., None]
-        return np.take_along_axis(log_probabilities, codes, -1)[..., 0]
+        shape = np.broadcast_shapes(np.shape(x), log_probabilities.shape[:-1])
+        codes = np.broadcast_to(x, shape).astype(np.intp)[..., None]
+        full = np.broadcast_to(log_probabilities, (*shape, log_probabilities.shape[-1]))
+        return np.take_along_axis(full, codes, -1)[..., 0]
 
     def mean(self, eta):
         """Return the most probable code: codes have no mean."""
@@ -64,8 +67,7 @@ class Categorical(Likelihood):
 
     def sufficient_statistics(self, x):
         """Return the indicators of the codes."""
-        xp = namespace(x)
-        return xp.stack([xp.where(x == code, 1.0, 0.0) for code in range(self.n_codes)])
+        return indicators(x, self.n_codes)
 
     def maximize(self, statistics):
         """Return the probability of each code; equal ones where there is no weight."""

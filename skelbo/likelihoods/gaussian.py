@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from skelbo.likelihoods.arrays import draw_normal, namespace
-from skelbo.likelihoods.interface import MARGIN, Likelihood, ratio
+from skelbo.likelihoods.interface import MARGIN, Likelihood, observed_cells, ratio
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -99,10 +99,8 @@ class Gaussian(Likelihood):
 
     def sufficient_statistics(self, x):
         """Return 1, x and x^2; subtract a common origin from columns with an offset first."""
-        xp = namespace(x)
-        missing = xp.isnan(x)
-        values = xp.where(missing, 0.0, x)
-        return xp.stack([xp.where(missing, 0.0, 1.0), values, values**2])
+        known, values = observed_cells(x)
+        return namespace(x).stack([known, values, values**2])
 
     def maximize(self, statistics):
         """Return means and variances; 0 and 1 where there is no weight."""

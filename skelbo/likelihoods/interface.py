@@ -116,7 +116,10 @@ class Likelihood(ABC):
         """Return whether values, which are not NaN, have a density, a boolean array."""
 
     def check(
-        self, X: np.ndarray, columns: Sequence[int] | None = None, first_row: int | None = None
+        self,
+        X: np.ndarray,
+        columns: Sequence[int] | np.ndarray | None = None,
+        first_row: int | None = None,
     ) -> None:
         """Raise an error that names the first cell without a density.
 
@@ -265,7 +268,7 @@ class Likelihood(ABC):
                 totals, self.derivatives(x, mean + node * deviation, noise), strict=True
             ):
                 total += weight * part
-        return tuple(totals)  # type: ignore[return-value]
+        return totals[0], totals[1], totals[2]
 
     def log_normalizer(self, eta: Any) -> Any:
         """Return a(eta) of a log-kernel x * eta - a(eta); for natural predictors without noise."""
@@ -431,12 +434,25 @@ class Likelihood(ABC):
                [  -inf, -0.693]])
         """
         xp = namespace(x)
-        missing = xp.isnan(x)
-        base = xp.where(missing, 0.0, self.log_base(xp.where(missing, 0.0, x))).sum(-1)
+        known, values = observed_cells(x)
+        base = (known * self.log_base(values)).sum(-1)
         natural = self.natural_parameters(parameters)
         products = self.sufficient_statistics(x) @ xp.swapaxes(natural, 1, 2)
         result = products.sum(0) + base[:, None]
         return xp.where(result < 0.5 * LOG_ZERO, -np.inf, result)
+
+
+def observed_cells(x: Any) -> tuple[Any, Any]:
+    """Return indicators of the observed cells, and the cells, both zero where missing."""
+    xp = namespace(x)
+    missing = xp.isnan(x)
+    return xp.where(missing, 0.0, xp.ones_like(x)), xp.where(missing, 0.0, x)
+
+
+def indicators(x: Any, n_codes: int) -> Any:
+    """Return which cells have each of the codes 0, 1, ..., (n_codes, ...)."""
+    xp = namespace(x)
+    return xp.stack([xp.where(x == code, xp.ones_like(x), 0.0) for code in range(n_codes)])
 
 
 def ratio(total: Any, weight: Any, otherwise: float) -> Any:

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import special
 
 from skelbo.likelihoods.arrays import draw_poisson, namespace, torch_of
-from skelbo.likelihoods.interface import MARGIN, Likelihood, finite_log, ratio
+from skelbo.likelihoods.interface import MARGIN, Likelihood, finite_log, observed_cells, ratio
 
 # exp(709) is the largest number in float64.
 MAX_LOG_RATE = 700.0
@@ -82,9 +82,7 @@ class Poisson(Likelihood):
 
     def sufficient_statistics(self, x):
         """Return 1 and x."""
-        xp = namespace(x)
-        missing = xp.isnan(x)
-        return xp.stack([xp.where(missing, 0.0, 1.0), xp.where(missing, 0.0, x)])
+        return namespace(x).stack(observed_cells(x))
 
     def maximize(self, statistics):
         """Return rates; 1 where there is no weight."""

@@ -11,9 +11,9 @@ STEP, REACH, MAX_NODES = 1.0, 6.2, 321
 
 
 def trapezoid(scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return nodes and weights, (n_nodes,), for the mean over z ~ N(0, 1) of functions of scale * z.
+    """Return nodes and weights for the mean of a function of scale * z, z ~ N(0, 1).
 
-    The functions are as smooth as the logistic function.
+    Both are (n_nodes,). The function is as smooth as the logistic one.
     """
     step = min(0.66, STEP / max(scale, 1e-300))
     half = min(int(np.ceil(REACH / step)), MAX_NODES // 2)

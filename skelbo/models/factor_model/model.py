@@ -17,12 +17,8 @@ from skelbo.models.factor_model.gaussian_profile import (
 from skelbo.models.factor_model.initialization import factor_start
 from skelbo.models.factor_model.joint import FactorJoint
 from skelbo.models.factor_model.rotation import axes_gradients, principal_axes, turns
-<<<<<<< HEAD
-from skelbo.models.interface import Model
-from skelbo.models.likelihoods import LIKELIHOODS, Likelihood
-=======
 from skelbo.models.heywood import HEYWOOD
->>>>>>> d1fcce0 (One family of likelihoods for factor models, decoder models and the VAE: log p, mean, draws, offset, maximum and the check are written once each, for NumPy and torch)
+from skelbo.models.interface import Model
 from skelbo.models.model import LatentVariableModel
 from skelbo.models.regression import maximize_at_points, maximize_columns
 
@@ -132,7 +128,13 @@ class FactorModel(Model, LatentVariableModel):
         base = base.sum(1) if observed is None else (base * observed).sum(1)
         noise = np.broadcast_to(theta.get("noise_variance", 1.0), X.shape[1])
         return FactorJoint(
-            self.column_likelihood, theta["loadings"], theta["intercepts"], noise, values, observed, base
+            self.column_likelihood,
+            theta["loadings"],
+            theta["intercepts"],
+            noise,
+            values,
+            observed,
+            base,
         )
 
     def log_likelihood(self, X, Z, theta):
@@ -242,7 +244,7 @@ class FactorModel(Model, LatentVariableModel):
 
     def lower_limits(self, X, weights):
         """Return the floor of the noise variance."""
-        if not self._kind.has_noise:
+        if not self.column_likelihood.has_noise:
             return {}
         floor = noise_floor(X, weights)
         return {"noise_variance": floor if self.noise == "diag" else np.asarray(floor.mean())}
@@ -253,15 +255,10 @@ class FactorModel(Model, LatentVariableModel):
         count = p * d - d * (d - 1) // 2 + p * bool(self.fit_intercept)
         return count + np.size(theta.get("noise_variance", ()))
 
-<<<<<<< HEAD
     def is_rotation_invariant(self, X, posterior):
         """Return whether a rotation of z leaves the bound as it is."""
-        return posterior in ("full", "exact") or (self._kind.has_noise and not np.isnan(X).any())
-=======
-    def rotation_free(self, X, posterior):
-        """Tell whether a rotation of z leaves the bound as it is."""
-        return posterior in ("full", "exact") or (self.column_likelihood.has_noise and not np.isnan(X).any())
->>>>>>> d1fcce0 (One family of likelihoods for factor models, decoder models and the VAE: log p, mean, draws, offset, maximum and the check are written once each, for NumPy and torch)
+        gaussian = self.column_likelihood.has_noise and not np.isnan(X).any()
+        return posterior in ("full", "exact") or gaussian
 
     def scores(self, theta, X, Z):
         """Return the gradient of log p(x, z; theta) in theta, (S, n, P)."""
@@ -295,15 +292,10 @@ class FactorModel(Model, LatentVariableModel):
         eta = theta["intercepts"] + Z @ theta["loadings"].T
         return self.column_likelihood.sample(eta, theta.get("noise_variance", 1.0), rng), Z
 
-<<<<<<< HEAD
     def diverges(self, theta) -> bool:
         """Return whether some column looks separable, so that a fit should stop."""
-        return self.likelihood == "bernoulli" and np.abs(theta["loadings"]).max() > ENDLESS_LOADING
-=======
-    def runs_away(self, theta) -> bool:
-        """Tell whether a fit should stop here, as some column looks separable."""
-        return self.column_likelihood.separable and np.abs(theta["loadings"]).max() > ENDLESS_LOADING
->>>>>>> d1fcce0 (One family of likelihoods for factor models, decoder models and the VAE: log p, mean, draws, offset, maximum and the check are written once each, for NumPy and torch)
+        largest = np.abs(theta["loadings"]).max()
+        return self.column_likelihood.separable and largest > ENDLESS_LOADING
 
     def warnings(self, theta, X, weights) -> list[str]:
         """Return what a user should know about these parameters."""

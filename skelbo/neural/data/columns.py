@@ -21,6 +21,7 @@ MAX_COUNT = math.exp(MAX_LOG_RATE)
 # Cells that are read at once: 32 MiB of float64.
 BLOCK_CELLS = 2**22
 
+
 @dataclass(frozen=True)
 class Columns:
     r"""Likelihood, centre and scale of each column.
