@@ -284,8 +284,8 @@ def test_not_converged_is_said():
 @pytest.mark.parametrize(
     ("model", "bad", "message"),
     [
-        ("poisson", -1.0, "negative"),
-        ("poisson", 0.5, "fraction"),
+        ("poisson", -1.0, "Negative values in data: column 2 .* expected counts 0, 1, 2"),
+        ("poisson", 0.5, "column 2 of X has the value 0.5, .* expected counts 0, 1, 2"),
         ("bernoulli", 2.0, "0 or 1"),
     ],
 )

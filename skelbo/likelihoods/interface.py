@@ -155,7 +155,7 @@ class Likelihood(ABC):
         place = "" if first_row is None else f" in row {first_row + row}"
         raise ValueError(
             f"{negative}column {chosen[column]} of X has the value {value:g}{place}, but "
-            f"likelihood {self.name!r} expected {self.expects}, or use likelihood='gaussian'."
+            f"likelihood {self.name!r} expected {self.expects}, or use likelihood 'gaussian'."
         )
 
     # ---------------------------------------------------- given the predictor
