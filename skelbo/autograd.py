@@ -10,10 +10,10 @@ import torch
 
 @contextmanager
 def gradients() -> Iterator[None]:
-    """Let torch record operations, inside ``torch.no_grad()`` and ``torch.inference_mode()`` too.
+    """Enable autograd inside ``torch.no_grad()`` and ``torch.inference_mode()``; a decorator too.
 
-    Also a decorator. Those who fit or score a model there mean that they need no derivatives of
-    the result; what the library takes inside is its own business.
+    A caller who fits or scores a model there needs no derivatives of the result, but the library
+    needs some on the way.
     """
     with torch.inference_mode(False), torch.enable_grad():
         yield

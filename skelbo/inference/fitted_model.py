@@ -1,25 +1,26 @@
-"""The best q of a family for every row, and what a fitted model says of new rows."""
+"""A model with parameters: densities, bounds and latents of new rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from skelbo.data.blocks import iter_blocks
 from skelbo.elbo import ElboTerms
 from skelbo.inference.log_marginal import log_marginal
-from skelbo.inference.posteriors.bernoulli import (
-    MAX_ENUMERATED,
-)
+from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED
 from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.importance import BaseNoise
 from skelbo.inference.sampling.sobol import ShiftedSobol
+from skelbo.models.interface import Model, Theta
 
-# Cells (draws x rows x columns) that a block of rows may take.
+# Cells (points of z x rows x columns) of a block of rows.
 BLOCK_CELLS = 2**22
-# Latents of a row that the best q looks at together, at least.
-POINTS_OF_Q = 128
+# Points of z per row for which blocks leave room, at least, in the step over q and elsewhere.
+POINTS_OF_Q, POINTS = 128, 256
 # Independent copies of the quasi-random numbers behind a score: their spread is its error.
 N_COPIES = 16
 
@@ -30,8 +31,7 @@ class FittedModel:
 
     Attributes
     ----------
-    model : object
-        See `skelbo.models`.
+    model : Model
     theta : dict of str to ndarray
         Parameters.
     posterior : {"mean_field", "full", "exact"}
@@ -39,11 +39,11 @@ class FittedModel:
     n_draws : int
         Importance samples per row, where log p(x) has no better way.
     seed : int
-        Of their base noise.
+        Seed of their base noise.
     """
 
-    model: Any
-    theta: dict[str, np.ndarray]
+    model: Model
+    theta: Theta
     posterior: str
     n_draws: int
     seed: int
@@ -54,16 +54,15 @@ class FittedModel:
         rng = np.random.RandomState(self.seed)
         return ShiftedSobol(shape, rng, N_COPIES).run(self.n_draws)
 
-    def joints(self, X: np.ndarray, n_points: int | None = None):
-        """Yield slices of rows and log p(x, z; theta) of these rows, block by block.
+    def joints(self, X: np.ndarray, n_points: int | None = None) -> Iterator[tuple[slice, Any]]:
+        """Yield slices of rows and their joint densities, block by block.
 
-        `n_points` is how many latents of a row are looked at together: by default, all draws.
+        `n_points` is the number of points of z per row that are held together: by default all
+        draws.
         """
-        n_points = max(self.n_draws, 256) if n_points is None else n_points
+        n_points = max(self.n_draws, POINTS) if n_points is None else n_points
         cells = n_points * (X.shape[1] + 2 * self.model.n_latents)
-        size = max(1, BLOCK_CELLS // cells)
-        for first in range(0, len(X), size):
-            rows = slice(first, first + size)
+        for rows in iter_blocks(len(X), cells, BLOCK_CELLS):
             block = np.asarray(X[rows], dtype=np.float64)
             self.model.check(block)
             yield rows, self.model.joint(block, self.theta)

@@ -1,8 +1,8 @@
-r"""log p(x): one function of (model, theta, X), whichever algorithm found theta.
+r"""log p(x) of new rows, a function of model, parameters and rows alone.
 
 In order of preference: closed form (Gaussian, or all states of binary latents); adaptive
 Gauss-Hermite quadrature (one or two latents); importance sampling. Every answer comes with its
-error, and with the weighted points of latent space that stand for p(z | x).
+error, and with weighted points of latent space that represent p(z | x).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws, normalised
 from skelbo.likelihoods.gaussian import LOG_2PI
 
-# Nodes per axis of the quadrature, and of a coarser one that tells its error.
+# Nodes per axis of the quadrature, and of a coarser one from which its error is estimated.
 NODES, COARSE = (61, 31), (41, 21)
 MAX_QUADRATURE = 2
-# Disagreement with importance sampling, in its standard errors, that discredits a quadrature.
+# Disagreement with importance sampling, in its standard errors, beyond which quadrature failed.
 DISAGREEMENT = 5.0
-# Posterior probability that need not be looked at.
+# Posterior probability of states that are left out.
 NEGLIGIBLE = 1e-9
 
 
@@ -30,7 +30,7 @@ def log_marginal(joint, noise: BaseNoise) -> tuple[np.ndarray, np.ndarray, Draws
 
     Parameters
     ----------
-    joint : object
+    joint : JointDensity
         log p(x, z; theta) of n rows.
     noise : BaseNoise
         Shared by all rows, so that a row's result does not depend on the others.
@@ -107,7 +107,7 @@ def _likely_states(exact) -> Draws:
 
 
 def _binary(joint, noise: BaseNoise):
-    """List all states, or sample them from the mean-field q, made bolder, and the prior."""
+    """Sum over all states, or sample them from a flattened mean-field q and the prior."""
     n, d = joint.shape
     if d <= MAX_ENUMERATED:
         exact = enumerate_posterior(joint)

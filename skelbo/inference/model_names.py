@@ -1,4 +1,4 @@
-"""From the name of a model to the model, and from starting values to checked parameters."""
+"""The model of an estimator: built from its name, checked, and adapted to inference."""
 
 from __future__ import annotations
 
@@ -9,53 +9,73 @@ from sklearn.base import clone
 
 from skelbo.models.binary_features import BinaryFeatureModel
 from skelbo.models.factor_model.model import FactorModel
-from skelbo.models.interface import Model
+from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel, check_model
 
-# What a model that a user writes defines; a built-in one replaces it by closed forms.
-USER_METHODS = ("initialize", "log_likelihood", "log_prior", "constraints", "latent")
 NAMES = ("binary", "gaussian", "bernoulli", "poisson", "decoder")
+DEFAULT_N_COMPONENTS = 2
+# Names that a model written by a user defines, and that closed forms of built-in models replace.
+USER_NAMES = ("initialize", "log_likelihood", "log_prior", "constraints", "latent")
 
 
-def build_model(model: Any, n_components: int) -> Any:
-    """Return a model ready for inference: built from its name, or a clone of the user's."""
-    if isinstance(model, str):
-        if model == "binary":
-            return BinaryFeatureModel(n_components)
-        if model != "decoder":
-            return FactorModel(n_components, likelihood=model)
+def build_model(model: str | LatentVariableModel, n_components: int) -> LatentVariableModel:
+    """Return a model built from its name, or a clone of the user's.
+
+    Raises
+    ------
+    ValueError
+        If the user's model breaks the contract, or has another number of latents than a value of
+        `n_components` that is not the default.
+    """
+    if model == "binary":
+        return BinaryFeatureModel(n_components)
+    if model == "decoder":
         from skelbo.models.decoder import DecoderModel
 
-        model = DecoderModel(n_components)
+        return DecoderModel(n_components)
+    if isinstance(model, str):
+        return FactorModel(n_components, likelihood=model)
     model = clone(model)
     check_model(model)
+    if n_components not in (DEFAULT_N_COMPONENTS, model.n_latents):
+        raise ValueError(
+            f"n_components={n_components} disagrees with n_latents={model.n_latents} of the given "
+            f"{type(model).__name__}; leave n_components out, or set n_latents of the model."
+        )
     return model
 
 
 def adapt(model: LatentVariableModel, device: str | None = None) -> Model:
-    """Return a built-in model as it is, and one that a user wrote in torch inside its adapter."""
-    if isinstance(model, Model):
-        _refuse_overrides(model)
-        return model
-    from skelbo.inference.user_model.adapter import TorchModel
+    """Return a built-in model as it is, and one that a user wrote in torch inside its adapter.
 
-    return TorchModel(model, device)
+    Raises
+    ------
+    TypeError
+        If a subclass of a built-in model redefines what closed forms replace.
+    """
+    if not isinstance(model, Model):
+        from skelbo.inference.user_model.adapter import TorchModel
 
-
-def _refuse_overrides(model: Model) -> None:
-    """Raise TypeError if a subclass of a built-in model redefines what closed forms replace."""
+        return TorchModel(model, device)
     built_in = next(c for c in type(model).__mro__ if c.__module__.startswith("skelbo."))
-    redefined = [n for n in USER_METHODS if getattr(type(model), n) is not getattr(built_in, n)]
+    redefined = [n for n in USER_NAMES if getattr(type(model), n) is not getattr(built_in, n)]
     if redefined:
         raise TypeError(
             f"{type(model).__name__} redefines {redefined} of {built_in.__name__}, whose fit uses "
             "closed forms and would not call them; derive the model from LatentVariableModel and "
             "write initialize and log_likelihood in torch."
         )
+    return model
 
 
-def check_params(given: dict, expected: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    """Return given parameters as float64, or say which one does not fit the model."""
+def check_params(given: dict[str, Any], expected: Theta, name: str) -> Theta:
+    """Return given parameters as float64.
+
+    Raises
+    ------
+    ValueError
+        If keys or shapes are not those of `expected`, or a value is not finite.
+    """
     if set(given) != set(expected):
         raise ValueError(
             f"{name} has the keys {sorted(given)}, expected {sorted(expected)}; pass the params_ "
@@ -70,5 +90,7 @@ def check_params(given: dict, expected: dict[str, np.ndarray], name: str) -> dic
                 "the params_ of a fit of the same model to data with the same columns."
             )
         if not np.all(np.isfinite(theta[key])):
-            raise ValueError(f"{name}[{key!r}] has values that are not finite.")
+            raise ValueError(
+                f"{name}[{key!r}] has values that are not finite; pass finite parameters."
+            )
     return theta

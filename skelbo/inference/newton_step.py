@@ -69,7 +69,7 @@ class NewtonStep:
 
     @property
     def sure_climb(self) -> tuple[float, float]:
-        """The climb without that bias, and its standard error."""
+        """The climb without that bias, and its standard error, in nats."""
         own = float(quadratic_forms(self.pull[:, None], self.noise)[0])
         variance = own + 0.5 * (self.noise**2).sum()
         return self.climb - 0.5 * float(np.trace(self.noise)), float(np.sqrt(variance))

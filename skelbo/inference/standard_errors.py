@@ -14,7 +14,7 @@ from scipy import linalg
 
 from skelbo.inference.log_marginal import log_marginal, quadrature
 from skelbo.inference.posteriors.gaussian import find_mode
-from skelbo.inference.sampling.control_variates import controlled
+from skelbo.inference.sampling.control_variates import reduce_variance
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws
 from skelbo.models.constraints import constraint_of
@@ -22,8 +22,8 @@ from skelbo.models.constraints import constraint_of
 # Floating-point operations, and cells, that the outer products of the scores may take.
 MAX_WORK, BLOCK_CELLS = 4e9, 2**22
 MIN_DRAWS, MAX_DRAWS = 40, 1000
-# Where most of the information is missing it is a small difference of large numbers, which draws
-# cannot tell: nodes per axis of a quadrature for three to five latents, pruned at this log-share.
+# Where most of the information is missing it is a small difference of large numbers, too small for
+# draws: nodes per axis of a quadrature for three to five latents, pruned at this log-share.
 NODES, PRUNED = {3: 11, 4: 7, 5: 5}, 14.0
 # Nodes per axis that are exact for products of scores under a Gaussian posterior, and their limit.
 QUADRATIC, MAX_QUADRATIC = 3, 6
@@ -43,7 +43,7 @@ def standard_errors(fitted, data) -> tuple[dict[str, np.ndarray], np.ndarray]:
     ----------
     fitted : FittedModel
     data : DistinctRows
-        The rows of the fit.
+        Rows of the fit.
 
     Returns
     -------
@@ -65,7 +65,7 @@ def standard_errors(fitted, data) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 
 def monte_carlo_errors(fitted, data, draws: Draws, root) -> dict[str, np.ndarray]:
-    """Return what the number of draws adds to the errors: I^-1 V I^-1, V of the score."""
+    """Return Monte Carlo errors of the parameters: roots of diag(I^-1 V I^-1), V of the score."""
     joint = fitted.model.joint(data.X, fitted.theta)
     _, spread = score_moments(fitted.model, fitted.theta, data, draws, joint)
     noise = root.T @ spread @ root
@@ -75,8 +75,8 @@ def monte_carlo_errors(fitted, data, draws: Draws, root) -> dict[str, np.ndarray
 def observed_information(model, theta, data, noise: BaseNoise, closed=True) -> np.ndarray:
     """Return the observed information of log p(X), (P, P).
 
-    `closed` takes the expected information where it is a closed form: the same at a maximum of a
-    model that holds, but no guide to one that is some way off.
+    `closed` takes the expected information where it is a closed form: equal in the limit at the
+    maximum of a true model, but no guide away from it.
     """
     size, d = n_entries(theta), model.n_latents
     formula = model.expected_information(theta, data.X, data.weights)
@@ -108,7 +108,7 @@ def posterior_points(joint, noise: BaseNoise) -> Draws:
 
 
 def louis(model, theta, X, weights, draws: Draws) -> np.ndarray:
-    """Return the observed information of some rows, (P, P)."""
+    """Return the observed information of some rows, (P, P), by Louis' formula."""
     scores = model.scores(theta, X, draws.Z)
     share = draws.weights * weights
     centred = scores - np.einsum("sn,snp->np", draws.weights, scores)
@@ -126,7 +126,7 @@ def score_moments(model, theta, data, draws: Draws, joint) -> tuple[np.ndarray, 
     for rows in _blocks(len(data.X), len(draws.Z) * size):
         some, weights = draws.take(rows), data.weights[rows]
         scores = model.scores(theta, data.X[rows], some.Z)
-        scores = controlled(scores, joint.take(rows), some)
+        scores = reduce_variance(scores, joint.take(rows), some)
         errors = some.deviations(scores)
         bias = some.ratio_bias(errors)
         gradient += weights @ (np.einsum("sn,snp->np", some.weights, scores) - bias)
@@ -136,12 +136,12 @@ def score_moments(model, theta, data, draws: Draws, joint) -> tuple[np.ndarray, 
 
 
 def information_root(information, constraint) -> tuple[np.ndarray, np.ndarray]:
-    """Return a root F, F F' the covariance of the estimates, and which of them have none.
+    """Return a root F of the covariance F F' of the estimates, and which have no finite variance.
 
-    A rotation of z changes nothing; what settles it is a constraint C theta = const, and the
+    A rotation of z changes nothing; a constraint C theta = const makes it unique, and the
     covariance is N (N' I N)^-1 N' with N the null space of C. Directions without information (a
-    separable column, a dead feature) have no finite variance: F leaves them out, and the
-    parameters that lie in them are named by the second array, (P,) of bool.
+    separable column, a dead feature) have no finite variance: F leaves them out, and the second
+    array, (P,) of bool, marks the parameters that lie in them.
     """
     axes, values = information_axes(information, constraint)
     sound = values > NOTHING * max(values.max(initial=0.0), 0.0)
@@ -161,7 +161,7 @@ def quadratic_forms(axes, matrix) -> np.ndarray:
 def information_axes(information, constraint) -> tuple[np.ndarray, np.ndarray]:
     """Return directions that the constraint allows, (P, rank), and the information along them.
 
-    Parameters come in units of their own: they are scaled, or the inverse would lose digits.
+    Parameters have different units: they are scaled, or the inverse would lose digits.
     """
     size = len(information)
     units = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(information)), 1e-300))
@@ -216,7 +216,7 @@ def _flat(theta) -> np.ndarray:
 
 
 def _with_held(constraint, held) -> np.ndarray:
-    """Return the constraint, one row for each parameter that is held added."""
+    """Return the constraint with one more row for each parameter that is held."""
     return np.concatenate([constraint, np.eye(len(held))[held]])
 
 
@@ -236,7 +236,7 @@ def split(vector, theta) -> dict[str, np.ndarray]:
 
 
 def base_noise(model, theta, n_rows: int, seed: int) -> BaseNoise:
-    """Return the noise behind expectations that no quadrature gives, as much as time allows."""
+    """Return the noise for expectations without quadrature, as many draws as time allows."""
     work = 2 * n_rows * n_entries(theta) ** 2
     n_draws = int(np.clip(MAX_WORK / work, MIN_DRAWS, MAX_DRAWS))
     return BaseNoise.draw(n_draws, model.n_latents, np.random.RandomState(seed))

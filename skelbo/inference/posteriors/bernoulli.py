@@ -1,4 +1,4 @@
-r"""The step over q for binary latents: independent Bernoullis per row, or all 2^d states.
+r"""Posteriors of binary latents: independent Bernoullis per row, or all 2^d states.
 
 Mean field sets :math:`\mathrm{logit}\, \lambda_k = E_{q(z_{-k})}[\log p(x, z_k{=}1, z_{-k}) -
 \log p(x, z_k{=}0, z_{-k})]`, one k after the other: updates of all k at once can lower the bound.
@@ -13,9 +13,9 @@ from scipy import special
 
 from skelbo.elbo import ElboTerms
 
-# Up to this many latents all states are listed: 4096 per row.
+# Largest number of latents of which all states, 4096 per row, are listed.
 MAX_ENUMERATED = 12
-# Inverse temperatures of a cold start: local optima vanish where the likelihood counts little.
+# Inverse temperatures before a start: local optima vanish where the likelihood counts little.
 COOLING = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6)
 MAX_SWEEPS = 500
 TOLERANCE = 1e-10
@@ -112,16 +112,16 @@ def fit_bernoulli(joint, start: np.ndarray | None = None) -> BernoulliPosterior:
 
     Parameters
     ----------
-    joint : object
-        log p(x, z; theta): ``conditional_logit(Z, k)``, ``expected(mean)``, ``take(rows)``.
+    joint : BinaryJointDensity
+        log p(x, z; theta) of n rows.
     start : ndarray of shape (n_rows, n_latents), optional
-        Where to begin. Without it the row is cooled down from the prior and, where the states can
-        be listed, also begun at the exact posterior mean and mode; the best is kept.
+        Means at which to begin. Default is annealing from the prior and, where the states can be
+        listed, also the exact posterior mean and mode; the best result is kept.
     """
     if start is not None:
         return _ascend(joint, start)
     n, d = joint.shape
-    best = _ascend(joint, _cool(joint, np.tile(joint.prior_mean(), (n, 1))))
+    best = _ascend(joint, _anneal(joint, np.tile(joint.prior_mean(), (n, 1))))
     if d <= MAX_ENUMERATED:
         exact = enumerate_posterior(joint)
         mode = exact.states[exact.weights.argmax(0)]
@@ -137,7 +137,8 @@ def best_of(one: BernoulliPosterior, other: BernoulliPosterior) -> BernoulliPost
     return BernoulliPosterior(mean, other.terms.where(take, one.terms))
 
 
-def _cool(joint, mean):
+def _anneal(joint, mean):
+    """Return means after sweeps at falling temperatures."""
     for inverse_temperature in COOLING:
         for _ in range(3):
             mean = _sweep(joint, mean, inverse_temperature)
@@ -145,6 +146,7 @@ def _cool(joint, mean):
 
 
 def _ascend(joint, mean):
+    """Sweep until no mean moves; rows that are done drop out."""
     mean = np.clip(mean, 1e-12, 1 - 1e-12)
     active, part = np.arange(len(mean)), joint
     for _ in range(MAX_SWEEPS):

@@ -1,4 +1,4 @@
-"""The posterior q that maximises the bound within a family."""
+"""Best posterior q within a family: the step over q."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from skelbo.inference.posteriors.bernoulli import (
 from skelbo.inference.posteriors.gaussian import fit_gaussian
 from skelbo.inference.posteriors.quadrature_grid import MAX_LATENTS, fit_grid
 
+# Relative gain at which a q in the middle of a fit is good enough: the next step resumes there.
 ROUGH = 1e-10
 
 
@@ -18,13 +19,22 @@ def best_q(joint, posterior: str, start=None):
 
     Parameters
     ----------
-    joint : object
+    joint : JointDensity
         log p(x, z; theta) of n rows.
     posterior : {"mean_field", "full", "exact"}
         Binary z: independent Bernoullis, or (both others) the distribution over all states.
         Continuous z: a Gaussian per row with diagonal or full covariance, or p(z | x) itself.
-    start : optional
-        An earlier q of the same rows to begin from. Without it a row's q depends on the row alone.
+    start : Posterior, optional
+        Earlier q of the same rows. Without it a row's q depends on the row alone.
+
+    Returns
+    -------
+    q : Posterior
+
+    Raises
+    ------
+    ValueError
+        If the family needs an enumeration or a grid that is too large.
     """
     if joint.latent == "continuous":
         if uses_grid(joint, posterior):
@@ -32,7 +42,6 @@ def best_q(joint, posterior: str, start=None):
         diagonal = posterior == "mean_field"
         if start is None:
             return fit_gaussian(joint, diagonal=diagonal)
-        # In the middle of a fit a rough q will do: it goes on from there at the next step.
         return fit_gaussian(joint, diagonal=diagonal, start=start, tol=ROUGH, n_steps=joint.n_steps)
     if posterior == "mean_field":
         return fit_bernoulli(joint, None if start is None else start.mean)
@@ -45,7 +54,7 @@ def best_q(joint, posterior: str, start=None):
 
 
 def uses_grid(joint, posterior: str) -> bool:
-    """Tell whether q is p(z | x) on a lattice; raise ValueError if it should be and cannot."""
+    """Return whether q is p(z | x) on a grid; raise ValueError if that is asked of other models."""
     if posterior != "exact" or joint.latent == "binary" or joint.gaussian:
         return False
     if not joint.supports_grid:

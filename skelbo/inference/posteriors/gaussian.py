@@ -1,4 +1,4 @@
-r"""The step over q for continuous latents: a Gaussian per row.
+r"""Posterior of continuous latents: a Gaussian per row.
 
 Maximises :math:`E_q \log p(x, z) + H[q]` over mean and covariance of every row. With
 :math:`g = E_q \nabla \log p` and :math:`P = -E_q \nabla^2 \log p` (Bonnet, Price) the optimum has
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skelbo.data.blocks import iter_blocks
 from skelbo.elbo import ElboTerms
 
 # A row is done when a step gains less than this share of its bound.
@@ -79,48 +80,45 @@ def fit_gaussian(
 
     Parameters
     ----------
-    joint : object
-        log p(x, z; theta) of n rows: ``start()``, ``take(rows)``, ``expected(mean, covariance)``.
+    joint : ContinuousJointDensity
+        log p(x, z; theta) of n rows.
     diagonal : bool
         Whether q is a product over latents (mean field).
     start : GaussianPosterior, optional
-        Where to begin; else at ``joint.start()``, which depends on nothing but the row.
+        Default is ``joint.start()``, which depends on nothing but the row.
     tol : float
         Relative gain below which a row is done.
     n_steps : int
         Largest number of steps.
     """
-    size = joint.block_rows
     n = joint.shape[0]
-    if size is None or n <= size:
-        return _climb(joint, diagonal, start, tol, n_steps)
-    blocks = [slice(first, first + size) for first in range(0, n, size)]
-    starts = [None if start is None else start.take(rows) for rows in blocks]
-    parts = [
-        _climb(joint.take(rows), diagonal, begin, tol, n_steps)
-        for rows, begin in zip(blocks, starts, strict=True)
-    ]
+    if joint.block_rows is None or n <= joint.block_rows:
+        return _ascend(joint, diagonal, start, tol, n_steps)
+    parts = []
+    for rows in iter_blocks(n, block_cells=joint.block_rows):
+        begin = None if start is None else start.take(rows)
+        parts.append(_ascend(joint.take(rows), diagonal, begin, tol, n_steps))
     return GaussianPosterior.concatenated(parts)
 
 
-def _climb(joint, diagonal, start, tol, n_steps) -> GaussianPosterior:
-    """Take steps in all rows at once; rows that are done drop out."""
+def _ascend(joint, diagonal, start, tol, n_steps) -> GaussianPosterior:
+    """Step in all rows at once; rows that are done drop out."""
     mean, precision = joint.start() if start is None else (start.mean, start.precision)
     if start is None and diagonal:
         precision = np.einsum("nkk->nk", precision)
     mean, precision = mean.copy(), precision.copy()
     state = _State(*_evaluate(joint, mean, precision))
-    climbers, view = _Climbers(joint, len(mean)), state.take(slice(None))
+    rows_left, view = _ActiveRows(joint, len(mean)), state.take(slice(None))
     for _ in range(n_steps):
-        active = climbers.active
-        here = view, mean[active], precision[active], diagonal, climbers.length
-        better, gain, new_mean, new_precision, new = _step(climbers.joint, *here)
+        active = rows_left.active
+        here = view, mean[active], precision[active], diagonal, rows_left.length
+        better, gain, new_mean, new_precision, new = _step(rows_left.joint, *here)
         rows = active[better]
         mean[rows], precision[rows] = new_mean[better], new_precision[better]
         state.put(rows, new, better)
-        if climbers.all_done(better, small=gain <= tol * (1 + np.abs(view.bound))):
+        if rows_left.all_done(better, small=gain <= tol * (1 + np.abs(view.bound))):
             break
-        view = state.take(climbers.active)
+        view = state.take(rows_left.active)
     entropy = state.bound - state.energy
     kl = state.reconstruction - state.bound
     terms = ElboTerms(state.reconstruction, kl, state.energy, entropy)
@@ -131,31 +129,31 @@ def find_mode(joint, start=None) -> tuple[np.ndarray, np.ndarray]:
     """Return a mode of log p(z | x) of each row, (n, d), and the precision there, (n, d, d)."""
     mean = joint.start()[0].copy() if start is None else start.copy()
     _, value, gradient, precision = joint.expected(mean)
-    climbers = _Climbers(joint, len(mean))
+    rows_left = _ActiveRows(joint, len(mean))
     for _ in range(MAX_STEPS):
-        active = climbers.active
+        active = rows_left.active
         step = np.linalg.solve(regular(precision[active]), gradient[active][..., None])[..., 0]
-        trial = mean[active] + climbers.length[:, None] * step
-        _, new_value, new_gradient, new_precision = climbers.joint.expected(trial)
+        trial = mean[active] + rows_left.length[:, None] * step
+        _, new_value, new_gradient, new_precision = rows_left.joint.expected(trial)
         gain = new_value - value[active]
         better = gain >= -TOLERANCE * (1 + np.abs(value[active]))
         rows = active[better]
         mean[rows], value[rows] = trial[better], new_value[better]
         gradient[rows], precision[rows] = new_gradient[better], new_precision[better]
-        if climbers.all_done(better, small=gain <= TOLERANCE * (1 + np.abs(new_value))):
+        if rows_left.all_done(better, small=gain <= TOLERANCE * (1 + np.abs(new_value))):
             break
     return mean, regular(precision)
 
 
-class _Climbers:
-    """The rows that still climb, each with the length of its next step.
+class _ActiveRows:
+    """The rows that are not done, each with the length of its next step.
 
     Attributes
     ----------
-    joint : object
+    joint : ContinuousJointDensity
         log p(x, z; theta) of these rows.
     active : ndarray of int, shape (n_active,)
-        Which rows of the table they are.
+        Their positions among all rows.
     length : ndarray of shape (n_active,)
     """
 
@@ -164,9 +162,9 @@ class _Climbers:
         self.active, self.length = np.arange(n_rows), np.ones(n_rows)
 
     def all_done(self, better: np.ndarray, small: np.ndarray) -> bool:
-        """Learn whose step was an improvement, and how small; return whether no row is left.
+        """Drop rows whose gain is small or whose step is too short; return whether none is left.
 
-        A gain within rounding is the end of a row, and so is a step too short to matter.
+        `better` marks the rows whose step is an improvement.
         """
         length = np.where(better, np.minimum(1.0, 2 * self.length), self.length / 4)
         going = np.where(better, ~small, length > SHORTEST)
@@ -208,7 +206,7 @@ class _State:
 
 
 def _step(joint, state, mean, precision, diagonal, length):
-    """Try one step of every row; return which rows gained, how much, and where they are."""
+    """Try one step of every row; return which rows gained, the gains, and the new q."""
     curvature = regular(state.curvature)
     target = np.einsum("nkk->nk", curvature) if diagonal else curvature
     rho = length.reshape(-1, *[1] * (precision.ndim - 1))

@@ -1,6 +1,6 @@
-r"""The axes of latent space along which a q of independent latents loses least.
+r"""Rotation of latent space in which a q of independent latents loses least.
 
-Turning z by R leaves p(x) as it is but not the bound of a diagonal Gaussian q, whose loss is about
+A rotation R of z leaves p(x) as it is but not the bound of a diagonal Gaussian q. It loses about
 :math:`\tfrac12 \sum_i \{\sum_k \log (R P_i R^T)_{kk} - \log |P_i|\}`, P_i the precision that q_i
 would have without the restriction. The best R nearly diagonalises all P_i at once; at its optimum
 the gradient is that of the bound itself. EM alone gets there over hundreds of iterations.
@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import numpy as np
 
-# Angles tried for every pair of axes (a quarter turn exchanges them), and steps that refine one.
+# Angles tried for every pair of axes (a right angle exchanges them), and steps that refine one.
 ANGLES = np.linspace(-np.pi / 4, np.pi / 4, 13)[:-1]
 REFINEMENTS, SWEEPS = 3, 2
 SMALLEST_ANGLE = 1e-9
 
 
 def least_loss_rotation(precision: np.ndarray, weights: np.ndarray) -> np.ndarray | None:
-    """Return the rotation R, (d, d), that minimises the loss, or None for that at hand.
+    """Return the rotation R, (d, d), that minimises the loss, None for the identity.
 
     Parameters
     ----------
@@ -29,19 +29,19 @@ def least_loss_rotation(precision: np.ndarray, weights: np.ndarray) -> np.ndarra
     Flury and Gautschi (1986) and Pham (2001), joint diagonalisation of positive definite matrices.
     """
     d = precision.shape[1]
-    P, R, turned = precision.transpose(1, 2, 0).copy(), np.eye(d), False
+    P, R, rotated = precision.transpose(1, 2, 0).copy(), np.eye(d), False
     for _ in range(SWEEPS):
         for k in range(d):
             for m in range(k + 1, d):
                 angle = _best_angle(P[k, k], P[k, m], P[m, m], weights)
                 if abs(angle) > SMALLEST_ANGLE:
-                    _turn(P, R, k, m, angle)
-                    turned = True
-    return R if turned else None
+                    _rotate_pair(P, R, k, m, angle)
+                    rotated = True
+    return R if rotated else None
 
 
 def _best_angle(a, b, c, weights):
-    """Return the angle that makes w' log(diagonal) of the turned (2, 2) matrices least."""
+    """Return the angle that makes w' log(diagonal) of the rotated (2, 2) matrices least."""
     half_sum, half_difference = 0.5 * (a + c), 0.5 * (a - c)
     angle = ANGLES[_loss(ANGLES[:, None], half_sum, half_difference, b, weights).argmin()]
     for _ in range(REFINEMENTS):
@@ -68,10 +68,10 @@ def _derivatives(angle, half_sum, half_difference, b, weights):
     return weights @ first, weights @ second
 
 
-def _turn(P, R, k, m, angle):
-    """Turn axes k and m of all matrices P (d, d, n), in place, and add the turn to R."""
-    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+def _rotate_pair(P, R, k, m, angle):
+    """Rotate axes k and m of all matrices P (d, d, n), in place, and apply the rotation to R."""
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     pair = [k, m]
-    P[pair] = np.tensordot(turn, P[pair], 1)
-    P[:, pair] = np.einsum("ab,jbn->jan", turn, P[:, pair])
-    R[pair] = turn @ R[pair]
+    P[pair] = np.tensordot(rotation, P[pair], 1)
+    P[:, pair] = np.einsum("ab,jbn->jan", rotation, P[:, pair])
+    R[pair] = rotation @ R[pair]

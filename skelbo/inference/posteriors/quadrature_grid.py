@@ -1,10 +1,10 @@
-r"""The exact posterior of one or two continuous latents, on a grid that all rows share.
+r"""Exact posterior of one or two continuous latents, on a grid that all rows share.
 
 The trapezoid rule sums an analytic density with an error that falls like exp(-c / h) or faster in
-its step h, so that the sum over every other point tells, squared, the error of the sum over all
-(Trefethen and Weideman 2014). With shared points z_s,
-:math:`\log p(x_i \mid z_s)` of all rows is one product of matrices, and the theta step sees each
-point as one row, with the answers that are expected there (Bock and Aitkin 1981).
+its step h, so that the error of the sum over every other point, squared, is that of the full sum
+(Trefethen and Weideman 2014). With shared points z_s, :math:`\log p(x_i \mid z_s)` of all rows is
+one product of matrices, and each point is one row of the theta step, with the answers that are
+expected there (Bock and Aitkin 1981).
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from skelbo.em.loop import AscentError
 MAX_LATENTS = 2
 # The prior has 1e-13 of its mass outside; points per axis to begin with.
 REACH, N_POINTS = 7.4, 37
-# Largest share of a row's density that every other point may miss or add: all points do by its
-# square. Aimed at is a little less.
+# Largest share of a row's density that every other point may miss or add (all points: its square),
+# and the share at which a refinement aims.
 HALF_ERROR, AIM = 3e-6, 1e-6
 # Posterior mass on the border, above which the grid is extended.
 BORDER_MASS = 1e-12
@@ -72,7 +72,7 @@ class QuadratureGrid:
         return float(sum(np.log(axis[1] - axis[0]) for axis in self.axes()))
 
     def improved(self, border: np.ndarray, half_error: np.ndarray) -> QuadratureGrid | None:
-        """Return a wider or finer grid, or None if this one resolves the posteriors.
+        """Return a wider or finer grid, None if this one resolves the posteriors.
 
         Parameters
         ----------
@@ -110,8 +110,8 @@ def fit_grid(joint) -> GridPosterior:
 
     Parameters
     ----------
-    joint : object
-        log p(x, z; theta) of n rows: ``log_likelihood_at(points)``, ``log_prior(Z)``.
+    joint : ContinuousJointDensity
+        log p(x, z; theta) of n rows, which `supports_grid`.
     """
     n, d = joint.shape
     size = max(1, BLOCK_CELLS // N_POINTS**d)
@@ -131,7 +131,7 @@ def _resolved(joint) -> tuple[np.ndarray, ElboTerms]:
 
 @dataclass(frozen=True)
 class GridStatistics:
-    """What the theta step needs of the rows, point by point.
+    """Expected statistics for the theta step, point by point.
 
     Attributes
     ----------
@@ -149,12 +149,12 @@ class GridStatistics:
 
 
 class GridEM:
-    """EM on log p(X; theta) itself, all expectations over the exact posterior.
+    """Steps of EM on log p(X; theta) itself, by expectations over the exact posterior.
 
     Parameters
     ----------
-    model : object
-        See `skelbo.models`, with ``maximize_at(theta, points, mass, totals, counts)``.
+    model : Model
+        One with `maximize_at`.
     X : ndarray of shape (n_rows, n_features)
         Rows, NaN where missing.
     weights : ndarray of shape (n_rows,)
@@ -196,12 +196,8 @@ class GridEM:
             log_prob[rows] = weighed.log_prob
             share = weighed.weights
             share *= self.weights[rows, None]
-            mass += share.sum(0)
-            totals += share.T @ joint.values
-            if joint.observed is not None:
-                counts += share.T @ joint.observed
-            else:
-                counts += share.sum(0)[:, None]
+            sums, numbers = joint.expected_sums(share)
+            mass, totals, counts = mass + share.sum(0), totals + sums, counts + numbers
         bound = float(self.weights @ log_prob / self.weights.sum())
         return bound, GridStatistics(points, mass, totals, counts), None
 

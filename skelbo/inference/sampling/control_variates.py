@@ -1,4 +1,4 @@
-r"""Functions of z whose posterior mean is known to be zero, and what they take off an error.
+r"""Control variates: functions of z of posterior mean zero, which reduce Monte Carlo errors.
 
 For continuous z and any field :math:`\phi`, Stein's identity: :math:`E[\nabla \cdot \phi + \phi^T
 \nabla_z \log p(x, z)] = 0`. With affine fields it removes from a score all that a shift or stretch
@@ -16,15 +16,15 @@ from scipy import special
 
 from skelbo.inference.sampling.draws import Draws
 
-# Draws that a control must have, so that its coefficient is known and not tuned to the noise.
+# Draws per control, so that its coefficient is not fitted to the noise.
 DRAWS_PER_CONTROL = 16
 # Ridge, in squares of one draw: a coefficient must rest on more than one of them. A binary control
-# without an event (a rare z_k never drawn) still varies a little; its mean is not the zero it
-# should be, and a coefficient as large as its values are small would make much of that.
+# without an event (a rare z_k never drawn) still varies a little, but its mean is not zero, and a
+# large coefficient of its small values would magnify that.
 RIDGE, RIDGE_BINARY = 1e-3, 0.5
 
 
-def controlled(values: np.ndarray, joint, draws: Draws) -> np.ndarray:
+def reduce_variance(values: np.ndarray, joint, draws: Draws) -> np.ndarray:
     """Return values (S, n, P) less their regression on controls, row by row.
 
     The posterior mean is the same, the error of its estimate is not. Coefficients for one half of

@@ -1,4 +1,4 @@
-"""Weighted draws of z given x: what samplers, quadrature and enumeration have in common."""
+"""Weighted draws of z given x, from samplers, quadrature or enumeration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Draws:
         Draws of one chain depend on each other, draws of different chains do not. Independent
         draws are chains of one.
     exact : bool
-        Whether this is no sample but the posterior itself (all states, or quadrature nodes).
+        Whether the points are the posterior itself (all states, or quadrature nodes), no sample.
     """
 
     Z: np.ndarray
@@ -34,9 +34,9 @@ class Draws:
         return np.einsum("sn,snd->nd", self.weights, self.Z)
 
     def effective_sizes(self) -> np.ndarray:
-        """Return how many independent draws would tell the mean of z as precisely, (n_rows,).
+        """Return the number of independent draws with the same error of the mean of z, (n_rows,).
 
-        The smallest over the latents; for chains a rough number, as there are few of them.
+        The smallest over the latents; rough for chains, as there are few of them.
         """
         spread = np.einsum("sn,snd->nd", self.weights, (self.Z - self.mean) ** 2)
         error = (self.deviations(self.Z) ** 2).sum(0)
@@ -48,7 +48,7 @@ class Draws:
         return (self.weights * values).sum(0)
 
     def deviations(self, values: np.ndarray) -> np.ndarray:
-        """Return what each chain adds to the error of the mean, (n_chains, n_rows, ...).
+        """Return the share of each chain in the error of the mean, (n_chains, n_rows, ...).
 
         Squares of it, summed over chains, estimate the Monte Carlo variance of `expectation`.
         """

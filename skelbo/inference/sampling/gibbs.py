@@ -14,19 +14,19 @@ INVERSE_TEMPERATURES = (0.1, 0.2, 0.4, 0.7)
 
 @dataclass
 class GibbsChains:
-    """Chains of all rows, between calls.
+    """State of the chains of all rows.
 
     Attributes
     ----------
     Z : ndarray of shape (n_chains, n_rows, n_latents)
-        Where they are.
+        Last draws.
     """
 
     Z: np.ndarray
 
     @classmethod
     def begin(cls, joint, n_chains, rng) -> GibbsChains:
-        """Start at draws of the prior, cooled down to the posterior."""
+        """Start at draws of the prior, annealed to the posterior."""
         n, d = joint.shape
         shares = np.broadcast_to(joint.prior_mean(), (n_chains, n, d))
         chains = cls((rng.random_sample(shares.shape) < shares).astype(np.float64))

@@ -18,18 +18,18 @@ FIRST_STEP = 0.35
 
 @dataclass
 class HamiltonianChains:
-    """Chains of all rows, between calls.
+    """State of the chains of all rows.
 
     Attributes
     ----------
     Z : ndarray of shape (n_chains, n_rows, n_latents)
-        Where they are.
+        Last draws.
     step : ndarray of shape (n_rows,)
         Step sizes, in units of the posterior's own widths.
     acceptance : ndarray of shape (n_rows,)
         Mean acceptance probability of the last moves.
     tuned : bool
-        Whether they have been warmed up before.
+        Whether a warm-up has taken place.
     """
 
     Z: np.ndarray
@@ -68,12 +68,12 @@ class HamiltonianChains:
         factor = np.linalg.cholesky(precision)
         root = np.linalg.inv(factor)  # z = root' u: u has about unit covariance
         momentum = rng.standard_normal(self.Z.shape)
-        # The length varies a little, so that no period of the motion is hit again and again.
+        # The length varies a little, against periodic trajectories.
         size = (self.step * rng.uniform(0.8, 1.2))[:, None]
         value, gradient = joint.gradient(self.Z)
         energy = value - 0.5 * (momentum**2).sum(-1)
         Z = self.Z
-        with np.errstate(all="ignore"):  # a trajectory that flies off is refused below
+        with np.errstate(all="ignore"):  # a divergent trajectory is refused below
             for _ in range(N_LEAPFROG):
                 momentum = momentum + 0.5 * size * np.einsum("nij,snj->sni", root, gradient)
                 Z = Z + np.einsum("nij,sni->snj", root, size * momentum)

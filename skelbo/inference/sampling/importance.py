@@ -29,7 +29,7 @@ class BaseNoise:
     stretch : ndarray of shape (n_draws, n_rows or 1)
         Factors that turn normals into Student's t.
     part : ndarray of int, shape (n_draws,)
-        What a draw is of: 0 the Gaussian, 1 the Student t, 2 the prior.
+        Component that a draw is from: 0 the Gaussian, 1 the Student t, 2 the prior.
     chains : ndarray of int, shape (n_draws,)
         Draws of different chains are independent of each other; see `Draws`.
     """
@@ -109,7 +109,7 @@ def normalised(Z, log_weights, chains) -> tuple[Draws, np.ndarray, np.ndarray]:
     """Return draws with normalised weights, log of the mean weight and its standard error.
 
     The error is the spread of the R chains, which are independent, as the standard deviation of
-    Student's t with R - 1 degrees of freedom: few chains tell their own spread badly.
+    Student's t with R - 1 degrees of freedom: the spread of few chains is uncertain itself.
     """
     log_weights = np.where(np.isnan(log_weights), -np.inf, log_weights)
     log_total = special.logsumexp(log_weights, axis=0)

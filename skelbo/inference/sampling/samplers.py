@@ -39,7 +39,7 @@ class Sampler(ABC):
 
     @abstractmethod
     def restart(self, joint, q) -> None:
-        """Turn to new parameters, `q` being the best q there; earlier draws are dropped."""
+        """Discard all draws and start at new parameters, where `q` is the best q."""
 
     @abstractmethod
     def more(self, n_draws: int) -> Draws:
@@ -124,14 +124,14 @@ class StateSampler(Sampler):
 
 
 class ChainSampler(Sampler):
-    """Draws of Markov chains that go on from one set of parameters to the next."""
+    """Draws of Markov chains that continue from one set of parameters to the next."""
 
     n_repeated = 1000
     chains: Any = None
     batches: list[np.ndarray]
 
     def more(self, n_draws):
-        """Let the chains go on."""
+        """Continue the chains."""
         self.batches.append(self._run(max(2, -(-n_draws // N_CHAINS))))
         Z = np.concatenate(self.batches)
         weights = np.full(Z.shape[:2], 1 / len(Z))
@@ -146,7 +146,7 @@ class GibbsSampler(ChainSampler):
     """Gibbs sweeps over binary latents."""
 
     def restart(self, joint, q):
-        """Let the chains forget the old parameters."""
+        """Warm the chains up."""
         self.joint, self.batches = joint, []
         if self.chains is None:
             self.chains = GibbsChains.begin(joint, N_CHAINS, self.rng)
@@ -160,7 +160,7 @@ class HamiltonianSampler(ChainSampler):
     """Hamiltonian trajectories through continuous latents."""
 
     def restart(self, joint, q):
-        """Let the chains forget the old parameters, and tune their steps."""
+        """Warm the chains up and tune their steps."""
         self.joint, self.precision, self.batches = joint, q.precision, []
         if self.chains is None:
             self.chains = HamiltonianChains.begin(q.mean, q.precision, N_CHAINS, self.rng)
@@ -170,7 +170,7 @@ class HamiltonianSampler(ChainSampler):
         return self.chains.run(self.joint, self.precision, n_moves, self.rng)
 
 
-# Draws from the states of binary latents go by the name of "importance", too: no chains.
+# "importance" also names draws from the list of states of binary latents: no chains either.
 SAMPLERS: dict[str, tuple[type[Sampler], str]] = {
     "gibbs": (GibbsSampler, "binary"),
     "hmc": (HamiltonianSampler, "continuous"),

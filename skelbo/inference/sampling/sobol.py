@@ -1,4 +1,4 @@
-r"""Randomised quasi-Monte Carlo: base noise that fills space evenly, in independent copies.
+r"""Randomised quasi-Monte Carlo: evenly spread base noise in independent copies.
 
 Points of a Sobol sequence, with their binary digits shifted at random: every point is uniform, so
 that means are unbiased, and together they leave smaller holes than independent ones, so that the
@@ -24,7 +24,7 @@ BITS = 30
 
 
 class ShiftedSobol:
-    """Base noise for many rows, given out in runs that go on with the sequence.
+    """Source of base noise for many rows, in runs that continue the sequence.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class ShiftedSobol:
     rng : numpy.random.RandomState
         Draws the shifts, one for every copy, row and coordinate.
     n_copies : int
-        Independent copies: many tell their spread well, few leave longer runs, which err less.
+        Independent copies: many give a precise error, few leave longer runs and a smaller one.
     """
 
     def __init__(self, shape: tuple[int, int], rng, n_copies: int = N_COPIES):

@@ -1,4 +1,4 @@
-"""A model written in torch, made to answer like the built-in ones."""
+"""Adapter of a model that a user wrote in torch to the interface of inference."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class TorchModel(Model):
     device : str or None
     """
 
-    # Largest number of parameters with standard errors: scores are differences, one each.
+    # Scores are differences, two evaluations for each parameter.
     max_information = 200
 
     def __init__(self, model, device=None):
@@ -59,9 +59,9 @@ class TorchModel(Model):
 
     @gradients()
     def start(self, X, weights, rng, number):
-        """Return the model's own first parameters, after a look at what the model returns."""
+        """Return the first parameters of the model, whose densities are checked there."""
         counts = np.round(weights).astype(int)
-        if np.all(counts == weights):  # the start, too, should see a weight of 2 as two rows
+        if np.all(counts == weights):  # weight 2 is the row twice for the start, too
             X = np.repeat(X, counts, axis=0)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(rng.randint(2**31 - 1))
@@ -125,7 +125,7 @@ class TorchModel(Model):
         return optimize.Bounds(lower, np.inf)
 
     def _points(self, weights, mean, covariance):
-        """Return draws and weights: as they are, or those that stand for q."""
+        """Return the draws and weights that were passed, or those that represent a Gaussian q."""
         if covariance is None:
             return mean, weights
         if self.latent == "continuous":
@@ -161,8 +161,8 @@ class TorchModel(Model):
         near = {k: np.array2string(np.ravel(v)[:3], precision=3) for k, v in theta.items()}
         raise AscentError(NOT_A_NUMBER.format(name=type(self.model).__name__, theta=near))
 
-    def _sound(self, values, theta):
-        """Return values, or say that the model returned NaN next to theta."""
+    def _checked(self, values, theta):
+        """Return values; raise AscentError if the model returned NaN next to theta."""
         if np.isnan(values).any():
             self._complain(theta)
         return values
@@ -175,7 +175,7 @@ class TorchModel(Model):
             (self.joint(X, up).log_joint(Z) - self.joint(X, down).log_joint(Z)) / (2 * step)
             for up, down, step in _neighbours(theta, self.constraints)
         ]
-        return self._sound(np.stack(differences, axis=2), theta)
+        return self._checked(np.stack(differences, axis=2), theta)
 
     def information(self, theta, X, Z, weights):
         """Return minus the Hessian of E log p(x, z; theta) in theta, (P, P)."""
@@ -183,7 +183,7 @@ class TorchModel(Model):
             (self._slope(up, X, Z, weights) - self._slope(down, X, Z, weights)) / (2 * step)
             for up, down, step in _neighbours(theta, self.constraints)
         ]
-        return self._sound(-0.5 * (np.array(rows) + np.array(rows).T), theta)
+        return self._checked(-0.5 * (np.array(rows) + np.array(rows).T), theta)
 
     def _slope(self, theta, X, Z, weights):
         gradient = self.weighted_gradient(theta, X, Z, weights)[1]

@@ -1,4 +1,4 @@
-"""What a model written in torch must return, looked at once before a fit begins."""
+"""Checks, before a fit, of the parameters and densities that a torch model returns."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def checked_parameters(model: LatentVariableModel, theta: Any) -> dict[str, np.n
 
 
 def check_densities(model: LatentVariableModel, X: Tensor, theta: dict[str, Tensor]) -> None:
-    """Call the model once on a few rows, and say what is wrong with what it returns."""
+    """Call the model once on a few rows; raise ValueError if a density or gradient is unusable."""
     rng = np.random.RandomState(0)
     Z = rng.standard_normal((2, len(X), model.n_latents))
     if model.latent == "binary":

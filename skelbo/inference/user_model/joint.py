@@ -18,11 +18,11 @@ from skelbo.models.model import LatentVariableModel
 
 # Nodes per axis of the quadrature over q for one and two latents; fixed normals beyond.
 NODES, N_NORMALS = (41, 11), 64
-# A q that was fitted to so few points looks better on them than it is: bounds are told by others.
+# Points for the bound of a q, which is too high on the few points that q was fitted to.
 N_SCORED, SCORED_CELLS = 2048, 2**22
-# Standard normals among which a row's q begins, so that it does not sit in the first hollow.
+# Standard normals of which the best starts the q of a row.
 N_CANDIDATES = 64
-# Posterior widths from a mode at which another one is looked for.
+# Distance from a mode, in posterior widths, at which another one is sought.
 ELSEWHERE = 4.0
 # Width of the proposal's widest part, in posterior widths, where the prior is the user's own.
 WIDE = 3.0
@@ -31,8 +31,8 @@ WIDE = 3.0
 def gaussian_nodes(n_latents: int) -> tuple[np.ndarray, np.ndarray]:
     """Return nodes (K, d) and weights (K,) for means over N(0, I).
 
-    Quadrature for one or two latents. Beyond, normals fixed once and for all, in pairs +-z and
-    with identity covariance: the bound is then a deterministic function, which can be climbed.
+    Quadrature for one or two latents. Beyond, fixed normals in pairs +-z with identity covariance:
+    the bound is then a deterministic function.
     """
     if n_latents <= len(NODES):
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES[n_latents - 1])
@@ -56,7 +56,7 @@ def fresh_nodes(n_latents: int) -> np.ndarray:
 
 
 def q_points(mean, covariance, nodes=None):
-    """Return points (K, n, d) and weights (K,) that stand for Gaussians q."""
+    """Return points (K, n, d) and weights (K,) that represent Gaussians q."""
     if nodes is None:
         nodes, weights = gaussian_nodes(mean.shape[1])
     else:
@@ -161,7 +161,7 @@ class TorchJoint:
                 hessian[:, k] = -(share[..., None] * row).sum(0)
         hessian = 0.5 * (hessian + hessian.transpose(1, 2))
         slope = (share[..., None] * gradient).sum(0)
-        # Where the model returns NaN there is no way to go: a row stays, and its bound says so.
+        # Where the model returns NaN a row stays at its point, and its bound is NaN.
         lost = torch.isnan(slope).any(1) | torch.isnan(hessian).any(2).any(1)
         slope[lost], hessian[lost] = 0.0, torch.eye(mean.shape[1], dtype=Z.dtype, device=Z.device)
         means = (share * likelihood).sum(0), (share * joint).sum(0), slope, hessian
