@@ -21,7 +21,7 @@ IMPORTS = {
     "mixture": {"autograd", "data", "elbo", "em", "gaussian"},
     "likelihoods": set(),
     "models": {"likelihoods"},
-    "inference": {"autograd", "elbo", "em", "likelihoods", "models"},
+    "inference": {"autograd", "data", "elbo", "em", "likelihoods", "models"},
     "neural": {"elbo", "em", "estimator", "likelihoods"},
     "estimator": {"data", "elbo", "em"},
     "latent_model_estimator": {"data", "em", "estimator", "inference", "models"},

@@ -35,14 +35,13 @@ def build_model(model: str | LatentVariableModel, n_components: int) -> LatentVa
         return DecoderModel(n_components)
     if isinstance(model, str):
         return FactorModel(n_components, likelihood=model)
-    model = clone(model)
     check_model(model)
     if n_components not in (DEFAULT_N_COMPONENTS, model.n_latents):
         raise ValueError(
             f"n_components={n_components} disagrees with n_latents={model.n_latents} of the given "
             f"{type(model).__name__}; leave n_components out, or set n_latents of the model."
         )
-    return model
+    return clone(model)
 
 
 def adapt(model: LatentVariableModel, device: str | None = None) -> Model:
