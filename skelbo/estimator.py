@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from abc import ABCMeta, abstractmethod
-from collections.abc import Iterator
 from numbers import Integral
 from typing import Any
 
@@ -17,18 +16,12 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import assert_all_finite, check_array, check_random_state
-from sklearn.utils.validation import (
-    _check_sample_weight,
-    _num_samples,
-    check_is_fitted,
-    validate_data,
-)
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
 
-from skelbo.data.dask_estimator import batches, check_columns, lazy_on_dask, mean_log_prob, read
-from skelbo.data.dask_graph import is_dask
-from skelbo.data.memmap import iter_rows, mapped_file
-from skelbo.data.rows import Reduction, Rows, RowSource
+from skelbo.data.dask_dispatch import is_dask, lazy_on_dask
+from skelbo.data.validation import InputValidation
+from skelbo.data.weights import check_weights
 from skelbo.elbo import ElboTerms
 from skelbo.em.loop import Ascent
 
@@ -43,6 +36,7 @@ STILL_CLIMBING = (
 
 
 class LatentVariableEstimator(
+    InputValidation,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     DensityMixin,
@@ -57,10 +51,6 @@ class LatentVariableEstimator(
     call is here, once. Scores are in nats, in the units of the X that was passed, every constant
     included. Hooks may answer in float64: what users get is in the dtype of X.
     """
-
-    _min_samples = 2
-    # Whether `_log_prob` and `_posterior_mean` refuse infinite cells, which show in the result.
-    _finds_infinity = False
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -104,95 +94,6 @@ class LatentVariableEstimator(
     def _n_features_out(self) -> int:
         """Number of columns of `transform`."""
 
-    # ------------------------------------------------------------ validation
-
-    def _validate(self, X: Any, *, finite: bool = True) -> np.ndarray:
-        """Check X against what was fitted; return it as float32 or float64.
-
-        With ``finite=False`` the caller refuses infinite cells, and plain arrays are not read here.
-        """
-        if self._plainly_valid(X, finite):
-            return X
-        check_is_fitted(self)
-        return self._checked(X, reset=False)
-
-    def _plainly_valid(self, X: Any, finite: bool) -> bool:
-        """Tell whether X is an array that scikit-learn's checks, longer than some answers, pass."""
-        if type(X) not in (np.ndarray, np.memmap) or X.dtype not in (np.float64, np.float32):
-            return False
-        known = vars(self)
-        fits = X.ndim == 2 and X.shape[1] == known.get("n_features_in_")
-        if "feature_names_in_" in known or not fits or not X.size:
-            return False
-        if not finite:
-            return True
-        with np.errstate(over="ignore", invalid="ignore"):
-            return all(np.isfinite(np.add.reduce(rows, axis=None)) for rows in iter_rows(X))
-
-    def _checked(self, X: Any, **options: Any) -> np.ndarray:
-        """Return X as scikit-learn checks it; a mapped file is read a part at a time."""
-        mapped = mapped_file(X) is not None
-        X = validate_data(
-            self,
-            X,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=False if mapped else "allow-nan",
-            **options,
-        )
-        if mapped:
-            for rows in iter_rows(X):
-                assert_all_finite(rows, allow_nan=True, input_name="X")
-        return X
-
-    def _validate_fit(
-        self, X: Any, sample_weight: Any, *, reset: bool = True
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Check the arguments of a fit; weights of one throughout count as none."""
-        X = self._checked(X, reset=reset, ensure_min_samples=self._min_samples)
-        return X, self._validate_weights(X, sample_weight)
-
-    def _read_rows(self, X: Any, sample_weight: Any, *, reset: bool = True) -> RowSource:
-        """Check the arguments of a fit that needs no more of the rows than their statistics."""
-        if is_dask(X):
-            return read(self, X, sample_weight, reset=reset)
-        return self._rows_of(*self._validate_fit(X, sample_weight, reset=reset))
-
-    def _rows_of(self, X: np.ndarray, weights: np.ndarray | None) -> Rows:
-        """Return validated rows in blocks that fit the estimator."""
-        return Rows(X, weights, None, *self._cells(X.shape[1]))
-
-    def _cells(self, n_features: int) -> tuple[int | None, int | None]:
-        """Return the sizes of the temporaries that a row needs in a fit: complete, incomplete."""
-        return None, None
-
-    def _first_pass(self) -> tuple[Reduction, ...]:
-        """Return what a fit asks of its rows first, so that one pass over blocks can answer all."""
-        return ()
-
-    def _read_batches(self, X: Any, sample_weight: Any, *, reset: bool) -> Iterator[Rows]:
-        """Check the arguments of `partial_fit`; yield the blocks of a Dask collection in turn."""
-        if not is_dask(X):
-            yield self._rows_of(*self._validate_fit(X, sample_weight, reset=reset))
-            return
-        dtype = check_columns(self, X, reset=reset)
-        min_rows = max(self._min_samples, getattr(self, "n_components", 1))
-        for part, weights in batches(X, sample_weight, dtype, min_rows):
-            check_array(part, ensure_all_finite="allow-nan", estimator=self, input_name="X")
-            yield self._rows_of(part, self._validate_weights(part, weights))
-
-    def _validate_weights(self, X: Any, sample_weight: Any) -> np.ndarray | None:
-        """Check the weights of the rows of X; weights of one throughout count as none."""
-        if sample_weight is None:
-            return None
-        weights = _check_sample_weight(
-            sample_weight,
-            X,
-            dtype=np.float64,
-            ensure_non_negative=True,
-            allow_all_zero_weights=False,
-        )
-        return None if np.all(weights == 1) else weights
-
     # ---------------------------------------------------------------- scores
 
     @lazy_on_dask
@@ -234,14 +135,7 @@ class LatentVariableEstimator(
         score : float
             Mean log-density.
         """
-        if is_dask(X):
-            return mean_log_prob(self, X, sample_weight)[0]
-        log_prob = self.score_samples(X)
-        if sample_weight is None:
-            return float(np.mean(log_prob))
-        weights = _check_sample_weight(sample_weight, log_prob, dtype=np.float64)
-        present = weights > 0  # a row of weight zero is absent, even where p(x) underflows
-        return float(np.average(log_prob[present].astype(np.float64), weights=weights[present]))
+        return self._mean_log_prob(X, sample_weight)[0]
 
     @lazy_on_dask
     def elbo_terms(self, X):
@@ -332,12 +226,23 @@ class LatentVariableEstimator(
         return deviance + float(np.log(n_samples)) * self.n_parameters_
 
     def _deviance(self, X, sample_weight) -> tuple[float, float]:
+        """Return -2 log p(X) and the number of rows: the sum of the weights."""
+        mean, n_rows = self._mean_log_prob(X, sample_weight)
+        return -2 * mean * n_rows, n_rows
+
+    def _mean_log_prob(self, X, sample_weight) -> tuple[float, float]:
+        """Return the weighted mean of log p(x) and the sum of the weights."""
         if is_dask(X):
-            mean, total = mean_log_prob(self, X, sample_weight)
-            return -2 * mean * total, total
-        mean = self.score(X, sample_weight=sample_weight)
-        rows = _num_samples(X) if sample_weight is None else np.sum(sample_weight)
-        return -2 * mean * float(rows), float(rows)
+            from skelbo.data.dask_answers import mean_log_prob
+
+            return mean_log_prob(self, X, sample_weight)
+        log_prob = self.score_samples(X)
+        weights = check_weights(sample_weight, len(log_prob))
+        if weights is None:
+            return float(np.mean(log_prob)), float(len(log_prob))
+        present = weights > 0  # a row of weight zero is absent, even where p(x) underflows
+        log_prob, weights = log_prob[present].astype(np.float64), weights[present]
+        return float(np.average(log_prob, weights=weights)), float(weights.sum())
 
     # --------------------------------------------------------------- latents
 

@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.column_moments import ColumnMoments
-from skelbo.data.dask_estimator import lazy_on_dask
+from skelbo.data.dask_dispatch import lazy_on_dask
 from skelbo.data.rows import Rows, RowSource
 from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent
@@ -35,7 +35,6 @@ from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.initialization import STARTS, UserParameters, mixture_starts
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
-from skelbo.mixture.row_sample import sample_reduction
 from skelbo.mixture.stepwise_em import FirstRows, StepwiseState
 
 
@@ -367,7 +366,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         ----------
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
         """
-        for rows in self._read_batches(X, sample_weight, reset=not self._is_fitted):
+        reset, min_rows = not self._is_fitted, max(self._min_samples, self.n_components)
+        for rows in self._read_batches(X, sample_weight, reset=reset, min_rows=min_rows):
             first = self._first_rows(rows.n_features)
             for part in [rows] if first is None else first.parts(rows):
                 self._take_batch(part)
@@ -438,11 +438,6 @@ class EMGaussianMixture(LatentVariableEstimator):
         for name, refused, other in refusals:
             if refused:
                 raise ValueError(f"{name}={getattr(self, name)!r} does not fit {other}.")
-
-    def _first_pass(self):
-        if self.warm_start and self._is_fitted:
-            return (ColumnMoments.reduction(),)
-        return ColumnMoments.reduction(), sample_reduction(self.n_components)
 
     def _cells(self, n_features):
         structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)

@@ -182,9 +182,6 @@ class GaussianMLE(LatentVariableEstimator):
         self._moments = moments
         return self
 
-    def _first_pass(self):
-        return (ColumnMoments.reduction(),)
-
     def _total_moments(self, rows: RowSource) -> Moments:
         return rows.total(_block_moments, STRUCTURES[self.covariance_type].scatter)
 

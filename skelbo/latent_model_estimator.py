@@ -13,7 +13,7 @@ from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
-from skelbo.data.dask_download import in_memory
+from skelbo.data.dask_dispatch import in_memory
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.em.restarts import climb_from_each

@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
 from skelbo.autograd import gradients
-from skelbo.data.dask_download import in_memory, in_turn, spooled
-from skelbo.data.dask_graph import is_dask
+from skelbo.data.dask_dispatch import in_memory, is_dask
+from skelbo.data.weights import check_weights
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.likelihoods import LIKELIHOODS, Likelihood
@@ -340,6 +340,8 @@ class VAEEstimator(LatentVariableEstimator):
         warm = self.warm_start and hasattr(self, "net_")
         large = isinstance(X, np.memmap) and X.nbytes > STREAMED_BYTES
         if is_dask(X):
+            from skelbo.data.dask_download import spooled
+
             X, sample_weight, large = spooled(
                 self, X, sample_weight, STREAMED_BYTES, reset=not warm
             )
@@ -394,6 +396,8 @@ class VAEEstimator(LatentVariableEstimator):
         """
         first = not hasattr(self, "net_")
         if is_dask(X):
+            from skelbo.data.dask_download import in_turn
+
             for part, weights in in_turn(self, X, sample_weight, reset=first):
                 self.partial_fit(part, sample_weight=weights)
             return self
@@ -438,7 +442,7 @@ class VAEEstimator(LatentVariableEstimator):
             X = DatasetTable(X)
             self._validate_fit(X[: self._min_samples], None, reset=reset)
             X.check()
-            weights = self._validate_weights(X, sample_weight)
+            weights = check_weights(sample_weight, len(X))
         else:
             X, weights = self._validate_fit(X, sample_weight, reset=reset)
         if weights is not None and not weights.all() and not keep_all:

@@ -8,7 +8,7 @@ from operator import add
 
 import numpy as np
 
-from skelbo.data.rows import Block, Reduction, RowSource, over_rows
+from skelbo.data.rows import Block, RowSource, over_rows
 
 # A column whose cells differ by at most this share of the largest is constant: what is left is the
 # rounding of its values, whatever their number.
@@ -134,14 +134,9 @@ class ColumnMoments:
         return reduce(add, parts).checked()
 
     @classmethod
-    def reduction(cls) -> Reduction:
-        """Return the reduction that `of_rows` runs."""
-        return Reduction(cls.of_block)
-
-    @classmethod
     def of_rows(cls, rows: RowSource) -> ColumnMoments:
         """Compute the moments of a source of rows about zero, in one pass; see `of_table`."""
-        return cls.reduction().run(rows).checked()
+        return rows.total(cls.of_block).checked()
 
     def __add__(self, other: ColumnMoments) -> ColumnMoments:
         """Return the moments of both sets of rows together (Chan's update)."""

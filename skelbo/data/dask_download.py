@@ -1,4 +1,4 @@
-"""Dask input of fits that need the rows themselves: brought to this machine, once."""
+"""Download of Dask collections for fits that need the rows themselves on this machine."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.data.dask_estimator import batches, check_columns
-from skelbo.data.dask_graph import Blocks, Table, check_length, is_array, is_dask, size_of
+from skelbo.data.dask_answers import check_columns
+from skelbo.data.dask_blocks import Blocks, Table, is_array, without_rows
 
-# A collection of more bytes than this is not brought into memory unasked.
-FETCHED_BYTES = 2**30
+# Bytes of a collection that are brought into memory without being asked for.
+MAX_BYTES = 2**30
 
 TOO_LARGE = (
     "{name} keeps all rows in the memory of this machine, and X, a Dask collection, takes {least}"
@@ -26,20 +26,17 @@ NO_DISK = (
 )
 
 
-def in_memory(estimator: Any, X: Any, sample_weight: Any = None, *, reset: bool = True) -> tuple:
-    """Return X and its weights as tables in memory; ValueError if a Dask collection is too large.
-
-    What is not from Dask is returned as it is.
-    """
-    if not is_dask(X):
-        return X, sample_weight
+def download(
+    estimator: Any, X: Any, sample_weight: Any, *, reset: bool, limit: int = MAX_BYTES
+) -> tuple:
+    """Return a collection and its weights as tables in memory; ValueError if it is too large."""
     dtype = check_columns(estimator, X, reset=reset)
-    _check_memory(estimator, X, size_of(X, dtype))
+    _check_memory(estimator, X, _n_bytes(X, dtype), limit)
     tables, size = [], 0
-    for table in _tables(X, sample_weight, dtype):
+    for table in Blocks.of(X, sample_weight, dtype).in_turn():
         tables.append(table)
         size += table.X.nbytes
-        _check_memory(estimator, X, size, "at least ")
+        _check_memory(estimator, X, size, limit, "at least ")
     rows, weights = Table.joined(tables)
     return _like(X, rows), weights
 
@@ -50,10 +47,10 @@ def spooled(estimator: Any, X: Any, sample_weight: Any, limit: int, *, reset: bo
     Rows of more than `limit` bytes are a memory map of a temporary file, which is gone with them.
     """
     dtype, weights = check_columns(estimator, X, reset=reset), []
-    _check_disk(size_of(X, dtype), limit)
+    _check_disk(_n_bytes(X, dtype), limit)
     n_rows, row_bytes = 0, X.shape[1] * dtype.itemsize
     with tempfile.SpooledTemporaryFile(limit) as file:
-        for table in _tables(X, sample_weight, dtype):
+        for table in Blocks.of(X, sample_weight, dtype).in_turn():
             n_rows += len(table.X)
             _write(file, table.X, n_rows * row_bytes)
             weights.append(table.weights)
@@ -63,7 +60,37 @@ def spooled(estimator: Any, X: Any, sample_weight: Any, limit: int, *, reset: bo
         else:
             file.seek(0)
             rows = np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
-    return _like(X, rows), _joined(weights), large
+    return _like(X, rows), None if weights[0] is None else np.concatenate(weights), large
+
+
+def in_turn(estimator: Any, X: Any, sample_weight: Any, *, reset: bool) -> Iterator[tuple]:
+    """Yield the blocks of a Dask collection as tables in memory, each with its weights."""
+    dtype = check_columns(estimator, X, reset=reset)
+    for rows, weights in Blocks.of(X, sample_weight, dtype).batches(estimator._min_samples):
+        yield _like(X, rows), weights
+
+
+def _like(X: Any, rows: np.ndarray) -> Any:
+    """Return rows with the names of the columns of X, if these have any."""
+    return rows if is_array(X) else type(without_rows(X))(rows, columns=X.columns, copy=False)
+
+
+def _n_bytes(X: Any, dtype: np.dtype) -> float:
+    """Return the size of a collection as tables of this type, NaN if it is not known."""
+    return X.size * dtype.itemsize if is_array(X) else np.nan
+
+
+def _check_memory(estimator: Any, X: Any, size: float, limit: int, least: str = "") -> None:
+    """Raise if a collection of this size is too large for memory."""
+    if size > limit:
+        message = TOO_LARGE.format(
+            name=type(estimator).__name__,
+            least=least,
+            size=size / 2**30,
+            limit=limit / 2**30,
+            sample="X[::100]" if is_array(X) else "X.sample(frac=0.01)",
+        )
+        raise ValueError(message)
 
 
 def _write(file: Any, rows: np.ndarray, size: int) -> None:
@@ -73,42 +100,6 @@ def _write(file: Any, rows: np.ndarray, size: int) -> None:
         file.flush()
     except OSError as error:
         raise OSError(_no_disk(f"at least {size / 2**30:.3g} GiB")) from error
-
-
-def in_turn(estimator: Any, X: Any, sample_weight: Any, *, reset: bool) -> Iterator[tuple]:
-    """Yield the blocks of a Dask collection as tables in memory, each with its weights."""
-    dtype = check_columns(estimator, X, reset=reset)
-    for rows, weights in batches(X, sample_weight, dtype, estimator._min_samples):
-        yield _like(X, rows), weights
-
-
-def _tables(X: Any, sample_weight: Any, dtype: np.dtype) -> Iterator[Table]:
-    for table in Blocks.of(X, sample_weight, dtype).in_turn():
-        if table.weights is not None:
-            check_length(len(table.weights), len(table.X))
-        yield table
-
-
-def _joined(weights: list[Any]) -> np.ndarray | None:
-    return None if weights[0] is None else np.concatenate(weights)
-
-
-def _like(X: Any, rows: np.ndarray) -> Any:
-    """Return rows with the names of the columns of X, if these have any."""
-    return rows if is_array(X) else type(X._meta)(rows, columns=X.columns, copy=False)
-
-
-def _check_memory(estimator: Any, X: Any, size: float, least: str = "") -> None:
-    """Raise if a collection of this size is too large for memory."""
-    if size > FETCHED_BYTES:
-        message = TOO_LARGE.format(
-            name=type(estimator).__name__,
-            least=least,
-            size=size / 2**30,
-            limit=FETCHED_BYTES / 2**30,
-            sample="X[::100]" if is_array(X) else "X.sample(frac=0.01)",
-        )
-        raise ValueError(message)
 
 
 def _check_disk(size: float, limit: int) -> None:

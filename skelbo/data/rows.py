@@ -73,28 +73,6 @@ class Block:
         return result
 
 
-@dataclass(frozen=True)
-class Reduction:
-    """A sum over rows that a fit is going to ask for; see `RowSource`.
-
-    Attributes
-    ----------
-    function : callable
-    parameters : tuple
-    of_blocks : bool
-        Whether it is a `total` over blocks, else a `fold` over tables.
-    """
-
-    function: Callable[..., Any]
-    parameters: tuple = ()
-    of_blocks: bool = True
-
-    def run(self, rows: RowSource) -> Any:
-        """Return the answer."""
-        ask = rows.total if self.of_blocks else rows.fold
-        return ask(self.function, *self.parameters)
-
-
 class RowSource(Protocol):
     """Where a fit gets its rows from: a table in memory or on disk, or a Dask collection.
 

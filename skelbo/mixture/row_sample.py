@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skelbo.data.memmap import release_pages, take_rows
-from skelbo.data.rows import Reduction, RowSource
+from skelbo.data.rows import RowSource
 
 # Rows that a start looks at: enough for k-means to see every cluster worth starting from.
 SAMPLE_ROWS = 4096
@@ -111,12 +111,6 @@ def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndar
     return keys[:size], weights[:size], first[:size]
 
 
-def sample_reduction(n_components: int) -> Reduction:
-    """Return what `sample_rows` asks for."""
-    size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
-    return Reduction(Drawn.of_table, (size,), of_blocks=False)
-
-
 def sample_rows(rows: RowSource, n_components: int) -> Sample:
     """Draw the rows for a start so that weights and repetitions mean the same.
 
@@ -125,7 +119,8 @@ def sample_rows(rows: RowSource, n_components: int) -> Sample:
     rows without weights that needs no thinning stays in its own order, which makes k-means label
     the clusters as it would outside.
     """
-    drawn = sample_reduction(n_components).run(rows)
+    size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
+    drawn = rows.fold(Drawn.of_table, size)
     values = drawn.values - rows.origin
     values[np.isnan(values)] = 0.0
     weights = drawn.weights
