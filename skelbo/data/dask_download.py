@@ -53,14 +53,15 @@ def spooled(estimator: Any, X: Any, sample_weight: Any, limit: int, *, reset: bo
         for table in Blocks.of(X, sample_weight, dtype).in_turn():
             n_rows += len(table.X)
             _write(file, table.X, n_rows * row_bytes)
-            weights.append(table.weights)
+            if table.weights is not None:
+                weights.append(table.weights)
         large, shape = n_rows * row_bytes > limit, (n_rows, X.shape[1])
         if large:
             rows: np.ndarray = np.memmap(file, dtype, "r", shape=shape)
         else:
             file.seek(0)
             rows = np.frombuffer(bytearray(file.read()), dtype).reshape(shape)
-    return _like(X, rows), None if weights[0] is None else np.concatenate(weights), large
+    return _like(X, rows), np.concatenate(weights) if weights else None, large
 
 
 def in_turn(estimator: Any, X: Any, sample_weight: Any, *, reset: bool) -> Iterator[tuple]:
