@@ -27,6 +27,7 @@ from skelbo.gaussian.moments import Moments, positive_or_one
 from skelbo.gaussian.regularization import Floor
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.initialization import start_mixture
+from skelbo.mixture.log_sum_exp import normalize
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.row_sample import sample_rows
 
@@ -82,7 +83,7 @@ def truncated_step(theta, X, labels, size):
             density = part.density(Block(steps, np.ones(steps.shape[1]), order[rows]))
             resp = density.log_joint()
             here[order[rows]] = chosen[resp.argmax(axis=0)]
-            part.normalize(resp)
+            normalize(resp, part.log_weights)
             moments = density.moments(resp)
             mean = moments.mean + origin
             weight[chosen] += moments.weight

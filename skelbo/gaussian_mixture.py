@@ -46,7 +46,7 @@ class EMGaussianMixture(LatentVariableEstimator):
     The names, shapes and meanings are those of :class:`sklearn.mixture.GaussianMixture`, so that
     changing the import is enough. On top of it: sample weights, missing cells (NaN),
     `transform`, the terms of the bound, seven covariance types, acceleration, callbacks, starts
-    that do not die, and a default stopping rule that reaches the mode.
+    that do not fail, and a default stopping rule that reaches the mode.
 
     Parameters
     ----------

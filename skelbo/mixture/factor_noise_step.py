@@ -1,14 +1,14 @@
 r"""A bolder step than EM's for the noise variances of factor models.
 
 With :math:`a = \operatorname{diag} \Sigma^{-1}` and :math:`b = \operatorname{diag}(\Sigma^{-1} S\,
-\Sigma^{-1})`, S the scatter of a component over its weight, a noise variance is at rest where
-:math:`a_j = b_j`. EM moves it by :math:`\psi_j^2 (b_j - a_j)`, next to nothing where it runs to
-zero (a Heywood case). Here instead
+\Sigma^{-1})`, S the scatter of a component over its weight, a noise variance is stationary where
+:math:`a_j = b_j`. EM moves it by :math:`\psi_j^2 (b_j - a_j)`, which vanishes where it tends to
+zero (a Heywood case). The step here,
 
 .. math:: \psi_j \leftarrow \psi_j \frac{b_j}{a_j}
 
-has the same points of rest and runs to zero by a factor each time. No p x p matrix is needed: b is
-in the moments that EM has, as :math:`\Sigma^{-1} (x - \mu) = \Psi^{-1} (x - \mu - \Lambda \hat z)`.
+has the same fixed points and tends to zero geometrically. No p x p matrix is needed: b follows from
+the moments of the E-step, as :math:`\Sigma^{-1} (x - \mu) = \Psi^{-1} (x - \mu - \Lambda \hat z)`.
 The bound need not rise, so this is a candidate for acceleration, guarded like any other.
 """
 
@@ -50,13 +50,13 @@ def bolder_noise(factor: Factor, moments: JointMoments) -> np.ndarray:
     """Return psi b / a of each column, (K, p), at the factor model that gave the moments."""
     weight = np.where(moments.weight > 0, moments.weight, 1.0)[:, None]
     left, size, right = factor.axes
-    # Of a column's noise the part that the factors do not take for signal: psi a.
-    own = 1 - np.einsum("kpq,kq->kp", left**2, size**2 / (1 + size**2))
-    # What is left of a column when the factors, as they are expected, have been taken out: psi^2 b.
+    # psi a: the share of a column's noise that the factors do not explain.
+    unexplained = 1 - np.einsum("kpq,kq->kp", left**2, size**2 / (1 + size**2))
+    # psi^2 b: the variance of a column minus its expected factors.
     uncertain = (right / (1 + size**2)[:, None, :]) @ right.swapaxes(1, 2)
     scores = moments.factor_scatter / weight[:, :, None] - uncertain
     cross = moments.cross / weight[:, :, None]
     rest = moments.scatter / weight + np.einsum(
         "kpq,kpq->kp", factor.loadings, factor.loadings @ scores - 2 * cross
     )
-    return np.maximum(rest, 0.0) / np.maximum(own, np.finfo(float).eps)
+    return np.maximum(rest, 0.0) / np.maximum(unexplained, np.finfo(float).eps)

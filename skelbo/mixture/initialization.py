@@ -22,19 +22,19 @@ from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.k_means import k_means
 from skelbo.mixture.mixture import Mixture
-from skelbo.mixture.row_sample import Sample, sample_rows
+from skelbo.mixture.row_sample import RowSample, sample_rows
 
 # With three clusters or more, one run of k-means often misses the better partition; the best of
 # three rarely does.
 KMEANS_RUNS = 3
-# Rows times clusters up to which scikit-learn's k-means, which is faster per row, spends most of
-# its time on preparation.
+# Rows times clusters up to which scikit-learn's k-means, faster per row, spends most of its time on
+# preparation.
 SMALL = 8192
-# The same, up to which its threads wait for each other about as long as they work.
+# The same, up to which its threads save no time.
 SHARED = 2**16
 
 
-def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np.ndarray:
+def _kmeans(sample: RowSample, n_components: int, rng: np.random.RandomState) -> np.ndarray:
     """Return one-hot responsibilities of the best of a few runs of k-means."""
     if n_components == 1:
         return np.ones((1, len(sample.weights)))
@@ -44,14 +44,14 @@ def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np
         return _one_hot(k_means(values, weights, n_components, runs, rng), n_components)
     clusters = KMeans(n_components, n_init=runs, random_state=rng)
     shared = len(weights) * n_components > SHARED
-    # Its own threads and those of BLAS would wait for each other.
+    # Its threads and those of BLAS would compete for the cores.
     with one_blas_thread(), nullcontext() if shared else one_openmp_thread():
         clusters.fit(values, sample_weight=weights)
     return _one_hot(clusters.labels_, n_components)
 
 
 def _kmeans_plusplus(sample, n_components, rng):
-    """Return responsibilities of the nearest of spread-out rows (Arthur and Vassilvitskii 2007)."""
+    """Return one-hot responsibilities of the nearest of the seeds of k-means++."""
     seeds, _ = kmeans_plusplus(
         sample.values, n_components, sample_weight=sample.weights, random_state=rng
     )
@@ -59,7 +59,7 @@ def _kmeans_plusplus(sample, n_components, rng):
 
 
 def _random_from_data(sample, n_components, rng):
-    """Return responsibilities of the nearest of rows drawn at random."""
+    """Return one-hot responsibilities of the nearest of rows drawn at random."""
     share = sample.weights / sample.weights.sum()
     index = rng.choice(len(share), n_components, replace=False, p=share)
     seeds = sample.values[index]
@@ -159,7 +159,7 @@ def mixture_starts(
 
 def start_mixture(
     name: str,
-    sample: Sample,
+    sample: RowSample,
     n_components: int,
     structure: type[Covariance],
     regularization: Regularization,
