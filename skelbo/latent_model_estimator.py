@@ -15,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.dask_dispatch import in_memory
+from skelbo.data.weights import check_weights
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.em.restarts import climb_from_each
@@ -200,7 +201,7 @@ class LatentModelEstimator(LatentVariableEstimator):
         """
         check_is_fitted(self)
         X = self._validate(X)
-        data = DistinctRows.of_table(X, self._validate_weights(X, sample_weight))
+        data = DistinctRows.of_table(X, check_weights(sample_weight, len(X)))
         self._errors = self._computed_errors("standard_errors_", data)
         return self
 
