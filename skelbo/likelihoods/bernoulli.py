@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from skelbo.likelihoods.arrays import draw_bernoulli, namespace, softplus, special_functions
-from skelbo.likelihoods.components import finite_log, indicators, ratio
-from skelbo.likelihoods.derivatives import trapezoid
-from skelbo.likelihoods.interface import MARGIN, Likelihood
+from skelbo.likelihoods.interface import MARGIN, Likelihood, finite_log, indicators, ratio
+from skelbo.likelihoods.quadrature import trapezoid
 
 
 class Bernoulli(Likelihood):

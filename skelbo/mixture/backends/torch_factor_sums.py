@@ -1,21 +1,21 @@
-"""Sums over complete rows for the E-step of factor models on a torch device."""
+"""Sums of an E-step of factor analysers over complete rows on a torch device."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 
-from skelbo.gaussian.covariance import LOG_2PI
+from skelbo.elbo import LOG_2PI
+from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
 from skelbo.gaussian.factor_analysis.moments import JointMoments
 from skelbo.mixture.backends.torch_sums import Sums
-from skelbo.mixture.mixture import ExpectedStatistics, Mixture
+from skelbo.mixture.mixture import Expected, Mixture
 
 
 class FactorSums(Sums):
-    r"""Sums of x and of its scaled expected factors u.
+    r"""What both arithmetics share: sums of x, and of what the factors explain of it.
 
     .. math:: u = G (x - \mu), \quad \hat z = V (1 + s^2)^{-1/2} u, \quad
         G = \frac{s}{\sqrt{1 + s^2}} Q^T \Psi^{-1/2}
@@ -23,7 +23,8 @@ class FactorSums(Sums):
 
     def __init__(self, theta: Mixture, device: torch.device):
         super().__init__(theta, device)
-        factor: Any = theta.components.covariance
+        factor = theta.components.covariance
+        assert isinstance(factor, FactorCovariance)
         self.factor, self.means = factor, self._tensor(theta.components.means)
         K, p, q = factor.loadings.shape
         self.left, self.size, self.right = (self._tensor(axes) for axes in factor.axes)
@@ -43,7 +44,7 @@ class FactorSums(Sums):
         parts = centres, self.weight, self.first, self.squares, first, cross
         arrays = (part.cpu().numpy() for part in (*parts, torch.zeros_like(back)))
         sums = JointMoments.centred(*arrays)
-        # z is a linear function of x plus its posterior uncertainty.
+        # Given x, z is a linear function of it but for its posterior variance.
         expected = (back.mT @ self.projection @ self._tensor(sums.cross)).cpu()
         spread = ((self.right / (1 + self.size**2)[:, None]) @ self.right.mT).cpu()
         factors = 0.5 * (expected + expected.mT) + self.weight.cpu()[:, None, None] * spread
@@ -51,7 +52,7 @@ class FactorSums(Sums):
 
 
 class PlainFactorSums(FactorSums):
-    """Sums about the origin, squares expanded: matrix products for all components together."""
+    """Squares expanded: matrix products for all components together, sums about the origin."""
 
     def include(self, values: torch.Tensor, weights: torch.Tensor) -> None:
         """Add rows."""
@@ -71,13 +72,13 @@ class PlainFactorSums(FactorSums):
         self.factor_first += weighted.sum(dim=1).reshape(K, q)
         self.cross += (weighted @ values.T).reshape(K, q, p).mT
 
-    def expected(self, theta: Mixture) -> ExpectedStatistics:
+    def expected(self, theta: Mixture) -> Expected:
         """Return bound and moments."""
-        return ExpectedStatistics(float(self.bound), self._joint(torch.zeros_like(self.means)))
+        return Expected(float(self.bound), self._joint(torch.zeros_like(self.means)))
 
 
 class CarefulFactorSums(FactorSums):
-    """Sums about the means, one component at a time, where expanded squares lose digits."""
+    """One component at a time, about its mean, where expanded squares lose digits."""
 
     def include(self, values: torch.Tensor, weights: torch.Tensor) -> None:
         """Add rows."""
@@ -101,6 +102,6 @@ class CarefulFactorSums(FactorSums):
         distances = (rest**2).sum(dim=0) + (scores**2).sum(dim=0)
         return -0.5 * (distances + self.constants[k])
 
-    def expected(self, theta: Mixture) -> ExpectedStatistics:
+    def expected(self, theta: Mixture) -> Expected:
         """Return bound and moments."""
-        return ExpectedStatistics(float(self.bound), self._joint(self.means))
+        return Expected(float(self.bound), self._joint(self.means))
