@@ -22,11 +22,12 @@ import numpy as np
 
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import Block, Rows
-from skelbo.gaussian.components import Components
+from skelbo.gaussian.components import Components, cells_of
 from skelbo.gaussian.moments import Moments, positive_or_one
 from skelbo.gaussian.regularization import Floor
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.initialization import start_mixture
+from skelbo.mixture.log_sum_exp import normalize
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.row_sample import sample_rows
 
@@ -63,7 +64,7 @@ def part_of(theta, chosen, origin):
 def truncated_step(theta, X, labels, size):
     """Return the expected moments under the truncated posterior; renew the labels in place."""
     K, p = theta.components.means.shape
-    kind = theta.components.covariance.structure.scatter
+    kind = theta.components.covariance.scatter
     weight, first = np.zeros(K), np.zeros((K, p))
     second = np.zeros((K, p, p) if kind.dense else (K, p))
     lists = nearest(theta, size)
@@ -82,7 +83,7 @@ def truncated_step(theta, X, labels, size):
             density = part.density(Block(steps, np.ones(steps.shape[1]), order[rows]))
             resp = density.log_joint()
             here[order[rows]] = chosen[resp.argmax(axis=0)]
-            part.normalize(resp)
+            normalize(resp, part.log_weights)
             moments = density.moments(resp)
             mean = moments.mean + origin
             weight[chosen] += moments.weight
@@ -121,7 +122,7 @@ def reached(curve, target):
 def case(name, X, test, K, kind, sizes, n_iter):
     """Print one line per size of the lists."""
     structure = STRUCTURES[kind]
-    cells = structure.row_cells(K, X.shape[1])[0]
+    cells = cells_of(K, X.shape[1], structure)[0]
     rows = Rows(X, cells_per_row=cells)
     columns = ColumnMoments.of_rows(rows)
     rows, rule = rows.about(columns.mean), Floor(columns.positive_variance)

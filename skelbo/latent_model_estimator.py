@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from abc import abstractmethod
+from collections.abc import Callable
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -14,6 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.dask_dispatch import in_memory
+from skelbo.data.weights import check_weights
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.em.restarts import climb_from_each
@@ -23,10 +25,10 @@ from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.fitted_model import FittedModel
 from skelbo.inference.model_names import NAMES, adapt, build_model, check_params
 from skelbo.inference.standard_errors import (
-    monte_carlo_errors,
     n_entries,
     standard_errors,
 )
+from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel
 
 MODEL_CONSTRAINTS: dict = {
@@ -49,6 +51,10 @@ NO_ERRORS = (
     "params_init=params_ and sample_weight=rng.multinomial(n, np.full(n, 1 / n)), and take the "
     "spread of their params_."
 )
+NO_ROWS = (
+    "{name} has not been computed, and neither a file nor a copy keeps the rows of the fit; call "
+    "compute_standard_errors(X, sample_weight) with these rows."
+)
 
 
 class LatentModelEstimator(LatentVariableEstimator):
@@ -57,17 +63,24 @@ class LatentModelEstimator(LatentVariableEstimator):
     A subclass supplies `_ascend`, and the family of q, `_family`, behind its bounds and latents.
     """
 
+    # Rows of the fit, from which standard errors are computed when they are asked for.
+    _data: DistinctRows | None = None
+
     @abstractmethod
-    def _ascend(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
+    def _ascend(self, model: Model, data: DistinctRows, theta, progress, rng) -> Ascent:
         """Run one ascent from theta."""
 
     @abstractmethod
-    def _family(self, model) -> str:
+    def _family(self, model: Model) -> str:
         """Return the family of q: "mean_field" or "full"."""
 
     @abstractmethod
     def _finish(self, fitted: FittedModel, data: DistinctRows, best: Ascent) -> None:
-        """Publish what belongs to one algorithm alone, and warn."""
+        """Publish the attributes of one algorithm, and warn."""
+
+    def _is_annealed(self, model: Model) -> bool:
+        """Return whether starts are found by simulated annealing."""
+        return model.closed_form
 
     # -------------------------------------------------------------------- fit
 
@@ -94,15 +107,16 @@ class LatentModelEstimator(LatentVariableEstimator):
         ------
         ValueError
             If the model or the data cannot be used, or if every start fails.
+        TypeError
+            If the model is a subclass of a built-in one that redefines its density.
         """
         X, weights = self._validate_fit(*in_memory(self, X, sample_weight))
         user_model = build_model(self.model, self.n_components)
-        model = adapt(user_model, self.device)
-        data = DistinctRows.of_table(X, weights)
+        model, data = adapt(user_model, self.device), DistinctRows.of_table(X, weights)
         model.check(data.X)
         rng = random_stream(self.random_state)
         seed = rng.randint(2**31 - 1)
-        starts = list(self._starts(model, data, rng))
+        starts = self._starts(model, data, rng)
         progress = Progress(self, X, len(starts), self.max_iter, self.verbose)
         restarts = climb_from_each(
             starts,
@@ -112,78 +126,112 @@ class LatentModelEstimator(LatentVariableEstimator):
         )
         best = restarts.best
         rotate = model.is_rotation_invariant(data.X, self._family(model))
-        self._publish(user_model, best, model.identify(best.theta, rotate=rotate), seed, X.dtype)
-        self.failed_starts_ = restarts.failures
+        theta = model.identify(best.theta, rotate=rotate)
+        self.model_, self.params_ = user_model, _as_dtype(theta, X.dtype)
+        self.failed_starts_, self._seed = restarts.failures, seed
+        self._data, self._errors = data, {}
+        self._publish_ascent(best)
         fitted = self._fitted()
-        if fitted.model.bound_is_sampled:
+        if model.bound_is_sampled:
             self._publish_bound(data.mean(fitted.elbo_terms(data.X).elbo))
         self._finish(fitted, data, best)
-        for message in fitted.model.warnings(fitted.theta, data.X, data.weights):
+        for message in model.warnings(fitted.theta, data.X, data.weights):
             warnings.warn(message, UserWarning, stacklevel=2)
         progress.end()
         return self
 
-    def _starts(self, model, data: DistinctRows, rng):
-        """Yield a function for each start that returns its first parameters."""
-        if self.warm_start and hasattr(self, "params_"):
-            yield lambda: self._given(self.params_, "params_", model, data, rng)
-            return
-        if self.params_init is not None:
-            yield lambda: self._given(self.params_init, "params_init", model, data, rng)
-            return
-        anneal = getattr(self, "annealing", True) and model.closed_form
-        start = partial(annealed_start, model) if anneal else model.start
-        for number in range(self.n_init):
-            yield partial(start, data.X, data.weights, rng, number)
-
-    @staticmethod
-    def _given(params, name, model, data, rng):
-        return check_params(params, model.start(data.X, data.weights, rng, 0), name)
-
-    def _publish(self, model, ascent: Ascent, theta: dict, seed: int, dtype: np.dtype) -> None:
-        self.model_ = model
-        self.params_ = {k: np.asarray(v, dtype=dtype)[()] for k, v in theta.items()}
-        self._seed = seed
-        self._publish_ascent(ascent)
+    def _starts(self, model: Model, data: DistinctRows, rng) -> list[Callable[[], Theta]]:
+        """Return a function for each start that returns its first parameters."""
+        name, given = "params_init", self.params_init
+        if self.warm_start and "params_" in vars(self):
+            name, given = "params_", self.params_
+        if given is not None:
+            expected = partial(model.start, data.X, data.weights, rng, 0)
+            return [lambda: check_params(given, expected(), name)]
+        start = partial(annealed_start, model) if self._is_annealed(model) else model.start
+        return [partial(start, data.X, data.weights, rng, number) for number in range(self.n_init)]
 
     def _publish_bound(self, bound: float) -> None:
-        """Publish a bound that was climbed on samples less its optimism, as `elbo` measures it."""
+        """Publish a bound that was raised on samples less its optimism, as `elbo` measures it."""
         optimism = self.lower_bound_ - bound
         self.lower_bounds_ = [value - optimism for value in self.lower_bounds_[:-1]] + [bound]
         self.lower_bound_ = bound
 
-    def _publish_errors(self, fitted, data, draws=None) -> None:
-        """Publish standard errors, and Monte Carlo errors if there are draws, where P allows it."""
-        self._errors: dict[str, Any] = {}
-        self._n_entries = n_entries(fitted.theta)
-        if self._n_entries > fitted.model.max_information:
-            return
-        errors, root = standard_errors(fitted, data)
-        self._errors["standard_errors_"] = self._named(errors)
-        if draws is not None:
-            errors = monte_carlo_errors(fitted, data, draws, root)
-            self._errors["mc_standard_errors_"] = self._named(errors)
-
-    def _error(self, name: str) -> dict[str, Any]:
-        check_is_fitted(self)
-        if name not in self._errors:
-            raise AttributeError(
-                NO_ERRORS.format(
-                    name=name,
-                    size=self._n_entries,
-                    limit=adapt(self.model_, self.device).max_information,
-                )
-            )
-        return self._errors[name]
+    # -------------------------------------------------------- standard errors
 
     @property
     def standard_errors_(self):
         """Standard errors of `params_`, from the observed information of log p(X) (Louis 1982)."""
         return self._error("standard_errors_")
 
-    def _named(self, values: dict[str, Any]) -> dict[str, Any]:
-        """Return a dict like `params_` in the dtype of the data."""
-        return {k: np.asarray(v, dtype=self.params_[k].dtype)[()] for k, v in values.items()}
+    def compute_standard_errors(self, X, sample_weight=None):
+        """Compute `standard_errors_` from the rows of the fit.
+
+        They are computed by themselves when first asked for; a fitted estimator that comes from a
+        file or is a copy does not have the rows for it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows of the fit.
+        sample_weight : array-like of shape (n_samples,), optional
+            Their frequency weights.
+
+        Returns
+        -------
+        self : object
+            The estimator.
+
+        Raises
+        ------
+        AttributeError
+            If there are too many parameters for an information matrix.
+
+        Examples
+        --------
+        >>> import pickle
+        >>> from sklearn.datasets import load_iris
+        >>> from skelbo import VariationalEM
+        >>> from skelbo.models import FactorModel
+        >>> X = load_iris().data
+        >>> factor = VariationalEM(model=FactorModel(1, noise="isotropic")).fit(X)
+        >>> copy = pickle.loads(pickle.dumps(factor)).compute_standard_errors(X)
+        >>> copy.standard_errors_["intercepts"].round(3)
+        array([0.066, 0.031, 0.144, 0.065])
+        """
+        check_is_fitted(self)
+        X = self._validate(X)
+        data = DistinctRows.of_table(X, check_weights(sample_weight, len(X)))
+        self._errors = self._computed_errors("standard_errors_", data)
+        return self
+
+    def _error(self, name: str) -> dict[str, Any]:
+        """Return the errors with this name, which are computed if they are not there."""
+        check_is_fitted(self)
+        if name not in self._errors:
+            if self._data is None:
+                raise AttributeError(NO_ROWS.format(name=name))
+            self._errors = self._computed_errors(name, self._data)
+        return self._errors[name]
+
+    def _computed_errors(self, name: str, data: DistinctRows) -> dict[str, Any]:
+        """Return all errors of the parameters by their names; `name` is the one asked for."""
+        fitted = self._fitted()
+        size, limit = n_entries(fitted.theta), fitted.model.max_information
+        if size > limit:
+            raise AttributeError(NO_ERRORS.format(name=name, size=size, limit=limit))
+        errors, root = standard_errors(fitted, data)
+        found = {"standard_errors_": errors, **self._further_errors(fitted, data, root)}
+        dtype = np.result_type(*self.params_.values())
+        return {name: _as_dtype(errors, dtype) for name, errors in found.items()}
+
+    def _further_errors(self, fitted: FittedModel, data: DistinctRows, root) -> dict[str, Any]:
+        """Return the errors of one algorithm by their names; `root` is of their covariance."""
+        return {}
+
+    def __getstate__(self):
+        """Return the state without the rows of the fit."""
+        return {k: v for k, v in super().__getstate__().items() if k != "_data"}
 
     # -------------------------------------------------------------- after fit
 
@@ -223,3 +271,8 @@ class LatentModelEstimator(LatentVariableEstimator):
         X, Z = fitted.model.sample(n_samples, fitted.theta, random_stream(random_state))
         dtype = np.result_type(*self.params_.values())
         return X.astype(dtype), Z.astype(dtype)
+
+
+def _as_dtype(theta: dict[str, Any], dtype) -> dict[str, Any]:
+    """Return parameters in the dtype of the data."""
+    return {k: np.asarray(v, dtype=dtype)[()] for k, v in theta.items()}

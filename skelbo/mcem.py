@@ -15,7 +15,9 @@ from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.monte_carlo_step import WHY, AveragedStep, MonteCarloStep
 from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED
 from skelbo.inference.posteriors.best import best_q
+from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.samplers import SAMPLERS, make_sampler
+from skelbo.inference.standard_errors import monte_carlo_errors
 from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimator
 
 NOT_CERTIFIED = (
@@ -239,18 +241,28 @@ class MCEM(LatentModelEstimator):
         step = best.step
         self.n_samples_history_ = step.history
         self.remaining_climb_ = float(step.left / data.total)
-        # Precision of the last step: as many draws, at the published parameters.
-        sampler = make_sampler(self.sampler, fitted.model, np.random.RandomState(fitted.seed))
-        data = data.repeated(sampler.n_repeated)
-        joint = fitted.model.joint(data.X, fitted.theta)
-        sampler.restart(joint, best_q(joint, self._family(fitted.model)))
-        draws = sampler.more(step.n_last)
+        self._n_last = step.n_last
+        data, draws = self._drawn(fitted, data)
         self.effective_sample_sizes_ = np.append(draws.effective_sizes(), np.nan)[data.index]
-        self._publish_errors(fitted, data, draws)
         if not step.certified:
             why = WHY[step.stopped or "max_iter"].format(max_iter=self.max_iter, limit=step.n_last)
             tol = step.tol / data.total
             warnings.warn(NOT_CERTIFIED.format(tol=tol, why=why), ConvergenceWarning, stacklevel=3)
+
+    def _drawn(self, fitted, data: DistinctRows) -> tuple[DistinctRows, Draws]:
+        """Return as many draws as the last step had, at the published parameters, and their rows.
+
+        The same ones each time.
+        """
+        sampler = make_sampler(self.sampler, fitted.model, np.random.RandomState(fitted.seed))
+        data = data.repeated(sampler.n_repeated)
+        joint = fitted.model.joint(data.X, fitted.theta)
+        sampler.restart(joint, best_q(joint, self._family(fitted.model)))
+        return data, sampler.more(self._n_last)
+
+    def _further_errors(self, fitted, data, root):
+        data, draws = self._drawn(fitted, data)
+        return {"mc_standard_errors_": monte_carlo_errors(fitted, data, draws, root)}
 
     @property
     def mc_standard_errors_(self):

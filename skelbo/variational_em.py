@@ -190,6 +190,8 @@ class VariationalEM(LatentModelEstimator):
     def _family(self, model):
         return self.posterior
 
+    def _is_annealed(self, model):
+        return model.closed_form and bool(self.annealing)
+
     def _finish(self, fitted, data, best):
-        self._publish_errors(fitted, data)
         self._warn_if_not_converged(best, self.max_iter, self.tol)

@@ -11,7 +11,7 @@ from skelbo import EMGaussianMixture, SingularCovarianceWarning
 from skelbo.data.rows import Rows
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.initialization import STARTS
-from skelbo.mixture.row_sample import Drawn, content_hash, sample_rows
+from skelbo.mixture.row_sample import HashSample, content_hash, sample_rows
 
 KINDS = list(STRUCTURES)
 
@@ -91,7 +91,7 @@ def test_sample_of_many_rows_is_stable_and_carries_weights():
 
 def test_sample_of_distinct_rows_is_the_table():
     X = np.random.default_rng(0).standard_normal((50, 3))
-    plain, weighted = Drawn.of_table(X, None, 64), Drawn.of_table(X, np.ones(50), 64)
+    plain, weighted = HashSample.of_table(X, None, 64), HashSample.of_table(X, np.ones(50), 64)
     for drawn in (plain, weighted):
         assert_array_equal(drawn.values, X)
         assert_array_equal(drawn.keys, content_hash(X))

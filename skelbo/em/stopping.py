@@ -1,4 +1,4 @@
-"""When an ascent has arrived."""
+"""Stopping rule of the EM loop."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-# `tol="auto"`: stop when the climb that is left, extrapolated geometrically, is below this many
-# nats per row. At n = 1000 this is 1e-4 nats in total, far below what AIC or BIC resolve.
+# `tol="auto"`: stop when the remaining climb, extrapolated geometrically, is below this many nats
+# per row. At n = 1000 this is 1e-4 nats in total, far below what AIC or BIC resolve.
 REMAINING_CLIMB = 1e-7
 
 
 @dataclass
 class StoppingRule:
-    r"""Decides from the climb of each iteration whether the ascent is over.
+    r"""Stopping rule of an ascent, from the climb of each iteration.
 
-    A number is the classical rule: stop when one iteration climbs less than `tol`. ``"auto"`` asks
-    for the mode itself: plain EM climbs geometrically, so that after a step of size
-    :math:`\Delta` at rate r what is left is :math:`\Delta\, r / (1 - r)` (Aitken); stop when
-    that is below `REMAINING_CLIMB`. Accelerated steps come in uneven sizes and decide nothing: a
-    small one asks for a plain one to confirm, at the rate that the accelerator has seen, or for
-    two where it has seen none.
+    With a number, stop when one iteration climbs less than `tol`. With ``"auto"``, stop at the
+    mode: plain EM climbs geometrically, so that after a step of size :math:`\Delta` at rate r the
+    remaining climb is :math:`\Delta\, r / (1 - r)` (Aitken); stop when that is below
+    `REMAINING_CLIMB`. Accelerated steps have uneven sizes and decide nothing: after a small one, a
+    plain step must confirm, at the rate that the accelerator has measured, or two where it has
+    measured none.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class StoppingRule:
     def met(
         self, climb: float, bound: float, plain: bool, rate: Callable[[], float] = lambda: 0.0
     ) -> bool:
-        """Tell whether a step that climbed by `climb` to `bound` was the last."""
+        """Return whether a step that climbed by `climb` to `bound` was the last."""
         before, self.previous = self.previous, climb if plain else None
         if self.tol == "auto":
             small, sure = self._nothing_left(climb, bound, before, rate)
@@ -55,11 +55,11 @@ class StoppingRule:
     def _nothing_left(
         climb: float, bound: float, before: float | None, rate: Callable[[], float]
     ) -> tuple[bool, bool]:
-        """Tell whether less than `REMAINING_CLIMB` is left, and whether a plain step can be sure.
+        """Return whether less than `REMAINING_CLIMB` remains, and whether the rate is known.
 
-        The rate is the slower of two: of the last two steps, and the accelerator's. One is needed.
+        The rate is the slower of that of the last two steps and the accelerator's; one is needed.
         """
-        # A climb below the rounding of the bound itself is no climb.
+        # A climb below the rounding of the bound is zero.
         nothing = bool(climb <= 100 * np.finfo(float).eps * max(abs(bound), 1.0))
         if climb >= REMAINING_CLIMB:
             return nothing, before is not None

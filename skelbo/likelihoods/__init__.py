@@ -1,7 +1,7 @@
 """Likelihoods of columns and of tables of mixed columns, on NumPy arrays and torch tensors."""
 
 from skelbo.likelihoods.interface import Likelihood
-from skelbo.likelihoods.table import Table
+from skelbo.likelihoods.table import MixedColumns
 from skelbo.likelihoods.vocabulary import LIKELIHOODS, as_likelihood, column_likelihoods
 
-__all__ = ["LIKELIHOODS", "Likelihood", "Table", "as_likelihood", "column_likelihoods"]
+__all__ = ["LIKELIHOODS", "Likelihood", "MixedColumns", "as_likelihood", "column_likelihoods"]

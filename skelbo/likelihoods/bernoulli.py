@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from skelbo.likelihoods.arrays import draw_bernoulli, namespace, softplus, special_functions
-from skelbo.likelihoods.interface import MARGIN, Likelihood, finite_log, indicators, ratio
-from skelbo.likelihoods.quadrature import trapezoid
+from skelbo.likelihoods.components import finite_log, indicators, ratio
+from skelbo.likelihoods.derivatives import trapezoid
+from skelbo.likelihoods.interface import MARGIN, Likelihood
 
 
 class Bernoulli(Likelihood):

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from skelbo.likelihoods.arrays import draw_codes, namespace, special_functions, torch_of
-from skelbo.likelihoods.interface import MARGIN, Likelihood, finite_log, indicators, ratio
+from skelbo.likelihoods.components import finite_log, indicators, ratio
+from skelbo.likelihoods.interface import MARGIN, Likelihood
 
 
 class Categorical(Likelihood):

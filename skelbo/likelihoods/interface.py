@@ -1,27 +1,25 @@
 r"""Contract of a likelihood p(x | eta): the distribution of one column given its predictor.
 
 A predictor :math:`\eta` is what a model or a decoder network returns for a cell: a mean, log-odds,
-a log-rate. Mixtures estimate the parameters of each component from weighted sums instead.
+a log-rate. Mixtures estimate the parameters of each component instead: see `components`.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 
-from skelbo.likelihoods.arrays import namespace
-from skelbo.likelihoods.quadrature import trapezoid
+from skelbo.likelihoods.components import ComponentLikelihood
+from skelbo.likelihoods.derivatives import gaussian_mean, torch_derivatives
+from skelbo.likelihoods.support import Support
 
 # Distance of probabilities and rates from their limits where a predictor must be finite.
 MARGIN = 1e-3
-# Finite stand-in for log 0, so that 0 log 0 = 0; results below half of it are -inf.
-LOG_ZERO = -1e30
 
 
-class Likelihood(ABC):
+class Likelihood(Support, ComponentLikelihood):
     r"""Distribution of one column given its linear predictor, the same code for NumPy and torch.
 
     To add a likelihood, subclass this class, write the abstract methods and pass an instance
@@ -100,63 +98,12 @@ class Likelihood(ABC):
     array([[[2.]]])
     """
 
-    name: str
-    expects: str
     has_noise = False
     has_codes = False
     separable = False
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
-
-    # ----------------------------------------------------------------- values
-
-    @abstractmethod
-    def supports(self, values: np.ndarray) -> np.ndarray:
-        """Return whether values, which are not NaN, have a density, a boolean array."""
-
-    def check(
-        self,
-        X: np.ndarray,
-        columns: Sequence[int] | np.ndarray | None = None,
-        first_row: int | None = None,
-    ) -> None:
-        """Raise an error that names the first cell without a density.
-
-        Parameters
-        ----------
-        X : ndarray of shape (n_samples, n_features)
-            Rows, NaN where missing.
-        columns : sequence of int, optional
-            The columns to check; all by default.
-        first_row : int, optional
-            Number of the first row of X in the user's table; by default no row is named.
-
-        Raises
-        ------
-        ValueError
-            With the column, the value and a remedy.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skelbo.likelihoods import LIKELIHOODS
-        >>> LIKELIHOODS["poisson"].check(np.array([[0.0, 2.0], [3.0, np.nan]]))
-        """
-        chosen = np.arange(X.shape[1]) if columns is None else np.asarray(columns)
-        values = X if columns is None else X[:, chosen]
-        with np.errstate(invalid="ignore"):
-            bad = ~(self.supports(values) | np.isnan(values))
-        if not bad.any():
-            return
-        row, column = np.argwhere(bad)[0]
-        value = values[row, column]
-        negative = "Negative values in data: " if value < 0 else ""
-        place = "" if first_row is None else f" in row {first_row + row}"
-        raise ValueError(
-            f"{negative}column {chosen[column]} of X has the value {value:g}{place}, but "
-            f"likelihood {self.name!r} expected {self.expects}, or use likelihood 'gaussian'."
-        )
 
     # ---------------------------------------------------- given the predictor
 
@@ -225,16 +172,7 @@ class Likelihood(ABC):
         value, slope, curvature : array of shape (..., n_features)
             Elementwise.
         """
-        import torch
-
-        with torch.inference_mode(False), torch.enable_grad():
-            cells = [torch.as_tensor(np.asarray(a, dtype=np.float64)) for a in (x, eta, noise)]
-            point = cells[1].expand(torch.broadcast_shapes(*(c.shape for c in cells))).clone()
-            point.requires_grad_()
-            value = self.log_kernel(cells[0], point, cells[2])
-            (slope,) = torch.autograd.grad(value.sum(), point, create_graph=True)
-            (bend,) = torch.autograd.grad(slope.sum() + 0.0 * point.sum(), point)
-        return value.detach().numpy(), slope.detach().numpy(), -bend.numpy()
+        return torch_derivatives(self.log_kernel, x, eta, noise)
 
     def expected(
         self, x: Any, mean: Any, variance: Any, noise: Any = 1.0, reach: float = 1.0
@@ -261,14 +199,7 @@ class Likelihood(ABC):
         value, slope, curvature : ndarray of shape (..., n_features)
             Elementwise.
         """
-        deviation = np.sqrt(variance)
-        totals = [np.zeros_like(mean) for _ in range(3)]
-        for node, weight in zip(*trapezoid(reach), strict=True):
-            for total, part in zip(
-                totals, self.derivatives(x, mean + node * deviation, noise), strict=True
-            ):
-                total += weight * part
-        return totals[0], totals[1], totals[2]
+        return gaussian_mean(self.derivatives, x, mean, variance, noise, reach)
 
     def log_normalizer(self, eta: Any) -> Any:
         """Return a(eta) of a log-kernel x * eta - a(eta); for natural predictors without noise."""
@@ -344,126 +275,3 @@ class Likelihood(ABC):
     def information(self, level: Any, variance: Any) -> Any:
         """Return the Fisher information of eta in a cell of a column with these moments."""
         return self.derivatives(level, self.offset(level))[2]
-
-    # ------------------------------------------------- parameters of components
-
-    @abstractmethod
-    def sufficient_statistics(self, x: Any) -> Any:
-        """Return the terms of log p(x) that are multiplied by parameters.
-
-        Parameters
-        ----------
-        x : array of shape (n_samples, n_features)
-            Rows, NaN where missing.
-
-        Returns
-        -------
-        array of shape (n_statistics, n_samples, n_features)
-            Zero at missing cells.
-        """
-
-    def statistics(self, x: Any, weights: Any) -> Any:
-        """Return weighted sums of the sufficient statistics: those of disjoint rows add up.
-
-        Parameters
-        ----------
-        x : array of shape (n_samples, n_features)
-            Rows, NaN where missing.
-        weights : array of shape (n_samples, n_components)
-            Responsibilities times frequency weights.
-
-        Returns
-        -------
-        array of shape (n_statistics, n_components, n_features)
-            Additive over rows.
-        """
-        return weights.T @ self.sufficient_statistics(x)
-
-    @abstractmethod
-    def maximize(self, statistics: Any) -> Any:
-        """Return the parameters of greatest weighted likelihood.
-
-        Parameters
-        ----------
-        statistics : array of shape (n_statistics, n_components, n_features)
-            Sums of `statistics` over all rows.
-
-        Returns
-        -------
-        array of shape (n_parameters, n_components, n_features)
-            On their natural scale, the boundary included (a probability of 0, say).
-        """
-
-    @abstractmethod
-    def natural_parameters(self, parameters: Any) -> Any:
-        """Return the factors of the sufficient statistics in log p(x) - log h(x).
-
-        Parameters
-        ----------
-        parameters : array of shape (n_parameters, n_components, n_features)
-            As `maximize` returns them.
-
-        Returns
-        -------
-        array of shape (n_statistics, n_components, n_features)
-            `LOG_ZERO` in place of log 0.
-        """
-
-    def component_log_prob(self, x: Any, parameters: Any) -> Any:
-        """Return log p(x | component) of each row, by products of matrices.
-
-        Parameters
-        ----------
-        x : array of shape (n_samples, n_features)
-            Rows, NaN where missing.
-        parameters : array of shape (n_parameters, n_components, n_features)
-            As `maximize` returns them.
-
-        Returns
-        -------
-        array of shape (n_samples, n_components)
-            In nats; -inf where a component excludes the row.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skelbo.likelihoods import LIKELIHOODS
-        >>> X = np.array([[0.0], [1.0]])
-        >>> LIKELIHOODS["bernoulli"].component_log_prob(X, np.array([[[0.0], [0.5]]])).round(3)
-        array([[ 0.   , -0.693],
-               [  -inf, -0.693]])
-        """
-        xp = namespace(x)
-        known, values = observed_cells(x)
-        base = (known * self.log_base(values)).sum(-1)
-        natural = self.natural_parameters(parameters)
-        products = self.sufficient_statistics(x) @ xp.swapaxes(natural, 1, 2)
-        result = products.sum(0) + base[:, None]
-        return xp.where(result < 0.5 * LOG_ZERO, -np.inf, result)
-
-
-def observed_cells(x: Any) -> tuple[Any, Any]:
-    """Return indicators of the observed cells, and the cells, both zero where missing."""
-    xp = namespace(x)
-    missing = xp.isnan(x)
-    return xp.where(missing, 0.0, xp.ones_like(x)), xp.where(missing, 0.0, x)
-
-
-def indicators(x: Any, n_codes: int) -> Any:
-    """Return which cells have each of the codes 0, 1, ..., (n_codes, ...)."""
-    xp = namespace(x)
-    return xp.stack([xp.where(x == code, xp.ones_like(x), 0.0) for code in range(n_codes)])
-
-
-def ratio(total: Any, weight: Any, otherwise: float) -> Any:
-    """Return total / weight, and a neutral value where there is no weight."""
-    xp = namespace(total)
-    empty = weight <= 0
-    return xp.where(empty, otherwise, total / xp.where(empty, 1.0, weight))
-
-
-def finite_log(x: Any) -> Any:
-    """Return log x, and `LOG_ZERO` for 0."""
-    xp = namespace(x)
-    zero = x <= 0
-    return xp.where(zero, LOG_ZERO, xp.log(xp.where(zero, 1.0, x)))

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-# Share of a column's variance: the noise has 1e-3 of its standard deviation.
+from skelbo.data.column_moments import ColumnMoments
+
+# Share of a column's variance: the noise has 1e-3 of the column's standard deviation.
 NOISE_FLOOR = 1e-6
-# Cells per block of rows.
-BLOCK_CELLS = 2**18
 
 
 def noise_floor(X: np.ndarray, weights: np.ndarray, share: float = NOISE_FLOOR) -> np.ndarray:
@@ -32,24 +32,12 @@ def noise_floor(X: np.ndarray, weights: np.ndarray, share: float = NOISE_FLOOR) 
     -------
     ndarray of shape (n_features,)
         In the squared units of the columns.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from skelbo.likelihoods.noise_floor import noise_floor
+    >>> noise_floor(np.array([[1.0, 5.0], [3.0, 5.0]]), np.ones(2))
+    array([1.e-06, 1.e-06])
     """
-    variance = column_variances(X, weights)
-    positive = variance[variance > 0]
-    return share * np.where(variance > 0, variance, positive.mean() if positive.size else 1.0)
-
-
-def column_variances(X: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the weighted variance of the observed cells of each column, (n_features,)."""
-    total, first, second = np.zeros((3, X.shape[1]))
-    for rows in _blocks(X):
-        total += weights[rows] @ ~np.isnan(X[rows])
-        first += weights[rows] @ np.nan_to_num(X[rows])
-    mean = first / total
-    for rows in _blocks(X):
-        second += weights[rows] @ np.nan_to_num(X[rows] - mean) ** 2
-    return second / total
-
-
-def _blocks(X):
-    size = max(1, BLOCK_CELLS // X.shape[1])
-    return (slice(first, first + size) for first in range(0, len(X), size))
+    return share * ColumnMoments.of_table(X, weights).positive_variance

@@ -6,7 +6,8 @@ import numpy as np
 from scipy import special
 
 from skelbo.likelihoods.arrays import draw_poisson, namespace, torch_of
-from skelbo.likelihoods.interface import MARGIN, Likelihood, finite_log, observed_cells, ratio
+from skelbo.likelihoods.components import finite_log, observed_cells, ratio
+from skelbo.likelihoods.interface import MARGIN, Likelihood
 
 # exp(709) is the largest number in float64.
 MAX_LOG_RATE = 700.0

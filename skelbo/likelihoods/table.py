@@ -25,7 +25,7 @@ class Group(NamedTuple):
     columns: np.ndarray
 
 
-class Table:
+class MixedColumns:
     r"""Likelihood of a row, :math:`\prod_j p_j(x_j)`, each column with a likelihood of its own.
 
     Columns of one likelihood form a group, so that a whole group is one operation on arrays.
@@ -46,9 +46,9 @@ class Table:
     Examples
     --------
     >>> import numpy as np
-    >>> from skelbo.likelihoods import LIKELIHOODS, Table
+    >>> from skelbo.likelihoods import LIKELIHOODS, MixedColumns
     >>> X = np.array([[1.0, 4.0], [0.0, 2.0], [1.0, 0.0]])
-    >>> table = Table([LIKELIHOODS["bernoulli"], LIKELIHOODS["poisson"]])
+    >>> table = MixedColumns([LIKELIHOODS["bernoulli"], LIKELIHOODS["poisson"]])
     >>> probabilities, rates = table.maximize(table.statistics(X, np.ones((3, 1))))
     >>> probabilities.round(3), rates
     (array([[[0.667]]]), array([[[2.]]]))
@@ -151,8 +151,8 @@ class Table:
         Examples
         --------
         >>> import numpy as np
-        >>> from skelbo.likelihoods import LIKELIHOODS, Table
-        >>> table = Table([LIKELIHOODS["bernoulli"], LIKELIHOODS["gaussian"]])
+        >>> from skelbo.likelihoods import LIKELIHOODS, MixedColumns
+        >>> table = MixedColumns([LIKELIHOODS["bernoulli"], LIKELIHOODS["gaussian"]])
         >>> X, zero = np.array([[1.0, 0.0]]), np.zeros((1, 1))
         >>> table.log_prob(X, [zero, zero], [1.0, np.ones(1)]).round(4)
         array([-1.6121])

@@ -1,51 +1,45 @@
 r"""Gradient ascent on log p(X; theta) itself, by automatic differentiation.
 
-The alternative to EM wherever the likelihood can be evaluated: no q, no bound, an optimiser for
-smooth functions (L-BFGS) in the unconstrained coordinates of `Mixture.to_vector`.
+An alternative to EM where the likelihood can be evaluated: no q and no bound, but L-BFGS in the
+unconstrained coordinates of `Mixture.to_vector`.
 """
 
 from __future__ import annotations
-
-from typing import cast
 
 import numpy as np
 import torch
 
 from skelbo.autograd import gradients
 from skelbo.data.rows import Rows
-from skelbo.elbo import LOG_2PI
 from skelbo.em.loop import AscentError
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.covariance import CovarianceStructure
-from skelbo.gaussian.matrices import Matrices
+from skelbo.gaussian.covariance import LOG_2PI, Matrices
 from skelbo.gaussian.regularization import FLOOR, ILL_DEFINED, Ridge
 from skelbo.mixture.backends.torch_pass import torch_device
 from skelbo.mixture.mixture import Mixture
 
 
 class GradientAscent:
-    """One L-BFGS iteration at a time, so that `skelbo.elbo.ascend` can own the loop.
+    """L-BFGS one iteration at a time, as the M-step of `skelbo.em.loop.ascend`.
 
     Parameters
     ----------
     theta : Mixture
-        Where to begin.
+        The start.
     rows : Rows
-        All of them are held in memory, on the device.
+        All are copied to the device.
     units : ndarray of shape (n_features,)
-        Scale of the columns; the ascent runs in these units.
-    structure : CovarianceStructure
+        Scale of the columns; coordinates are in these units.
+    structure : type of Matrices
     ridge : float or "auto"
         Added to every variance; "auto" is `FLOOR` times the column's own, which keeps the
         likelihood bounded.
     device : str or None
-        Where torch computes; None is the CPU.
+        Torch device; None is the CPU.
     """
 
     @gradients()
-    def __init__(
-        self, theta, rows: Rows, units, structure: CovarianceStructure, ridge, device=None
-    ):
+    def __init__(self, theta, rows: Rows, units, structure: type[Matrices], ridge, device=None):
         self.units, self.structure = units, structure
         self.n_components = len(theta.weights)
         self.device = torch_device(device or "cpu")
@@ -71,21 +65,21 @@ class GradientAscent:
         return torch.tensor(array, dtype=torch.float64, device=self.device)
 
     def _tensors(self, block) -> list[tuple]:
-        """Return rows, weights and observed columns, one entry per pattern of missing cells."""
+        """Return rows, weights and observed columns of each pattern of missing cells."""
         if block.observed is None:
             return [(self._tensor(block.values.T), self._tensor(block.weights), None)]
         patterns, which = np.unique(block.observed, axis=1, return_inverse=True)
         parts = []
-        for number, seen in enumerate(patterns.T):
+        for number, observed in enumerate(patterns.T):
             chosen = np.flatnonzero(which.ravel() == number)
-            columns = np.flatnonzero(seen)
+            columns = np.flatnonzero(observed)
             values = block.values[np.ix_(columns, chosen)].T
             parts.append((self._tensor(values), self._tensor(block.weights[chosen]), columns))
         return parts
 
     @gradients()
     def step(self, statistics, theta: Mixture) -> Mixture:
-        """Return theta after one more iteration (the signature of an M-step)."""
+        """Return theta after one more iteration; the arguments are ignored."""
 
         def loss() -> torch.Tensor:
             self.optimizer.zero_grad()
@@ -100,7 +94,7 @@ class GradientAscent:
         return self._mixture()
 
     def _mixture(self) -> Mixture:
-        """Return the parameters as they stand, as arrays."""
+        """Return the current parameters as a mixture."""
         with torch.no_grad():
             arrays = [tensor.cpu().numpy() for tensor in self._unpack()]
         log_weights, means, covariances = arrays
@@ -114,7 +108,7 @@ class GradientAscent:
             covariances = covariances[:, :1] if self.structure.isotropic else covariances
             factors = 1 / np.sqrt(covariances)
         floored = np.any(pivots < 100 * FLOOR * self.units**2, axis=1)
-        covariance = cast(type[Matrices], self.structure)(covariances, factors, floored)
+        covariance = self.structure(covariances, factors, floored)
         return Mixture(np.exp(log_weights), Components(means, covariance))
 
     def log_likelihood(self) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A mixture in which some components are safe to see by natural parameters, and others are not."""
+"""Mixtures of which some components lose no digits in natural parameters, and others do."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from skelbo.gaussian.moments import Moments
 
 
 @dataclass(frozen=True)
-class Divided:
-    """K weighted Gaussians, each in the form that suits it.
+class HybridForm:
+    """K weighted Gaussians, each in natural parameters where these lose no digits.
 
     Attributes
     ----------
     natural : NaturalParameters
-        All components, with zeros in place of those that are not safe.
-    unsafe : ndarray of int
-        Which ones these are, such as one that has collapsed far from the origin.
+        All components, with zeros in place of the unsafe ones.
+    unsafe : ndarray of int, shape (n_unsafe,)
+        Components whose natural parameters lose digits, such as one that has collapsed far from
+        the origin.
     others : Components
         The unsafe components.
-    log_weights : ndarray
-        Their log-probabilities.
+    log_weights : ndarray of shape (n_unsafe,)
+        Logarithms of their probabilities.
     """
 
     natural: NaturalParameters
@@ -35,11 +36,11 @@ class Divided:
     log_weights: np.ndarray
 
     @classmethod
-    def of(cls, components: Components, log_weights: np.ndarray) -> Divided | None:
-        """Divide components, None where all belong together."""
+    def of(cls, components: Components, log_weights: np.ndarray) -> HybridForm | None:
+        """Divide the components by the form that suits them; None if one form suits all."""
         means, covariance = components.means, components.covariance
         safe = covariance.cancellation_size(means) < SAFE_TERMS
-        if covariance.structure.shared or safe.all() or not safe.any():
+        if covariance.shared or safe.all() or not safe.any():
             return None
         natural = covariance.take(safe).natural(means[safe], log_weights[safe])
         if natural is None:
@@ -52,18 +53,18 @@ class Divided:
 
     @property
     def reach(self) -> float:
-        """Rows with larger cells would overflow."""
+        """Largest cell that does not overflow."""
         return self.natural.reach
 
-    def density(self, block: Block) -> DividedView:
-        """Return what the components say of a block of complete rows."""
+    def density(self, block: Block) -> HybridDensity:
+        """Return densities and moments of a block of complete rows."""
         others = self.others.density(block, self.log_weights)
-        return DividedView(self.natural.density(block), self.unsafe, others)
+        return HybridDensity(self.natural.density(block), self.unsafe, others)
 
 
 @dataclass(frozen=True)
-class DividedView:
-    """A block of complete rows as seen by the components in two forms."""
+class HybridDensity:
+    """Densities and moments of a block of complete rows, components being in two forms."""
 
     natural: NaturalDensity
     unsafe: np.ndarray

@@ -17,24 +17,24 @@ from skelbo.data.threads import one_blas_thread, one_openmp_thread
 from skelbo.em.engine import Start
 from skelbo.em.loop import AscentError
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.covariance import Covariance, CovarianceStructure
+from skelbo.gaussian.covariance import Covariance
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.k_means import k_means
 from skelbo.mixture.mixture import Mixture
-from skelbo.mixture.row_sample import Sample, sample_rows
+from skelbo.mixture.row_sample import RowSample, sample_rows
 
 # With three clusters or more, one run of k-means often misses the better partition; the best of
 # three rarely does.
 KMEANS_RUNS = 3
-# Rows times clusters up to which scikit-learn's k-means, which is faster per row, spends most of
-# its time on preparation.
+# Rows times clusters up to which scikit-learn's k-means, faster per row, spends most of its time on
+# preparation.
 SMALL = 8192
-# The same, up to which its threads wait for each other about as long as they work.
+# The same, up to which its threads save no time.
 SHARED = 2**16
 
 
-def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np.ndarray:
+def _kmeans(sample: RowSample, n_components: int, rng: np.random.RandomState) -> np.ndarray:
     """Return one-hot responsibilities of the best of a few runs of k-means."""
     if n_components == 1:
         return np.ones((1, len(sample.weights)))
@@ -44,14 +44,14 @@ def _kmeans(sample: Sample, n_components: int, rng: np.random.RandomState) -> np
         return _one_hot(k_means(values, weights, n_components, runs, rng), n_components)
     clusters = KMeans(n_components, n_init=runs, random_state=rng)
     shared = len(weights) * n_components > SHARED
-    # Its own threads and those of BLAS would wait for each other.
+    # Its threads and those of BLAS would compete for the cores.
     with one_blas_thread(), nullcontext() if shared else one_openmp_thread():
         clusters.fit(values, sample_weight=weights)
     return _one_hot(clusters.labels_, n_components)
 
 
 def _kmeans_plusplus(sample, n_components, rng):
-    """Return responsibilities of the nearest of spread-out rows (Arthur and Vassilvitskii 2007)."""
+    """Return one-hot responsibilities of the nearest of the seeds of k-means++."""
     seeds, _ = kmeans_plusplus(
         sample.values, n_components, sample_weight=sample.weights, random_state=rng
     )
@@ -59,7 +59,7 @@ def _kmeans_plusplus(sample, n_components, rng):
 
 
 def _random_from_data(sample, n_components, rng):
-    """Return responsibilities of the nearest of rows drawn at random."""
+    """Return one-hot responsibilities of the nearest of rows drawn at random."""
     share = sample.weights / sample.weights.sum()
     index = rng.choice(len(share), n_components, replace=False, p=share)
     seeds = sample.values[index]
@@ -122,8 +122,9 @@ class UserParameters:
 
 def mixture_starts(
     rows: RowSource,
-    structure: CovarianceStructure,
+    structure: type[Covariance],
     n_components: int,
+    n_factors: int,
     user: UserParameters,
     regularization: Regularization,
     *,
@@ -137,8 +138,8 @@ def mixture_starts(
     ----------
     rows : RowSource
         About their centre.
-    structure : CovarianceStructure
-    n_components : int
+    structure : type of Covariance
+    n_components, n_factors : int
     user : UserParameters
     regularization : Regularization
     n_starts : int
@@ -151,18 +152,19 @@ def mixture_starts(
         yield from [whole] * n_starts
         return
     sample = sample_rows(rows, n_components)
-    options = n_components, structure, regularization, rng
+    options = n_components, structure, regularization, rng, n_factors
     for _ in range(n_starts):
         yield lambda: user.override(start_mixture(init_params, sample, *options), rows.origin)
 
 
 def start_mixture(
     name: str,
-    sample: Sample,
+    sample: RowSample,
     n_components: int,
-    structure: CovarianceStructure,
+    structure: type[Covariance],
     regularization: Regularization,
     rng: np.random.RandomState,
+    n_factors: int = 0,
 ) -> Mixture:
     """Return the parameters from which an ascent begins.
 
@@ -177,7 +179,9 @@ def start_mixture(
     weights = resp * sample.weights
     safe = np.where(weights.sum(axis=1) > 0, weights.sum(axis=1), 1.0)
     reference = (weights @ sample.values) / safe[:, None]
-    moments = partial(structure.label_moments, sample.values.T, weights, reference)
+    moments = partial(
+        structure.first_moments, sample.values.T, weights, reference, n_factors=n_factors
+    )
     candidates = [lambda: moments(own=True)] if own else []
     candidates.append(lambda: moments(own=False).with_shared_scatter())
     if regularization.always_succeeds:

@@ -1,7 +1,7 @@
-r"""K-means as a start of EM needs it: several runs side by side, each operation serving all.
+r"""K-means for starts of EM: several runs side by side, each operation serving all.
 
-What :class:`sklearn.cluster.KMeans` spends on a table of a few hundred rows is mostly preparation;
-here a run is a slice of arrays (n_runs, n_clusters, n_rows).
+On a table of a few hundred rows :class:`sklearn.cluster.KMeans` spends most of its time on
+preparation; here a run is a slice of arrays (n_runs, n_clusters, n_rows).
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 import numpy as np
 
 MAX_ITER = 300
-# The runs are over when no centre moves by more than this, squared, in units of the variance.
+# The runs end when no centre moves by more than this, squared, in units of the variance.
 SHIFT = 1e-4
-# Sums of squares that differ by less, in units of the scatter of all rows, are the same.
+# Sums of squares that differ by less, in units of the scatter of all rows, are equal.
 SAME = 1e-9
 
 
@@ -23,9 +23,9 @@ def k_means(
     Parameters
     ----------
     values : ndarray of shape (n_rows, n_features)
-        Distinct rows, about as far from zero as from each other.
+        Distinct rows, centred.
     weights : ndarray of shape (n_rows,)
-        How many rows each one stands for.
+        Number of rows that each one stands for.
     n_clusters, n_runs : int
     rng : RandomState
 
@@ -54,7 +54,7 @@ def k_means(
         centres = moved
         if shift <= enough:
             break
-    # Runs often end at one partition: the first of them, whatever rounding says of the others.
+    # Runs often end at one partition, up to rounding: the first of them is returned.
     explained = closeness @ weights
     return nearest[np.argmax(explained >= explained.max() - SAME * scatter.sum())]
 
@@ -78,8 +78,8 @@ def _nearest(extended: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.
 def _seeds(points, weights, n_clusters, n_runs, rng) -> np.ndarray:
     """Return distant rows as first centres, (n_runs, n_clusters, n_features).
 
-    Each is the best of a few that are drawn in proportion to the squared distance from those
-    chosen before.
+    Each is the best of a few rows, drawn in proportion to the squared distance from the centres
+    before it.
     """
     n_trials = 2 + int(np.log(n_clusters))
     squares = np.square(points).sum(axis=0)

@@ -13,16 +13,17 @@ import numpy as np
 from skelbo.data.rows import Block, RowSource
 from skelbo.elbo import ElboTerms
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.covariance import BlockDensity, CovarianceStructure
-from skelbo.gaussian.exponential_family import NaturalParameters
+from skelbo.gaussian.covariance import BlockDensity, Covariance
+from skelbo.gaussian.exponential_family import NaturalDensity, NaturalParameters
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
-from skelbo.mixture.hybrid_form import Divided
+from skelbo.mixture.hybrid_form import HybridDensity, HybridForm
+from skelbo.mixture.log_sum_exp import normalize
 
 
 @dataclass(frozen=True)
-class Expected:
-    """What an E-step passes to the M-step; additive over blocks of rows.
+class ExpectedStatistics:
+    """Result of an E-step over some rows; additive.
 
     Attributes
     ----------
@@ -35,13 +36,13 @@ class Expected:
     log_prob: float
     moments: Moments
 
-    def __add__(self, other: Expected) -> Expected:
-        return Expected(self.log_prob + other.log_prob, self.moments + other.moments)
+    def __add__(self, other: ExpectedStatistics) -> ExpectedStatistics:
+        return ExpectedStatistics(self.log_prob + other.log_prob, self.moments + other.moments)
 
 
 @dataclass(frozen=True)
-class Posterior:
-    """q(z) of a block of rows: the exact posterior.
+class LabelPosterior:
+    """Exact posterior of the labels of a block of rows.
 
     Attributes
     ----------
@@ -75,14 +76,14 @@ class Mixture:
 
     @classmethod
     def from_moments(
-        cls, structure: CovarianceStructure, moments: Moments, regularization: Regularization
+        cls, structure: type[Covariance], moments: Moments, regularization: Regularization
     ) -> Mixture:
-        """Return the maximum likelihood fit to moments whose labels are known."""
+        """Return the maximum likelihood fit to moments of rows with known labels."""
         components = Components.from_moments(structure, moments, regularization)
         return cls(moments.weight / moments.weight.sum(), components)
 
     def about(self, origin: np.ndarray) -> Mixture:
-        """Return the mixture about an origin that lies at `origin`, seen from the present one."""
+        """Return the mixture about `origin`, given about the present one."""
         components = Components(self.components.means - origin, self.components.covariance)
         return Mixture(self.weights, components)
 
@@ -99,42 +100,43 @@ class Mixture:
 
     @cached_property
     def natural(self) -> NaturalParameters | None:
-        """The natural parameters, None where the components are better seen one by one."""
+        """The natural parameters; None where they would lose digits or save nothing."""
         with np.errstate(over="ignore", invalid="ignore"):
             return self.components.covariance.natural(self.components.means, self.log_weights)
 
     @cached_property
-    def divided(self) -> Divided | None:
-        """The components by two, None where only one form is used."""
+    def hybrid(self) -> HybridForm | None:
+        """The components in two forms; None where one suits all."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return Divided.of(self.components, self.log_weights)
+            return HybridForm.of(self.components, self.log_weights)
 
-    def density(self, block: Block) -> BlockDensity:
-        """Return what the components say of a block of rows: densities and moments."""
-        form = self.natural or self.divided
+    def density(self, block: Block) -> BlockDensity | NaturalDensity | HybridDensity:
+        """Return densities and moments of a block of rows."""
+        form = self.natural or self.hybrid
         complete = block.observed is None
         if form is not None and complete and block.once(Block.largest) < form.reach:
             return form.density(block)
         return self.components.density(block, self.log_weights)
 
-    def posterior(self, block: Block) -> Posterior:
+    def posterior(self, block: Block) -> LabelPosterior:
         """Compute q(z) = p(z | x; theta) for a block of rows."""
         density = self.density(block)
         log_joint = density.log_joint()
         resp = log_joint.copy()
-        log_prob = self.normalize(resp)
+        log_prob = normalize(resp, self.log_weights)
         base = density.log_base()
-        return Posterior(log_joint + base, log_prob + base, resp)
+        return LabelPosterior(log_joint + base, log_prob + base, resp)
 
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log p(x; theta) of a block of rows, (n,), in nats."""
         density = self.density(block)
-        return self.normalize(density.log_joint()) + density.log_base()
+        log_prob = normalize(density.log_joint(), self.log_weights)
+        return log_prob + density.log_base()
 
     def resp(self, block: Block) -> np.ndarray:
         """Return p(z = k | x; theta) of a block of rows, (K, n)."""
         resp = self.density(block).log_joint()
-        self.normalize(resp)
+        normalize(resp, self.log_weights)
         return resp
 
     def labels(self, block: Block) -> np.ndarray:
@@ -144,30 +146,13 @@ class Mixture:
         labels[np.isneginf(np.maximum.reduce(log_joint, axis=0))] = self.weights.argmax()
         return labels
 
-    def expected(self, block: Block) -> Expected:
+    def expected(self, block: Block) -> ExpectedStatistics:
         """Return the E-step's statistics of one block."""
         density = self.density(block)
         resp = density.log_joint()
-        log_prob = self.normalize(resp, block.weights)
+        log_prob = normalize(resp, self.log_weights, block.weights)
         bound = float(np.sum(block.weights * log_prob)) + density.total_log_base()
-        return Expected(bound, density.moments(resp))
-
-    def normalize(self, log_joint: np.ndarray, weights: np.ndarray | float = 1.0) -> np.ndarray:
-        """Turn log p(x, z) (K, n) into weights times p(z | x), in place; return log p(x)."""
-        top = np.maximum.reduce(log_joint, axis=0)
-        lost = None
-        if np.minimum.reduce(top) == -np.inf:  # so far away that every density underflows
-            lost = np.isneginf(top)
-            log_joint[:, lost] = self.log_weights[:, None]
-            top[lost] = self.log_weights.max()
-        log_joint -= top
-        resp = np.exp(log_joint, out=log_joint)
-        total = np.add.reduce(resp, axis=0)
-        resp *= weights / total
-        top += np.log(total, out=total)
-        if lost is not None:
-            top[lost] = -np.inf
-        return top
+        return ExpectedStatistics(bound, density.moments(resp))
 
     def e_step(self, rows: RowSource) -> tuple[float, Moments]:
         """Return the bound in nats per row and the expected moments, with q = p(z | x; theta).
@@ -182,13 +167,8 @@ class Mixture:
         components = self.components.updated(moments, regularization)
         return Mixture(moments.weight / moments.weight.sum(), components)
 
-    def bolder(self, image: Mixture, moments: Moments, regularization: Regularization) -> Mixture:
-        """Return a point beyond `image`, the M-step's; see `Covariance.bolder`."""
-        components = self.components.bolder(image.components, moments, regularization)
-        return Mixture(image.weights, components)
-
     def gradient_step(self, moments: Moments, regularization: Regularization) -> Mixture:
-        """Take one guarded gradient step uphill: the M-step of generalized EM.
+        """Return one guarded gradient step: the M-step of generalized EM.
 
         The gradient of the expected log-joint is scaled by the Fisher information of the complete
         data, and the step is halved until the expected log-joint rises.
@@ -198,7 +178,7 @@ class Mixture:
         slope = np.divide(target, self.weights, out=np.ones_like(target), where=self.weights > 0)
         size = 1.0
         while size > 1e-6:
-            with np.errstate(all="ignore"):  # the first, longest step may be absurd
+            with np.errstate(all="ignore"):  # the first, longest step may overflow
                 weights = self.weights * np.exp(np.minimum(size * (slope - 1), 50.0))
                 components = self.components.stepped(moments, regularization, size)
                 candidate = Mixture(weights / weights.sum(), components)
@@ -243,7 +223,7 @@ class Mixture:
 
     def from_vector(self, vector: np.ndarray, units: np.ndarray) -> Mixture | None:
         """Return the mixture with these coordinates; None if a covariance is singular."""
-        n_components, structure = len(self.weights), self.components.covariance.structure
+        n_components, structure = len(self.weights), type(self.components.covariance)
         log_weights, rest = vector[:n_components], vector[n_components:]
         weights = np.exp(log_weights - log_weights.max())
         n_means = n_components * len(units)

@@ -1,11 +1,11 @@
-r"""A fitted mixture that reads new rows as they lie in memory, once, and keeps none.
+r"""Prediction by a fitted mixture without copying X.
 
 .. math:: \log \pi_k N(x; \mu_k, \Sigma_k) = \eta_k^T t(x) + h(x)
 
-Where theta has safe natural parameters, predictions are matrix products with the table's own rows:
-no copy and no transposition. In no case are cells looked at beforehand: a row with missing,
-infinite or absurd cells shows in the result, which is not finite. Infinite cells are then refused,
-and the others are seen by `Mixture`, which knows such rows.
+Where natural parameters lose no digits, predictions are matrix products with the table's own rows:
+no copy and no transposition. Cells are not checked beforehand: a row with missing, infinite or huge
+cells makes the result of its block not finite. Infinite cells are then refused, and the block is
+left to `Mixture`, which handles such rows.
 """
 
 from __future__ import annotations
@@ -25,22 +25,23 @@ from skelbo.gaussian.components import Components
 from skelbo.gaussian.exponential_family import NaturalParameters
 from skelbo.gaussian.mahalanobis import mahalanobis_cells
 from skelbo.gaussian.moments import triangle_size
+from skelbo.mixture.log_sum_exp import exponentiate
 from skelbo.mixture.mixture import Mixture
 
-# Terms that cancel, in nats, up to which rows are not centred first: twelve digits remain.
+# Size of cancelling terms, in nats, up to which rows are not centred: twelve digits remain.
 SAFE_UNCENTRED = 1e4
-# The same, up to which float32 rows are worked on in float32: three to four digits of a nat remain.
-# Products of different columns cancel more in rows far out.
+# The same, up to which float32 rows stay in float32: three to four digits of a nat remain. Products
+# of different columns cancel more in rows far from the centre.
 SAFE_SINGLE, SAFE_SINGLE_PRODUCTS = 3e3, 1e2
-# Columns from which squares are a matrix product of their own, beside that of the columns.
+# Number of columns from which squares get a matrix product of their own.
 MANY_COLUMNS = 8
-# Cells that a block's temporaries may take, and rows of a block.
+# Cells of a block's temporaries, and its number of rows.
 BLOCK_CELLS = 2**19
 MIN_BLOCK_ROWS, MAX_BLOCK_ROWS = 256, 2**14
 
 
-class Form(Protocol):
-    """What is known of K weighted Gaussians, ready for rows as they lie."""
+class PredictionForm(Protocol):
+    """K weighted Gaussians in a form that takes rows of X as they are stored."""
 
     @property
     def cells(self) -> int:
@@ -58,7 +59,7 @@ class Form(Protocol):
 
 @dataclass(frozen=True)
 class LinearForm:
-    """Natural parameters in one precision, ready for rows as they lie.
+    """Natural parameters in one precision, for rows of X as they are stored.
 
     Attributes
     ----------
@@ -84,8 +85,8 @@ class LinearForm:
         return LinearForm(natural, self.isotropic, origin)
 
     @property
-    def fits(self) -> bool:
-        """Whether no parameter was too large for its precision, and none of h(x) too small."""
+    def is_representable(self) -> bool:
+        """Whether no parameter overflows its precision, and none of h(x) underflows."""
         eta, P = self.natural.eta, self.natural.common
         if not all(a is None or np.isfinite(a).all() for a in (eta, P, self.origin)):
             return False
@@ -100,8 +101,8 @@ class LinearForm:
         return triangle_size(n_statistics) if kind.dense else n_statistics // 2
 
     @property
-    def _by_statistics(self) -> bool:
-        """Whether t(x) is formed."""
+    def _forms_statistics(self) -> bool:
+        """Whether t(x) is computed, rather than products with parts of eta."""
         kind = self.natural.kind
         return not kind.shared and (kind.dense or self._n_features < MANY_COLUMNS)
 
@@ -110,14 +111,14 @@ class LinearForm:
         """Size of the temporaries that a row needs."""
         (K, n_statistics), p = self.natural.eta.shape, self._n_features
         copied = 0 if self.origin is None else p
-        if self._by_statistics:
+        if self._forms_statistics:
             return 2 * K + copied + n_statistics
         return 2 * K + copied + (0 if self.isotropic else p)
 
     def values(self, rows: np.ndarray) -> np.ndarray:
-        """Return rows (n, p) about the origin, in our precision.
+        """Return rows (n, p) about the origin, in this precision.
 
-        Row by row whatever their layout, on which rounding would depend otherwise.
+        In C order whatever their layout, on which rounding would depend otherwise.
         """
         dtype = self.natural.eta.dtype
         if self.origin is not None:
@@ -127,7 +128,7 @@ class LinearForm:
     def log_joint(self, values: np.ndarray) -> np.ndarray:
         """Return log p(x, z = k) - h(x), (K, n), in nats, of the rows (n, p)."""
         kind, eta, p = self.natural.kind, self.natural.eta, values.shape[1]
-        if self._by_statistics:
+        if self._forms_statistics:
             return self.natural.log_joint(kind.statistics_of(values.T))
         joint = np.dot(eta[:, 1 : p + 1], values.T)
         if self.isotropic and not kind.shared:
@@ -148,7 +149,7 @@ class LinearForm:
 
 @dataclass(frozen=True)
 class ComponentForm:
-    """The components one by one, in the precision of their means.
+    """Components one by one, in the precision of their means.
 
     Attributes
     ----------
@@ -163,7 +164,7 @@ class ComponentForm:
 
     @property
     def cells(self) -> int:
-        """Size of the temporaries that a row needs, understated, as short blocks cost more here."""
+        """Size of the temporaries that a row needs, understated: short blocks cost more here."""
         return 1 + mahalanobis_cells(*self.theta.components.means.shape) // 4
 
     def values(self, rows: np.ndarray) -> np.ndarray:
@@ -177,11 +178,11 @@ class ComponentForm:
         return components.covariance.log_joint(values.T, components.means, self.theta.log_weights)
 
     def add_log_base(self, log_prob: np.ndarray, values: np.ndarray) -> None:
-        """Leave `log_prob` as it is: nothing is left out of `log_joint`."""
+        """Leave `log_prob` unchanged: `log_joint` is complete."""
 
 
 class Predictor:
-    """What a mixture says of new rows; immutable.
+    """Densities, posteriors and labels of new rows under a mixture; immutable.
 
     Parameters
     ----------
@@ -192,10 +193,10 @@ class Predictor:
     def __init__(self, theta: Mixture):
         self.origin = np.average(theta.components.means, 0, theta.weights)
         self.theta = theta.about(self.origin)
-        self._double = self._form(theta)
+        self._form_float64 = self._form(theta)
 
-    def _form(self, uncentred: Mixture) -> Form:
-        isotropic = self.theta.components.covariance.structure.isotropic
+    def _form(self, uncentred: Mixture) -> PredictionForm:
+        isotropic = self.theta.components.covariance.isotropic
         natural = uncentred.natural
         if natural is not None and natural.terms < SAFE_UNCENTRED:
             return LinearForm(natural, isotropic, None)
@@ -205,29 +206,27 @@ class Predictor:
         return LinearForm(natural, isotropic, self.origin)
 
     @cached_property
-    def _single(self) -> Form:
+    def _form_float32(self) -> PredictionForm:
         """The form for float32 rows: in float32 if that is precise enough."""
         natural, components = self.theta.natural, self.theta.components
         dtype = np.dtype(np.float32)
         if natural is None:
             covariance = components.covariance.as_float32(components.means, SAFE_SINGLE)
             if covariance is None:
-                return self._double
+                return self._form_float64
             components = Components(components.means.astype(dtype), covariance)
             return ComponentForm(Mixture(self.theta.weights, components), self.origin.astype(dtype))
         products = natural.kind.dense and not natural.kind.shared
         if natural.terms >= (SAFE_SINGLE_PRODUCTS if products else SAFE_SINGLE):
-            return self._double
-        form = LinearForm(natural, components.covariance.structure.isotropic, self.origin).cast(
-            dtype
-        )
-        return form if form.fits else self._double
+            return self._form_float64
+        form = LinearForm(natural, components.covariance.isotropic, self.origin).cast(dtype)
+        return form if form.is_representable else self._form_float64
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
         """Return log p(x; theta) of each row, (n,), in nats."""
 
         def answer(form, values, joint, top, out):
-            total = _exponentiate(joint, top)
+            total = exponentiate(joint, top)
             top += np.log(total, out=total)
             form.add_log_base(top, values)
             out[:] = top
@@ -239,7 +238,7 @@ class Predictor:
         """Return p(z = k | x; theta) of each row, (n, K)."""
 
         def answer(form, values, joint, top, out):
-            total = _exponentiate(joint, top)
+            total = exponentiate(joint, top)
             np.multiply(joint, np.reciprocal(total, out=total), out=out.T, casting="same_kind")
             return True
 
@@ -249,7 +248,7 @@ class Predictor:
     def labels(self, X: np.ndarray) -> np.ndarray:
         """Return the most probable component of each row, (n,)."""
         K = len(self.theta.weights)
-        # The first of equals: where it stands is found faster as the largest of small integers.
+        # The first of equals is found fastest as the largest of small integers.
         ranks = np.arange(K, 0, -1, dtype=np.min_scalar_type(K))[:, None]
 
         def answer(form, values, joint, top, out):
@@ -264,10 +263,10 @@ class Predictor:
         X: np.ndarray,
         result: np.ndarray,
         answer: Callable[..., bool],
-        slowly: Callable[[Block], np.ndarray],
+        fallback: Callable[[Block], np.ndarray],
     ) -> np.ndarray:
-        """Fill `result` by blocks of rows: by `answer` if it says that it could, else `slowly`."""
-        form = self._single if X.dtype == np.float32 else self._double
+        """Fill `result` by blocks of rows, by `fallback` where `answer` returns False."""
+        form = self._form_float32 if X.dtype == np.float32 else self._form_float64
         size = int(np.clip(BLOCK_CELLS // form.cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
 
         def fill(start: int) -> None:
@@ -279,18 +278,12 @@ class Predictor:
             if not (finite and answer(form, values, joint, top, out)):
                 assert_all_finite(rows, allow_nan=True, input_name="X")
                 cells = self.theta.components.cells
-                out[:] = Rows(rows, None, self.origin, *cells).each(slowly, *out.shape[1:])
+                out[:] = Rows(rows, None, self.origin, *cells).each(fallback, *out.shape[1:])
             release_pages(X, start, start + size)
 
-        # A prediction is half an E-step.
+        # A prediction costs half an E-step.
         cells = self.theta.components.cells[0]
         threads = n_threads() if len(X) * cells >= 2 * MIN_THREADED_CELLS else 1
         with np.errstate(over="ignore", invalid="ignore"):
             map_in_order(fill, range(0, len(X), size), threads)
         return result
-
-
-def _exponentiate(joint: np.ndarray, top: np.ndarray) -> np.ndarray:
-    """Turn log p(x, z) into p(x, z) / p(x, z of the largest), in place; return its sum over z."""
-    np.subtract(joint, top, out=joint)
-    return np.add.reduce(np.exp(joint, out=joint), axis=0)

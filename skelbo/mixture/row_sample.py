@@ -9,22 +9,20 @@ import numpy as np
 from skelbo.data.memmap import release_pages, take_rows
 from skelbo.data.rows import RowSource
 
-# Rows that a start looks at: enough for k-means to see every cluster worth starting from.
+# Rows from which a start is made: enough for k-means to find every cluster worth starting from.
 SAMPLE_ROWS = 4096
-
-
 SAMPLE_ROWS_PER_COMPONENT = 64
 
 
 @dataclass(frozen=True)
-class Sample:
+class RowSample:
     """Distinct rows about the origin, with missing cells at the column means.
 
     Attributes
     ----------
     values : ndarray of shape (n_rows, n_features)
     weights : ndarray of shape (n_rows,)
-        How many rows of the table each one stands for.
+        Number of rows of the table that each one stands for.
     """
 
     values: np.ndarray
@@ -32,8 +30,8 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """Those distinct rows of a table whose hashes are smallest, in their order; additive.
+class HashSample:
+    """Distinct rows of a table whose hashes are the smallest, in their order; additive.
 
     Attributes
     ----------
@@ -41,7 +39,7 @@ class Drawn:
         Hashes of the rows' content.
     values : ndarray of shape (n_rows, n_features)
     weights : ndarray of shape (n_rows,)
-        How many rows of the table each one stands for.
+        Number of rows of the table that each one stands for.
     n_present : int
         Number of rows of positive weight in the table.
     size : int
@@ -55,7 +53,7 @@ class Drawn:
     size: int
 
     @classmethod
-    def of_table(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
+    def of_table(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> HashSample:
         """Draw from a table, which may be a memory map of any size."""
         if weights is None and len(X) <= size:
             keys = content_hash(X)
@@ -64,7 +62,7 @@ class Drawn:
         return cls._of_parts(X, weights, size)
 
     @classmethod
-    def _of_parts(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> Drawn:
+    def _of_parts(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> HashSample:
         """Merge repeated rows, and keep the smallest part by part."""
         keys: np.ndarray = np.empty(0, np.uint64)
         found: np.ndarray = np.empty(0)
@@ -87,7 +85,7 @@ class Drawn:
         order = np.argsort(where)  # a memory map is read in its order
         return cls(keys[order], take_rows(X, where[order]), found[order], n_present, size)
 
-    def __add__(self, other: Drawn) -> Drawn:
+    def __add__(self, other: HashSample) -> HashSample:
         keys, weights, first = _smallest(
             np.concatenate([self.keys, other.keys]),
             np.concatenate([self.weights, other.weights]),
@@ -96,7 +94,7 @@ class Drawn:
         order = np.argsort(first)
         values = np.concatenate([self.values, other.values])[first[order]]
         n_present = self.n_present + other.n_present
-        return Drawn(keys[order], values, weights[order], n_present, self.size)
+        return HashSample(keys[order], values, weights[order], n_present, self.size)
 
 
 def _distinct(keys: np.ndarray) -> bool:
@@ -105,29 +103,28 @@ def _distinct(keys: np.ndarray) -> bool:
 
 
 def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndarray, ...]:
-    """Merge equal keys and keep the smallest; return also where they stood."""
+    """Merge equal keys and keep the smallest; return also their positions."""
     keys, first, copies = np.unique(keys, return_index=True, return_inverse=True)
     weights = np.bincount(copies, weights)
     return keys[:size], weights[:size], first[:size]
 
 
-def sample_rows(rows: RowSource, n_components: int) -> Sample:
-    """Draw the rows for a start so that weights and repetitions mean the same.
+def sample_rows(rows: RowSource, n_components: int) -> RowSample:
+    """Draw the rows for a start; a weight counts as so many repetitions.
 
     Rows are chosen by a hash of their content, repeated rows are merged into weighted ones, and
-    the result is sorted: neither the order of the rows nor the blocks matter. A table of distinct
-    rows without weights that needs no thinning stays in its own order, which makes k-means label
-    the clusters as it would outside.
+    the result is sorted: neither the order of the rows nor the blocks matter. A table of few
+    distinct rows without weights keeps its order, so that k-means labels the clusters as usual.
     """
     size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
-    drawn = rows.fold(Drawn.of_table, size)
+    drawn = rows.fold(HashSample.of_table, size)
     values = drawn.values - rows.origin
     values[np.isnan(values)] = 0.0
     weights = drawn.weights
     if len(values) < drawn.n_present or np.any(weights != 1):
         order = _lexicographic(values)
         values, weights = values[order], weights[order]
-    return Sample(values, weights)
+    return RowSample(values, weights)
 
 
 def _lexicographic(values: np.ndarray) -> np.ndarray:

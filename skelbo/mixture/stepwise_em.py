@@ -32,12 +32,12 @@ class FirstRows:
     Attributes
     ----------
     size : int
-        How many are wanted.
+        Number of rows to keep before the last fit of them.
     batches : tuple of Rows
     n_rows : int
-        How many there are.
+        Number of rows so far.
     weight, fitted : float
-        How many there are, counted by weight, and how many of them have been fitted whole.
+        Sum of their weights, now and when they were last fitted whole.
     """
 
     size: int
@@ -48,17 +48,17 @@ class FirstRows:
 
     @classmethod
     def wanted(cls, n_components: int, n_features: int) -> FirstRows:
-        """Return none yet, and how many are wanted."""
+        """Return an empty collection of the size that suits a mixture."""
         least = max(FIRST_ROWS // GROWTH, FIRST_ROWS_PER_COMPONENT * n_components)
         return cls(max(least, min(FIRST_ROWS, FIRST_CELLS // n_features)))
 
     def joined(self, batch: Rows) -> FirstRows:
-        """Return these rows and those of another batch, which is not copied."""
+        """Return these rows and those of a batch, which is not copied."""
         n_rows, weight = self.n_rows + batch.n_present, self.weight + batch.total_weight
         return replace(self, batches=(*self.batches, batch), n_rows=n_rows, weight=weight)
 
     def parts(self, batch: Rows) -> list[Rows]:
-        """Return a batch that is too long to be copied as what is wanted of it, and the rest."""
+        """Split a batch that is longer than `size` where the first rows end."""
         if not self.batches or batch.n_samples <= self.size:
             return [batch]
         stop = self.size - self.n_rows
@@ -68,7 +68,7 @@ class FirstRows:
         return [part for part in parts if part.n_present]
 
     def kept(self) -> FirstRows | None:
-        """Return what is kept of them when the last batch is gone: None if there are enough."""
+        """Return the rows with the last batch copied; None if there are enough."""
         if self.enough:
             return None
         *before, last = self.batches
@@ -89,18 +89,18 @@ class FirstRows:
 
     @property
     def enough(self) -> bool:
-        """Whether no more rows need be kept, be they many or of great weight."""
+        """Whether no more rows need be kept, by their number or their weight."""
         return max(self.weight, self.n_rows) >= self.size
 
     @property
     def due(self) -> bool:
-        """Whether to fit them whole."""
+        """Whether to fit the rows whole now."""
         sizes = (self.size / GROWTH**power for power in range(32))
         return not self.fitted or self.enough or any(self.fitted < n <= self.weight for n in sizes)
 
     @property
     def n_starts(self) -> int:
-        """Number of starts of such a fit."""
+        """Number of starts of a fit to the rows."""
         return LAST_STARTS if self.enough else EARLY_STARTS
 
 
@@ -128,15 +128,15 @@ class StepwiseState:
     def step(
         self, theta: Mixture, rows: RowSource, regularization: Regularization
     ) -> tuple[Ascent, StepwiseState]:
-        """Take a step of stepwise EM from theta; return it, with the bound of these rows."""
+        """Return a step of stepwise EM from theta, with the bound of these rows."""
         state = self.moved(theta.e_step(rows)[1], rows.total_weight)
         theta = theta.m_step(state.moments, regularization)
         bound = theta.e_step(rows)[0]
-        aligned = theta.components.covariance.aligned(state.moments)
+        aligned = state.moments.aligned(state.moments)
         return Ascent(theta, bound, (bound,), True), replace(state, moments=aligned)
 
     def moved(self, moments: Moments, weight: float) -> StepwiseState:
-        """Step towards the expected moments of a batch, given as a sum over its rows."""
+        """Return the statistics moved towards those of a batch, a sum over its rows."""
         size = (1 + self.weight / weight) ** -FORGETTING
-        known = self.moments.scaled(1 - size) + moments.scaled(size / weight)
-        return replace(self, moments=known, weight=self.weight + weight)
+        moments_so_far = self.moments.scaled(1 - size) + moments.scaled(size / weight)
+        return replace(self, moments=moments_so_far, weight=self.weight + weight)

@@ -7,6 +7,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
+from skelbo.data.column_moments import ColumnMoments
 from skelbo.likelihoods import Likelihood, as_likelihood
 from skelbo.likelihoods.noise_floor import noise_floor
 from skelbo.models.model import LatentVariableModel
@@ -116,8 +117,11 @@ class DecoderModel(LatentVariableModel):
         ['0.weight', '0.bias', '1.weight', '1.bias', 'noise_variance']
         """
         likelihood = self.column_likelihood
-        level = likelihood.offset(torch.nanmean(X, 0))
-        spread = _deviation(X) if likelihood.has_noise else torch.ones_like(level)
+        moments = ColumnMoments.of_table(X.numpy(force=True))
+        level = likelihood.offset(torch.as_tensor(moments.mean, device=X.device))
+        spread = torch.ones_like(level)
+        if likelihood.has_noise:
+            spread = torch.as_tensor(moments.positive_variance, device=X.device).sqrt()
         if self.decoder is not None:
             theta = {k: v.detach().clone() for k, v in self.decoder.named_parameters()}
         else:
@@ -289,8 +293,3 @@ class DecoderModel(LatentVariableModel):
                 "latents."
             ]
         return []
-
-
-def _deviation(X):
-    centred = X - torch.nanmean(X, 0)
-    return torch.nanmean(centred**2, 0).sqrt().clamp_min(1e-8)

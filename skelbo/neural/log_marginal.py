@@ -68,7 +68,7 @@ class Sampler:
 
     def noise(self) -> Tensor:
         """Return the shared standard normal draws, shape (n_draws, 1, n_latents)."""
-        # Drawn on the CPU in float64: the same numbers for every device and precision.
+        # HashSample on the CPU in float64: the same numbers for every device and precision.
         generator = torch.Generator().manual_seed(self.seed)
         shape = self.n_draws, 1, self.model.n_latents
         return torch.randn(shape, generator=generator, dtype=torch.float64).to(self._like)

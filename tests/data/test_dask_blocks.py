@@ -133,7 +133,7 @@ def test_bad_input_by_message(estimator, case):
 
 def test_what_is_not_for_dask_says_so(iris):
     X = as_dask(iris)
-    for options in ({"batch_size": 10}, {"solver": "gradient"}, {"device": "cpu"}):
+    for options in ({"solver": "gradient"}, {"device": "cpu"}):
         with pytest.raises(ValueError, match="does not fit a Dask collection, not held here; "):
             EMGaussianMixture(2, **options).fit(X)
     with pytest.raises(ValueError, match="n_components = 200, n_samples = 150"):

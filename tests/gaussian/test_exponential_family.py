@@ -10,7 +10,7 @@ from skelbo.gaussian.components import Components
 from skelbo.gaussian.moments import MAX_STATISTICS, Moments
 from skelbo.gaussian.regularization import Ridge
 from skelbo.gaussian.structures import STRUCTURES
-from skelbo.mixture.hybrid_form import DividedView
+from skelbo.mixture.hybrid_form import HybridDensity
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
 
@@ -74,9 +74,9 @@ def test_a_collapsed_component_is_the_only_one_seen_by_itself(name):
     X, theta = collapsed(name)
     (block,) = Rows(X, np.random.default_rng(1).integers(1, 4, N).astype(float)).blocks()
     assert theta.natural is None
-    assert_allclose(theta.divided.unsafe, [0])
+    assert_allclose(theta.hybrid.unsafe, [0])
     divided, direct = theta.density(block), theta.components.density(block, theta.log_weights)
-    assert isinstance(divided, DividedView)
+    assert isinstance(divided, HybridDensity)
     assert_allclose(divided.log_joint(), direct.log_joint(), rtol=1e-10, atol=1e-10)
     resp = np.random.default_rng(2).dirichlet(np.ones(K), N).T
     ours, theirs = divided.moments(resp), direct.moments(resp)
@@ -84,14 +84,14 @@ def test_a_collapsed_component_is_the_only_one_seen_by_itself(name):
     assert_allclose(ours.mean, theirs.mean, rtol=1e-12)
     assert_allclose(ours.scatter, theirs.scatter, rtol=1e-10, atol=1e-10)
     (far,) = Rows(np.full((1, P), 1e160)).blocks()
-    assert not isinstance(theta.density(far), DividedView)
+    assert not isinstance(theta.density(far), HybridDensity)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_components_are_divided_only_where_forms_differ(name):
-    assert mixture(name)[1].divided is None
-    assert collapsed(name, K)[1].divided is None
-    divided = collapsed(name)[1].divided
+    assert mixture(name)[1].hybrid is None
+    assert collapsed(name, K)[1].hybrid is None
+    divided = collapsed(name)[1].hybrid
     assert (divided is not None) == (name in ("full", "diag", "spherical"))
 
 

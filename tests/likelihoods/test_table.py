@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import optimize
 
-from skelbo.likelihoods import LIKELIHOODS, Table, as_likelihood, column_likelihoods
+from skelbo.likelihoods import LIKELIHOODS, MixedColumns, as_likelihood, column_likelihoods
 from skelbo.likelihoods.categorical import Categorical
 
 RNG = np.random.default_rng(0)
@@ -25,7 +25,7 @@ def table(n=60):
 
 def test_statistics_add_up_and_weights_are_repetition():
     X, weights = table()
-    mixed = Table(KINDS)
+    mixed = MixedColumns(KINDS)
     whole = mixed.statistics(X, weights)
     parts = [mixed.statistics(X[rows], weights[rows]) for rows in (slice(20), slice(20, None))]
     for total, one, other in zip(whole, *parts, strict=True):
@@ -60,7 +60,7 @@ def test_the_maximum_is_one(column):
 
 def test_component_log_prob_is_log_prob_at_the_link():
     X, weights = table()
-    mixed = Table(KINDS)
+    mixed = MixedColumns(KINDS)
     parameters = mixed.maximize(mixed.statistics(X, weights))
     gaussian, probability, rate, codes = parameters
     for k in range(2):

@@ -1,9 +1,9 @@
-"""The E-step and the sums for the M-step in one trip of a tile of rows through the cache.
+"""Numba kernel of the E-step and the sums for the M-step, tile by tile.
 
-Compiled by numba. A tile is so short that t(x), the log-joint and the responsibilities of its rows
-stay in the fastest cache; every loop over the rows of a tile becomes vector instructions, and the
-products keep four by four sums in registers. exp and log are written out, as calls of the
-compiler's own would not be vectorised.
+A tile is so short that t(x), the log-joint and the responsibilities of its rows stay in the
+fastest cache; every loop over the rows of a tile compiles to vector instructions, and the products
+keep four by four sums in registers. exp and log are written out: calls of the library's are not
+vectorised.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ SMALLEST = -708.0  # its exponential is the last before precision is lost
 EXP = tuple(1 / math.factorial(i) for i in range(13))  # Taylor series of exp(r), |r| < log(2) / 2
 ARTANH = tuple(2 / (2 * i + 1) for i in range(11))  # and of 2 artanh(s) / s, in s^2
 
-# numpy's rule for division by zero: a check would keep loops from being vectorised. Only sums may
-# be taken in another order, and no more is assumed of numbers.
+# Division by zero as in NumPy: a check would prevent vectorisation. Only sums may be reordered; no
+# other assumption is made about numbers.
 _options = {"cache": True, "nogil": True, "error_model": "numpy"}
 _exact = numba.njit(**_options, fastmath={"contract"})
 _sums = numba.njit(**_options, fastmath={"contract", "reassoc", "nsz"})
@@ -157,7 +157,7 @@ def expected_sums(values, weights, eta, K, products):
     values : ndarray of shape (n_features, n_rows)
     weights : ndarray of shape (n_rows,)
     eta : ndarray of shape (K', S')
-        Natural parameters, filled up by zeros: K' is a multiple of four, S' one more than one.
+        Natural parameters, padded by zeros: K' is a multiple of four, S' - 1 too.
     K : int
         Number of components.
     products : int
@@ -173,7 +173,7 @@ def expected_sums(values, weights, eta, K, products):
     sums, bound = np.zeros_like(eta), 0.0
     for first in range(0, len(weights), TILE):
         rows = slice(first, min(first + TILE, len(weights)))
-        for r in range(TILE):  # what a short tile has too much weighs nothing
+        for r in range(TILE):  # rows beyond a short tile get weight zero
             weight[r] = weights[first + r] if first + r < len(weights) else 0.0
         statistics_of(values[:, rows], products, t)
         log_joint_of(eta, t, joint)

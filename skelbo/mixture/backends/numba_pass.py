@@ -1,7 +1,7 @@
-"""The E-step of a large table as one compiled pass, where numba is installed (``skelbo[fast]``).
+"""E-step of a large table as one compiled pass, where numba is installed (``skelbo[fast]``).
 
-The arithmetic is that of `skelbo.gaussian.exponential_family`, without its temporaries and without
-waiting for other threads; sums differ in their last digits, being taken in another order.
+The arithmetic is that of `skelbo.gaussian.exponential_family` without its temporaries; sums differ
+in their last digits, being taken in another order.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from skelbo.data.rows import Block, Rows
-from skelbo.gaussian.covariance import CovarianceStructure
+from skelbo.gaussian.covariance import Covariance
 from skelbo.gaussian.exponential_family import NaturalDensity
 from skelbo.gaussian.moments import Moments
-from skelbo.mixture.mixture import Expected, Mixture
+from skelbo.mixture.mixture import ExpectedStatistics, Mixture
 
 # Work of a pass, in terms of eta' t(x), from which on it is compiled: some milliseconds. Importing
 # numba and loading the kernel, once a process, takes what a hundred of these passes save. Only the
@@ -39,7 +39,7 @@ def kernel() -> Callable[..., Any] | None:
 
 
 def compiled_e_step(
-    rows: Any, n_components: int, structure: CovarianceStructure, min_work: float | None = None
+    rows: Any, n_components: int, structure: type[Covariance], min_work: float | None = None
 ) -> Callable[[Mixture], tuple[float, Moments]] | None:
     """Return `Mixture.e_step` over these rows as compiled passes.
 
@@ -62,7 +62,7 @@ def compiled_e_step(
     return e_step
 
 
-def expected(block: Block, theta: Mixture) -> Expected:
+def expected(block: Block, theta: Mixture) -> ExpectedStatistics:
     """Return ``theta.expected(block)``, by the kernel where natural parameters are safe."""
     density, pass_over = theta.density(block), kernel()
     if pass_over is None or not isinstance(density, NaturalDensity):
@@ -74,4 +74,4 @@ def expected(block: Block, theta: Mixture) -> Expected:
     tables = (np.require(table, np.float64, ["C", "W"]) for table in (block.values, block.weights))
     products = 0 if kind.shared else 1 + kind.dense
     bound, sums = pass_over(*tables, eta, K, products)
-    return Expected(bound + density.total_log_base(), density.moments_of(sums[:K, :S]))
+    return ExpectedStatistics(bound + density.total_log_base(), density.moments_of(sums[:K, :S]))

@@ -1,21 +1,21 @@
-"""Sums of an E-step of factor analysers over complete rows on a torch device."""
+"""Sums over complete rows for the E-step of factor models on a torch device."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
 
-from skelbo.elbo import LOG_2PI
-from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
+from skelbo.gaussian.covariance import LOG_2PI
 from skelbo.gaussian.factor_analysis.moments import JointMoments
 from skelbo.mixture.backends.torch_sums import Sums
-from skelbo.mixture.mixture import Expected, Mixture
+from skelbo.mixture.mixture import ExpectedStatistics, Mixture
 
 
 class FactorSums(Sums):
-    r"""What both arithmetics share: sums of x, and of what the factors explain of it.
+    r"""Sums of x and of its scaled expected factors u.
 
     .. math:: u = G (x - \mu), \quad \hat z = V (1 + s^2)^{-1/2} u, \quad
         G = \frac{s}{\sqrt{1 + s^2}} Q^T \Psi^{-1/2}
@@ -23,8 +23,7 @@ class FactorSums(Sums):
 
     def __init__(self, theta: Mixture, device: torch.device):
         super().__init__(theta, device)
-        factor = theta.components.covariance
-        assert isinstance(factor, FactorCovariance)
+        factor: Any = theta.components.covariance
         self.factor, self.means = factor, self._tensor(theta.components.means)
         K, p, q = factor.loadings.shape
         self.left, self.size, self.right = (self._tensor(axes) for axes in factor.axes)
@@ -44,7 +43,7 @@ class FactorSums(Sums):
         parts = centres, self.weight, self.first, self.squares, first, cross
         arrays = (part.cpu().numpy() for part in (*parts, torch.zeros_like(back)))
         sums = JointMoments.centred(*arrays)
-        # Given x, z is a linear function of it but for its posterior variance.
+        # z is a linear function of x plus its posterior uncertainty.
         expected = (back.mT @ self.projection @ self._tensor(sums.cross)).cpu()
         spread = ((self.right / (1 + self.size**2)[:, None]) @ self.right.mT).cpu()
         factors = 0.5 * (expected + expected.mT) + self.weight.cpu()[:, None, None] * spread
@@ -52,7 +51,7 @@ class FactorSums(Sums):
 
 
 class PlainFactorSums(FactorSums):
-    """Squares expanded: matrix products for all components together, sums about the origin."""
+    """Sums about the origin, squares expanded: matrix products for all components together."""
 
     def include(self, values: torch.Tensor, weights: torch.Tensor) -> None:
         """Add rows."""
@@ -72,13 +71,13 @@ class PlainFactorSums(FactorSums):
         self.factor_first += weighted.sum(dim=1).reshape(K, q)
         self.cross += (weighted @ values.T).reshape(K, q, p).mT
 
-    def expected(self, theta: Mixture) -> Expected:
+    def expected(self, theta: Mixture) -> ExpectedStatistics:
         """Return bound and moments."""
-        return Expected(float(self.bound), self._joint(torch.zeros_like(self.means)))
+        return ExpectedStatistics(float(self.bound), self._joint(torch.zeros_like(self.means)))
 
 
 class CarefulFactorSums(FactorSums):
-    """One component at a time, about its mean, where expanded squares lose digits."""
+    """Sums about the means, one component at a time, where expanded squares lose digits."""
 
     def include(self, values: torch.Tensor, weights: torch.Tensor) -> None:
         """Add rows."""
@@ -102,6 +101,6 @@ class CarefulFactorSums(FactorSums):
         distances = (rest**2).sum(dim=0) + (scores**2).sum(dim=0)
         return -0.5 * (distances + self.constants[k])
 
-    def expected(self, theta: Mixture) -> Expected:
+    def expected(self, theta: Mixture) -> ExpectedStatistics:
         """Return bound and moments."""
-        return Expected(float(self.bound), self._joint(self.means))
+        return ExpectedStatistics(float(self.bound), self._joint(self.means))

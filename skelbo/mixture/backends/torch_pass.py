@@ -1,7 +1,7 @@
-"""The E-step of a Gaussian mixture on a torch device: a GPU, or the CPU for its tests.
+"""E-step of a Gaussian mixture on a torch device: a GPU, or the CPU in tests.
 
-The formulas are those of `natural` and of the covariance structures; only the sums come back. All
-arithmetic is in float64, so that the bound still tells whether it has stopped climbing.
+The formulas are those of `skelbo.gaussian`; only sums are copied back. All arithmetic is in
+float64, as the stopping rule compares bounds.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ import numpy as np
 import torch
 
 from skelbo.data.rows import Block, Rows
-from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
+from skelbo.gaussian.factor_analysis.covariance import Factor
 from skelbo.gaussian.moments import Moments
 from skelbo.mixture.backends.torch_factor_sums import CarefulFactorSums, PlainFactorSums
 from skelbo.mixture.backends.torch_sums import ExactSums, NaturalSums, Sums
-from skelbo.mixture.mixture import Expected, Mixture
+from skelbo.mixture.mixture import ExpectedStatistics, Mixture
 
-# Float64 cells of the temporaries of one block on a GPU: 512 MiB. A CPU keeps the blocks of `Rows`.
+# Float64 cells of the temporaries of a block on a GPU: 512 MiB. A CPU uses the blocks of `Rows`.
 DEVICE_CELLS = 2**26
 # Tables of up to this many cells stay on a device whose free memory is not known.
 KEPT_CELLS = 2**26
@@ -43,7 +43,7 @@ def torch_device(name: str) -> torch.device:
 def _arithmetic(theta: Mixture) -> tuple[float, type[Sums], type[Sums]]:
     """Return the largest cell that may be squared, and the sums of rows up to it and beyond."""
     covariance = theta.components.covariance
-    if isinstance(covariance, FactorCovariance):
+    if isinstance(covariance, Factor):
         plain = covariance.is_safe(theta.components.means)
         return covariance.reach if plain else 0.0, PlainFactorSums, CarefulFactorSums
     natural = theta.natural
@@ -51,7 +51,7 @@ def _arithmetic(theta: Mixture) -> tuple[float, type[Sums], type[Sums]]:
 
 
 class DeviceTable:
-    """A table whose complete rows are dealt with on a device; incomplete ones stay with NumPy.
+    """A table whose complete rows are summed on a device; incomplete ones stay with NumPy.
 
     The rows are moved once if they take less than half of the device's free memory, else in
     every pass.
@@ -69,7 +69,7 @@ class DeviceTable:
         self._kept: list[DeviceBlock | Block] | None = None
 
     def e_step(self, theta: Mixture) -> tuple[float, Moments]:
-        """Return what ``theta.e_step(rows)`` does."""
+        """Return the bound in nats per row and the expected moments, as `Mixture.e_step`."""
         parts = [part.expected(theta) for part in self._sums(theta)]
         expected = reduce(add, parts)
         return expected.log_prob / self.total_weight, expected.moments
@@ -98,13 +98,13 @@ class DeviceTable:
         return iter(self._kept)
 
     def _room(self) -> int:
-        """Return how many cells of the table may stay on the device."""
+        """Return the number of cells of the table that may stay on the device."""
         if self.device.type != "cuda":
             return KEPT_CELLS
         return torch.cuda.mem_get_info(self.device)[0] // 16
 
     def _move(self) -> Iterator[DeviceBlock | Block]:
-        """Yield blocks large enough to keep a GPU busy."""
+        """Yield blocks on the device, large enough for a GPU to be efficient."""
         cells = 1 if self.device.type == "cpu" else DEVICE_CELLS
         size = cells // (self.rows.cells_per_row or self.rows.n_features)
         waiting: list[Block] = []
@@ -132,10 +132,10 @@ class DeviceBlock:
 
 
 class _OnHost:
-    """Incomplete rows: each pattern of missing cells needs matrices of its own."""
+    """Incomplete rows, left to NumPy: each pattern of missing cells needs its own matrices."""
 
     def __init__(self, block: Block):
         self.block = block
 
-    def expected(self, theta: Mixture) -> Expected:
+    def expected(self, theta: Mixture) -> ExpectedStatistics:
         return theta.expected(self.block)

@@ -1,25 +1,24 @@
-"""What an E-step sums over complete rows on a torch device, for covariances as matrices."""
+"""Sums over complete rows for the E-step of dense and diagonal covariances on a torch device."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from typing import Any
 
 import numpy as np
 import torch
 
-from skelbo.elbo import LOG_2PI
-from skelbo.gaussian.exponential_family import NaturalParameters
-from skelbo.gaussian.matrices import Matrices
+from skelbo.gaussian.covariance import LOG_2PI
 from skelbo.gaussian.moments import Moments, Scatter, positive_or_one
-from skelbo.mixture.mixture import Expected, Mixture
+from skelbo.mixture.mixture import ExpectedStatistics, Mixture
 
 
 class Sums(ABC):
-    """What an E-step sums over complete rows; the sums stay on the device until asked for."""
+    """Sums of an E-step over complete rows, on the device until `expected` is called."""
 
     def __init__(self, theta: Mixture, device: torch.device):
         self.device = device
-        self.kind: Scatter = theta.components.covariance.structure.scatter
+        self.kind: Scatter = theta.components.covariance.scatter
         self.log_weights = self._tensor(theta.log_weights)[:, None]
         self.bound = torch.zeros((), dtype=torch.float64, device=device)
 
@@ -29,7 +28,7 @@ class Sums(ABC):
     def _normalize(self, log_joint: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
         """Add the weighted log p(x) to the bound; return weights times responsibilities."""
         top = log_joint.amax(dim=0)
-        lost = torch.isneginf(top)  # so far away that every density underflows
+        lost = torch.isneginf(top)  # every density underflows
         log_joint = torch.where(lost, self.log_weights, log_joint)
         log_prob = torch.logsumexp(log_joint, dim=0)
         resp = torch.exp(log_joint - log_prob) * weights
@@ -41,17 +40,16 @@ class Sums(ABC):
         """Add rows, columns first (p, n), with their weights (n,)."""
 
     @abstractmethod
-    def expected(self, theta: Mixture) -> Expected:
+    def expected(self, theta: Mixture) -> ExpectedStatistics:
         """Return bound and moments, on the host."""
 
 
 class NaturalSums(Sums):
-    """Sums of t(x), in exponential-family form: one matrix product each for E and M."""
+    """Sums of t(x) in exponential-family form: one matrix product each for E and M."""
 
     def __init__(self, theta: Mixture, device: torch.device):
         super().__init__(theta, device)
-        natural = theta.natural
-        assert isinstance(natural, NaturalParameters)
+        natural: Any = theta.natural
         # A constant of -inf is no factor of a product; see `NaturalParameters.log_joint`.
         self.absent = torch.tensor(natural.absent, device=device)[:, None]
         self.eta = self._tensor(natural.eta).masked_fill(self.absent, 0.0)
@@ -82,10 +80,10 @@ class NaturalSums(Sums):
             parts.append(x[rows] * x[columns])
         return torch.cat(parts)
 
-    def expected(self, theta: Mixture) -> Expected:
+    def expected(self, theta: Mixture) -> ExpectedStatistics:
         """Return bound and moments."""
         common = None if self.second is None else self.second.cpu().numpy()
-        return Expected(
+        return ExpectedStatistics(
             float(self.bound), Moments.of_sums(self.kind, self.sums.cpu().numpy(), common)
         )
 
@@ -95,8 +93,7 @@ class ExactSums(Sums):
 
     def __init__(self, theta: Mixture, device: torch.device):
         super().__init__(theta, device)
-        covariance = theta.components.covariance
-        assert isinstance(covariance, Matrices)
+        covariance: Any = theta.components.covariance
         self.means = theta.components.means
         self.centres = self._tensor(self.means)
         K, p = self.means.shape
@@ -133,10 +130,10 @@ class ExactSums(Sums):
         white = factor.T @ steps if self.kind.dense else factor[:, None] * steps
         return self.constants[k] - 0.5 * (white * white).sum(dim=0)
 
-    def expected(self, theta: Mixture) -> Expected:
+    def expected(self, theta: Mixture) -> ExpectedStatistics:
         """Return bound and moments."""
         weight, first, second = (t.cpu().numpy() for t in (self.weight, self.first, self.second))
         step = first / positive_or_one(weight)[:, None]
         scatter = second - self.kind.of_deviations(weight, step)
         moments = Moments(self.kind, weight, self.means + step, scatter)
-        return Expected(float(self.bound), moments)
+        return ExpectedStatistics(float(self.bound), moments)

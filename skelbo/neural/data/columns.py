@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.likelihoods import LIKELIHOODS, Likelihood, Table, column_likelihoods
+from skelbo.likelihoods import LIKELIHOODS, Likelihood, MixedColumns, column_likelihoods
 from skelbo.likelihoods.poisson import Poisson
 
 # A column has at most as many codes as it has rows, or this many if those are few.
@@ -121,7 +121,7 @@ class Columns:
         return len(self.kinds)
 
     @cached_property
-    def table(self) -> Table:
+    def table(self) -> MixedColumns:
         """The likelihoods of the columns, by groups."""
         return _table(self.kinds, self.own)
 
@@ -163,13 +163,13 @@ class Columns:
         return -(~missing @ log_scale)
 
 
-def _table(kinds: np.ndarray, own: tuple[Likelihood, ...]) -> Table:
+def _table(kinds: np.ndarray, own: tuple[Likelihood, ...]) -> MixedColumns:
     """Return the likelihoods with these names, as networks use them."""
     known = {**LIKELIHOODS, "poisson": Poisson(MAX_LOG_RATE), **{kind.name: kind for kind in own}}
-    return Table([known[name] for name in kinds.tolist()])
+    return MixedColumns([known[name] for name in kinds.tolist()])
 
 
-def _check_support(X: np.ndarray, table: Table) -> None:
+def _check_support(X: np.ndarray, table: MixedColumns) -> None:
     """Refuse cells without a density, block by block."""
     start = 0
     for block in _blocks(X):

@@ -80,8 +80,7 @@ def start_of(em, kind, K):
     """Return a start of an engine's fit."""
     sample = sample_rows(em.rows, K)
     rng = np.random.RandomState(0)
-    structure = STRUCTURES[kind].configured(em.rows.n_features, 2)
-    return start_mixture("kmeans", sample, K, structure, em.regularization, rng)
+    return start_mixture("kmeans", sample, K, STRUCTURES[kind], em.regularization, rng, 2)
 
 
 def ascent_of(em, theta):

@@ -1,0 +1,148 @@
+r"""Parameters of mixture components, estimated from additive statistics.
+
+.. math:: \log p(x \mid k) = \log h(x) + \sum_s t_s(x)\, \eta_{sk}
+
+The weighted sums of the sufficient statistics :math:`t_s` are all that an M-step needs; the
+natural parameters :math:`\eta` make the densities of all rows products of matrices.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+
+from skelbo.likelihoods.arrays import namespace
+
+# Finite stand-in for log 0, so that 0 log 0 = 0; results below half of it are -inf.
+LOG_ZERO = -1e30
+
+
+class ComponentLikelihood(ABC):
+    """Distribution of a column in each component of a mixture: the second half of `Likelihood`."""
+
+    @abstractmethod
+    def log_base(self, x: Any) -> Any:
+        """Return log h(x), in nats, elementwise."""
+
+    @abstractmethod
+    def sufficient_statistics(self, x: Any) -> Any:
+        """Return the terms of log p(x) that are multiplied by parameters.
+
+        Parameters
+        ----------
+        x : array of shape (n_samples, n_features)
+            Rows, NaN where missing.
+
+        Returns
+        -------
+        array of shape (n_statistics, n_samples, n_features)
+            Zero at missing cells.
+        """
+
+    def statistics(self, x: Any, weights: Any) -> Any:
+        """Return weighted sums of the sufficient statistics: those of disjoint rows add up.
+
+        Parameters
+        ----------
+        x : array of shape (n_samples, n_features)
+            Rows, NaN where missing.
+        weights : array of shape (n_samples, n_components)
+            Responsibilities times frequency weights.
+
+        Returns
+        -------
+        array of shape (n_statistics, n_components, n_features)
+            Additive over rows.
+        """
+        return weights.T @ self.sufficient_statistics(x)
+
+    @abstractmethod
+    def maximize(self, statistics: Any) -> Any:
+        """Return the parameters of greatest weighted likelihood.
+
+        Parameters
+        ----------
+        statistics : array of shape (n_statistics, n_components, n_features)
+            Sums of `statistics` over all rows.
+
+        Returns
+        -------
+        array of shape (n_parameters, n_components, n_features)
+            On their natural scale, the boundary included (a probability of 0, say).
+        """
+
+    @abstractmethod
+    def natural_parameters(self, parameters: Any) -> Any:
+        """Return the factors of the sufficient statistics in log p(x) - log h(x).
+
+        Parameters
+        ----------
+        parameters : array of shape (n_parameters, n_components, n_features)
+            As `maximize` returns them.
+
+        Returns
+        -------
+        array of shape (n_statistics, n_components, n_features)
+            `LOG_ZERO` in place of log 0.
+        """
+
+    def component_log_prob(self, x: Any, parameters: Any) -> Any:
+        """Return log p(x | component) of each row, by products of matrices.
+
+        Parameters
+        ----------
+        x : array of shape (n_samples, n_features)
+            Rows, NaN where missing.
+        parameters : array of shape (n_parameters, n_components, n_features)
+            As `maximize` returns them.
+
+        Returns
+        -------
+        array of shape (n_samples, n_components)
+            In nats; -inf where a component excludes the row.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo.likelihoods import LIKELIHOODS
+        >>> X = np.array([[0.0], [1.0]])
+        >>> LIKELIHOODS["bernoulli"].component_log_prob(X, np.array([[[0.0], [0.5]]])).round(3)
+        array([[ 0.   , -0.693],
+               [  -inf, -0.693]])
+        """
+        xp = namespace(x)
+        known, values = observed_cells(x)
+        base = (known * self.log_base(values)).sum(-1)
+        natural = self.natural_parameters(parameters)
+        products = self.sufficient_statistics(x) @ xp.swapaxes(natural, 1, 2)
+        result = products.sum(0) + base[:, None]
+        return xp.where(result < 0.5 * LOG_ZERO, -np.inf, result)
+
+
+def observed_cells(x: Any) -> tuple[Any, Any]:
+    """Return indicators of the observed cells, and the cells, both zero where missing."""
+    xp = namespace(x)
+    missing = xp.isnan(x)
+    return xp.where(missing, 0.0, xp.ones_like(x)), xp.where(missing, 0.0, x)
+
+
+def indicators(x: Any, n_codes: int) -> Any:
+    """Return which cells have each of the codes 0, 1, ..., (n_codes, ...)."""
+    xp = namespace(x)
+    return xp.stack([xp.where(x == code, xp.ones_like(x), 0.0) for code in range(n_codes)])
+
+
+def ratio(total: Any, weight: Any, otherwise: float) -> Any:
+    """Return total / weight, and a neutral value where there is no weight."""
+    xp = namespace(total)
+    empty = weight <= 0
+    return xp.where(empty, otherwise, total / xp.where(empty, 1.0, weight))
+
+
+def finite_log(x: Any) -> Any:
+    """Return log x, and `LOG_ZERO` for 0."""
+    xp = namespace(x)
+    zero = x <= 0
+    return xp.where(zero, LOG_ZERO, xp.log(xp.where(zero, 1.0, x)))
