@@ -1,14 +1,11 @@
-"""How close does one pass over a stream come to the batch fit, and what do sweeps save?
+"""How close does one pass over a stream come to the batch fit?
 
-    python benchmarks/bench_streaming.py [--seeds 5] [--rows 40000] [--only streams]
+    python benchmarks/bench_streaming.py [--seeds 5] [--rows 40000]
 
-First table: log-likelihood of held-out rows beyond that of one Gaussian of the same covariance
+Printed: log-likelihood of held-out rows beyond that of one Gaussian of the same covariance
 type, of `partial_fit` over one pass in batches of 500 or 2000 rows as a share of that of `fit`
 (mean and smallest over seeds). Both know the number of components. For comparison the share that
 `fit` has of itself when it gets another random state, and the CPU seconds of all passes and fits.
-Second table: how often each row is read, and CPU seconds, until the default stopping rule is met,
-from the same start: EM beside incremental EM (`batch_size`), with and without acceleration; and the
-bound reached, in nats per row.
 """
 
 import argparse
@@ -18,7 +15,6 @@ import warnings
 import numpy as np
 
 from skelbo import EMGaussianMixture
-from skelbo.mixture.mixture import Mixture
 
 
 def blobs(n, p, K, spread, rng):
@@ -88,59 +84,13 @@ def streams(n_seeds, n):
     print(f"CPU seconds of all passes: {each}; of all fits {spent[-1]:.1f}")
 
 
-def reads(X, K, kind, **options):
-    """Return how often every row was read in a fit, CPU seconds, and the bound reached."""
-    count = 0
-    expected = Mixture.expected
-
-    def counted(self, block):
-        nonlocal count
-        count += block.values.shape[1]
-        return expected(self, block)
-
-    model = EMGaussianMixture(K, covariance_type=kind, random_state=0, max_iter=3000, **options)
-    Mixture.expected = counted
-    start = time.process_time()
-    try:
-        model.fit(X)
-    finally:
-        Mixture.expected = expected
-    seconds = time.process_time() - start
-    steps = np.diff(model.lower_bounds_)
-    assert steps.min() > -1e-9, "the bound fell"
-    return count / len(X), seconds, model.lower_bound_
-
-
-WAYS = {
-    "EM": {"acceleration": None},
-    "EM accelerated": {},
-    "batches": {"acceleration": None, "batch_size": 2000},
-    "batches accelerated": {"batch_size": 2000},
-}
-
-
-def sweeps():
-    print(f"{'p':>3}{'K':>4}{'spread':>8} {'type':<6}{'':20}{'reads':>7}{'s':>8}{'bound':>13}")
-    for p, K, spread in PROBLEMS:
-        X = blobs(40_000, p, K, spread, np.random.default_rng(1))
-        for kind in ("full", "diag"):
-            for way, options in WAYS.items():
-                passes, seconds, bound = reads(X, K, kind, **options)
-                line = f"{p:>3}{K:>4}{spread:>8} {kind:<6}{way:<20}"
-                print(f"{line}{passes:>7.0f}{seconds:>8.2f}{bound:>13.6f}", flush=True)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--rows", type=int, default=40_000)
-    parser.add_argument("--only", choices=["streams", "sweeps"])
     args = parser.parse_args()
     warnings.simplefilter("ignore")
-    if args.only != "sweeps":
-        streams(args.seeds, args.rows)
-    if args.only != "streams":
-        sweeps()
+    streams(args.seeds, args.rows)
 
 
 if __name__ == "__main__":

@@ -362,9 +362,26 @@ class EMGaussianMixture(LatentVariableEstimator):
         self : EMGaussianMixture
             The updated mixture; `lower_bound_` is the mean log-likelihood of this batch.
 
+        Raises
+        ------
+        ValueError
+            If the data cannot be used, or if the first rows are fewer than `n_components`.
+
         References
         ----------
         Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMGaussianMixture
+        >>> rng = np.random.default_rng(0)
+        >>> model = EMGaussianMixture(2, random_state=0)
+        >>> for _ in range(5):
+        ...     labels = rng.integers(2, size=100)
+        ...     model = model.partial_fit(6.0 * labels[:, None] + rng.normal(size=(100, 1)))
+        >>> bool(abs(np.ptp(model.means_) - 6.0) < 0.5)
+        True
         """
         reset, min_rows = not self._is_fitted, max(self._min_samples, self.n_components)
         for rows in self._read_batches(X, sample_weight, reset=reset, min_rows=min_rows):
@@ -528,7 +545,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         Returns
         -------
         resp : ndarray of shape (n_samples, n_components)
-            Rows sum to one: q at its best, the posterior that closes the gap of eq. 2.
+            Rows sum to one: the exact posterior, with which the gap of eq. 2 is zero.
         """
         X = self._validate(X, finite=False)
         return self._posterior_mean(X).astype(X.dtype, copy=False)
@@ -546,6 +563,15 @@ class EMGaussianMixture(LatentVariableEstimator):
         -------
         labels : ndarray of int, shape (n_samples,)
             Between 0 and n_components - 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMGaussianMixture
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.1], [4.9]])
+        >>> labels = EMGaussianMixture(2, random_state=0).fit(X).predict(X)
+        >>> [int((labels == label).sum()) for label in (0, 1)]
+        [3, 3]
         """
         X = self._validate(X, finite=False)
         return self._predictor().labels(X)

@@ -61,12 +61,20 @@ class DeviceTable:
     rows : Rows
     device : str
         Any name that `torch.device` takes.
+    kept_cells : int, optional
+        Largest table that stays on the device; by default what its free memory allows.
     """
 
-    def __init__(self, rows: Rows, device: str):
+    def __init__(self, rows: Rows, device: str, kept_cells: int | None = None):
         self.rows, self.device = rows, torch_device(device)
+        self.kept_cells = kept_cells
         self.total_weight = rows.total_weight
         self._kept: list[DeviceBlock | Block] | None = None
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether the rows are on the device."""
+        return self._kept is not None
 
     def e_step(self, theta: Mixture) -> tuple[float, Moments]:
         """Return the bound in nats per row and the expected moments, as `Mixture.e_step`."""
@@ -99,6 +107,8 @@ class DeviceTable:
 
     def _room(self) -> int:
         """Return the number of cells of the table that may stay on the device."""
+        if self.kept_cells is not None:
+            return self.kept_cells
         if self.device.type != "cuda":
             return KEPT_CELLS
         return torch.cuda.mem_get_info(self.device)[0] // 16
