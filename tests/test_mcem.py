@@ -1,157 +1,22 @@
-"""MCEM: its answers are those of EM within the error that it reports, and so is its verdict."""
+"""MCEM: its answers are those of EM within the error that it reports, and so is its end."""
 
 import pickle
 
 import numpy as np
 import pytest
-from scipy import stats
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
 from sklearn.utils.estimator_checks import check_estimator
 
 from skelbo import MCEM, VariationalEM
-from skelbo.inference.distinct_rows import DistinctRows
-from skelbo.inference.log_marginal import log_marginal
-from skelbo.inference.posteriors.bernoulli import enumerate_posterior
-from skelbo.inference.posteriors.best import best_q
-from skelbo.inference.posteriors.gaussian import fit_gaussian
-from skelbo.inference.sampling.draws import Draws
-from skelbo.inference.sampling.importance import BaseNoise
-from skelbo.inference.sampling.samplers import make_sampler
-from skelbo.inference.sampling.sobol import ShiftedSobol
-from skelbo.inference.standard_errors import quadratic_forms, score_moments
-from skelbo.models import BinaryFeatureModel, FactorModel
-from tests.tables import answers, counts, lsat6, real, trichoptera
+from skelbo.models import FactorModel
+from tests.tables import counts, lsat6, real, trichoptera
 
 
 def small_sample(n_persons=200):
     X, weights = lsat6()
     return X, np.round(weights * n_persons / 1000)
-
-
-# ------------------------------------------------------------------- samplers
-
-
-@pytest.mark.parametrize(
-    ("name", "likelihood"),
-    [
-        ("importance", "poisson"),
-        ("hmc", "poisson"),
-        ("importance", "bernoulli"),
-        ("hmc", "bernoulli"),
-        ("hmc", "gaussian"),
-    ],
-)
-def test_samplers_of_continuous_latents_meet_quadrature(name, likelihood):
-    X = {"poisson": counts(12), "bernoulli": answers(12), "gaussian": real(12)}[likelihood]
-    model = FactorModel(2, likelihood=likelihood)
-    theta = model.start(X, np.ones(len(X)), np.random.RandomState(0), 0)
-    joint = model.joint(X, theta)
-    q = fit_gaussian(joint)
-    exact = log_marginal(joint, BaseNoise.draw(10, 2, np.random.RandomState(0)))[2]
-    mean = q.mean if exact is None else exact.mean
-    sampler = make_sampler(name, model, np.random.RandomState(1))
-    sampler.restart(joint, q)
-    draws = sampler.more(4000)
-    error = np.sqrt((draws.deviations(draws.Z) ** 2).sum(0))
-    away = np.abs(draws.mean - mean) / (error + 1e-4)
-    assert np.all(away < 15) and np.mean(away**2) < 3  # the errors have seven degrees of freedom
-    assert error.max() < 0.1
-
-
-def test_gibbs_meets_enumeration():
-    X = real(15)
-    model = BinaryFeatureModel(3)
-    theta = model.start(X, np.ones(15), np.random.RandomState(0), 0)
-    joint = model.joint(X, theta)
-    exact = log_marginal(joint, BaseNoise.draw(10, 3, np.random.RandomState(0)))[2]
-    sampler = make_sampler("gibbs", model, np.random.RandomState(1))
-    sampler.restart(joint, None)
-    draws = sampler.more(20000)
-    error = np.sqrt((draws.deviations(draws.Z) ** 2).sum(0))
-    assert np.all(np.abs(draws.mean - exact.mean) < 6 * error + 0.01)
-
-
-def test_states_are_drawn_as_often_as_they_are_probable():
-    X = real(15)
-    model = BinaryFeatureModel(3)
-    joint = model.joint(X, model.start(X, np.ones(15), np.random.RandomState(0), 0))
-    exact = enumerate_posterior(joint)
-    sampler = make_sampler("importance", model, np.random.RandomState(1))
-    sampler.restart(joint, None)
-    draws = sampler.more(800)
-    for copy in range(8):
-        Z = draws.Z[draws.chains == copy]
-        found = (Z[:, None] == exact.states[:, None]).all(-1).sum(0)
-        assert np.all(np.abs(found - len(Z) * exact.weights) < 2)  # to within one at either end
-    again = make_sampler("importance", model, np.random.RandomState(1))
-    again.common = True
-    for _ in range(2):
-        again.restart(joint, None)
-        assert np.array_equal(again.more(800).Z, draws.Z)
-
-
-def test_quasi_random_copies_are_uniform_and_independent():
-    noise = ShiftedSobol((500, 2), np.random.RandomState(0)).run(256)
-    assert np.array_equal(np.bincount(noise.part), [192, 32, 32])
-    assert stats.kstest(noise.normal[0, :, 0], "norm").pvalue > 1e-3
-    means = noise.normal.reshape(8, 32, 500, 2).mean(1)
-    # Even spacing: the mean of 32 points errs a third of what independent ones do ...
-    assert means.std() < 0.4 / np.sqrt(32)
-    # ... and differently in every copy.
-    assert abs(np.corrcoef(means[0].ravel(), means[1].ravel())[0, 1]) < 0.12
-
-
-@pytest.mark.parametrize(
-    ("model", "X", "sampler"),
-    [
-        (FactorModel(2, likelihood="poisson"), counts(20), "importance"),
-        (FactorModel(1, likelihood="bernoulli"), answers(20), "hmc"),
-        (BinaryFeatureModel(2), real(20), "gibbs"),
-    ],
-)
-def test_controls_leave_the_mean_and_take_the_error(model, X, sampler):
-    theta = model.start(X, np.ones(20), np.random.RandomState(0), 0)
-    data = DistinctRows.of_table(X, None)
-    joint = model.joint(data.X, theta)
-    points = log_marginal(joint, BaseNoise.draw(10, 2, np.random.RandomState(0)))[2]
-    scores = model.scores(theta, data.X, points.Z)
-    exact = np.einsum("n,sn,snp->p", data.weights, points.weights, scores)
-    draws = make_sampler(sampler, model, np.random.RandomState(1))
-    draws.restart(joint, best_q(joint, "full"))
-    draws = draws.more(400)
-    gradient, spread = score_moments(model, theta, data, draws, joint)
-    plain = model.scores(theta, data.X, draws.Z)
-    errors = data.weights[:, None] * draws.deviations(plain)
-    before = (errors**2).sum((0, 1))
-    away = (gradient - exact) ** 2 / (np.diagonal(spread) + 1e-9)
-    assert np.all(np.diagonal(spread) < before) and np.diagonal(spread).sum() < 0.3 * before.sum()
-    assert away.mean() < 4
-
-
-def test_more_draws_are_appended():
-    X = counts(10)
-    model = FactorModel(1, likelihood="poisson")
-    joint = model.joint(X, model.start(X, np.ones(10), None, 0))
-    for name in ("importance", "hmc"):
-        sampler = make_sampler(name, model, np.random.RandomState(0))
-        sampler.restart(joint, fit_gaussian(joint))
-        first = sampler.more(128)
-        both = sampler.more(len(first.Z))
-        assert np.array_equal(both.Z[: len(first.Z)], first.Z) and len(both.Z) == 2 * len(first.Z)
-        assert np.allclose(both.weights.sum(0), 1)
-
-
-def test_error_of_a_mean_of_independent_draws():
-    rng = np.random.default_rng(0)
-    values = rng.standard_normal((400, 50))
-    draws = Draws(values[..., None], np.full(values.shape, 1 / 400), np.arange(400))
-    assert np.allclose(draws.variance(values), values.var(0, ddof=1) / 400, rtol=1e-6)
-    assert np.allclose(draws.effective_sizes(), 400, rtol=0.01)
-
-
-# ------------------------------------------------------------------ agreement
 
 
 def test_gaussian_factor_model_meets_the_closed_form():
@@ -167,6 +32,8 @@ def test_gaussian_factor_model_meets_the_closed_form():
 
 
 LSAT6 = -2466.653377
+
+
 TRICHOPTERA = {1: -1755.7745, 2: -1390.5568}
 
 
@@ -275,9 +142,6 @@ def test_without_an_information_matrix_the_rate_of_the_climbs_decides():
             getattr(fit, name)
 
 
-# ------------------------------------------------------------------ the verdict
-
-
 def test_number_of_draws_grows_and_never_shrinks():
     X, weights = small_sample()
     estimator = MCEM(1, model="bernoulli", random_state=0).fit(X, sample_weight=weights)
@@ -285,16 +149,6 @@ def test_number_of_draws_grows_and_never_shrinks():
     assert len(history) == estimator.n_iter_ == len(estimator.lower_bounds_)
     assert history == sorted(history)
     assert estimator.effective_sample_sizes_.shape == (32,)
-
-
-def test_errors_of_a_direction_without_noise_are_zero():
-    """A rotated Gaussian factor model: rounding leaves no negative variance of the gradient."""
-    rng = np.random.default_rng(0)
-    scores = rng.standard_normal((50, 1)) * rng.standard_normal(6)
-    axes = np.linalg.svd(scores)[2].T  # all but the first are orthogonal to every score
-    forms = quadratic_forms(axes, scores.T @ scores)
-    assert forms.min() >= 0
-    assert np.allclose(forms, [(scores**2).sum(), 0, 0, 0, 0, 0], atol=1e-12 * forms[0])
 
 
 def test_one_factor_of_old_faithful_ends_without_a_warning(faithful):
@@ -328,11 +182,6 @@ def test_missing_cells_pickle_and_impute():
     loaded = pickle.loads(pickle.dumps(estimator))
     assert np.array_equal(loaded.score_samples(X), estimator.score_samples(X))
     assert not np.isnan(estimator.impute(X)).any()
-
-
-def test_wrong_sampler_is_named():
-    with pytest.raises(ValueError, match="sampler='gibbs' draws binary latents"):
-        MCEM(1, model="gaussian", sampler="gibbs", random_state=0).fit(real())
 
 
 @pytest.mark.slow

@@ -1,0 +1,109 @@
+"""Mistakes in a model of a user are named before the fit."""
+
+import numpy as np
+import pytest
+import torch
+
+from skelbo import MCEM, VariationalEM
+from skelbo.models import FactorModel, LatentVariableModel
+from tests.own_models import TwoParameterLogistic
+from tests.tables import answers, real
+
+
+def broken(**methods):
+    return type("Broken", (TwoParameterLogistic,), methods)()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (
+            broken(log_likelihood=lambda self, X, Z, theta: X * Z * theta["a"] + theta["d"]),
+            r"Broken.log_likelihood returned shape .*, expected \(2, 5\)",
+        ),
+        (
+            broken(log_likelihood=lambda self, X, Z, theta: Z[..., 0] * theta["a"].sum()),
+            r"does not depend on \['d'\]",
+        ),
+        (
+            broken(log_likelihood=lambda self, X, Z, theta: Z[..., 0].numpy()),
+            "returned ndarray, expected a Tensor",
+        ),
+        (
+            broken(log_likelihood=lambda self, X, Z, t: (-t["a"]).log().sum() + 0 * Z[..., 0]),
+            "returned NaN",
+        ),
+        (
+            broken(
+                log_likelihood=lambda self, X, Z, t: (t["a"].sum() + t["d"].sum()) * 0 * Z[..., 0]
+            ),
+            r"does not depend on \['a', 'd'\]",
+        ),
+        (
+            broken(log_likelihood=lambda self, X, Z, t: t["a"].sum() * Z[..., 0] - np.inf),
+            "log_likelihood returned -inf at the parameters of initialize",
+        ),
+        (
+            broken(log_prior=lambda self, Z, theta: Z.sum()),
+            r"Broken.log_prior returned shape \(\), expected \(2, 5\)",
+        ),
+        (
+            broken(
+                log_likelihood=lambda self, X, Z, t: (
+                    torch.where(t["d"] > 9, torch.nan * t["d"], t["d"]).sum()
+                    + Z[..., 0] * t["a"][0]
+                )
+            ),
+            "gradient of NaN in 'd' at the parameters of initialize",
+        ),
+        (broken(initialize=lambda self, X, rng: [1.0]), "initialize returned list"),
+        (
+            broken(constraints={"a": "positive"}, initialize=lambda self, X, rng: {"a": -1.0}),
+            "outside its domain, 'positive'",
+        ),
+        (broken(latent="discrete"), "latent is 'discrete'"),
+        (broken(n_latents=0), "n_latents is 0"),
+        (broken(constraints={"a": "odd"}), "constraints has"),
+        (LatentVariableModel(), "n_latents is None"),
+    ],
+)
+@pytest.mark.parametrize("chapter", [VariationalEM, MCEM])
+def test_mistakes_are_named_before_the_fit(model, message, chapter):
+    with pytest.raises(ValueError, match=message):
+        chapter(model=model).fit(answers(20))
+
+
+def test_missing_methods_are_named():
+    empty = type("Empty", (LatentVariableModel,), {"n_latents": 1})()
+    with pytest.raises(NotImplementedError, match=r"Empty does not define initialize"):
+        VariationalEM(model=empty, random_state=0).fit(answers(20))
+    estimator = VariationalEM(model=TwoParameterLogistic(), random_state=0).fit(answers(60))
+    with pytest.raises(NotImplementedError, match="does not define sample"):
+        estimator.sample(3)
+    with pytest.raises(ValueError, match="likelihood='odd'"):
+        VariationalEM(model=FactorModel(1, likelihood="odd"), random_state=0).fit(real())
+
+
+@pytest.mark.parametrize("chapter", [VariationalEM, MCEM])
+def test_a_constraint_on_an_unknown_name_is_refused(chapter):
+    with pytest.raises(ValueError, match=r"constraints names \['slop'\], expected some of \['a'"):
+        chapter(model=broken(constraints={"slop": "positive"})).fit(answers(20))
+
+
+class Louder(FactorModel):
+    """A factor model with a log-likelihood that closed forms would not call."""
+
+    def log_likelihood(self, X, Z, theta):
+        return 2 * super().log_likelihood(X, Z, theta)
+
+
+@pytest.mark.parametrize("chapter", [VariationalEM, MCEM])
+def test_a_redefined_density_of_a_built_in_model_is_refused(chapter):
+    with pytest.raises(TypeError, match=r"Louder redefines \['log_likelihood'\] of FactorModel"):
+        chapter(model=Louder(1)).fit(real(20))
+
+
+@pytest.mark.parametrize("chapter", [VariationalEM, MCEM])
+def test_n_components_that_disagrees_with_the_model_is_refused(chapter):
+    with pytest.raises(ValueError, match="n_components=3 disagrees with n_latents=2"):
+        chapter(3, model=FactorModel(2)).fit(real(20))

@@ -1,0 +1,29 @@
+"""Decoder models fit, draw and leave the given network alone."""
+
+import numpy as np
+import pytest
+import torch
+
+from skelbo import VariationalEM
+from skelbo.models import DecoderModel
+from tests.tables import answers, counts, real
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("likelihood", ["gaussian", "bernoulli", "poisson"])
+def test_decoder(likelihood):
+    X = {"gaussian": real(30), "bernoulli": answers(30), "poisson": counts(30)}[likelihood]
+    model = DecoderModel(1, hidden_layer_sizes=(4,), likelihood=likelihood)
+    estimator = VariationalEM(model=model, max_iter=5, random_state=0).fit(X)
+    assert np.diff(estimator.lower_bounds_).min() > -1e-9
+    assert estimator.inverse_transform(estimator.transform(X)).shape == X.shape
+    assert estimator.sample(7, random_state=0)[0].shape == (7, X.shape[1])
+    own = torch.nn.Sequential(
+        torch.nn.Linear(1, 3), torch.nn.Tanh(), torch.nn.Linear(3, X.shape[1])
+    )
+    before = own[0].weight.detach().clone()
+    VariationalEM(
+        model=DecoderModel(1, decoder=own, likelihood=likelihood), max_iter=2, random_state=0
+    ).fit(X)
+    assert torch.equal(own[0].weight, before)  # the user's network is not trained in place
