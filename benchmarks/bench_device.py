@@ -23,7 +23,6 @@ from timing import seconds
 
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import Rows
-from skelbo.gaussian.components import cells_of
 from skelbo.gaussian.regularization import Floor
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.backends.torch_pass import DeviceTable
@@ -38,7 +37,7 @@ TYPES = ["full", "tied", "diag", "spherical"]
 def start_of(X, K, kind):
     """Return rows about their centre, where to start, and how covariances are made regular."""
     structure = STRUCTURES[kind]
-    rows = Rows(X, cells_per_row=cells_of(K, X.shape[1], structure)[0])
+    rows = Rows(X, cells_per_row=structure.row_cells(K, X.shape[1])[0])
     columns = ColumnMoments.of_rows(rows)
     rows, rule = rows.about(columns.mean), Floor(columns.positive_variance)
     rng = np.random.RandomState(0)

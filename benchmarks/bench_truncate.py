@@ -22,7 +22,7 @@ import numpy as np
 
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import Block, Rows
-from skelbo.gaussian.components import Components, cells_of
+from skelbo.gaussian.components import Components
 from skelbo.gaussian.moments import Moments, positive_or_one
 from skelbo.gaussian.regularization import Floor
 from skelbo.gaussian.structures import STRUCTURES
@@ -64,7 +64,7 @@ def part_of(theta, chosen, origin):
 def truncated_step(theta, X, labels, size):
     """Return the expected moments under the truncated posterior; renew the labels in place."""
     K, p = theta.components.means.shape
-    kind = theta.components.covariance.scatter
+    kind = theta.components.covariance.structure.scatter
     weight, first = np.zeros(K), np.zeros((K, p))
     second = np.zeros((K, p, p) if kind.dense else (K, p))
     lists = nearest(theta, size)
@@ -122,7 +122,7 @@ def reached(curve, target):
 def case(name, X, test, K, kind, sizes, n_iter):
     """Print one line per size of the lists."""
     structure = STRUCTURES[kind]
-    cells = cells_of(K, X.shape[1], structure)[0]
+    cells = structure.row_cells(K, X.shape[1])[0]
     rows = Rows(X, cells_per_row=cells)
     columns = ColumnMoments.of_rows(rows)
     rows, rule = rows.about(columns.mean), Floor(columns.positive_variance)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+LOG_2PI = float(np.log(2 * np.pi))
+
 
 @dataclass(frozen=True)
 class ElboTerms:

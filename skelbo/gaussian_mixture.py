@@ -19,8 +19,7 @@ from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
-from skelbo.gaussian.components import cells_of
-from skelbo.gaussian.factor_analysis.covariance import free_factors
+from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, regularization
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.attributes import (
@@ -289,7 +288,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         return mixture_engine(
             rows,
             columns,
-            STRUCTURES[self.covariance_type],
+            self._structure(rows.n_features),
             self.n_components,
             reg_covar=self.reg_covar,
             solver=self.solver,
@@ -306,9 +305,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         init = self.weights_init, self.means_init, self.precisions_init
         return mixture_starts(
             engine.rows,
-            STRUCTURES[kind],
+            self._structure(p),
             K,
-            self._n_factors(p),
             UserParameters.checked(kind, K, p, *init),
             engine.regularization,
             n_starts=n_starts,
@@ -445,10 +443,11 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _check_options(self, rows: RowSource) -> None:
         """Refuse options that do not go together."""
-        factor, dask = self.covariance_type == "factor", not isinstance(rows, Rows)
-        factors, elsewhere = "covariance_type='factor'", "a Dask collection, not held here"
+        kind, dask = self.covariance_type, not isinstance(rows, Rows)
+        other_solver = self.solver not in STRUCTURES[kind].solvers
+        elsewhere = "a Dask collection, not held here"
         refusals = [
-            ("solver", factor and self.solver != "em", f"{factors}; use solver='em'"),
+            ("solver", other_solver, f"covariance_type={kind!r}; use solver='em'"),
             ("solver", dask and self.solver == "gradient", f"{elsewhere}; use solver='em'"),
             ("device", dask and self.device is not None, f"{elsewhere}; leave device=None"),
         ]
@@ -457,8 +456,10 @@ class EMGaussianMixture(LatentVariableEstimator):
                 raise ValueError(f"{name}={getattr(self, name)!r} does not fit {other}.")
 
     def _cells(self, n_features):
-        structure, n_factors = STRUCTURES[self.covariance_type], self._n_factors(n_features)
-        return cells_of(self.n_components, n_features, structure, n_factors)
+        return self._structure(n_features).row_cells(self.n_components, n_features)
+
+    def _structure(self, n_features: int) -> CovarianceStructure:
+        return STRUCTURES[self.covariance_type].configured(n_features, self.n_factors)
 
     def _publish(self, ascent: Ascent, origin: np.ndarray, dtype: np.dtype) -> None:
         theta = ascent.theta
@@ -506,12 +507,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         """Number of free parameters: weights, means and covariances."""
         check_is_fitted(self)
         K, p = self.means_.shape
-        structure = STRUCTURES[self.covariance_type]
-        return K - 1 + K * p + structure.n_parameters(K, p, self._n_factors(p))
-
-    def _n_factors(self, n_features: int) -> int:
-        """Return the number of hidden factors per component."""
-        return free_factors(self.n_factors, n_features) if self.covariance_type == "factor" else 0
+        return K - 1 + K * p + self._structure(p).n_parameters(K, p)
 
     def _n_parameters(self):
         return self.n_parameters_

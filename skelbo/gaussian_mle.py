@@ -229,7 +229,7 @@ class GaussianMLE(LatentVariableEstimator):
         """Rebuild the Gaussian, about its own mean, from the public attributes."""
         p = len(self.mean_)
         covariance = STRUCTURES[self.covariance_type].from_public_arrays(
-            self.precision_cholesky_, 1, p
+            [self.precision_cholesky_], 1, p
         )
         return Components(np.zeros((1, p)), covariance)
 

@@ -17,7 +17,7 @@ IMPORTS = {
     "callbacks": set(),
     "data": set(),
     "em": set(),
-    "gaussian": {"data", "em"},
+    "gaussian": {"data", "elbo", "em"},
     "mixture": {"autograd", "data", "elbo", "em", "gaussian"},
     "likelihoods": {"data"},
     "models": {"data", "likelihoods"},

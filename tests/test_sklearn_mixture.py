@@ -43,7 +43,7 @@ class GaussianMixture(EMGaussianMixture):
         self.weights_, self.means_, _, self.precisions_cholesky_ = params
         K, p = self.means_.shape
         structure = STRUCTURES[self.covariance_type]
-        rebuilt = structure.from_public_arrays(self.precisions_cholesky_, K, p)
+        rebuilt = structure.from_public_arrays([self.precisions_cholesky_], K, p)
         for name, array in rebuilt.public_arrays().items():
             setattr(self, name, array.astype(self.means_.dtype))
 

@@ -6,14 +6,17 @@ from functools import cache, cached_property
 
 import numpy as np
 
-from skelbo.gaussian.covariance import LOG_2PI, Matrices, are_regular
+from skelbo.elbo import LOG_2PI
+from skelbo.gaussian.covariance import are_regular
 from skelbo.gaussian.exponential_family import SAFE_TERMS, NaturalParameters
+from skelbo.gaussian.matrices import Matrices
+from skelbo.gaussian.missing_cells import DenseCompletion
 from skelbo.gaussian.moments import Moments, positive_or_one
 from skelbo.gaussian.regularization import to_precision_cholesky
 
 
 class Dense(Matrices):
-    """The arithmetic that `Full` and `Tied` share."""
+    """Covariance matrices with off-diagonal elements: the arithmetic of `Full` and `Tied`."""
 
     @classmethod
     def _estimate(cls, moments: Moments) -> np.ndarray:
@@ -28,7 +31,7 @@ class Dense(Matrices):
         return cls(*regularization.dense(cls._estimate(moments)))
 
     @classmethod
-    def from_precisions(cls, precisions, n_components, p):
+    def from_precisions(cls, precisions, K, p):
         """Factorize given precisions."""
         precisions = np.asarray(precisions).reshape(-1, p, p)
         symmetric = np.allclose(precisions, precisions.swapaxes(1, 2))
@@ -40,18 +43,18 @@ class Dense(Matrices):
         return cls(np.linalg.inv(inverses), factors, np.zeros(len(factors), dtype=bool))
 
     @classmethod
-    def from_public_arrays(cls, factors, n_components, p):
-        """Give shared axes their place back."""
-        shape = (1 if cls.shared else n_components, p, p)
-        factors = np.asarray(factors, dtype=np.float64).reshape(shape)
+    def from_public_arrays(cls, arrays, K, p):
+        """Rebuild from `precisions_cholesky_`."""
+        shape = (1 if cls.shared else K, p, p)
+        factors = np.asarray(arrays[0], dtype=np.float64).reshape(shape)
         lower = to_precision_cholesky(factors.swapaxes(1, 2)).swapaxes(1, 2)
         return cls(lower @ lower.swapaxes(1, 2), factors, np.zeros(shape[0], dtype=bool))
 
     @classmethod
-    def from_vector(cls, vector, n_components, units):
+    def from_vector(cls, vector, K, units):
         """Read log-Cholesky coordinates."""
         p = len(units)
-        lower = np.zeros((1 if cls.shared else n_components, p, p))
+        lower = np.zeros((1 if cls.shared else K, p, p))
         lower.reshape(-1, p * p)[:, lower_triangle(p)] = vector.reshape(len(lower), -1)
         diagonal = np.einsum("kii->ki", lower)
         diagonal[:] = np.exp(diagonal)
@@ -111,6 +114,13 @@ class Dense(Matrices):
         np.multiply(precisions.reshape(-1, p * p).take(index, 1), share, out=eta[:, p + 1 :])
         return NaturalParameters(self.scatter, eta, self.reach, None, largest)
 
+    def complete(self, means, values, observed):
+        """Factorize a block of each matrix for every pattern of missing cells."""
+        shape = (*means.shape, means.shape[1])
+        covariances = np.broadcast_to(self.covariances, shape)
+        U = np.broadcast_to(self.precision_cholesky, shape)
+        return DenseCompletion(covariances, U, means, values, observed)
+
     def expected_log_prob(self, moments, regularization=None):
         """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""
         target = self._estimate(moments)
@@ -134,7 +144,7 @@ class Dense(Matrices):
         return self._from_cholesky(self._cholesky @ step)
 
     def dense(self, n_components, n_features):
-        """Return the covariances, repeated if pooled."""
+        """Return the covariances, repeated if shared."""
         return np.broadcast_to(self.covariances, (n_components, n_features, n_features))
 
     def color(self, noise, k):

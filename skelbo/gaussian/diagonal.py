@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from skelbo.gaussian.covariance import LOG_2PI, Matrices, are_regular, squared_distances
+from skelbo.elbo import LOG_2PI
+from skelbo.gaussian.covariance import are_regular
 from skelbo.gaussian.exponential_family import SAFE_TERMS, NaturalParameters
+from skelbo.gaussian.mahalanobis import squared_distances
+from skelbo.gaussian.matrices import Matrices
+from skelbo.gaussian.missing_cells import IndependentCompletion
 from skelbo.gaussian.moments import Moments, positive_or_one
 
 
 class Diagonal(Matrices):
-    """The arithmetic that `Diag`, `Spherical` and their tied forms share."""
+    """Diagonal covariances: the arithmetic of `Diag`, `Spherical` and their tied forms."""
 
     @classmethod
     def _estimate(cls, moments: Moments) -> np.ndarray:
@@ -34,24 +38,24 @@ class Diagonal(Matrices):
         return cls._from_variances(*regularization.diagonal(variances, cls.isotropic))
 
     @classmethod
-    def from_precisions(cls, precisions, n_components, p):
+    def from_precisions(cls, precisions, K, p):
         """Invert given precisions."""
         if np.any(np.asarray(precisions) <= 0):
             raise ValueError("should be positive")
-        shape = (1 if cls.shared else n_components, 1 if cls.isotropic else p)
+        shape = (1 if cls.shared else K, 1 if cls.isotropic else p)
         return cls._from_variances(1 / np.asarray(precisions, dtype=float).reshape(shape))
 
     @classmethod
-    def from_public_arrays(cls, factors, n_components, p):
-        """Give shared axes their place back."""
-        shape = (1 if cls.shared else n_components, 1 if cls.isotropic else p)
-        factors = np.asarray(factors, dtype=np.float64).reshape(shape)
+    def from_public_arrays(cls, arrays, K, p):
+        """Rebuild from `precisions_cholesky_`."""
+        shape = (1 if cls.shared else K, 1 if cls.isotropic else p)
+        factors = np.asarray(arrays[0], dtype=np.float64).reshape(shape)
         return cls(factors**-2, factors, np.zeros(shape[0], dtype=bool))
 
     @classmethod
-    def from_vector(cls, vector, n_components, units):
+    def from_vector(cls, vector, K, units):
         """Read logarithms of variances."""
-        shape = (1 if cls.shared else n_components, 1 if cls.isotropic else len(units))
+        shape = (1 if cls.shared else K, 1 if cls.isotropic else len(units))
         variances = np.exp(vector.reshape(shape))
         if not are_regular(variances / (np.mean(units**2) if cls.isotropic else units**2)):
             return None
@@ -107,6 +111,11 @@ class Diagonal(Matrices):
         distances *= -0.5
         distances += self._half_log_det(len(values))[:, None]
         return distances
+
+    def complete(self, means, values, observed):
+        """Put missing cells at their means."""
+        variances = np.broadcast_to(self.covariances, means.shape)
+        return IndependentCompletion(variances, means, values, observed)
 
     def expected_log_prob(self, moments, regularization=None):
         """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""

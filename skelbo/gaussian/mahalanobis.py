@@ -129,6 +129,12 @@ class MahalanobisTerms:
         return squares
 
 
+def squared_distances(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return |x_i - c_k|^2, (K, n), for centres (K, p) and values (p, n), to the last digit."""
+    steps = (values - centre[:, None] for centre in centres)
+    return np.array([np.einsum("pn,pn->n", step, step) for step in steps])
+
+
 def _strips(p: int):
     """Yield the strips of a lower triangular matrix, and how many columns each one has."""
     for start in range(0, p, STRIP_ROWS):

@@ -182,10 +182,6 @@ class Moments:
         between = self.kind.of_deviations(self.weight, steps)
         return replace(self, scatter=self.scatter + between).with_shared_scatter()
 
-    def aligned(self, whole: Moments) -> Moments:
-        """Return the moments as they stand after an M-step given `whole`: x does not change."""
-        return self
-
 
 @cache
 def symmetric_index(p: int) -> np.ndarray:

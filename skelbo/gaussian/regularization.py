@@ -61,10 +61,6 @@ class Regularization(ABC):
     def diagonal(self, variances: np.ndarray, isotropic: bool) -> tuple[np.ndarray, np.ndarray]:
         """Regularize (K, p) variances; `isotropic` where one variance serves all columns."""
 
-    def rest(self, variances: np.ndarray, whole: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Regularize what is left of `whole` variances when others have been subtracted."""
-        return self.diagonal(variances, False)
-
 
 class Ridge(Regularization):
     """Add a constant to every variance; a covariance that is still singular is an error."""
@@ -95,12 +91,6 @@ class Ridge(Regularization):
         if not np.all(ridged > TINY):
             raise AscentError(ILL_DEFINED)
         return ridged, np.zeros(len(ridged), dtype=bool)
-
-    def rest(self, variances, whole):
-        """Add the ridge; what is still within the rounding of the difference is an error."""
-        if np.any(variances + self.amount < ROUNDING * whole):
-            raise AscentError(ILL_DEFINED)
-        return self.diagonal(variances, False)
 
 
 class Floor(Regularization):

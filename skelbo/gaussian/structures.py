@@ -1,8 +1,8 @@
-"""Covariance structures, one class each; `STRUCTURES` is the only table from name to class.
+"""Covariance structures, one class each, and `STRUCTURES`, the only table from name to structure.
 
-Three families differ in their arithmetic: `Dense`, `Diagonal` and, between them, `Factor`. Within
-the first two the structures differ in what is shared: ``shared`` over the components, ``isotropic``
-over the columns.
+Two families differ in their arithmetic, `Dense` and `Diagonal`. Within them the structures differ
+in what is shared: ``shared`` over the components, ``isotropic`` over the columns. Between the two
+is `FactorStructure`, of few factors and noise.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from skelbo.gaussian.covariance import LOG_2PI, Covariance, squared_distances
+from skelbo.elbo import LOG_2PI
+from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.dense import Dense
 from skelbo.gaussian.diagonal import Diagonal
-from skelbo.gaussian.factor_analysis.covariance import Factor
-from skelbo.gaussian.mahalanobis import MahalanobisTerms
+from skelbo.gaussian.factor_analysis.covariance import FactorStructure
+from skelbo.gaussian.mahalanobis import MahalanobisTerms, squared_distances
 from skelbo.gaussian.moments import Scatter
 
 
@@ -25,7 +26,7 @@ class Full(Dense):
     scatter = Scatter.FULL
 
     def log_prob(self, values, means):
-        """Whiten, one component at a time, and sum squares."""
+        """Return log N(x), one component at a time."""
         distances = MahalanobisTerms(means, self.precision_cholesky).mahalanobis_sq(values)
         return self._constants(len(values))[:, None] - 0.5 * distances
 
@@ -35,7 +36,7 @@ class Full(Dense):
         return MahalanobisTerms(means, self.precision_cholesky).log_joint(values, constants)
 
     def as_float32(self, means, largest):
-        """Return the same with factors in float32."""
+        """Return the same with precision factors in float32."""
         deviations = np.sqrt(np.diagonal(self.covariances, axis1=1, axis2=2))
         terms = (np.abs(means) + deviations)[:, None, :] @ np.abs(self.precision_cholesky)
         if not terms.max() < largest:
@@ -91,12 +92,12 @@ class TiedSpherical(Diagonal):
     isotropic = True
 
 
-STRUCTURES: dict[str, type[Covariance]] = {
+STRUCTURES: dict[str, CovarianceStructure] = {
     "full": Full,
     "tied": Tied,
     "diag": Diag,
     "spherical": Spherical,
     "tied_diag": TiedDiag,
     "tied_spherical": TiedSpherical,
-    "factor": Factor,
+    "factor": FactorStructure(),
 }

@@ -7,7 +7,7 @@ from functools import lru_cache
 import numpy as np
 
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.factor_analysis.covariance import Factor
+from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
@@ -16,7 +16,7 @@ from skelbo.mixture.prediction import Predictor
 CACHED_CELLS = 2**14
 MATRICES = ("covariances_", "precisions_", "precisions_cholesky_")
 # All public arrays of the covariances, of every covariance type.
-COVARIANCE_ARRAYS = (*MATRICES, *Factor.state_names)
+COVARIANCE_ARRAYS = {*MATRICES}.union(*(s.state_names for s in STRUCTURES.values()))
 
 
 def cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -40,14 +40,14 @@ def public_arrays(theta: Mixture, origin: np.ndarray, dtype: np.dtype) -> dict[s
     }
     covariance = theta.components.covariance
     for name, array in covariance.public_arrays().items():
-        convert = cast_if_representable if name in covariance.state_names else cast
+        convert = cast_if_representable if name in covariance.structure.state_names else cast
         arrays[name] = convert(array, dtype)
     return arrays
 
 
 def mixture_of(kind: str, weights: np.ndarray, means: np.ndarray, *arrays: np.ndarray) -> Mixture:
     """Return the mixture about zero of public arrays: those of `STRUCTURES[kind].state_names`."""
-    covariance = STRUCTURES[kind].from_public_arrays(*arrays, *means.shape)
+    covariance = STRUCTURES[kind].from_public_arrays(arrays, *means.shape)
     weights, means = (np.asarray(array, dtype=np.float64) for array in (weights, means))
     return Mixture(weights / weights.sum(), Components(means, covariance))
 
@@ -79,7 +79,6 @@ class FactorMatrices:
             return self
         if "loadings_" not in vars(model):
             raise AttributeError(f"{type(model).__name__!r} object has no attribute {self.name!r}")
-        covariance = Factor.from_public_arrays(
-            model.loadings_, model.noise_variances_, *model.means_.shape
-        )
+        arrays = model.loadings_, model.noise_variances_
+        covariance = FactorCovariance.from_public_arrays(arrays, *model.means_.shape)
         return cast(covariance.matrices()[self.name], model.means_.dtype)

@@ -11,18 +11,16 @@ import numpy as np
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import RowSource
 from skelbo.em.engine import BolderStep, EMEngine
-from skelbo.gaussian.covariance import Covariance
-from skelbo.gaussian.factor_analysis.covariance import Factor
-from skelbo.gaussian.regularization import Floor, Regularization, regularization
+from skelbo.gaussian.covariance import CovarianceStructure
+from skelbo.gaussian.regularization import Regularization, regularization
 from skelbo.mixture.backends import e_step_of
-from skelbo.mixture.factor_noise_step import bolder_step
 from skelbo.mixture.mixture import Mixture
 
 
 def mixture_engine(
     rows: RowSource,
     columns: ColumnMoments,
-    structure: type[Covariance],
+    structure: CovarianceStructure,
     n_components: int,
     *,
     reg_covar: float | str,
@@ -37,7 +35,7 @@ def mixture_engine(
     rows : RowSource
     columns : ColumnMoments
         Means and variances of the columns of `rows`.
-    structure : type of Covariance
+    structure : CovarianceStructure
     n_components : int
     reg_covar, solver, device
         See `EMGaussianMixture`.
@@ -79,9 +77,9 @@ def _gradient_m_step(
 
 
 def _bolder_step(
-    structure: type[Covariance], columns: ColumnMoments, rule: Regularization
+    structure: CovarianceStructure, columns: ColumnMoments, rule: Regularization
 ) -> BolderStep | None:
     """Return the step that accelerates Heywood cases; it needs complete rows and no ridge."""
-    if structure is Factor and columns.complete and isinstance(rule, Floor):
-        return partial(bolder_step, rule)
-    return None
+    if not (structure.has_bolder_step and columns.complete and rule.always_succeeds):
+        return None
+    return lambda theta, image, moments: theta.bolder(image, moments, rule)

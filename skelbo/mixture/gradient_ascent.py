@@ -11,9 +11,10 @@ import torch
 
 from skelbo.autograd import gradients
 from skelbo.data.rows import Rows
+from skelbo.elbo import LOG_2PI
 from skelbo.em.loop import AscentError
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.covariance import LOG_2PI, Matrices
+from skelbo.gaussian.matrices import Matrices
 from skelbo.gaussian.regularization import FLOOR, ILL_DEFINED, Ridge
 from skelbo.mixture.backends.torch_pass import torch_device
 from skelbo.mixture.mixture import Mixture

@@ -40,7 +40,7 @@ class HybridForm:
         """Divide the components by the form that suits them; None if one form suits all."""
         means, covariance = components.means, components.covariance
         safe = covariance.cancellation_size(means) < SAFE_TERMS
-        if covariance.shared or safe.all() or not safe.any():
+        if covariance.structure.shared or safe.all() or not safe.any():
             return None
         natural = covariance.take(safe).natural(means[safe], log_weights[safe])
         if natural is None:

@@ -17,7 +17,7 @@ from skelbo.data.threads import one_blas_thread, one_openmp_thread
 from skelbo.em.engine import Start
 from skelbo.em.loop import AscentError
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.covariance import Covariance
+from skelbo.gaussian.covariance import Covariance, CovarianceStructure
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.k_means import k_means
@@ -122,9 +122,8 @@ class UserParameters:
 
 def mixture_starts(
     rows: RowSource,
-    structure: type[Covariance],
+    structure: CovarianceStructure,
     n_components: int,
-    n_factors: int,
     user: UserParameters,
     regularization: Regularization,
     *,
@@ -138,8 +137,8 @@ def mixture_starts(
     ----------
     rows : RowSource
         About their centre.
-    structure : type of Covariance
-    n_components, n_factors : int
+    structure : CovarianceStructure
+    n_components : int
     user : UserParameters
     regularization : Regularization
     n_starts : int
@@ -152,7 +151,7 @@ def mixture_starts(
         yield from [whole] * n_starts
         return
     sample = sample_rows(rows, n_components)
-    options = n_components, structure, regularization, rng, n_factors
+    options = n_components, structure, regularization, rng
     for _ in range(n_starts):
         yield lambda: user.override(start_mixture(init_params, sample, *options), rows.origin)
 
@@ -161,10 +160,9 @@ def start_mixture(
     name: str,
     sample: RowSample,
     n_components: int,
-    structure: type[Covariance],
+    structure: CovarianceStructure,
     regularization: Regularization,
     rng: np.random.RandomState,
-    n_factors: int = 0,
 ) -> Mixture:
     """Return the parameters from which an ascent begins.
 
@@ -179,9 +177,7 @@ def start_mixture(
     weights = resp * sample.weights
     safe = np.where(weights.sum(axis=1) > 0, weights.sum(axis=1), 1.0)
     reference = (weights @ sample.values) / safe[:, None]
-    moments = partial(
-        structure.first_moments, sample.values.T, weights, reference, n_factors=n_factors
-    )
+    moments = partial(structure.label_moments, sample.values.T, weights, reference)
     candidates = [lambda: moments(own=True)] if own else []
     candidates.append(lambda: moments(own=False).with_shared_scatter())
     if regularization.always_succeeds:

@@ -13,11 +13,11 @@ import numpy as np
 from skelbo.data.rows import Block, RowSource
 from skelbo.elbo import ElboTerms
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.covariance import BlockDensity, Covariance
-from skelbo.gaussian.exponential_family import NaturalDensity, NaturalParameters
+from skelbo.gaussian.covariance import BlockDensity, CovarianceStructure
+from skelbo.gaussian.exponential_family import NaturalParameters
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
-from skelbo.mixture.hybrid_form import HybridDensity, HybridForm
+from skelbo.mixture.hybrid_form import HybridForm
 from skelbo.mixture.log_sum_exp import normalize
 
 
@@ -76,7 +76,7 @@ class Mixture:
 
     @classmethod
     def from_moments(
-        cls, structure: type[Covariance], moments: Moments, regularization: Regularization
+        cls, structure: CovarianceStructure, moments: Moments, regularization: Regularization
     ) -> Mixture:
         """Return the maximum likelihood fit to moments of rows with known labels."""
         components = Components.from_moments(structure, moments, regularization)
@@ -110,7 +110,7 @@ class Mixture:
         with np.errstate(over="ignore", invalid="ignore"):
             return HybridForm.of(self.components, self.log_weights)
 
-    def density(self, block: Block) -> BlockDensity | NaturalDensity | HybridDensity:
+    def density(self, block: Block) -> BlockDensity:
         """Return densities and moments of a block of rows."""
         form = self.natural or self.hybrid
         complete = block.observed is None
@@ -166,6 +166,11 @@ class Mixture:
         """Maximise the energy, the first term of eq. 3 of Ding (2020), in closed form."""
         components = self.components.updated(moments, regularization)
         return Mixture(moments.weight / moments.weight.sum(), components)
+
+    def bolder(self, image: Mixture, moments: Moments, regularization: Regularization) -> Mixture:
+        """Return a point beyond `image`, the M-step's; see `Covariance.bolder`."""
+        components = self.components.bolder(image.components, moments, regularization)
+        return Mixture(image.weights, components)
 
     def gradient_step(self, moments: Moments, regularization: Regularization) -> Mixture:
         """Return one guarded gradient step: the M-step of generalized EM.
@@ -223,7 +228,7 @@ class Mixture:
 
     def from_vector(self, vector: np.ndarray, units: np.ndarray) -> Mixture | None:
         """Return the mixture with these coordinates; None if a covariance is singular."""
-        n_components, structure = len(self.weights), type(self.components.covariance)
+        n_components, structure = len(self.weights), self.components.covariance.structure
         log_weights, rest = vector[:n_components], vector[n_components:]
         weights = np.exp(log_weights - log_weights.max())
         n_means = n_components * len(units)

@@ -196,7 +196,7 @@ class Predictor:
         self._form_float64 = self._form(theta)
 
     def _form(self, uncentred: Mixture) -> PredictionForm:
-        isotropic = self.theta.components.covariance.isotropic
+        isotropic = self.theta.components.covariance.structure.isotropic
         natural = uncentred.natural
         if natural is not None and natural.terms < SAFE_UNCENTRED:
             return LinearForm(natural, isotropic, None)
@@ -219,7 +219,8 @@ class Predictor:
         products = natural.kind.dense and not natural.kind.shared
         if natural.terms >= (SAFE_SINGLE_PRODUCTS if products else SAFE_SINGLE):
             return self._form_float64
-        form = LinearForm(natural, components.covariance.isotropic, self.origin).cast(dtype)
+        isotropic = components.covariance.structure.isotropic
+        form = LinearForm(natural, isotropic, self.origin).cast(dtype)
         return form if form.is_representable else self._form_float64
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:

@@ -132,7 +132,7 @@ class StepwiseState:
         state = self.moved(theta.e_step(rows)[1], rows.total_weight)
         theta = theta.m_step(state.moments, regularization)
         bound = theta.e_step(rows)[0]
-        aligned = state.moments.aligned(state.moments)
+        aligned = theta.components.covariance.aligned(state.moments)
         return Ascent(theta, bound, (bound,), True), replace(state, moments=aligned)
 
     def moved(self, moments: Moments, weight: float) -> StepwiseState:

@@ -5,15 +5,13 @@ import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import stats
 
-from skelbo.data.rows import Rows
 from skelbo.em.loop import AscentError
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.missing_cells import complete
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import FLOOR, Floor, Ridge
 from skelbo.gaussian.structures import STRUCTURES
 
-NAMES = [name for name in STRUCTURES if name != "factor"]  # see test_factor.py
+NAMES = [name for name in STRUCTURES if name != "factor"]  # see factor_analysis/
 K, P, N = 3, 4, 60
 
 
@@ -74,7 +72,7 @@ def test_public_round_trip(name):
     covariance = make(name)[3].covariance
     public = covariance.public_arrays()
     assert public["covariances_"].shape == STRUCTURES[name].shape(K, P)
-    rebuilt = STRUCTURES[name].from_public_arrays(public["precisions_cholesky_"], K, P)
+    rebuilt = STRUCTURES[name].from_public_arrays([public["precisions_cholesky_"]], K, P)
     assert_allclose(rebuilt.precision_cholesky, covariance.precision_cholesky)
     given = STRUCTURES[name].from_precisions(public["precisions_"], K, P)
     assert_allclose(given.covariances, covariance.covariances, rtol=1e-9, atol=1e-12)
@@ -165,38 +163,7 @@ def test_what_a_ridge_accepts_can_be_conditioned_on():
         except AscentError:
             continue
         accepted += 1
-        rebuilt = STRUCTURES["full"].from_public_arrays(factors, 1, 3).covariances[0]
+        rebuilt = STRUCTURES["full"].from_public_arrays([factors], 1, 3).covariances[0]
         for part in ([0, 1], [0, 2], [1, 2]):
             np.linalg.cholesky(rebuilt[np.ix_(part, part)])
     assert 0 < accepted < 300
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_missing_cells_by_brute_force(name):
-    """Density, expectation and conditional covariance from the partitioned matrix, row by row."""
-    X, _, _, components = make(name)
-    X = X[:20].copy()
-    X[np.random.default_rng(3).random(X.shape) < 0.4] = np.nan
-    X[0] = np.nan
-    (block,) = [b for b in Rows(X).blocks() if b.observed is not None]
-    found = complete(components.covariance, components.means, block)
-    matrices = components.covariance.dense(K, P)
-    for i, row in enumerate(block.values.T):
-        o, m = ~np.isnan(row), np.isnan(row)
-        for k, (mu, S) in enumerate(zip(components.means, matrices, strict=True)):
-            if o.any():
-                gain = S[np.ix_(m, o)] @ np.linalg.inv(S[np.ix_(o, o)])
-                log_prob = stats.multivariate_normal(mu[o], S[np.ix_(o, o)]).logpdf(row[o])
-            else:
-                gain, log_prob = np.zeros((P, 0)), 0.0
-            expected = mu[m] + gain @ (row[o] - mu[o])
-            spread = S[np.ix_(m, m)] - gain @ S[np.ix_(o, m)]
-            assert found.log_prob[k, i] == pytest.approx(log_prob, abs=1e-9)
-            assert_allclose(found.values[k, m, i], expected, atol=1e-9)
-            assert_allclose(found.values[k, o, i], row[o])
-            mine = found.spread[k, found.pattern[i]]
-            if STRUCTURES[name].scatter.dense:
-                assert_allclose(mine[np.ix_(m, m)], spread, atol=1e-9)
-            else:
-                assert_allclose(mine[m], np.diagonal(spread), atol=1e-9)
-            assert np.all(mine[o] == 0)

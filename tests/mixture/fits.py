@@ -7,7 +7,6 @@ import numpy as np
 from skelbo import EMGaussianMixture
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import Rows
-from skelbo.gaussian.components import cells_of
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.attributes import mixture_of
 from skelbo.mixture.em import mixture_engine
@@ -39,8 +38,8 @@ def theta_of(model, origin=None):
 
 def engine_of(X, K, kind, weights=None, **options):
     """Return the engine of a fit of K Gaussians to a table."""
-    structure = STRUCTURES[kind]
-    rows = Rows(X, weights, None, *cells_of(K, X.shape[1], structure))
+    structure = STRUCTURES[kind].configured(X.shape[1], 2)
+    rows = Rows(X, weights, None, *structure.row_cells(K, X.shape[1]))
     columns = ColumnMoments.of_rows(rows)
     defaults = {"tol": "auto", "max_iter": 100, "reg_covar": "auto", "solver": "em", "device": None}
     rows = rows.about(columns.mean)

@@ -1,4 +1,4 @@
-r"""A block of rows as K factor models see it: densities, expected factors, moments of both.
+r"""Densities, expected factors and moments of a block of rows under K factor analysers.
 
 With :math:`y = \Psi^{-1/2} (x - \mu)` and :math:`\Psi^{-1/2} \Lambda = Q \operatorname{diag}(s)
 V^T`, in the basis V,
@@ -16,30 +16,52 @@ Ghahramani and Hinton (1996), *The EM algorithm for mixtures of factor analyzers
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from skelbo.data.rows import over_rows
-from skelbo.gaussian.covariance import LOG_2PI, BlockDensity
+from skelbo.elbo import LOG_2PI
+from skelbo.gaussian.covariance import CompletedDensity
 from skelbo.gaussian.factor_analysis.moments import JointMoments
 
-if TYPE_CHECKING:
-    from skelbo.gaussian.factor_analysis.covariance import Factor
+
+class Axes(NamedTuple):
+    r"""Thin SVD of :math:`\Psi^{-1/2} \Lambda = Q \operatorname{diag}(s) V^T`, per component.
+
+    In the basis V the posterior of the factors has a diagonal precision, :math:`1 + s^2`.
+    """
+
+    left: np.ndarray  # Q, (K, p, q)
+    size: np.ndarray  # s, (K, q)
+    right: np.ndarray  # V, (K, q, q)
 
 
-class ExpandedDensity(BlockDensity):
+class Factors(Protocol):
+    """Loadings (K, p, q), noise variances (K, p), their roots, and the axes of the loadings."""
+
+    @property
+    def loadings(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def noise(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def root(self) -> np.ndarray: ...  # noqa: D102
+    @property
+    def axes(self) -> Axes: ...  # noqa: D102
+
+
+class ExpandedDensity(CompletedDensity):
     """Complete rows, squares expanded: matrix products for all components together."""
 
-    def __init__(self, factor: Factor, means: np.ndarray, log_weights: np.ndarray, values):
-        self.factor, self.means, self.values = factor, means, values
+    def __init__(self, factors: Factors, means: np.ndarray, log_weights: np.ndarray, values):
+        self.factors, self.means, self.values = factors, means, values
         self.log_weights = log_weights
-        left, size, _ = factor.axes
+        left, size, _ = factors.axes
         K, p, q = left.shape
-        inverse, shrink = 1 / factor.noise, size / np.sqrt(1 + size**2)
+        inverse, shrink = 1 / factors.noise, size / np.sqrt(1 + size**2)
         # u = G (x - mu), whose square is what the factors explain.
         self.projection = np.ascontiguousarray(
-            (left * shrink[:, None, :] / factor.root[:, :, None]).swapaxes(1, 2)
+            (left * shrink[:, None, :] / factors.root[:, :, None]).swapaxes(1, 2)
         )
         self.squares = values**2
         distances = inverse @ self.squares
@@ -49,12 +71,12 @@ class ExpandedDensity(BlockDensity):
         explained -= (self.projection @ means[:, :, None]).reshape(K, q, 1)
         self.explained = explained
         distances -= np.einsum("kqn,kqn->kn", explained, explained)
-        constants = p * LOG_2PI + np.log(factor.noise).sum(1) + np.log1p(size**2).sum(1)
+        constants = p * LOG_2PI + np.log(factors.noise).sum(1) + np.log1p(size**2).sum(1)
         self.log_prob = -0.5 * (distances + constants[:, None])
 
     def moments(self, weights):
         """Sum about the origin, in one product for all components."""
-        factor, means = self.factor, self.means
+        factor, means = self.factors, self.means
         _, size, right = factor.axes
         K, p, q = factor.loadings.shape
         weighted = self.explained * weights[:, None, :]
@@ -74,15 +96,15 @@ class ExpandedDensity(BlockDensity):
         )
         expected = back.swapaxes(1, 2) @ self.projection @ sums.cross
         spread = (right / (1 + size**2)[:, None, :]) @ right.swapaxes(1, 2)
-        factors = 0.5 * (expected + expected.swapaxes(1, 2)) + weight[:, None, None] * spread
-        return replace(sums, factor_scatter=factors)
+        scatter = 0.5 * (expected + expected.swapaxes(1, 2)) + weight[:, None, None] * spread
+        return replace(sums, factor_scatter=scatter)
 
 
-class ExactDensity(BlockDensity):
+class ExactDensity(CompletedDensity):
     """Any rows, one component at a time: missing cells, tiny noise, far means."""
 
-    def __init__(self, factor: Factor, means: np.ndarray, log_weights, values, observed=None):
-        self.factor, self.means, self.log_weights = factor, means, log_weights
+    def __init__(self, factors: Factors, means: np.ndarray, log_weights, values, observed=None):
+        self.factors, self.means, self.log_weights = factors, means, log_weights
         self.observed = observed
         if observed is None:
             self.seen = np.ones((1, len(values)))
@@ -97,14 +119,14 @@ class ExactDensity(BlockDensity):
 
     def _component(self, k: int, values: np.ndarray):
         """Return density, expected factors, their covariance per pattern, and filled rows."""
-        left, size = self.factor.axes.left[k], self.factor.axes.size[k]
-        root, mean = self.factor.root[k][:, None], self.means[k][:, None]
+        left, size = self.factors.axes.left[k], self.factors.axes.size[k]
+        root, mean = self.factors.root[k][:, None], self.means[k][:, None]
         scaled = left * size
         white = self._known((values - mean) / root)
         precision = self._precisions(scaled, size)
         spread = np.linalg.inv(precision)
         half_log_det = np.log(np.diagonal(np.linalg.cholesky(precision), 0, 1, 2)).sum(axis=1)
-        half_log_det += self.seen @ (np.log(self.factor.root[k]) + 0.5 * LOG_2PI)
+        half_log_det += self.seen @ (np.log(self.factors.root[k]) + 0.5 * LOG_2PI)
         scores = scaled.T @ white
         if len(spread) == 1:
             scores = spread[0] @ scores
@@ -134,30 +156,29 @@ class ExactDensity(BlockDensity):
     def moments(self, weights):
         """Sum about the means, one component at a time."""
         parts = [self._sums(k, weight) for k, weight in enumerate(weights)]
-        first, squares, factor_first, cross, factors = map(np.array, zip(*parts, strict=True))
         return JointMoments.centred(
-            self.means, weights.sum(axis=1), first, squares, factor_first, cross, factors
+            self.means, weights.sum(axis=1), *map(np.array, zip(*parts, strict=True))
         )
 
     def _sums(self, k: int, weight: np.ndarray):
         """Return the sums of one component about its mean, in the basis of its loadings."""
         values = self.values if self.observed is None else self.values[k]
-        left, size, right = (array[k] for array in self.factor.axes)
+        left, size, right = (array[k] for array in self.factors.axes)
         scores, spread = self.scores[k], self.spreads[k]
         counts = np.bincount(self.pattern, weight, len(self.seen))
         steps = values - self.means[k][:, None]
         squares, cross = steps**2 @ weight, steps @ (scores * weight).T
-        factors = (scores * weight) @ scores.T + np.tensordot(counts, spread, 1)
+        factor_squares = (scores * weight) @ scores.T + np.tensordot(counts, spread, 1)
         if self.observed is not None:
-            loadings = self.factor.root[k][:, None] * left * size
+            loadings = self.factors.root[k][:, None] * left * size
             gaps = (1 - self.seen.T) * counts
             hidden = np.einsum("pij,pj->pi", np.tensordot(gaps, spread, 1), loadings)
             cross += hidden
-            squares += (hidden * loadings).sum(axis=1) + gaps.sum(axis=1) * self.factor.noise[k]
+            squares += (hidden * loadings).sum(axis=1) + gaps.sum(axis=1) * self.factors.noise[k]
         return (
             steps @ weight,
             squares,
             right @ (scores @ weight),
             cross @ right.T,
-            right @ factors @ right.T,
+            right @ factor_squares @ right.T,
         )

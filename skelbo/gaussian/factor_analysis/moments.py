@@ -1,4 +1,4 @@
-r"""Moments of rows x joined with the factors z that are thought to have made them.
+r"""Moments of rows x joined with their hidden factors z.
 
 The regression of x on z, which is the M-step of factor analysis, looks at four sums per component:
 :math:`\sum w`, the squares of x, the products :math:`x z^T` and :math:`z z^T`, all about the
@@ -132,18 +132,16 @@ class JointMoments(Moments):
         size = 1 / np.sqrt(np.where(values > NO_VARIANCE, values, 1.0))
         return (vectors * size[:, None, :]) @ vectors.swapaxes(1, 2)
 
-    def aligned(self, whole: Moments) -> JointMoments:
-        r"""Measure z from the mean and in the unit that it has in `whole`.
+    def standardized(self) -> JointMoments:
+        r"""Measure z from its mean and in units of its variance.
 
-        The M-step given `whole` does so to z, as its prior is N(0, I); moments that are kept for a
-        later M-step must follow.
+        The M-step does so to z, as its prior is N(0, I); moments that are kept for a later M-step
+        must follow.
         """
-        assert isinstance(whole, JointMoments)
-        root = whole.unit_root
-        steps = self.factor_mean - whole.factor_mean
+        root = self.unit_root
         return replace(
             self,
-            factor_mean=np.einsum("kq,kqr->kr", steps, root),
+            factor_mean=np.zeros_like(self.factor_mean),
             cross=self.cross @ root,
             factor_scatter=root @ self.factor_scatter @ root,
         )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from skelbo.data.rows import RowSource
-from skelbo.gaussian.covariance import Covariance
+from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.moments import Moments
 from skelbo.mixture.backends.numba_pass import compiled_e_step
 from skelbo.mixture.mixture import Mixture
@@ -15,7 +15,7 @@ EStep = Callable[[Mixture], tuple[float, Moments]]
 
 
 def e_step_of(
-    rows: RowSource, n_components: int, structure: type[Covariance], device: str | None = None
+    rows: RowSource, n_components: int, structure: CovarianceStructure, device: str | None = None
 ) -> EStep:
     """Return the E-step over these rows: theta -> (bound in nats per row, expected moments).
 
@@ -24,7 +24,7 @@ def e_step_of(
     rows : RowSource
         About the origin of theta.
     n_components : int
-    structure : type of Covariance
+    structure : CovarianceStructure
     device : str or None
         A torch device; None is NumPy, or numba where the table is large and numba is installed.
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from skelbo.data.rows import Block, Rows
-from skelbo.gaussian.covariance import Covariance
+from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.exponential_family import NaturalDensity
 from skelbo.gaussian.moments import Moments
 from skelbo.mixture.mixture import ExpectedStatistics, Mixture
@@ -39,7 +39,7 @@ def kernel() -> Callable[..., Any] | None:
 
 
 def compiled_e_step(
-    rows: Any, n_components: int, structure: type[Covariance], min_work: float | None = None
+    rows: Any, n_components: int, structure: CovarianceStructure, min_work: float | None = None
 ) -> Callable[[Mixture], tuple[float, Moments]] | None:
     """Return `Mixture.e_step` over these rows as compiled passes.
 

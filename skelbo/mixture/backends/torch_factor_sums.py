@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from skelbo.gaussian.covariance import LOG_2PI
+from skelbo.elbo import LOG_2PI
 from skelbo.gaussian.factor_analysis.moments import JointMoments
 from skelbo.mixture.backends.torch_sums import Sums
 from skelbo.mixture.mixture import ExpectedStatistics, Mixture

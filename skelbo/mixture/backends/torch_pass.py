@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from skelbo.data.rows import Block, Rows
-from skelbo.gaussian.factor_analysis.covariance import Factor
+from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
 from skelbo.gaussian.moments import Moments
 from skelbo.mixture.backends.torch_factor_sums import CarefulFactorSums, PlainFactorSums
 from skelbo.mixture.backends.torch_sums import ExactSums, NaturalSums, Sums
@@ -43,7 +43,7 @@ def torch_device(name: str) -> torch.device:
 def _arithmetic(theta: Mixture) -> tuple[float, type[Sums], type[Sums]]:
     """Return the largest cell that may be squared, and the sums of rows up to it and beyond."""
     covariance = theta.components.covariance
-    if isinstance(covariance, Factor):
+    if isinstance(covariance, FactorCovariance):
         plain = covariance.is_safe(theta.components.means)
         return covariance.reach if plain else 0.0, PlainFactorSums, CarefulFactorSums
     natural = theta.natural

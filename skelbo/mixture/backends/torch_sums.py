@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from skelbo.gaussian.covariance import LOG_2PI
+from skelbo.elbo import LOG_2PI
 from skelbo.gaussian.moments import Moments, Scatter, positive_or_one
 from skelbo.mixture.mixture import ExpectedStatistics, Mixture
 
@@ -18,7 +18,7 @@ class Sums(ABC):
 
     def __init__(self, theta: Mixture, device: torch.device):
         self.device = device
-        self.kind: Scatter = theta.components.covariance.scatter
+        self.kind: Scatter = theta.components.covariance.structure.scatter
         self.log_weights = self._tensor(theta.log_weights)[:, None]
         self.bound = torch.zeros((), dtype=torch.float64, device=device)
 

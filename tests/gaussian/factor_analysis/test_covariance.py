@@ -11,11 +11,11 @@ from sklearn.preprocessing import scale
 from skelbo import EMGaussianMixture, SingularCovarianceWarning
 from skelbo.data.rows import Block, Rows
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.factor_analysis.covariance import Factor
+from skelbo.gaussian.factor_analysis.bolder_noise import bolder_noise
+from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
 from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.gaussian.regularization import FLOOR, Floor, Ridge
 from skelbo.gaussian.structures import STRUCTURES
-from skelbo.mixture.factor_noise_step import bolder_noise
 from skelbo.mixture.mixture import Mixture
 
 K, P, Q, N = 3, 6, 2, 80
@@ -30,7 +30,7 @@ def make(seed=0, noise=1.0):
     """Return rows about zero and a mixture with loadings of order one."""
     rng = np.random.default_rng(seed)
     X = rng.standard_normal((N, P)) @ rng.standard_normal((P, P))
-    factor = Factor(
+    factor = FactorCovariance(
         rng.standard_normal((K, P, Q)),
         noise * (0.5 + rng.random((K, P))),
         np.zeros(K, dtype=bool),
@@ -68,7 +68,7 @@ def test_density_keeps_its_digits_in_the_plane():
     rng = np.random.default_rng(0)
     loadings, noise = rng.standard_normal((1, P, Q)), np.full((1, P), FLOOR)
     Z = rng.standard_normal((5, Q))
-    factor = Factor(loadings, noise, np.zeros(1, dtype=bool))
+    factor = FactorCovariance(loadings, noise, np.zeros(1, dtype=bool))
     _, log_det = np.linalg.slogdet(loadings[0].T @ loadings[0])
     log_det += (P - Q) * np.log(FLOOR)
     expected = -0.5 * (P * np.log(2 * np.pi) + log_det + (Z**2).sum(axis=1))
@@ -131,17 +131,17 @@ def test_moments_add_up_and_align():
     X, theta = make()
     whole, half = (theta.expected(b).moments for b in (_block(X), _block(X[:30])))
     added = half + theta.expected(_block(X[30:])).moments
-    aligned = whole.aligned(whole)
+    aligned = theta.components.covariance.aligned(whole)
     for name in ("weight", "mean", "scatter", "factor_mean", "cross", "factor_scatter"):
         assert_allclose(getattr(added, name), getattr(whole, name), rtol=1e-10, atol=1e-10)
     assert_allclose(aligned.factor_mean, 0, atol=1e-12)
     unit = aligned.factor_scatter / aligned.weight[:, None, None]
     assert_allclose(unit, [np.eye(Q)] * K, atol=1e-12)
-    one, other = (Factor.from_moments(m, Ridge(0.0)) for m in (whole, aligned.scaled(0.5)))
+    one, other = (
+        FactorCovariance.from_moments(m, Ridge(0.0)) for m in (whole, aligned.scaled(0.5))
+    )
     assert_allclose(one.loadings, other.loadings, atol=1e-12)
     assert_allclose(one.noise, other.noise)
-    parts = half.aligned(whole) + theta.expected(_block(X[30:])).moments.aligned(whole)
-    assert_allclose(parts.cross, aligned.cross, atol=1e-10)
 
 
 def _block(X):
@@ -159,10 +159,10 @@ def test_color_and_whiten_are_roots():
 
 def test_vector_round_trip():
     factor, units = make()[1].components.covariance, np.arange(1.0, P + 1)
-    again = Factor.from_vector(factor.to_vector(units), K, units)
+    again = FactorCovariance.from_vector(factor.to_vector(units), K, units)
     assert_allclose(again.loadings, factor.loadings)
     assert_allclose(again.noise, factor.noise)
-    assert Factor.from_vector(np.full(K * P * (Q + 1), np.nan), K, units) is None
+    assert FactorCovariance.from_vector(np.full(K * P * (Q + 1), np.nan), K, units) is None
 
 
 def test_public_matrices_are_made_when_asked_for(wine):
@@ -287,9 +287,9 @@ def test_the_start_shares_axes_where_clusters_are_small(iris):
     resp[np.repeat([0, 1, 2], 50), np.arange(150)] = 1
     means = np.array([iris[i : i + 50].mean(axis=0) for i in (0, 50, 100)])
     full = Moments.of_block(Scatter.FULL, iris.T, resp, means)
-    mine = STRUCTURES["factor"].first_moments(iris.T, resp, means, own=False, n_factors=3)
+    mine = STRUCTURES["factor"].configured(4, 3).label_moments(iris.T, resp, means, own=False)
     for name in ("with_shared_scatter", "with_total_scatter"):
-        fitted = Factor.from_moments(getattr(mine, name)(), Ridge(0.0))
+        fitted = FactorCovariance.from_moments(getattr(mine, name)(), Ridge(0.0))
         target = getattr(full, name)().scatter / 50
         assert_allclose(
             fitted.loadings @ fitted.loadings.swapaxes(1, 2) + fitted.noise[:, :, None] * np.eye(4),

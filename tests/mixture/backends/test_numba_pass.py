@@ -80,7 +80,8 @@ def start_of(em, kind, K):
     """Return a start of an engine's fit."""
     sample = sample_rows(em.rows, K)
     rng = np.random.RandomState(0)
-    return start_mixture("kmeans", sample, K, STRUCTURES[kind], em.regularization, rng, 2)
+    structure = STRUCTURES[kind].configured(em.rows.n_features, 2)
+    return start_mixture("kmeans", sample, K, structure, em.regularization, rng)
 
 
 def ascent_of(em, theta):

@@ -8,9 +8,6 @@ torch = pytest.importorskip("torch")
 
 from skelbo import EMGaussianMixture  # noqa: E402
 from skelbo.data.rows import Rows  # noqa: E402
-from skelbo.gaussian.components import cells_of  # noqa: E402
-from skelbo.gaussian.factor_analysis.covariance import Factor  # noqa: E402
-from skelbo.gaussian.moments import Moments  # noqa: E402
 from skelbo.gaussian.regularization import Ridge  # noqa: E402
 from skelbo.gaussian.structures import STRUCTURES  # noqa: E402
 from skelbo.mixture.backends.torch_pass import DeviceBlock, DeviceTable, torch_device  # noqa: E402
@@ -27,12 +24,11 @@ def make(kind, n=700, shift=0.0):
     X = rng.standard_normal((n, 5)) @ rng.standard_normal((5, 5))
     resp = rng.dirichlet(np.full(3, 0.2), n).T
     means = (resp @ X) / resp.sum(axis=1)[:, None]
-    moments = Moments.of_block(STRUCTURES[kind].scatter, X.T, resp, means)
-    if kind == "factor":
-        moments = Factor.first_moments(X.T, resp, means, True, 2)
-    theta = Mixture.from_moments(STRUCTURES[kind], moments, Ridge(0.0))
+    structure = STRUCTURES[kind].configured(5, 2)
+    moments = structure.label_moments(X.T, resp, means, True)
+    theta = Mixture.from_moments(structure, moments, Ridge(0.0))
     X[::50, 1] = np.nan
-    cells = cells_of(3, 5, STRUCTURES[kind], 2 * (kind == "factor"))[0]
+    cells = structure.row_cells(3, 5)[0]
     return Rows(X, rng.integers(0, 3, n).astype(float), np.full(5, shift), cells), theta
 
 
