@@ -64,8 +64,6 @@ def is_exact(subject: Subject, estimator: Any) -> bool:
 
 def climbs(subject: Subject, estimator: Any) -> bool:
     """Return whether the published bounds never fall by more than rounding."""
-    if getattr(estimator, "batch_size", None) is not None:
-        return False
     # A number is added to every variance after the M-step, which is no ascent of log p(X).
     if getattr(estimator, "reg_covar", "auto") not in ("auto", 0):
         return False
