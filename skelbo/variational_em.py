@@ -10,7 +10,7 @@ from skelbo.em.anderson import Anderson
 from skelbo.em.loop import Ascent, ascend
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.posteriors.best import uses_grid
-from skelbo.inference.posteriors.quadrature_grid import GridEM
+from skelbo.inference.posteriors.exact_em import ExactEM
 from skelbo.inference.variational_step import VariationalStep
 from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimator
 from skelbo.models.constraints import ParameterVector
@@ -163,7 +163,7 @@ class VariationalEM(LatentModelEstimator):
             return replace(ascent, theta=profile.theta(ascent.theta), statistics=None)
         coordinates = ParameterVector(theta, model.constraints)
         if uses_grid(model.joint(data.X[:1], theta), self.posterior):
-            return self._run(theta, GridEM(model, data.X, data.weights), coordinates, progress)
+            return self._run(theta, ExactEM(model, data.X, data.weights), coordinates, progress)
         first = self._run(
             theta, VariationalStep(model, data, self.posterior), coordinates, progress
         )

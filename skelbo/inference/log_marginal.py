@@ -1,7 +1,7 @@
 r"""log p(x) of new rows, a function of model, parameters and rows alone.
 
 In order of preference: closed form (Gaussian, or all states of binary latents); adaptive
-Gauss-Hermite quadrature (one or two latents); importance sampling. Every answer comes with its
+quadrature (one or two latents); importance sampling. Every answer comes with its
 error, and with weighted points of latent space that represent p(z | x).
 """
 
@@ -12,13 +12,14 @@ from scipy import special
 
 from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED, enumerate_posterior, fit_bernoulli
 from skelbo.inference.posteriors.gaussian import find_mode
+from skelbo.inference.posteriors.row_quadrature import row_quadrature
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws, normalised
 from skelbo.likelihoods.gaussian import LOG_2PI
 
-# Nodes per axis of the quadrature, and of a coarser one from which its error is estimated.
-NODES, COARSE = (61, 31), (41, 21)
 MAX_QUADRATURE = 2
+# Estimated error, in nats, of a row that the quadrature does not resolve.
+UNRESOLVED = 1e-5
 # Disagreement with importance sampling, in its standard errors, beyond which quadrature failed.
 DISAGREEMENT = 5.0
 # Posterior probability of states that are left out.
@@ -41,30 +42,31 @@ def log_marginal(joint, noise: BaseNoise) -> tuple[np.ndarray, np.ndarray, Draws
     draws : Draws or None
         None where log p(x) is a closed form that needs none.
     """
-    d = joint.shape[1]
     if joint.latent == "binary":
         return _binary(joint, noise)
     if joint.gaussian:
         return (*_closed_form(joint), None)
-    mode, precision = find_mode(joint)
-    second = None
+    modes = [find_mode(joint)]
     if not joint.unimodal:
-        second = find_mode(joint, joint.second_start(mode, precision))
-    if d > MAX_QUADRATURE:
-        draws, log_prob, std = importance_draws(joint, mode, precision, noise, second)
+        modes.append(find_mode(joint, joint.second_start(*modes[0])))
+    second = modes[1] if len(modes) > 1 else None
+    if joint.shape[1] > MAX_QUADRATURE:
+        draws, log_prob, std = importance_draws(joint, *modes[0], noise, second)
         return log_prob, std, draws
-    log_prob, draws = quadrature(joint, mode, precision, NODES[d - 1])
-    std = np.abs(log_prob - quadrature(joint, mode, precision, COARSE[d - 1])[0])
-    if joint.unimodal:
+    found = row_quadrature(joint, modes)
+    log_prob, std, draws = found.log_prob, found.error, found.draws
+    if joint.shape[1] == 1 or (joint.unimodal and std.max() <= UNRESOLVED):
         return log_prob, std, draws
-    other, estimate, error = importance_draws(joint, mode, precision, noise, second)
+    # A grid around one mode may have missed another one, or may not resolve a row.
+    other, estimate, error = importance_draws(joint, *modes[0], noise, second)
     apart = np.abs(estimate - log_prob)
-    doubted = ~(apart <= DISAGREEMENT * error + 1e-6)
-    if doubted.any():  # a mode was missed, or the nodes are too few
-        log_prob = np.where(doubted, estimate, log_prob)
-        std = np.where(doubted, np.maximum(error, apart), np.maximum(std, 1e-12))
-        draws = other
-    return log_prob, std, draws
+    doubted = std > UNRESOLVED
+    if not joint.unimodal:
+        doubted |= ~(apart <= DISAGREEMENT * error + 1e-6)
+        std = np.maximum(std, apart)
+    log_prob = np.where(doubted, estimate, log_prob)
+    std = np.where(doubted, error, std)
+    return log_prob, std, draws.replaced(np.flatnonzero(doubted), other)
 
 
 def quadrature(joint, mode, precision, n_nodes, pruned=60.0) -> tuple[np.ndarray, Draws]:

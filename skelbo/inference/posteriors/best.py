@@ -8,7 +8,8 @@ from skelbo.inference.posteriors.bernoulli import (
     fit_bernoulli,
 )
 from skelbo.inference.posteriors.gaussian import fit_gaussian
-from skelbo.inference.posteriors.quadrature_grid import MAX_LATENTS, fit_grid
+from skelbo.inference.posteriors.quadrature_grid import MAX_LATENTS, TooSharp, fit_grid
+from skelbo.inference.posteriors.row_quadrature import fit_rows
 
 # Relative gain at which a q in the middle of a fit is good enough: the next step resumes there.
 ROUGH = 1e-10
@@ -38,7 +39,10 @@ def best_q(joint, posterior: str, start=None):
     """
     if joint.latent == "continuous":
         if uses_grid(joint, posterior):
-            return fit_grid(joint)
+            try:
+                return fit_grid(joint)
+            except TooSharp:
+                return fit_rows(joint)
         diagonal = posterior == "mean_field"
         if start is None:
             return fit_gaussian(joint, diagonal=diagonal)

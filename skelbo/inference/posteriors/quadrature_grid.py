@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skelbo.elbo import ElboTerms
-from skelbo.em.loop import AscentError
 
 MAX_LATENTS = 2
 # The prior has 1e-13 of its mass outside; points per axis to begin with.
@@ -24,13 +23,14 @@ REACH, N_POINTS = 7.4, 37
 HALF_ERROR, AIM = 3e-6, 1e-6
 # Posterior mass on the border, above which the grid is extended.
 BORDER_MASS = 1e-12
-MAX_POINTS = 2**15
+# Points of one and of two latents beyond which every row gets points of its own.
+MAX_SHARED_POINTS = 2**12, 2**15
 # Cells (rows x points) worked on at a time: they should stay in cache.
 BLOCK_CELLS = 2**17
-TOO_SHARP = (
-    "the posteriors are too sharp, or too far out, for a grid of {limit} points; use "
-    "posterior='full', MCEM or fewer latents"
-)
+
+
+class TooSharp(Exception):
+    """Posteriors of some rows are too narrow, or too far out, for a grid that all rows share."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +55,17 @@ class QuadratureGrid:
         edge = np.full(n_latents, REACH)
         return cls(-edge, edge, 2 * edge / (N_POINTS - 1))
 
+    def counts(self) -> np.ndarray:
+        """Return the number of points along each latent, (n_latents,)."""
+        return 1 + np.ceil((self.high - self.low) / self.step - 1e-9)
+
+    def n_points(self) -> float:
+        """Return the number of points."""
+        return float(self.counts().prod())
+
     def axes(self) -> list[np.ndarray]:
         """Return the coordinates along each latent."""
-        counts = 1 + np.ceil((self.high - self.low) / self.step - 1e-9).astype(int)
-        if np.prod(counts.astype(float)) > MAX_POINTS:
-            raise AscentError(TOO_SHARP.format(limit=MAX_POINTS))
+        counts = self.counts().astype(int)
         return [np.linspace(*ends) for ends in zip(self.low, self.high, counts, strict=True)]
 
     def points(self) -> np.ndarray:
@@ -70,6 +76,17 @@ class QuadratureGrid:
     def log_volume(self) -> float:
         """Return the logarithm of the share of space that a point stands for."""
         return float(sum(np.log(axis[1] - axis[0]) for axis in self.axes()))
+
+    def border_mass(self, weights: np.ndarray) -> np.ndarray:
+        """Return the mass of weights (n, n_points) on the lower and upper borders, (n, 2, d)."""
+        points = self.points()
+        sides = np.hstack([points == points[0], points == points[-1]])
+        return (weights @ sides).reshape(len(weights), 2, -1)
+
+    def half_error(self, weights: np.ndarray) -> np.ndarray:
+        """Return the error for weights (n, n_points) if every other point were left out, (n, d)."""
+        parity = np.stack(np.meshgrid(*map(_signs, self.axes()), indexing="ij"), -1)
+        return np.abs(weights @ parity.reshape(-1, len(self.low)))
 
     def improved(self, border: np.ndarray, half_error: np.ndarray) -> QuadratureGrid | None:
         """Return a wider or finer grid, None if this one resolves the posteriors.
@@ -88,6 +105,12 @@ class QuadratureGrid:
         finer = np.log(np.minimum(half_error, 0.5)) / np.log(AIM)
         step = np.where(coarse, np.clip(finer, 0.5, 0.95) * self.step, self.step)
         return replace(self, low=self.low - more[0], high=self.high + more[1], step=step)
+
+    def check_size(self) -> None:
+        """Raise `TooSharp` if there are more points than all rows should share."""
+        limit = MAX_SHARED_POINTS[len(self.low) - 1]
+        if self.n_points() > limit:
+            raise TooSharp(f"a grid that all rows share would have more than {limit} points")
 
 
 @dataclass(frozen=True)
@@ -149,7 +172,7 @@ class GridStatistics:
 
 
 class GridEM:
-    """Steps of EM on log p(X; theta) itself, by expectations over the exact posterior.
+    """E-steps of EM on log p(X; theta), on a grid that all rows share.
 
     Parameters
     ----------
@@ -172,13 +195,8 @@ class GridEM:
                 return bound, expected
             self.grid = improved
 
-    def m_step(self, expected: GridStatistics, theta):
-        """Return better parameters."""
-        return self.model.maximize_at(
-            theta, expected.points, expected.mass, expected.totals, expected.counts
-        )
-
     def _sum(self, theta):
+        self.grid.check_size()
         points, (n, p) = self.grid.points(), self.X.shape
         log_prob, mass = np.empty(n), np.zeros(len(points))
         totals, counts = np.zeros((len(points), p)), np.zeros((len(points), p))
@@ -206,6 +224,7 @@ class _GridWeights:
     """Posterior weights of the points for some rows, (n_rows, n_points), and log p(x)."""
 
     def __init__(self, joint, grid):
+        grid.check_size()
         self.grid, self.points = grid, grid.points()
         self.likelihood = joint.log_likelihood_at(self.points)
         self.prior = joint.log_prior(self.points) + grid.log_volume()
@@ -227,13 +246,11 @@ class _GridWeights:
 
     def border(self) -> np.ndarray:
         """Return the largest mass of a row on each border, (2, d)."""
-        sides = [self.points == end for end in (self.points[0], self.points[-1])]
-        return (self.weights @ np.hstack(sides)).max(0).reshape(2, -1)
+        return self.grid.border_mass(self.weights).max(0)
 
     def half_error(self) -> np.ndarray:
         """Return the largest error of a row if every other point of an axis were left out, (d,)."""
-        parity = np.stack(np.meshgrid(*map(_signs, self.grid.axes()), indexing="ij"), -1)
-        return np.abs(self.weights @ parity.reshape(len(self.points), -1)).max(0)
+        return self.grid.half_error(self.weights).max(0)
 
 
 def _signs(axis):

@@ -104,6 +104,19 @@ class Draws:
         weights = np.concatenate([part.weights for part in parts]) / len(parts)
         return cls(Z, weights, np.concatenate(chains))
 
+    def replaced(self, rows: np.ndarray, other: Draws) -> Draws:
+        """Return these draws with those of `other`, a sample, in some of the rows."""
+        if not len(rows):
+            return self
+        n_draws = max(len(self.Z), len(other.Z))
+        Z = np.broadcast_to(self.mean, (n_draws, *self.Z.shape[1:])).copy()
+        weights = np.zeros(Z.shape[:2])
+        Z[: len(self.Z)], weights[: len(self.Z)] = self.Z, self.weights
+        weights[:, rows] = 0.0
+        Z[: len(other.Z), rows] = other.Z[:, rows]
+        weights[: len(other.Z), rows] = other.weights[:, rows]
+        return Draws(Z, weights, np.arange(n_draws))
+
     def take(self, rows) -> Draws:
         """Return the draws of some rows."""
         Z = self.Z if self.Z.shape[1] == 1 else self.Z[:, rows]

@@ -1,0 +1,53 @@
+"""EM on log p(X; theta) itself: expectations over the exact posterior of continuous latents."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from skelbo.inference.posteriors.gaussian import find_mode
+from skelbo.inference.posteriors.quadrature_grid import GridEM, GridStatistics, TooSharp
+from skelbo.inference.posteriors.row_quadrature import row_quadrature
+from skelbo.inference.sampling.draws import Draws
+
+
+class ExactEM:
+    """Steps of EM by quadrature: on one grid for all rows, or on points of each row.
+
+    The shared grid is cheaper. From the first E-step on in which it does not resolve a row, every
+    row has points of its own.
+
+    Parameters
+    ----------
+    model : Model
+        Of continuous latents, one or two, the joint density of which `supports_grid`.
+    X : ndarray of shape (n_rows, n_features)
+        Rows, NaN where missing.
+    weights : ndarray of shape (n_rows,)
+        Frequency weights.
+    """
+
+    def __init__(self, model, X: np.ndarray, weights: np.ndarray):
+        self.model, self.X, self.weights = model, X, weights
+        self.shared: GridEM | None = GridEM(model, X, weights)
+        self.mode: np.ndarray | None = None
+
+    def e_step(self, theta) -> tuple[float, GridStatistics | Draws]:
+        """Return log p(X) per row in nats, and the expected statistics."""
+        if self.shared is not None:
+            try:
+                return self.shared.e_step(theta)
+            except TooSharp:
+                self.shared = None
+        joint = self.model.joint(self.X, theta)
+        self.mode, precision = find_mode(joint, self.mode)
+        found = row_quadrature(joint, [(self.mode, precision)])
+        return float(self.weights @ found.log_prob / self.weights.sum()), found.draws
+
+    def m_step(self, statistics: GridStatistics | Draws, theta):
+        """Return better parameters."""
+        if isinstance(statistics, Draws):
+            weights = self.weights * statistics.weights
+            return self.model.maximize(theta, self.X, weights, statistics.Z)
+        return self.model.maximize_at(
+            theta, statistics.points, statistics.mass, statistics.totals, statistics.counts
+        )

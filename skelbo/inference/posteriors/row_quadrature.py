@@ -1,0 +1,281 @@
+r"""Adaptive quadrature of p(x, z) over one or two latents, row by row.
+
+One latent: panels of a Gauss-Legendre rule, in widths that double away from the modes of a row,
+halved where the rule and an embedded one of lower degree disagree. A panel is resolved however
+steep p(x | z) is, as every halving doubles the resolution. Two latents: the trapezoid rule on a
+grid that is centred and scaled by the mode and the precision of a row, widened and refined until
+it resolves the row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.polynomial import legendre
+from scipy import special
+
+from skelbo.elbo import ElboTerms
+from skelbo.inference.posteriors.gaussian import find_mode
+from skelbo.inference.posteriors.quadrature_grid import (
+    BORDER_MASS,
+    HALF_ERROR,
+    GridPosterior,
+    QuadratureGrid,
+)
+from skelbo.inference.sampling.draws import Draws
+
+# A rule of degree 29, and one of degree 13 on all its nodes but two.
+NODES, WEIGHTS = legendre.leggauss(15)
+EMBEDDED = np.delete(np.arange(15), [3, 11])
+# Largest disagreement of the two rules in a panel, and largest share of an outermost panel, both
+# relative to the row's density.
+TOLERANCE, OUTER_SHARE = 1e-9, 1e-14
+# First panels end at these distances from a mode, in its standard deviations.
+EDGES = np.array([0.0, 2.0, 4.0, 8.0, 16.0])
+# Half-width and step of the panels that look for other modes, in units of the prior.
+PRIOR_REACH, PRIOR_STEP = 10.0, 0.5
+MAX_SWEEPS = 70
+# Cells (nodes x panels x columns) worked on at a time.
+BLOCK_CELLS = 2**20
+# Half-width of the first grid of two latents, in posterior standard deviations, and its step: the
+# trapezoid rule of a Gaussian at this step has a relative error of 5e-9.
+GRID_REACH, GRID_STEP = 7.0, 1.0
+MAX_GRID_POINTS = 2**13
+
+
+def _lacking() -> np.ndarray:
+    """Return 1 - v / w for the weights w of the rule and v of the embedded one, (15,)."""
+    moments = np.zeros(len(EMBEDDED))
+    moments[0] = 2.0
+    embedded = np.zeros(len(NODES))
+    embedded[EMBEDDED] = np.linalg.solve(
+        legendre.legvander(NODES[EMBEDDED], len(EMBEDDED) - 1).T, moments
+    )
+    return 1 - embedded / WEIGHTS
+
+
+LACKING = _lacking()
+
+
+@dataclass(frozen=True)
+class RowQuadrature:
+    """log p(x) of some rows with the points that stand for p(z | x).
+
+    Attributes
+    ----------
+    log_prob : ndarray of shape (n_rows,)
+        In nats.
+    error : ndarray of shape (n_rows,)
+        Estimated error of `log_prob`; large for a row that the quadrature does not resolve.
+    draws : Draws
+        Points and their posterior weights.
+    """
+
+    log_prob: np.ndarray
+    error: np.ndarray
+    draws: Draws
+
+
+def fit_rows(joint) -> GridPosterior:
+    """Return the exact posterior of every row, whose log p(z | x) has a single mode."""
+    found = row_quadrature(joint, [find_mode(joint)])
+    draws, log_prob = found.draws, found.log_prob
+    reconstruction = draws.expectation(joint.log_likelihood(draws.Z))
+    energy = reconstruction + draws.expectation(joint.log_prior(draws.Z))
+    terms = ElboTerms(reconstruction, reconstruction - log_prob, energy, log_prob - energy)
+    return GridPosterior(draws.mean, terms)
+
+
+def row_quadrature(joint, modes) -> RowQuadrature:
+    """Integrate p(x, z) over z for every row; rows do not influence each other.
+
+    Parameters
+    ----------
+    joint : ContinuousJointDensity
+        log p(x, z; theta) of n rows, with one or two latents.
+    modes : sequence of (mode, precision), of shapes (n, d) and (n, d, d)
+        Modes of p(z | x): one, or two where the density may have several.
+
+    Returns
+    -------
+    RowQuadrature
+    """
+    integrate = _by_panels if joint.shape[1] == 1 else _by_grids
+    return integrate(joint, modes)
+
+
+# ------------------------------------------------------------------ one latent
+
+
+@dataclass(frozen=True)
+class _Panels:
+    """Panels of several rows, m in all.
+
+    Attributes
+    ----------
+    row : ndarray of int, shape (m,)
+    low, high : ndarray of shape (m,)
+    end : ndarray of int, shape (m,)
+        -1 for the lowest panel of a row, 1 for the highest, else 0.
+    values : ndarray of shape (15, m)
+        log p(x, z) at the nodes plus the logarithm of their weights, in nats.
+    """
+
+    row: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    end: np.ndarray
+    values: np.ndarray
+
+    @classmethod
+    def evaluate(cls, joint, row, low, high, end) -> _Panels:
+        """Return panels with their values."""
+        values = np.empty((len(NODES), len(row)))
+        size = max(1, BLOCK_CELLS // len(NODES))
+        for first in range(0, len(row), size):
+            part = slice(first, first + size)
+            Z = _nodes(low[part], high[part])[..., None]
+            values[:, part] = joint.take(row[part]).log_joint(Z)
+        values[np.isnan(values)] = -np.inf
+        values += np.log(WEIGHTS)[:, None] + np.log(0.5 * (high - low))
+        return cls(row, low, high, end, values)
+
+    def __add__(self, other: _Panels) -> _Panels:
+        def joined(name: str) -> np.ndarray:
+            return np.concatenate([getattr(self, name), getattr(other, name)], axis=-1)
+
+        return _Panels(*map(joined, ("row", "low", "high", "end", "values")))
+
+    def take(self, chosen: np.ndarray) -> _Panels:
+        """Return some of the panels."""
+        return _Panels(
+            self.row[chosen],
+            self.low[chosen],
+            self.high[chosen],
+            self.end[chosen],
+            self.values[:, chosen],
+        )
+
+    def log_total(self, n_rows: int) -> np.ndarray:
+        """Return log p(x) of each row, (n_rows,)."""
+        largest = np.full(n_rows, -np.inf)
+        np.maximum.at(largest, self.row, self.values.max(0))
+        shift = np.where(np.isfinite(largest), largest, 0.0)
+        total = np.zeros(n_rows)
+        np.add.at(total, self.row, np.exp(self.values - shift[self.row]).sum(0))
+        with np.errstate(divide="ignore"):
+            return shift + np.log(total)
+
+    def children(self, halved: np.ndarray, extended: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Return row, low, high and end of the panels that replace or continue these."""
+        row, low, high = (a[halved] for a in (self.row, self.low, self.high))
+        end = np.where(extended, 0, self.end)[halved]
+        middle = 0.5 * (low + high)
+        more, side = self.row[extended], self.end[extended]
+        width = (self.high - self.low)[extended]
+        start = np.where(side > 0, self.high[extended], self.low[extended] - 2 * width)
+        return (
+            np.concatenate([row, row, more]),
+            np.concatenate([low, middle, start]),
+            np.concatenate([middle, high, start + 2 * width]),
+            np.concatenate([np.minimum(end, 0), np.maximum(end, 0), side]),
+        )
+
+
+def _nodes(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """Return the nodes of panels (m,), (15, m)."""
+    return 0.5 * (low + high) + 0.5 * (high - low) * NODES[:, None]
+
+
+def _by_panels(joint, modes) -> RowQuadrature:
+    n = joint.shape[0]
+    panels = _Panels.evaluate(joint, *_first_panels(modes, joint.unimodal))
+    for _ in range(MAX_SWEEPS):
+        log_prob = panels.log_total(n)
+        shares = np.exp(panels.values - log_prob[panels.row])
+        error = np.abs(LACKING @ shares)
+        # A panel as narrow as the spacing of floats is as fine as it can be.
+        fine = panels.high - panels.low <= 1e-13 * np.maximum(abs(panels.low), abs(panels.high))
+        halved = (error > TOLERANCE) & ~fine
+        extended = (panels.end != 0) & (shares.sum(0) > OUTER_SHARE)
+        if not (halved | extended).any():
+            break
+        rest = panels.take(~halved)
+        rest.end[extended[~halved]] = 0
+        panels = rest + _Panels.evaluate(joint, *panels.children(halved, extended))
+    missed = np.zeros(n)
+    np.add.at(missed, panels.row, np.where(error > TOLERANCE, error, error**1.5))
+    return RowQuadrature(log_prob, missed, _panel_draws(panels, shares, n))
+
+
+def _first_panels(modes, unimodal: bool) -> tuple[np.ndarray, ...]:
+    """Return row, low, high and end of the panels to begin with."""
+    edges = []
+    for mode, precision in modes:
+        steps = np.concatenate([-EDGES[:0:-1], EDGES]) / np.sqrt(precision[:, 0])
+        edges.append(mode + steps)
+    if not unimodal:
+        uniform = np.arange(-PRIOR_REACH, PRIOR_REACH + PRIOR_STEP / 2, PRIOR_STEP)
+        edges.append(np.broadcast_to(uniform, (len(edges[0]), len(uniform))))
+    sorted_edges = np.sort(np.concatenate(edges, axis=1), axis=1)
+    n, m = sorted_edges.shape
+    row, end = np.repeat(np.arange(n), m - 1), np.zeros((n, m - 1), dtype=int)
+    end[:, 0], end[:, -1] = -1, 1
+    low, high, end = sorted_edges[:, :-1].ravel(), sorted_edges[:, 1:].ravel(), end.ravel()
+    wide = high > low
+    return row[wide], low[wide], high[wide], end[wide]
+
+
+def _panel_draws(panels: _Panels, shares: np.ndarray, n_rows: int) -> Draws:
+    """Return the nodes as draws: rows with fewer panels are filled up with weights of zero."""
+    order = np.argsort(panels.row, kind="stable")
+    row = panels.row[order]
+    counts = np.bincount(row, minlength=n_rows)
+    place = np.arange(len(row)) - np.repeat(np.cumsum(counts) - counts, counts)
+    Z = np.zeros((len(NODES), counts.max(), n_rows))
+    weights = np.zeros_like(Z)
+    Z[:, place, row] = _nodes(panels.low, panels.high)[:, order]
+    weights[:, place, row] = shares[:, order]
+    Z, weights = Z.reshape(-1, n_rows), weights.reshape(-1, n_rows)
+    Z[weights == 0] = np.broadcast_to((weights * Z).sum(0), Z.shape)[weights == 0]
+    return Draws(Z[..., None], weights, np.arange(len(Z)), exact=True)
+
+
+# ----------------------------------------------------------------- two latents
+
+
+def _by_grids(joint, modes) -> RowQuadrature:
+    mode, precision = modes[0]
+    n, d = mode.shape
+    root = np.linalg.inv(np.linalg.cholesky(precision))  # covariance = root' root
+    log_det = np.log(np.einsum("nkk->nk", root)).sum(-1)
+    log_prob, error, parts = np.empty(n), np.empty(n), []
+    rows, edge = np.arange(n), np.full(d, GRID_REACH)
+    grid: QuadratureGrid | None = QuadratureGrid(-edge, edge, np.full(d, GRID_STEP))
+    while grid is not None:
+        Z = mode[rows] + np.einsum("nij,si->snj", root[rows], grid.points())
+        values = joint.take(rows).log_joint(Z)
+        total = special.logsumexp(values, axis=0)
+        weights = np.exp(values - total)
+        border, half_error = grid.border_mass(weights.T), grid.half_error(weights.T)
+        log_prob[rows] = total + log_det[rows] + grid.log_volume()
+        error[rows] = half_error.max(1) ** 2 + border.sum((1, 2))
+        left = np.any(border > BORDER_MASS, axis=(1, 2)) | np.any(half_error > HALF_ERROR, axis=1)
+        grid = grid.improved(border[left].max(0), half_error[left].max(0)) if left.any() else None
+        if grid is not None and grid.n_points() > MAX_GRID_POINTS:
+            error[rows[left]] = half_error[left].max(1) + border[left].sum((1, 2))
+            grid, left = None, np.zeros(len(rows), dtype=bool)
+        parts.append((rows[~left], Z[:, ~left], weights[:, ~left]))
+        rows = rows[left]
+    return RowQuadrature(log_prob, error, _joined(parts, n, d))
+
+
+def _joined(parts, n: int, d: int) -> Draws:
+    """Return the draws of groups of rows as one: shorter ones are filled up at their mean."""
+    n_draws = max(len(weights) for _, _, weights in parts)
+    Z, all_weights = np.empty((n_draws, n, d)), np.zeros((n_draws, n))
+    for rows, points, weights in parts:
+        Z[:, rows] = np.einsum("sn,snd->nd", weights, points)
+        Z[: len(points), rows], all_weights[: len(points), rows] = points, weights
+    return Draws(Z, all_weights, np.arange(n_draws), exact=True)

@@ -1,0 +1,89 @@
+"""Quadrature of p(x, z) row by row: right however steep or far out the posterior of a row is."""
+
+import numpy as np
+import pytest
+from scipy import integrate, special
+
+from skelbo import VariationalEM
+from skelbo.inference.posteriors.gaussian import find_mode
+from skelbo.inference.posteriors.row_quadrature import LACKING, NODES, WEIGHTS, row_quadrature
+from skelbo.models import FactorModel
+from tests.tables import answers, trichoptera
+
+
+def integrated(joint):
+    found = row_quadrature(joint, [find_mode(joint)])
+    np.testing.assert_allclose(found.draws.weights.sum(0), 1, atol=1e-9)
+    return found
+
+
+def test_the_embedded_rule_is_exact_to_degree_twelve():
+    for degree in range(13):
+        values = WEIGHTS * NODES**degree
+        assert values @ LACKING == pytest.approx(0, abs=1e-12)
+        assert values.sum() == pytest.approx((1 + (-1) ** degree) / (degree + 1), abs=1e-14)
+
+
+@pytest.mark.parametrize("slope", [0.0, 1.0, 30.0, 1e3, 1e6, 1e9])
+def test_a_step_of_any_steepness(slope):
+    """One item of slope a and threshold .5: p(x = 1) is the mean of a logistic over N(0, 1)."""
+    X = np.array([[1.0], [0.0]])
+    theta = {"loadings": np.array([[slope]]), "intercepts": np.array([-0.5 * slope])}
+    found = integrated(FactorModel(1, likelihood="bernoulli").joint(X, theta))
+    rounding = 1e-9 + 1e-16 * slope  # of slope * (z - 0.5)
+    assert np.logaddexp(*found.log_prob) == pytest.approx(0, abs=rounding)
+    width = 40 / max(slope, 1.0)
+    exact = integrate.quad(
+        lambda z: special.expit(slope * (z - 0.5)) * np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi),
+        0.5 - width if slope > 10 else -12,
+        0.5 + width if slope > 10 else 12,
+        epsabs=0,
+        epsrel=1e-12,
+        limit=500,
+    )[0]
+    exact += special.ndtr(-0.5 - width) if slope > 10 else 0.0
+    assert found.log_prob[0] == pytest.approx(np.log(exact), abs=rounding)
+
+
+def test_rows_do_not_influence_each_other():
+    X = answers(20)
+    theta = {"loadings": np.full((6, 1), 2.0), "intercepts": np.zeros(6)}
+    theta["loadings"][0] = 500.0
+    joint = FactorModel(1, likelihood="bernoulli").joint(X, theta)
+    whole = integrated(joint).log_prob
+    alone = [integrated(joint.take([i])).log_prob[0] for i in range(20)]
+    np.testing.assert_allclose(whole, alone, atol=1e-12)
+
+
+@pytest.mark.parametrize("total", [0, 10, 10**4, 10**8])
+def test_counts_of_two_latents_in_polar_coordinates(total):
+    """Equal loadings make the model one of a single latent of the same length."""
+    X = np.full((1, 3), float(total))
+    level = np.log(max(total, 1.0))
+    two = {"loadings": np.full((3, 2), 0.5), "intercepts": np.full(3, level)}
+    one = {"loadings": np.full((3, 1), np.sqrt(0.5)), "intercepts": np.full(3, level)}
+    expected = integrated(FactorModel(1, likelihood="poisson").joint(X, one)).log_prob
+    found = integrated(FactorModel(2, likelihood="poisson").joint(X, two))
+    np.testing.assert_allclose(found.log_prob, expected, atol=1e-8 + 1e-15 * total)
+    assert found.error.max() < 1e-8
+
+
+@pytest.mark.slow
+def test_trichoptera_with_two_latents_reaches_its_maximum():
+    fit = VariationalEM(2, model="poisson", posterior="exact", random_state=0).fit(trichoptera())
+    assert 49 * fit.lower_bound_ == pytest.approx(-1390.5568, abs=1e-4)
+    assert np.diff(fit.lower_bounds_).min() > -1e-9
+    np.testing.assert_allclose(fit.elbo(trichoptera()), fit.score_samples(trichoptera()), atol=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:the loadings of column")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("seed", [4, 5, 6, 7, 9, 11])
+def test_separable_items_end_in_an_honest_score(seed):
+    rng = np.random.default_rng(seed)
+    n, p = int(rng.integers(8, 30)), int(rng.integers(2, 5))
+    eta = 3 * rng.standard_normal((n, 1)) + rng.normal(size=p)
+    X = (rng.random((n, p)) < special.expit(-eta)).astype(float)
+    fit = VariationalEM(1, model="bernoulli", posterior="exact", random_state=0).fit(X)
+    patterns = np.array(list(np.ndindex(*[2] * p)), dtype=float)
+    assert special.logsumexp(fit.score_samples(patterns)) == pytest.approx(0, abs=1e-8)
