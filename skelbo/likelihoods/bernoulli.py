@@ -14,6 +14,7 @@ class Bernoulli(Likelihood):
     r"""Answer 0 or 1 with log-odds :math:`\eta`."""
 
     name = "bernoulli"
+    linear = True
     expects = "0 or 1; binarise the column, X > threshold"
     separable = True
 
@@ -24,6 +25,10 @@ class Bernoulli(Likelihood):
     def log_kernel(self, x, eta, noise=1.0):
         """Return log p(x | eta)."""
         return x * eta - softplus(eta)
+
+    def linear_form(self, eta):
+        """Return eta and its normalizer."""
+        return eta, softplus(eta)
 
     def derivatives(self, x, eta, noise=1.0):
         """Return the log-kernel, its first, and minus its second derivative in eta."""

@@ -50,7 +50,7 @@ def torch_derivatives(
     import torch
 
     with torch.inference_mode(False), torch.enable_grad():
-        x, eta, noise = (torch.as_tensor(np.asarray(a, dtype=np.float64)) for a in (x, eta, noise))
+        x, eta, noise = (torch.tensor(np.asarray(a, dtype=np.float64)) for a in (x, eta, noise))
         shape = torch.broadcast_shapes(x.shape, eta.shape, noise.shape)
         point = eta.expand(shape).clone().requires_grad_()
         value = log_kernel(x, point, noise)

@@ -40,6 +40,8 @@ class Likelihood(Support, ComponentLikelihood):
         form of the Gaussian likelihood.
     has_codes : bool
         Whether the predictor of a cell is a vector, one entry per code: shape (..., n_codes).
+    linear : bool
+        Whether the log-kernel is linear in x, as in exponential families whose mean is sufficient.
     separable : bool
         Whether a column can be fitted without error by infinite loadings.
 
@@ -100,6 +102,7 @@ class Likelihood(Support, ComponentLikelihood):
 
     has_noise = False
     has_codes = False
+    linear = False
     separable = False
 
     def __repr__(self) -> str:
@@ -201,9 +204,10 @@ class Likelihood(Support, ComponentLikelihood):
         """
         return gaussian_mean(self.derivatives, x, mean, variance, noise, reach)
 
-    def log_normalizer(self, eta: Any) -> Any:
-        """Return a(eta) of a log-kernel x * eta - a(eta); for natural predictors without noise."""
-        return -self.log_kernel(0.0, eta)
+    def linear_form(self, eta: Any) -> tuple[Any, Any]:
+        """Return s and a of a log-kernel s(eta) x - a(eta), of likelihoods that are `linear`."""
+        constant = self.log_kernel(0.0, eta)
+        return self.log_kernel(1.0, eta) - constant, -constant
 
     @abstractmethod
     def mean(self, eta: Any) -> Any:

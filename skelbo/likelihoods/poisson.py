@@ -23,6 +23,7 @@ class Poisson(Likelihood):
     """
 
     name = "poisson"
+    linear = True
     expects = "counts 0, 1, 2, ...; round the column"
 
     def __init__(self, max_log_rate: float = MAX_LOG_RATE):
@@ -49,6 +50,10 @@ class Poisson(Likelihood):
         if largest >= np.size(x):
             return -special.gammaln(x + 1)
         return -special.gammaln(np.arange(1.0, largest + 2))[x.astype(np.intp)]
+
+    def linear_form(self, eta):
+        """Return eta and its normalizer."""
+        return eta, namespace(eta).exp(self._clipped(eta))
 
     def derivatives(self, x, eta, noise=1.0):
         """Return the log-kernel, its first, and minus its second derivative in eta."""

@@ -108,11 +108,11 @@ class FactorJoint:
     def log_likelihood_at(self, points):
         """Return log p(x | z), (n, S), at points (S, d) that all rows share: products of matrices.
 
-        For likelihoods without noise, which are linear in x up to `base`.
+        For likelihoods that are linear in x, up to `base`.
         """
         eta = self.intercepts + points @ self.loadings.T
-        result = self.values @ eta.T
-        normalizer = self.likelihood.log_normalizer(eta)
+        slope, normalizer = self.likelihood.linear_form(eta)
+        result = self.values @ slope.T
         if self.observed is None:
             result -= normalizer.sum(1)
         else:
@@ -150,7 +150,7 @@ class FactorJoint:
     @property
     def supports_grid(self) -> bool:
         """Whether log p(x | z) is linear in x, up to what depends on x alone."""
-        return not self.likelihood.has_noise
+        return self.likelihood.linear
 
     def defensive_draws(self, normal, centre, root):
         """Return standard normals (S, n or 1, d) as draws of the prior, (S, n, d)."""
