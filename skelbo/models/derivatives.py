@@ -11,7 +11,7 @@ import numpy as np
 
 def complete_scores(model, theta, X, Z) -> np.ndarray:
     """Return the gradient of log p(x, z; theta) in theta, (S, n, P), P in the order of theta."""
-    parts = _Parts(model, theta, X, Z)
+    parts = _CellDerivatives(model, theta, X, Z)
     columns = {
         "loadings": parts.slope[..., None] * Z[:, :, None, :],
         "intercepts": parts.slope,
@@ -26,7 +26,7 @@ def complete_information(model, theta, X, Z, weights) -> np.ndarray:
 
     `weights`, (S, n), are those of the draws times those of the rows.
     """
-    parts = _Parts(model, theta, X, Z)
+    parts = _CellDerivatives(model, theta, X, Z)
     first, index = 0, {}
     for name, value in theta.items():
         index[name] = first + np.arange(np.size(value)).reshape(np.shape(value))
@@ -57,7 +57,7 @@ def complete_information(model, theta, X, Z, weights) -> np.ndarray:
     return result
 
 
-class _Parts:
+class _CellDerivatives:
     """Derivatives of the cells in eta and in the noise variance, zero where missing."""
 
     def __init__(self, model, theta, X, Z):

@@ -9,34 +9,35 @@ from __future__ import annotations
 
 import numpy as np
 
-# Cells (draws x rows x columns) worked on at a time: they should stay in cache.
+# Cells (draws x rows x columns) per block: they should stay in cache.
 CHUNK_CELLS = 2**16
 RIDGE = 1e-10
 
 
 def maximize_columns(model, theta, X, weights, mean, covariance, floor, n_steps):
-    """Return theta after guarded Newton steps of every column; see `FactorModel.maximize`."""
+    """Return theta after guarded Newton steps of every column; see `Model.maximize`."""
     if model.column_likelihood.has_noise:
         return _regress(model, theta, X, weights, mean, covariance, floor)
     missing = np.isnan(X)
     values, known = (np.where(missing, 0.0, X), ~missing) if missing.any() else (X, None)
-    return climb_columns(theta, _Columns(model, values, known, weights, mean, covariance), n_steps)
+    terms = _ColumnObjectives(model, values, known, weights, mean, covariance)
+    return climb_columns(theta, terms, n_steps)
 
 
 def maximize_at_points(model, theta, points, totals, counts, n_steps):
-    """Return theta after guarded Newton steps, the latents being at points that all rows share.
+    """Return theta after guarded Newton steps at shared points; see `Model.maximize_at`.
 
-    Where f is linear in x up to what depends on x alone, the rows at a point count as one cell of
-    a column: their mean answer, as often as there are answers.
+    As the log-kernel is linear in x, the rows at a point count as one cell of a column: their mean,
+    with the number of observed cells as its weight.
     """
     means = np.divide(totals, counts, out=np.zeros_like(totals), where=counts > 0)
     weights = np.ones((1, len(points)))
-    terms = _Columns(model, means, counts, weights, points[None], None)
+    terms = _ColumnObjectives(model, means, counts, weights, points[None], None)
     return climb_columns(theta, terms, n_steps)
 
 
 def climb_columns(theta, terms, n_steps):
-    """Return theta after up to `n_steps` Newton steps, each column's shortened till it climbs."""
+    """Return theta after up to `n_steps` Newton steps, each column's short enough to climb."""
     coefficients = np.column_stack([theta["intercepts"], theta["loadings"]])
     value, gradient, hessian = terms(coefficients)
     for _ in range(n_steps):
@@ -58,10 +59,10 @@ def climb_columns(theta, terms, n_steps):
     return {**theta, "intercepts": coefficients[:, 0], "loadings": coefficients[:, 1:]}
 
 
-class _Columns:
+class _ColumnObjectives:
     """Value, gradient and (up to the sign) Hessian of every column's objective.
 
-    `known` says how often a cell counts, (n_rows, n_features); None where each counts once.
+    `known` are weights of the cells, (n_rows, n_features); None where all are observed once.
     """
 
     def __init__(self, model, values, known, weights, mean, covariance):
@@ -98,7 +99,7 @@ class _Columns:
         return gradient, hessian
 
     def _parts(self):
-        """Yield slices of draws and of rows: parts that stay in cache."""
+        """Yield slices of draws and of rows that stay in cache."""
         n_rows = max(1, CHUNK_CELLS // self.values.shape[1])
         n_draws = max(1, n_rows // len(self.values))
         for first in range(0, len(self.values), n_rows):
@@ -106,7 +107,7 @@ class _Columns:
                 yield slice(draw, draw + n_draws), slice(first, first + n_rows)
 
     def _cells(self, coefficients, draws, rows):
-        """Return E f, E f' and -E f'' of the cells, times how often they count."""
+        """Return E f, E f' and -E f'' of the cells, times their weights."""
         likelihood, loadings = self.model.column_likelihood, coefficients[:, 1:]
         values, share = self.values[rows], self.weights[draws, rows, None]
         eta = coefficients[:, 0] + self.mean[draws, rows] @ loadings.T
@@ -122,7 +123,7 @@ class _Columns:
 
 
 def _regress(model, theta, X, weights, mean, covariance, floor):
-    """Regress every column on z, then estimate the noise: the Gaussian likelihood's theta step."""
+    """Regress every column on z, then estimate the noise: the theta step of Gaussian columns."""
     p, (n_draws, n) = X.shape[1], weights.shape
     missing = np.isnan(X)
     known = (~missing).astype(np.float64) if missing.any() else None
@@ -157,7 +158,7 @@ def _regress(model, theta, X, weights, mean, covariance, floor):
 
 
 def _gram(known, weights, totals, design, covariance):
-    """Return E[(1, z)(1, z)'] summed over the rows that each column knows, and their weight."""
+    """Return E[(1, z)(1, z)'] summed over the observed rows of each column, and their weight."""
     _, n, width = design.shape
     if known is None:
         flat = design.reshape(-1, width)

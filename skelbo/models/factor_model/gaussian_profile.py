@@ -1,4 +1,4 @@
-r"""Gaussian factor analysis of complete data: everything is in the covariance of the columns.
+r"""Profile likelihood of Gaussian factor analysis; the covariance of the columns is sufficient.
 
 Given the noise variances :math:`\Psi` the best loadings are principal axes of
 :math:`\Psi^{-1/2} C\, \Psi^{-1/2}`; the profile likelihood climbs over :math:`\Psi` alone.
@@ -10,21 +10,23 @@ import numpy as np
 from scipy import linalg
 
 from skelbo.likelihoods.gaussian import LOG_2PI
+from skelbo.likelihoods.noise_floor import noise_floor
 
-# Cells looked at a time.
+# Cells per block of rows.
 BLOCK_CELLS = 2**18
 
 
 class GaussianProfile:
-    """EM for the noise variances, the loadings being at their best at every step.
+    """EM for the noise variances; the loadings are their maximum at every step.
 
     Parameters
     ----------
     covariance : ndarray of shape (n_features, n_features)
-        Of the data, divided by n; about zero if no intercept is fitted.
+        Of the complete rows, divided by n; about zero if no intercept is fitted.
     intercepts : ndarray of shape (n_features,)
         Means, or zeros.
     n_latents : int
+        Number of factors.
     floor : ndarray of shape (n_features,)
         Smallest noise variances.
     isotropic : bool
@@ -39,6 +41,15 @@ class GaussianProfile:
     def __init__(self, covariance, intercepts, n_latents, floor, isotropic):
         self.covariance, self.intercepts, self.n_latents = covariance, intercepts, n_latents
         self.floor, self.isotropic = floor, isotropic
+
+    @classmethod
+    def of_rows(cls, X, weights, n_latents, *, isotropic, fit_intercept) -> GaussianProfile:
+        """Return the profile likelihood of complete rows (n, p) with weights (n,)."""
+        share = weights / weights.sum()
+        centre = share @ X
+        covariance = second_moments(X, share, centre if fit_intercept else 0.0 * centre)
+        intercepts = centre if fit_intercept else np.zeros(X.shape[1])
+        return cls(covariance, intercepts, n_latents, noise_floor(X, weights), isotropic)
 
     def start(self) -> np.ndarray:
         """Return the first noise variances, (p,)."""
@@ -66,7 +77,7 @@ class GaussianProfile:
         return -0.5 * (p * LOG_2PI + log_det + fit), loadings
 
     def m_step(self, loadings, noise):
-        """Return the noise variances that these loadings leave."""
+        """Return the noise variances: what these loadings do not explain."""
         if self.isotropic:
             return noise
         rest = np.diagonal(self.covariance) - (loadings**2).sum(1)

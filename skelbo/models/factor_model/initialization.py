@@ -1,10 +1,10 @@
-r"""Where a factor model begins: principal axes of a rough linear predictor."""
+r"""First parameters of a factor model: principal axes of a rough linear predictor."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# Steps over the noise variances that a start makes where they have a closed form.
+# Steps of the profile EM in a start, where it exists.
 PROFILE_STEPS = 20
 
 
@@ -14,12 +14,20 @@ def factor_start(model, X, weights, rng, number):
     Parameters
     ----------
     model : FactorModel
+        Hyperparameters.
     X : ndarray of shape (n_rows, n_features)
         Rows, NaN where missing.
     weights : ndarray of shape (n_rows,)
+        Frequency weights.
     rng : numpy.random.RandomState
+        Source of randomness.
     number : int
         Of the start; the first does not depend on `rng`.
+
+    Returns
+    -------
+    dict of str to ndarray
+        Loadings, intercepts and, for the Gaussian likelihood, noise variances.
     """
     profile = model.profile(X, weights)
     if profile is not None and not number:
@@ -52,7 +60,7 @@ def factor_start(model, X, weights, rng, number):
 
 
 def residual_axes(covariance: np.ndarray, n_latents: int) -> np.ndarray:
-    """Return W, (p, d): principal axes of what noise of equal variance leaves of a covariance."""
+    """Return loadings, (p, d): the principal axes of a covariance less noise of equal variance."""
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = values[::-1], vectors[:, ::-1]
     rest = values[n_latents:].mean() if len(values) > n_latents else 0.0

@@ -1,4 +1,4 @@
-r"""What a rotation of the latents leaves undecided, and what decides it.
+r"""Rotations of the latents, and the convention that makes loadings unique.
 
 p(x) of a factor model does not change when W becomes W R, R orthogonal. The published factors are
 principal axes: :math:`W^T D W` is diagonal, D the inverse noise variances or the identity.
@@ -23,8 +23,8 @@ def principal_axes(theta, *, rotate=True):
     return {**theta, "loadings": loadings * np.where(largest < 0, -1.0, 1.0)}
 
 
-def axes_gradients(theta, *, fit_intercept: bool) -> np.ndarray:
-    """Return the gradients, (C, P), of what is held fixed: W' D W off its diagonal, b if given."""
+def principal_axes_gradients(theta, *, fit_intercept: bool) -> np.ndarray:
+    """Return the gradients, (C, P), of W' D W off its diagonal and, if b is not fitted, of b."""
     W = theta["loadings"]
     d, noise = W.shape[1], np.broadcast_to(theta.get("noise_variance", 1.0), len(W))
     rows = []
@@ -39,14 +39,14 @@ def axes_gradients(theta, *, fit_intercept: bool) -> np.ndarray:
     return _stack(rows, theta, fit_intercept)
 
 
-def turns(theta, *, fit_intercept: bool) -> np.ndarray:
-    """Return the directions, (C, P), in which theta can move without changing p(x), b if given."""
+def rotation_directions(theta, *, fit_intercept: bool) -> np.ndarray:
+    """Return the directions, (C, P), of rotations of z and, if b is not fitted, of b."""
     W, rows = theta["loadings"], []
     for a in range(W.shape[1]):
         for b in range(a + 1, W.shape[1]):
-            turn = _zeros(theta)
-            turn["loadings"][:, a], turn["loadings"][:, b] = -W[:, b], W[:, a]
-            rows.append(turn)
+            direction = _zeros(theta)
+            direction["loadings"][:, a], direction["loadings"][:, b] = -W[:, b], W[:, a]
+            rows.append(direction)
     return _stack(rows, theta, fit_intercept)
 
 
