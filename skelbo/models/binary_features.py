@@ -64,13 +64,17 @@ class BinaryFeatureModel(LinearModel):
     latent = "binary"
     closed_form = True
     likelihood = "gaussian"
-    column_likelihood = LIKELIHOODS["gaussian"]
     constraints = {"noise_variance": "positive", "probabilities": "unit_interval"}
 
     def __init__(self, n_latents=2, *, noise="isotropic", fit_intercept=True):
         self.n_latents = n_latents
         self.noise = noise
         self.fit_intercept = fit_intercept
+
+    @property
+    def column_likelihood(self):
+        """The Gaussian likelihood."""
+        return LIKELIHOODS[self.likelihood]
 
     def check(self, X):
         """Raise an error if the hyperparameters cannot be used.

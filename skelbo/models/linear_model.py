@@ -20,17 +20,19 @@ class LinearModel(Model, LatentVariableModel):
 
     Attributes
     ----------
-    column_likelihood : Likelihood
-        Distribution of a cell given its predictor.
     noise : {"diag", "isotropic"}
         One noise variance for each column, or one for all.
     fit_intercept : bool
         Whether b is fitted; else it is zero.
     """
 
-    column_likelihood: Likelihood
     noise: str
     fit_intercept: bool
+
+    @property
+    @abstractmethod
+    def column_likelihood(self) -> Likelihood:
+        """The likelihood of every column."""
 
     @abstractmethod
     def draw_latents(self, n_samples, theta, rng):
