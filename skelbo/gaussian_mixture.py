@@ -14,7 +14,8 @@ from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.dask_dispatch import lazy_on_dask
-from skelbo.data.rows import Rows, RowSource
+from skelbo.data.row_source import RowSource
+from skelbo.data.rows import Rows
 from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress

@@ -11,7 +11,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.column_moments import ColumnMoments
-from skelbo.data.rows import Block, Rows, RowSource
+from skelbo.data.row_source import RowSource
+from skelbo.data.rows import Block, Rows
 from skelbo.elbo import ElboTerms
 from skelbo.em.engine import EMEngine
 from skelbo.em.loop import Ascent

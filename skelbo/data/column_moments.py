@@ -8,7 +8,9 @@ from operator import add
 
 import numpy as np
 
-from skelbo.data.rows import Block, RowSource, over_rows
+from skelbo.data.blocks import iter_blocks
+from skelbo.data.row_source import RowSource
+from skelbo.data.rows import Block, over_rows
 
 # A column whose cells differ by at most this share of the largest is constant: what is left is the
 # rounding of its values, whatever their number.
@@ -120,11 +122,10 @@ class ColumnMoments:
         >>> moments.mean, moments.deviation, moments.is_constant
         (array([2., 5.]), array([1., 0.]), array([False,  True]))
         """
-        size = max(1, CELLS // X.shape[1])
         parts = []
-        for start in range(0, len(X), size):
-            rows = np.asarray(X[start : start + size], dtype=np.float64)
-            share = np.ones(len(rows)) if weights is None else weights[start : start + size]
+        for part in iter_blocks(len(X), X.shape[1]):
+            rows = np.asarray(X[part], dtype=np.float64)
+            share = np.ones(len(rows)) if weights is None else weights[part]
             if not np.all(share > 0):
                 rows, share = rows[share > 0], share[share > 0]
             if len(rows):

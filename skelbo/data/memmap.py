@@ -1,8 +1,8 @@
-"""The pages of a mapped file: the system counts them as this process's memory once they are read.
+"""Pages of mapped files: the system counts them as memory of the process once they are read.
 
-A pass over a mapping larger than memory is possible at any time, but unless its pages are given
-back they stay resident until the system is short of memory, and count towards the limit of a
-container. Giving them back loses nothing: the file keeps them, and so does the system's cache.
+A pass over a mapping larger than memory is possible at any time, but unless its pages are released
+they stay resident until the system is short of memory, and count towards the limit of a container.
+A release loses nothing: the file keeps the contents, and so does the cache of the system.
 """
 
 from __future__ import annotations
@@ -14,20 +14,22 @@ from typing import Any
 
 import numpy as np
 
-# Mappings of fewer bytes stay resident: each pass would have to ask for their pages again.
+from skelbo.data.blocks import iter_blocks
+
+# Smaller mappings stay resident: each pass would have to map their pages again.
 MIN_BYTES = 2**28
-# Reading a page also maps those around it, which were given back before: reach back this far.
+# Reading a page also maps those around it, which were released before: reach back this far.
 MARGIN_BYTES = 2**21
 # Rows read at once where no arithmetic says how many.
 READ_BYTES = 2**24
-# Rows fetched here and there, each with the pages around it (up to 2 MiB).
+# Scattered rows read at once, each with the pages around it (up to 2 MiB).
 TAKEN_ROWS = 32
 
 
 def mapped_file(X: Any) -> mmap.mmap | None:
-    """Return the mapping that X is a view of, if its pages may and need be given back.
+    """Return the mapping that X is a view of, None if its pages may not or need not be released.
 
-    Not those of a private mapping (mode "c"): with them changes of the caller's would be lost.
+    Those of a private mapping (mode "c") may not: changes by the caller would be lost.
     """
     view, mode = X, None
     while isinstance(view, np.ndarray):
@@ -38,7 +40,7 @@ def mapped_file(X: Any) -> mmap.mmap | None:
 
 
 def release_pages(X: np.ndarray, start: int = 0, stop: int | None = None) -> None:
-    """Tell the system that the pages under some rows of X are not needed now."""
+    """Advise the system that the pages under some rows of X are not needed now."""
     mapping = mapped_file(X)
     if mapping is None:
         return
@@ -52,24 +54,23 @@ def release_pages(X: np.ndarray, start: int = 0, stop: int | None = None) -> Non
         first = max(first - MARGIN_BYTES, 0) // mmap.PAGESIZE * mmap.PAGESIZE
         last = (last + X.itemsize) // mmap.PAGESIZE * mmap.PAGESIZE
         if last > first:
-            with suppress(OSError):  # advice only: locked pages, for one, are not given back
+            with suppress(OSError):  # advice only: locked pages, for one, stay
                 mapping.madvise(mmap.MADV_DONTNEED, first, last - first)
 
 
 def iter_rows(X: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the rows of X some at a time; pages are given back when the next are asked for."""
-    size = max(1, READ_BYTES * len(X) // max(1, X.nbytes))
-    for start in range(0, len(X), size):
-        yield X[start : start + size]
-        release_pages(X, start, start + size)
+    """Yield the rows of X block by block; the pages of a block are released before the next."""
+    for rows in iter_blocks(len(X), X[:1].nbytes, READ_BYTES):
+        yield X[rows]
+        release_pages(X, rows.start, rows.stop)
 
 
 def take_rows(X: np.ndarray, index: np.ndarray) -> np.ndarray:
     """Return ``X[index]``, for rows in their order, with few pages resident at a time."""
     taken = np.empty((len(index), X.shape[1]), X.dtype)
-    for start in range(0, len(index), TAKEN_ROWS):
-        chosen = index[start : start + TAKEN_ROWS]
-        taken[start : start + TAKEN_ROWS] = X[chosen]
+    for rows in iter_blocks(len(index), block_cells=TAKEN_ROWS):
+        chosen = index[rows]
+        taken[rows] = X[chosen]
         release_pages(X, chosen[0], chosen[-1] + 1)
     return taken
 

@@ -1,4 +1,4 @@
-"""The rows of a table, weighted, about one origin, handed out in blocks that stay in cache."""
+"""Rows of a table, weighted, about one origin, in blocks that stay in cache."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from skelbo.data.blocks import iter_blocks
 from skelbo.data.memmap import release_pages
 from skelbo.data.threads import map_in_order, n_threads, own_threads
 
@@ -73,48 +74,6 @@ class Block:
         return result
 
 
-class RowSource(Protocol):
-    """Where a fit gets its rows from: a table in memory or on disk, or a Dask collection.
-
-    Attributes
-    ----------
-    X : array or Dask collection
-    dtype : dtype
-        float32 or float64.
-    origin : ndarray of shape (n_features,)
-        Subtracted from every row.
-    """
-
-    @property
-    def X(self) -> Any: ...  # noqa: D102
-    @property
-    def dtype(self) -> np.dtype: ...  # noqa: D102
-    @property
-    def origin(self) -> np.ndarray: ...  # noqa: D102
-    @property
-    def n_features(self) -> int: ...  # noqa: D102
-
-    @property
-    def n_present(self) -> int:
-        """Number of rows of positive weight."""
-
-    @property
-    def total_weight(self) -> float:
-        """Sum of the weights: the number of rows they stand for."""
-
-    def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> RowSource:
-        """Return the same rows about another origin."""
-
-    def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
-        """Return the sum of ``statistic(block, *parameters)`` over the blocks."""
-
-    def fold(self, function: Callable[..., Any], *parameters: Any) -> Any:
-        """Return the sum of ``function(X, weights, *parameters)`` over the tables."""
-
-    def own_threads(self) -> AbstractContextManager:
-        """Return a context for work that passes over these rows several times."""
-
-
 class Rows:
     """A table as weighted rows about one origin.
 
@@ -133,16 +92,27 @@ class Rows:
         Size of the temporaries that a row needs; sets the length of a block.
     cells_per_gap : int, optional
         The same for a row with missing cells; n_features squared if not given.
+    block_rows : int, optional
+        Rows of a block; from the size of the temporaries if not given.
     """
 
-    def __init__(self, X, weights=None, origin=None, cells_per_row=None, cells_per_gap=None):
+    def __init__(
+        self,
+        X,
+        weights=None,
+        origin=None,
+        cells_per_row=None,
+        cells_per_gap=None,
+        block_rows=None,
+    ):
         self.X = X
         self.weights = weights
         self.n_samples, self.n_features = X.shape
         self.origin = np.zeros(self.n_features) if origin is None else origin
         self.cells_per_row, self.cells_per_gap = cells_per_row, cells_per_gap
         self.cells = max(cells_per_row or 0, self.n_features)
-        self.block_rows = self._block_rows()
+        self._fixed_rows = block_rows
+        self.block_rows = block_rows or self._block_rows()
         self._kept: list[list[Block]] | None = None
 
     def _block_rows(self) -> int:
@@ -174,7 +144,7 @@ class Rows:
     def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
         """Return the same rows about another origin; blocks that were kept move there."""
         cells = cells_per_row or self.cells_per_row
-        rows = Rows(self.X, self.weights, origin, cells, self.cells_per_gap)
+        rows = Rows(self.X, self.weights, origin, cells, self.cells_per_gap, self._fixed_rows)
         if self._kept is not None and rows.block_rows == self.block_rows:
             rows._kept, self._kept = self._kept, None
             for block in chain.from_iterable(rows._kept):
@@ -184,8 +154,8 @@ class Rows:
     def part(self, start: int, stop: int) -> Rows:
         """Return some of the rows."""
         weights = None if self.weights is None else self.weights[start:stop]
-        cells = self.cells_per_row, self.cells_per_gap
-        return Rows(self.X[start:stop], weights, self.origin, *cells)
+        layout = self.cells_per_row, self.cells_per_gap, self._fixed_rows
+        return Rows(self.X[start:stop], weights, self.origin, *layout)
 
     def blocks(self) -> Iterator[Block]:
         """Yield the blocks in order."""
@@ -198,7 +168,7 @@ class Rows:
         """
         total = _Sum()
 
-        def subtotal(part: list[Block] | range) -> Any:
+        def subtotal(part: list[Block] | slice) -> Any:
             subtotal = _Sum()
             for block in self._blocks_of(part):
                 subtotal.add(statistic(block, *parameters))
@@ -220,7 +190,7 @@ class Rows:
         """
         result = np.empty((self.n_samples, *shape), dtype)
 
-        def fill(part: list[Block] | range) -> None:
+        def fill(part: list[Block] | slice) -> None:
             for block in self._blocks_of(part):
                 first, last = block.index[[0, -1]]
                 whole = last - first + 1 == len(block.index)
@@ -238,27 +208,26 @@ class Rows:
     def _n_threads(self) -> int:
         return n_threads() if self._large else 1
 
-    def _parts(self) -> list[list[Block]] | list[range]:
+    def _parts(self) -> list[list[Block]] | list[slice]:
         """Return the blocks, kept from now on, or the ranges of rows that they are read from."""
         if self._kept is None and self.n_samples * self.n_features <= KEPT_CELLS:
             room = STATISTICS_CELLS // self.n_samples
             kept: list[list[Block]] = []
 
-            def read(part: range) -> list[Block]:
+            def read(part: slice) -> list[Block]:
                 return [replace(block, room=room * len(block.index)) for block in self._read(part)]
 
             map_in_order(read, self._ranges(), self._n_threads, kept.append)
             self._kept = kept
         return self._ranges() if self._kept is None else self._kept
 
-    def _ranges(self) -> list[range]:
-        starts = range(0, self.n_samples, self.block_rows)
-        return [range(i, min(i + self.block_rows, self.n_samples)) for i in starts]
+    def _ranges(self) -> list[slice]:
+        return list(iter_blocks(self.n_samples, block_cells=self.block_rows))
 
-    def _blocks_of(self, part: list[Block] | range) -> Iterable[Block]:
-        return self._read(part) if isinstance(part, range) else part
+    def _blocks_of(self, part: list[Block] | slice) -> Iterable[Block]:
+        return self._read(part) if isinstance(part, slice) else part
 
-    def _read(self, part: range) -> Iterator[Block]:
+    def _read(self, part: slice) -> Iterator[Block]:
         start, stop = part.start, part.stop
         columns = np.asarray(self.X[start:stop]).T
         values = np.subtract(columns, self.origin[:, None], order="C", dtype=np.float64)
@@ -303,8 +272,8 @@ class _Sum:
 
 def _pieces(block: Block, chosen: np.ndarray, size: int, complete: bool) -> Iterator[Block]:
     """Yield the chosen rows of a block, at most `size` at a time."""
-    for start in range(0, len(chosen), size):
-        part = chosen[start : start + size]
+    for rows in iter_blocks(len(chosen), block_cells=size):
+        part = chosen[rows]
         yield Block(
             np.take(block.values, part, axis=1),
             block.weights[part],

@@ -11,7 +11,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skelbo.data.dask_dispatch import is_dask
 from skelbo.data.memmap import iter_rows, mapped_file
-from skelbo.data.rows import Rows, RowSource
+from skelbo.data.row_source import RowSource
+from skelbo.data.rows import Rows
 from skelbo.data.weights import check_any_weight, check_weights
 
 

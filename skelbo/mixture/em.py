@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skelbo.data.column_moments import ColumnMoments
-from skelbo.data.rows import RowSource
+from skelbo.data.row_source import RowSource
 from skelbo.em.engine import BolderStep, EMEngine
 from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.regularization import Regularization, regularization

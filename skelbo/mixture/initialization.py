@@ -12,7 +12,7 @@ from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import assert_all_finite
 
-from skelbo.data.rows import RowSource
+from skelbo.data.row_source import RowSource
 from skelbo.data.threads import one_blas_thread, one_openmp_thread
 from skelbo.em.engine import Start
 from skelbo.em.loop import AscentError

@@ -10,7 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from skelbo.data.rows import Block, RowSource
+from skelbo.data.row_source import RowSource
+from skelbo.data.rows import Block
 from skelbo.elbo import ElboTerms
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import BlockDensity, CovarianceStructure

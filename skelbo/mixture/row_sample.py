@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skelbo.data.memmap import release_pages, take_rows
-from skelbo.data.rows import RowSource
+from skelbo.data.row_source import RowSource
 
 # Rows from which a start is made: enough for k-means to find every cluster worth starting from.
 SAMPLE_ROWS = 4096

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from skelbo.data.column_moments import ColumnMoments
-from skelbo.data.rows import Rows, RowSource
+from skelbo.data.row_source import RowSource
+from skelbo.data.rows import Rows
 from skelbo.em.loop import Ascent
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization

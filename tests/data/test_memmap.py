@@ -20,20 +20,30 @@ needs_proc = pytest.mark.skipif(
 )
 
 
+N_ROWS = 5000
+
+
 @pytest.fixture
-def file(tmp_path, monkeypatch):
-    """A mapping counts as large from one byte on."""
-    monkeypatch.setattr(memmap, "MIN_BYTES", 1)
-    np.save(tmp_path / "rows.npy", np.random.default_rng(0).standard_normal((5000, 3)))
-    return tmp_path / "rows.npy"
+def file(tmp_path):
+    """A file of 256 MiB, from which on pages are released; sparse beyond the first rows."""
+    path = tmp_path / "rows.npy"
+    table = np.lib.format.open_memmap(path, mode="w+", dtype=np.float64, shape=(2**28 // 24, 3))
+    table[:N_ROWS] = np.random.default_rng(0).standard_normal((N_ROWS, 3))
+    table.flush()
+    return path
+
+
+def rows_of(file, mode="r"):
+    """Return the first rows of the file as a view of its mapping."""
+    return np.load(file, mmap_mode=mode)[:N_ROWS]
 
 
 @needs_advice
 @pytest.mark.parametrize("view", [np.s_[:], np.s_[1000:], np.s_[:, :2], np.s_[::2], np.s_[::-1]])
 def test_what_is_given_back_is_still_there(file, view):
-    X = np.load(file)
+    X = np.array(rows_of(file))
     for mode in ("r", "r+", "c"):
-        mapped = np.load(file, mmap_mode=mode)[view]
+        mapped = rows_of(file, mode)[view]
         for part in (slice(0, None), slice(7, 2000), slice(2000, 2000)):
             memmap.release_pages(mapped, part.start, part.stop)
         assert_array_equal(mapped, X[view])
@@ -43,47 +53,52 @@ def test_what_is_given_back_is_still_there(file, view):
 def test_changes_are_kept(file):
     """Also those of a private mapping, which exist nowhere else."""
     for mode in ("c", "r+"):
-        mapped = np.load(file, mmap_mode=mode)
+        mapped = rows_of(file, mode)
         mapped[:2000] = 7.0
         memmap.release_pages(mapped)
         memmap.release_pages(np.asarray(mapped)[100:])
         assert np.all(mapped[:2000] == 7.0)
-    assert np.all(np.load(file)[:2000] == 7.0)
-    assert memmap.mapped_file(np.load(file, mmap_mode="c")) is None
+    assert np.all(rows_of(file)[:2000] == 7.0)
+    assert memmap.mapped_file(rows_of(file, "c")) is None
 
 
 @needs_proc
 def test_pages_that_the_system_will_not_take_back_stay(file):
     """As those of a process that has locked its memory (mlockall)."""
-    mapped = np.load(file, mmap_mode="r")
+    mapped = rows_of(file)
     libc, first = ctypes.CDLL(None, use_errno=True), mapped.ctypes.data // mmap.PAGESIZE
     if libc.mlock(ctypes.c_void_p(first * mmap.PAGESIZE), ctypes.c_size_t(4 * mmap.PAGESIZE)):
         pytest.skip("this system lets nobody lock pages")
     with pytest.raises(OSError):
         mapped._mmap.madvise(mmap.MADV_DONTNEED)
-    assert_array_equal(GaussianMLE().fit(mapped).mean_, GaussianMLE().fit(np.load(file)).mean_)
+    assert_array_equal(GaussianMLE().fit(mapped).mean_, GaussianMLE().fit(np.array(mapped)).mean_)
 
 
 @needs_advice
 def test_a_mapping_is_recognised_through_views(file):
-    mapped = np.load(file, mmap_mode="r")
+    mapped = rows_of(file)
     for X in (mapped, mapped[5:, :2], np.asarray(mapped), np.asarray(mapped)[::2].T):
         assert memmap.mapped_file(X) is mapped._mmap
     for X in (np.array(mapped), mapped + 1.0, [[1.0]], None):
         assert memmap.mapped_file(X) is None
 
 
+@pytest.mark.slow
 @needs_advice
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_results_are_those_of_the_array(tmp_path, monkeypatch, order):
-    monkeypatch.setattr(memmap, "MIN_BYTES", 1)
-    monkeypatch.setattr("skelbo.data.rows.KEPT_CELLS", 0)
-    X = np.asarray(np.random.default_rng(0).standard_normal((20_000, 3)), order=order)
-    X[:7000] += 4.0
+def test_results_are_those_of_the_array(tmp_path, order):
+    """Of a file that is read anew in each pass."""
+    X = np.random.default_rng(0).standard_normal((400_000, 8))
+    X[:150_000] += 8.0
     X[5] = np.nan
-    np.save(tmp_path / "rows.npy", X)
-    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")
-    models = [EMGaussianMixture(2, random_state=0).fit(table) for table in (X, mapped)]
+    options = {"dtype": np.float64, "shape": (2**22, 8), "fortran_order": order == "F"}
+    table = np.lib.format.open_memmap(tmp_path / "rows.npy", mode="w+", **options)
+    table[: len(X)] = X  # the rest of the file is sparse
+    mapped = np.load(tmp_path / "rows.npy", mmap_mode="r")[: len(X)]
+    models = [
+        EMGaussianMixture(2, covariance_type="diag", random_state=0).fit(rows)
+        for rows in (np.asarray(X, order=order), mapped)
+    ]
     assert_array_equal(models[0].means_, models[1].means_)
     for method in ("score_samples", "predict", "transform", "elbo"):
         answers = [getattr(models[0], method)(table) for table in (X, mapped)]
@@ -92,7 +107,7 @@ def test_results_are_those_of_the_array(tmp_path, monkeypatch, order):
 
 
 def test_infinity_is_refused_in_a_mapped_file(file):
-    mapped = np.load(file, mmap_mode="r+")
+    mapped = rows_of(file, "r+")
     model = GaussianMLE().fit(mapped)
     mapped[4000, 1] = np.inf
     for method in (GaussianMLE().fit, GaussianMLE().partial_fit, model.score_samples):

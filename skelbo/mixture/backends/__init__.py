@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from skelbo.data.rows import RowSource
+from skelbo.data.row_source import RowSource
 from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.moments import Moments
 from skelbo.mixture.backends.numba_pass import compiled_e_step
