@@ -167,7 +167,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions(set(STRUCTURES))],
+        "covariance_type": [StrOptions(STRUCTURES.keys())],
         "tol": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "reg_covar": [StrOptions({"auto"}), Interval(Real, 0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],

@@ -19,7 +19,8 @@ class Dense(Matrices):
     """Covariance matrices with off-diagonal elements: the arithmetic of `Full` and `Tied`."""
 
     @classmethod
-    def _estimate(cls, moments: Moments) -> np.ndarray:
+    def estimate(cls, moments: Moments) -> np.ndarray:
+        """Return the maximisers (K or 1, p, p) of the expected log-density, possibly singular."""
         weight = positive_or_one(moments.weight)
         if cls.shared:
             return (moments.scatter / moments.weight.sum())[None]
@@ -28,7 +29,7 @@ class Dense(Matrices):
     @classmethod
     def from_moments(cls, moments, regularization):
         """Divide the scatter by the weight, and make the result regular."""
-        return cls(*regularization.dense(cls._estimate(moments)))
+        return cls(*regularization.dense(cls.estimate(moments)))
 
     @classmethod
     def from_precisions(cls, precisions, K, p):
@@ -123,7 +124,7 @@ class Dense(Matrices):
 
     def expected_log_prob(self, moments, regularization=None):
         """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""
-        target = self._estimate(moments)
+        target = self.estimate(moments)
         if regularization is not None:
             target = regularization.dense(target)[0]
         white = np.einsum(
@@ -135,7 +136,7 @@ class Dense(Matrices):
 
     def stepped(self, moments, regularization, size):
         """Step in L -> L exp(E), E lower triangular, by the Fisher-scaled gradient in E."""
-        target = regularization.dense(self._estimate(moments))[0]
+        target = regularization.dense(self.estimate(moments))[0]
         white = self.precision_cholesky.swapaxes(1, 2) @ target @ self.precision_cholesky
         p = white.shape[-1]
         step = np.tril(size * white, -1)

@@ -17,7 +17,8 @@ class Diagonal(Matrices):
     """Diagonal covariances: the arithmetic of `Diag`, `Spherical` and their tied forms."""
 
     @classmethod
-    def _estimate(cls, moments: Moments) -> np.ndarray:
+    def estimate(cls, moments: Moments) -> np.ndarray:
+        """Return the maximisers (K or 1, p or 1) of the expected log-density, possibly singular."""
         weight = positive_or_one(moments.weight)
         if cls.shared:
             variances = (moments.scatter / moments.weight.sum())[None]
@@ -34,7 +35,7 @@ class Diagonal(Matrices):
     def from_moments(cls, moments, regularization):
         """Divide the scatter by the weight, average what is shared, make the result regular."""
         # Rounding can leave a tiny negative where the truth is zero.
-        variances = np.maximum(cls._estimate(moments), 0.0)
+        variances = np.maximum(cls.estimate(moments), 0.0)
         return cls._from_variances(*regularization.diagonal(variances, cls.isotropic))
 
     @classmethod
@@ -120,7 +121,7 @@ class Diagonal(Matrices):
     def expected_log_prob(self, moments, regularization=None):
         """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""
         p = moments.mean.shape[1]
-        target = self._estimate(moments)
+        target = self.estimate(moments)
         if regularization is not None:
             target = regularization.diagonal(target, self.isotropic)[0]
         ratio = np.broadcast_to(target * self.precision_cholesky**2, (len(target), p)).sum(axis=1)
@@ -129,7 +130,7 @@ class Diagonal(Matrices):
 
     def stepped(self, moments, regularization, size):
         """Step in the logarithms of the standard deviations."""
-        target = regularization.diagonal(self._estimate(moments), self.isotropic)[0]
+        target = regularization.diagonal(self.estimate(moments), self.isotropic)[0]
         step = 0.5 * (target * self.precision_cholesky**2 - 1)
         return self._from_variances(self.covariances * np.exp(2 * size * step))
 
