@@ -1,4 +1,4 @@
-"""The first chapter: nothing is hidden, and maximum likelihood has a closed form."""
+"""Maximum likelihood for one Gaussian: nothing is hidden, and the maximum has a closed form."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from skelbo.mixture.mixture import Mixture
 
 
 class GaussianMLE(LatentVariableEstimator):
-    r"""Fit one Gaussian by maximum likelihood.
+    r"""One Gaussian, fitted by maximum likelihood.
 
     .. math:: x = \mu + L z, \quad z \sim N(0, I), \quad \Sigma = L L^T
 
@@ -99,9 +99,11 @@ class GaussianMLE(LatentVariableEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
     }
 
-    # For `partial_fit`: the moments of all rows so far; None where cells were missing.
+    # Of the rows so far, for `partial_fit`; None where cells were missing.
     _moments: Moments | None
     _columns: ColumnMoments
+    _origin: np.ndarray
+    _fitted_type: str | None = None  # None where attributes were set by hand
 
     def __init__(self, covariance_type="full", *, reg_covar="auto", tol="auto", max_iter=1000):
         self.covariance_type = covariance_type
@@ -129,6 +131,21 @@ class GaussianMLE(LatentVariableEstimator):
         -------
         self : GaussianMLE
             The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X has infinite cells, a column without observed cells or beyond the range of
+            float64, fewer than two rows, or a covariance that stays singular with a numeric
+            `reg_covar`. The estimator then stays as it was.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import GaussianMLE
+        >>> model = GaussianMLE("diag").fit([[0.0], [2.0], [10.0]], sample_weight=[2, 2, 0])
+        >>> model.mean_, model.covariance_
+        (array([1.]), array([1.]))
         """
         rows = self._read_rows(X, sample_weight)
         progress = Progress(self, rows.X, n_starts=1, max_iter=self.max_iter)
@@ -143,8 +160,7 @@ class GaussianMLE(LatentVariableEstimator):
             progress.end_start()
         else:
             ascent = self._climb(rows, columns, progress)
-        self._publish(ascent, columns, rows.origin, rows.dtype)
-        self._moments = moments
+        self._publish(ascent, rows, columns, moments)
         self._warn_if_not_converged(ascent, self.max_iter, self.tol)
         progress.end()
         return self
@@ -156,7 +172,8 @@ class GaussianMLE(LatentVariableEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Complete rows: with missing cells the likelihood has no additive statistics.
+            Complete rows: with missing cells the likelihood has no additive statistics. At least
+            two at first, later any number.
         y : Ignored
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), optional
@@ -165,9 +182,26 @@ class GaussianMLE(LatentVariableEstimator):
         Returns
         -------
         self : GaussianMLE
-            The updated estimator.
+            The updated estimator; `lower_bound_` is that of all rows so far.
+
+        Raises
+        ------
+        ValueError
+            If there are missing cells, here or in the fit before, or if X cannot be used; see
+            `fit`. The estimator then stays as it was.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import GaussianMLE
+        >>> X = np.array([[1.0, 2.0], [3.0, 5.0], [5.0, 4.0], [7.0, 9.0]])
+        >>> model = GaussianMLE().partial_fit(X[:3]).partial_fit(X[3:])
+        >>> bool(np.allclose(model.covariance_, GaussianMLE().fit(X).covariance_))
+        True
         """
         first = not hasattr(self, "mean_")
+        if not first:
+            self._check_type()
         rows = self._read_rows(X, sample_weight, reset=first)
         columns = ColumnMoments.of_rows(rows)
         if not (columns.complete and (first or self._columns.complete)):
@@ -175,12 +209,11 @@ class GaussianMLE(LatentVariableEstimator):
                 "partial_fit got missing cells (NaN), expected complete rows (in fits before "
                 "it, too); use fit, which needs several passes over incomplete rows."
             )
-        origin = columns.mean if first else self._origin
-        moments = self._total_moments(rows.about(origin))
+        rows = rows.about(columns.mean if first else self._origin)
+        moments = self._total_moments(rows)
         if not first and self._moments is not None:
             columns, moments = self._columns + columns, self._moments + moments
-        self._publish(self._maximum(moments, columns), columns, origin, rows.dtype)
-        self._moments = moments
+        self._publish(self._maximum(moments, columns), rows, columns, moments)
         return self
 
     def _total_moments(self, rows: RowSource) -> Moments:
@@ -195,10 +228,10 @@ class GaussianMLE(LatentVariableEstimator):
         return Ascent(theta, bound, (bound,), True)
 
     def _climb(self, rows: RowSource, columns: ColumnMoments, progress: Progress) -> Ascent:
-        """Maximise the likelihood of the observed cells by EM, the missing ones being hidden."""
-        structure = STRUCTURES[self.covariance_type]
-        units, p = np.sqrt(columns.positive_variance), rows.n_features
-        rule = regularization(self.reg_covar, columns.positive_variance)
+        """Maximise the likelihood of the observed cells by EM: the missing ones are hidden."""
+        structure, p = STRUCTURES[self.covariance_type], rows.n_features
+        variances = columns.positive_variance
+        rule, units = regularization(self.reg_covar, variances), np.sqrt(variances)
         kind = structure.scatter
         scatter = np.diag(columns.variance) if kind.dense else columns.variance
         independent = Moments(kind, np.ones(1), np.zeros((1, p)), scatter[None])
@@ -207,16 +240,29 @@ class GaussianMLE(LatentVariableEstimator):
         return engine.fit([start], progress).best
 
     def _publish(
-        self, ascent: Ascent, columns: ColumnMoments, origin: np.ndarray, dtype: np.dtype
+        self, ascent: Ascent, rows: RowSource, columns: ColumnMoments, moments: Moments | None
     ) -> None:
-        components = ascent.theta.components
+        """Set the fitted attributes, all at once, and warn of a singular covariance."""
+        components, dtype = ascent.theta.components, rows.dtype
         arrays = components.covariance.public_arrays()
-        self.mean_ = (components.means[0] + origin).astype(dtype)
+        mean = (components.means[0] + rows.origin).astype(dtype)
+        precision_cholesky = cast(arrays["precisions_cholesky_"][0], dtype)
+        # The bound is that of the parameters as they are rounded.
+        covariance = components.covariance.structure.from_public_arrays(
+            [precision_cholesky], 1, len(mean)
+        )
+        published = Components((mean.astype(np.float64) - rows.origin)[None], covariance)
+        if moments is None:
+            bound = Mixture(np.ones(1), published).e_step(rows)[0]
+        else:
+            bound = published.expected_log_prob(moments) / moments.weight[0]
+        self.mean_, self.precision_cholesky_ = mean, precision_cholesky
         self.covariance_ = cast(arrays["covariances_"][0], dtype)
         self.precision_ = cast(arrays["precisions_"][0], dtype)
-        self.precision_cholesky_ = cast(arrays["precisions_cholesky_"][0], dtype)
-        self._origin, self._columns = origin, columns
+        self._origin, self._columns, self._moments = rows.origin, columns, moments
+        self._fitted_type = self.covariance_type
         self._publish_ascent(ascent)
+        self.lower_bound_ = self.lower_bounds_[-1] = bound
         if not ascent.theta.is_regular:
             message = SINGULAR.format(what="the data")
             warnings.warn(message, SingularCovarianceWarning, stacklevel=3)
@@ -227,17 +273,25 @@ class GaussianMLE(LatentVariableEstimator):
         return Rows(X, origin=np.asarray(self.mean_, dtype=np.float64), cells_per_row=X.shape[1])
 
     def _components(self) -> Components:
-        """Rebuild the Gaussian, about its own mean, from the public attributes."""
-        p = len(self.mean_)
-        covariance = STRUCTURES[self.covariance_type].from_public_arrays(
-            [self.precision_cholesky_], 1, p
-        )
+        """Return the Gaussian about its own mean, from the public attributes."""
+        self._check_type()
+        p, structure = len(self.mean_), STRUCTURES[self.covariance_type]
+        covariance = structure.from_public_arrays([self.precision_cholesky_], 1, p)
         return Components(np.zeros((1, p)), covariance)
+
+    def _check_type(self) -> None:
+        """Refuse a covariance_type that was changed after the fit."""
+        if self._fitted_type not in (None, self.covariance_type):
+            raise ValueError(
+                f"covariance_type={self.covariance_type!r} is not that of the fit, "
+                f"{self._fitted_type!r}; call fit again, or set it back."
+            )
 
     @property
     def n_parameters_(self):
         """Number of free parameters: mean and covariance."""
         check_is_fitted(self)
+        self._check_type()
         p = self.n_features_in_
         return p + STRUCTURES[self.covariance_type].n_parameters(1, p)
 

@@ -71,24 +71,31 @@ class InputValidation:
             return all(np.isfinite(np.add.reduce(rows, axis=None)) for rows in iter_rows(X))
 
     def _validate_fit(
-        self, X: Any, sample_weight: Any, *, reset: bool = True
+        self, X: Any, sample_weight: Any, *, reset: bool = True, min_samples: int | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
         """Check the arguments of a fit; the weights are None where every row counts once."""
-        X = check_table(self, X, reset=reset, ensure_min_samples=self._min_samples)
+        min_samples = self._min_samples if min_samples is None else min_samples
+        X = check_table(self, X, reset=reset, ensure_min_samples=min_samples)
         return X, check_weights(sample_weight, len(X))
 
     def _read_rows(self, X: Any, sample_weight: Any, *, reset: bool = True) -> RowSource:
-        """Check the arguments of a fit that needs no more of the rows than their statistics."""
+        """Check the arguments of a fit that needs no more of the rows than their statistics.
+
+        One row is enough for an update (``reset=False``).
+        """
+        min_samples = self._min_samples if reset else 1
         if not is_dask(X):
-            return self._rows_of(*self._validate_fit(X, sample_weight, reset=reset))
+            return self._rows_of(
+                *self._validate_fit(X, sample_weight, reset=reset, min_samples=min_samples)
+            )
         from skelbo.data.dask_answers import check_columns
         from skelbo.data.dask_rows import DaskRows
 
         dtype = check_columns(self, X, reset=reset)
         rows = DaskRows.read(X, sample_weight, dtype, *self._cells(X.shape[1]))
-        if rows.n_samples < self._min_samples:
+        if rows.n_samples < min_samples:
             stand_in = np.zeros((rows.n_samples, rows.n_features))
-            check_array(stand_in, ensure_min_samples=self._min_samples, estimator=self)
+            check_array(stand_in, ensure_min_samples=min_samples, estimator=self)
         check_any_weight(rows.n_present > 0)
         return rows
 
@@ -101,10 +108,14 @@ class InputValidation:
     ) -> Iterator[Rows]:
         """Check the arguments of `partial_fit`; yield the blocks of a Dask collection in turn.
 
-        Blocks of a collection that have fewer than `min_rows` rows are joined.
+        Blocks of a collection that have fewer than `min_rows` rows are joined. One row is enough
+        for an update (``reset=False``).
         """
         if not is_dask(X):
-            yield self._rows_of(*self._validate_fit(X, sample_weight, reset=reset))
+            least = self._min_samples if reset else 1
+            yield self._rows_of(
+                *self._validate_fit(X, sample_weight, reset=reset, min_samples=least)
+            )
             return
         from skelbo.data.dask_answers import check_columns
         from skelbo.data.dask_blocks import Blocks

@@ -29,7 +29,7 @@ class NaturalParameters:
     Attributes
     ----------
     kind : Scatter
-        Says what t(x) is.
+        Determines t(x).
     eta : ndarray of shape (n_components, n_statistics)
         The constant, of t(x) = 1, is -inf for a component of weight zero.
     reach : float
@@ -47,14 +47,14 @@ class NaturalParameters:
     terms: float = SAFE_TERMS
 
     def density(self, block: Block) -> NaturalDensity:
-        """Return what the components say of a block of complete rows."""
+        """Return densities and moments of a block of complete rows."""
         return NaturalDensity(self, block)
 
     def log_joint(self, statistics: np.ndarray) -> np.ndarray:
         """Return log p(x, z = k) - h(x), (K, n), in nats, of rows with these t(x) (S, n).
 
         A component of weight zero has a constant of -inf, which is kept out of the product: a
-        kernel that pads its tiles with zeros multiplies it by them.
+        kernel that pads its tiles with zeros would multiply it by them.
         """
         log_joint = np.dot(self._finite, statistics)
         if self.absent.any():
@@ -74,7 +74,7 @@ class NaturalParameters:
 
 @dataclass(frozen=True)
 class NaturalDensity:
-    """A block of complete rows as seen by K Gaussians in exponential-family form."""
+    """Densities and moments of a block of complete rows, by matrix products with t(x)."""
 
     natural: NaturalParameters
     block: Block

@@ -1,8 +1,8 @@
-r"""Distances from K Gaussians, where most are seen to be too long before they are worked out.
+r"""Mahalanobis distances from K Gaussians, of which most are bounded and never computed.
 
 With the precision :math:`U U^T`, U upper triangular, :math:`|U^T (x - \mu)|^2` is a sum over rows
-of :math:`U^T`, and each term is at least zero. The last rows see all columns, which makes them the
-ones to begin with: a few of them leave most rows of a table to one or two Gaussians.
+of :math:`U^T`, and each term is at least zero. The last rows of :math:`U^T` involve all columns, so
+that a few of them bound the density enough to leave most rows to one or two Gaussians.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 
 from skelbo.gaussian.moments import NEGLIGIBLE
 
-# Nats below the largest log-density of a row at which another cannot be seen beside it.
+# Nats below the largest log-density of a row at which another changes no sum.
 MARGIN = -float(np.log(NEGLIGIBLE))
 # Rows of a triangular factor per matrix product: few enough to leave out most of its zeros, enough
 # for speed.
 STRIP_ROWS = 32
-# Columns for each row of the factors to begin with, and columns from which this is tried at all.
+# Columns per row of U^T in the bound, and columns from which bounds are computed at all.
 COLUMNS_PER_ROW, MANY_COLUMNS = 8, 24
-# Share of the pairs of a row and a Gaussian up to which they are worked out one by one; it is
-# estimated from this many rows first.
+# Largest share of the pairs of a row and a Gaussian that are computed one by one, and the number of
+# rows from which that share is estimated.
 SPARSE, SAMPLE_ROWS = 0.3, 128
 
 
@@ -33,7 +33,7 @@ def mahalanobis_cells(n_components: int, n_features: int) -> int:
 
 @dataclass(frozen=True)
 class MahalanobisTerms:
-    """K Gaussians by their whitening transforms.
+    """Terms of the squared Mahalanobis distances from K Gaussians.
 
     Attributes
     ----------
@@ -60,9 +60,9 @@ class MahalanobisTerms:
         return squares
 
     def log_joint(self, values: np.ndarray, constants: np.ndarray) -> np.ndarray:
-        """Return `constants` (K,) less half the distances, (K, n), to rounding of a row's sum.
+        """Return `constants` (K,) less half the squared distances, (K, n).
 
-        A term that no sum over the components will show is -inf.
+        A term that changes no sum over the components is -inf.
         """
         K, p = self.means.shape
         constants = constants.astype(values.dtype, copy=False)
@@ -75,22 +75,22 @@ class MahalanobisTerms:
 
     @property
     def _n_head(self) -> int:
-        """Number of rows of the factors that are left for later."""
+        """Number of rows of U^T that the bound leaves out."""
         p = self.means.shape[1]
         return p - p // COLUMNS_PER_ROW
 
     def _bounded(
         self, values: np.ndarray, constants: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, bool]:
-        """Bound log-densities from above; tell which may matter, and whether these are few."""
+        """Bound log-densities from above; return which may matter, and whether these are few."""
         bound = constants[:, None] - 0.5 * self._tail(values)
-        # Half a nat is what a column takes from the Gaussian that a row comes from.
+        # Half a nat is the mean loss per column under the Gaussian that a row comes from.
         least = np.maximum.reduce(bound, axis=0) - (0.5 * self._n_head + MARGIN)
         likely = bound > least
         return bound, likely, np.count_nonzero(likely) <= SPARSE * likely.size
 
     def _tail(self, values: np.ndarray) -> np.ndarray:
-        """Return the part of the distances that the last rows of the factors give, (K, n)."""
+        """Return the part of the squared distances of the last rows of U^T, (K, n)."""
         K, p = self.means.shape
         tail = np.ascontiguousarray(self.precision_cholesky[:, :, self._n_head :].swapaxes(1, 2))
         white = np.dot(tail.reshape(-1, p), values)
@@ -99,9 +99,9 @@ class MahalanobisTerms:
         return np.einsum("kpn,kpn->kn", white, white)
 
     def _refined(self, bound: np.ndarray, chosen: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Lower upper bounds to what they bound: where `chosen`, then where it turns out to matter.
+        """Replace upper bounds by exact values: where `chosen`, then where they still matter.
 
-        The others are far below the largest of their row by then: -inf.
+        The others are far below the largest of their row: -inf.
         """
         log_joint = np.full(bound.shape, -np.inf, bound.dtype)
         left = np.ones(bound.shape, dtype=bool)
@@ -117,7 +117,7 @@ class MahalanobisTerms:
         return log_joint
 
     def _head(self, pairs: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Return what the other rows of the factors add for pairs k n + row, which ascend."""
+        """Return the part of the first rows of U^T for pairs k n + row, in ascending order."""
         head, n = slice(self._n_head), values.shape[1]
         squares = np.empty(len(pairs), values.dtype)
         ends = np.searchsorted(pairs, n * np.arange(len(self.means) + 1))
@@ -136,7 +136,7 @@ def squared_distances(centres: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def _strips(p: int):
-    """Yield the strips of a lower triangular matrix, and how many columns each one has."""
+    """Yield the strips of a lower triangular matrix, with the number of columns of each."""
     for start in range(0, p, STRIP_ROWS):
         stop = min(start + STRIP_ROWS, p)
         yield slice(start, stop), stop
@@ -149,7 +149,7 @@ def _squares(lower: np.ndarray, steps: np.ndarray) -> np.ndarray:
 
 
 def _columns(values: np.ndarray, index: np.ndarray, features: slice) -> np.ndarray:
-    """Return some rows (p, n) at some features, in whichever order the array lies in memory."""
+    """Return some rows (p, n) at some features, fast for either memory order."""
     if values.flags.c_contiguous:
         return values[features].take(index, axis=1)
     return values.T.take(index, axis=0).T[features]

@@ -1,4 +1,4 @@
-r"""Weighted, centred, additive moments: the only thing that a Gaussian M-step looks at.
+r"""Weighted, centred, additive moments: the statistics of a Gaussian M-step.
 
 For every component k, with row weights :math:`w_{ik}` (frequency times responsibility),
 
@@ -7,14 +7,14 @@ For every component k, with row weights :math:`w_{ik}` (frequency times responsi
     S_k = \sum_i w_{ik} (x_i - \bar x_k)(x_i - \bar x_k)^T .
 
 Moments of two sets of rows add up to the moments of their union (Chan, Golub and LeVeque 1983),
-which is what makes blocks, batches, repeated `partial_fit` and weights one and the same thing.
+so that blocks, batches, repeated `partial_fit` and weights give the same result.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from enum import Enum
 from functools import cache
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,30 +22,32 @@ from skelbo.data.rows import Block, over_rows
 
 # Length of t(x) beyond which computing it costs more than it saves: that of x of length 23.
 MAX_STATISTICS = 300
-# Weights, as shares of the largest, that no sum will show: the square of float64's precision.
+# Weights below this share of the largest change no sum: the square of float64's precision.
 NEGLIGIBLE = 5e-32
 
 
-class Scatter(Enum):
-    """What is kept of the scatter, as (dense, pooled over components)."""
+@dataclass(frozen=True)
+class Scatter:
+    """Part of the scatter that a covariance structure needs.
 
-    FULL = (True, False)  # (n_components, n_features, n_features)
-    SHARED_FULL = (True, True)  # (n_features, n_features)
-    DIAGONAL = (False, False)  # (n_components, n_features)
-    SHARED_DIAGONAL = (False, True)  # (n_features,)
+    Attributes
+    ----------
+    dense : bool
+        Whether products of different columns are kept.
+    shared : bool
+        Whether the scatters of the components are summed.
+    """
 
-    @property
-    def dense(self) -> bool:
-        """Whether products of different columns are kept."""
-        return self.value[0]
+    dense: bool
+    shared: bool
 
-    @property
-    def shared(self) -> bool:
-        """Whether the components' scatters are summed."""
-        return self.value[1]
+    FULL: ClassVar[Scatter]  # (n_components, n_features, n_features)
+    SHARED_FULL: ClassVar[Scatter]  # (n_features, n_features)
+    DIAGONAL: ClassVar[Scatter]  # (n_components, n_features)
+    SHARED_DIAGONAL: ClassVar[Scatter]  # (n_features,)
 
     def of_deviations(self, weight: np.ndarray, steps: np.ndarray) -> np.ndarray:
-        """Return the scatter of `weight` (K,) put at `steps` (K, p) from the centres."""
+        """Return the scatter of points of `weight` (K,) at `steps` (K, p) from the centres."""
         if self.dense and self.shared:
             return (steps.T * weight) @ steps
         if self.dense:
@@ -55,7 +57,7 @@ class Scatter(Enum):
     def statistics(self, block: Block) -> np.ndarray:
         """Return t(x) of each row, (n_statistics, n_rows): one, the columns, products of columns.
 
-        Where scatters are pooled the products are not needed row by row; see `second_moments`.
+        Where scatters are shared the products are not needed row by row; see `second_moments`.
         """
         return self.statistics_of(block.values)
 
@@ -66,9 +68,9 @@ class Scatter(Enum):
         t[0] = 1.0
         columns = t[1 : p + 1]
         columns[:] = values
-        if self is Scatter.DIAGONAL:
+        if self == Scatter.DIAGONAL:
             np.square(columns, out=t[p + 1 :])
-        elif self is Scatter.FULL:
+        elif self == Scatter.FULL:
             first = p + 1
             for i, column in enumerate(columns):
                 np.multiply(columns[i:], column, out=t[first : first + p - i])
@@ -82,8 +84,8 @@ class Scatter(Enum):
         return (p + 1) * (p + 2) // 2 if self.dense else 1 + 2 * p
 
     def worth_expanding(self, p: int) -> bool:
-        """Tell whether t(x) of x of length p costs less to compute than it saves."""
-        return self is not Scatter.FULL or self.n_statistics(p) <= MAX_STATISTICS
+        """Return whether t(x) of x of length p costs less to compute than it saves."""
+        return self != Scatter.FULL or self.n_statistics(p) <= MAX_STATISTICS
 
     def second_moments(self, block: Block) -> np.ndarray:
         """Return the second moments of a block about the origin, summed over all rows."""
@@ -93,6 +95,10 @@ class Scatter(Enum):
         return np.einsum("pn,pn->p", weighted, block.values)
 
 
+Scatter.FULL, Scatter.SHARED_FULL = Scatter(True, False), Scatter(True, True)
+Scatter.DIAGONAL, Scatter.SHARED_DIAGONAL = Scatter(False, False), Scatter(False, True)
+
+
 @dataclass(frozen=True)
 class Moments:
     """Weight, mean and scatter about the mean, per component.
@@ -100,7 +106,7 @@ class Moments:
     Attributes
     ----------
     kind : Scatter
-        What `scatter` holds.
+        Shape and meaning of `scatter`.
     weight : ndarray of shape (n_components,)
     mean : ndarray of shape (n_components, n_features)
     scatter : ndarray
@@ -169,7 +175,7 @@ class Moments:
         return Moments(self.kind, factor * self.weight, self.mean, factor * self.scatter)
 
     def with_shared_scatter(self) -> Moments:
-        """Give every component the pooled scatter, in proportion to its weight."""
+        """Give every component the shared scatter, in proportion to its weight."""
         if self.kind.shared:
             return self
         share = self.weight / self.weight.sum()

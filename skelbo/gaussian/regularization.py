@@ -1,4 +1,4 @@
-r"""How a covariance that the data leave singular is made regular.
+r"""Regularization of covariances that the data leave singular.
 
 ``reg_covar`` as a number adds that number to every variance, as in scikit-learn. ``"auto"`` is a
 constraint instead, so that it costs nothing where it is not needed and the ascent stays monotone:
@@ -15,14 +15,14 @@ from scipy import linalg
 
 from skelbo.em.loop import AscentError
 
-# Smallest variance, in units of the columns' own, that "auto" tells from zero. Far above rounding
+# Smallest variance, in units of the columns' own, that "auto" admits. Far above rounding
 # (1e-16, or 1e-14 for data that were once float32), far below any correlation seen in practice.
 FLOOR = 1e-10
 # Variances below this have no finite precision.
 TINY = 1e-290
 # Share of a column's variance, for each column, up to which a Cholesky pivot is rounding.
 ROUNDING = 2 * np.finfo(float).eps
-# A Cholesky pivot above this share of its column's variance needs no closer look.
+# Cholesky pivots above this share of their columns' variances prove a matrix regular.
 SAFE_PIVOT = 1e-6
 
 ILL_DEFINED = (
@@ -45,21 +45,44 @@ class SingularCovarianceWarning(UserWarning):
 
 
 class Regularization(ABC):
-    """Turns estimates of covariances into regular ones.
+    """A rule that makes estimates of covariances regular.
 
-    Both methods return the covariances, their precision factors and which of them were altered to
-    become regular.
+    Attributes
+    ----------
+    always_succeeds : bool
+        Whether any covariance can be made regular.
     """
 
     always_succeeds = False
 
     @abstractmethod
     def dense(self, covariances: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Regularize (K, p, p) matrices; factors U are upper triangular, precision = U U^T."""
+        """Regularize matrices (K, p, p).
+
+        Returns
+        -------
+        covariances : ndarray of shape (K, p, p)
+        precision_cholesky : ndarray of shape (K, p, p)
+            U, upper triangular, with precision U U^T.
+        floored : ndarray of bool, shape (K,)
+            Which of them were singular.
+
+        Raises
+        ------
+        AscentError
+            If a matrix is still singular.
+        """
 
     @abstractmethod
     def diagonal(self, variances: np.ndarray, isotropic: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Regularize (K, p) variances; `isotropic` where one variance serves all columns."""
+        """Regularize variances (K, p), or (K, 1) if `isotropic`.
+
+        Returns
+        -------
+        variances : ndarray of the same shape
+        floored : ndarray of bool, shape (K,)
+            Which components had a variance of zero.
+        """
 
 
 class Ridge(Regularization):
@@ -77,7 +100,7 @@ class Ridge(Regularization):
         except np.linalg.LinAlgError:
             raise AscentError(ILL_DEFINED) from None
         shares = np.einsum("kpp->kp", lower) ** 2 / np.einsum("kpp->kp", ridged)
-        # A pivot that is rounding was positive by luck, and parts of the matrix may have none.
+        # A pivot below rounding error means that the matrix is numerically singular.
         if shares.min() < lower.shape[-1] * ROUNDING:
             raise AscentError(ILL_DEFINED)
         factors = to_precision_cholesky(lower)
@@ -137,7 +160,7 @@ class Floor(Regularization):
 
 
 def regularization(reg_covar: float | str, scale: np.ndarray) -> Regularization:
-    """Return what `reg_covar` asks for: "auto" or an amount."""
+    """Return the rule that the parameter `reg_covar` names: "auto" or an amount."""
     return Floor(scale) if isinstance(reg_covar, str) else Ridge(float(reg_covar))
 
 
@@ -149,7 +172,7 @@ def to_precision_cholesky(cholesky: np.ndarray) -> np.ndarray:
 
 
 def _safe_cholesky(matrices: np.ndarray) -> np.ndarray | None:
-    """Return the Cholesky factors of (..., p, p) if all are clearly regular, else None."""
+    """Return the Cholesky factors of matrices (..., p, p), None unless all are clearly regular."""
     try:
         factors = np.linalg.cholesky(matrices)
     except np.linalg.LinAlgError:

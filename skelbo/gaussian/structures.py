@@ -31,7 +31,7 @@ class Full(Dense):
         return self._constants(len(values))[:, None] - 0.5 * distances
 
     def log_joint(self, values, means, log_weights):
-        """Whiten by the last columns, then by all for the components that a row may come from."""
+        """Bound the distances, and compute those that matter."""
         constants = log_weights + self._constants(len(values))
         return MahalanobisTerms(means, self.precision_cholesky).log_joint(values, constants)
 
@@ -55,7 +55,7 @@ class Tied(Dense):
     shared = True
 
     def log_prob(self, values, means):
-        """Whiten once, then take distances from the whitened means."""
+        """Whiten rows and means once, and sum squares."""
         factor = self.precision_cholesky[0]
         log_prob = squared_distances(means @ factor, factor.T @ values)
         log_prob += len(values) * LOG_2PI
@@ -85,7 +85,7 @@ class TiedDiag(Diagonal):
 
 
 class TiedSpherical(Diagonal):
-    """One variance for all columns of all components: k-means with soft borders."""
+    """One variance for all columns of all components: k-means with soft assignments."""
 
     scatter = Scatter.SHARED_DIAGONAL
     shared = True

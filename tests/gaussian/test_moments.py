@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 
 from skelbo.gaussian.moments import Moments, Scatter
 
-KINDS = list(Scatter)
+KINDS = [Scatter(dense, shared) for dense in (True, False) for shared in (True, False)]
 
 
 def draw(seed, n, K=2, p=3):

@@ -73,9 +73,9 @@ class NaturalSums(Sums):
     def _statistics(self, x: torch.Tensor) -> torch.Tensor:
         """Return t(x) in the order of `Scatter.statistics`."""
         parts = [torch.ones_like(x[:1]), x]
-        if self.kind is Scatter.DIAGONAL:
+        if self.kind == Scatter.DIAGONAL:
             parts.append(x * x)
-        elif self.kind is Scatter.FULL:
+        elif self.kind == Scatter.FULL:
             rows, columns = torch.triu_indices(len(x), len(x), device=self.device)
             parts.append(x[rows] * x[columns])
         return torch.cat(parts)
