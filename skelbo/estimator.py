@@ -1,4 +1,4 @@
-"""The shell that every estimator of the library has: scores, bounds, criteria, callbacks."""
+"""The base class of every estimator: scores, latents, imputation, draws, results of a fit."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skelbo.data.dask_dispatch import is_dask, lazy_on_dask
-from skelbo.data.validation import InputValidation
-from skelbo.data.weights import check_weights
-from skelbo.elbo import ElboTerms
+from skelbo.data.dask_dispatch import lazy_on_dask
 from skelbo.em.loop import Ascent
+from skelbo.scores import DensityScores
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase "
@@ -36,7 +34,7 @@ STILL_CLIMBING = (
 
 
 class LatentVariableEstimator(
-    InputValidation,
+    DensityScores,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     DensityMixin,
@@ -58,16 +56,6 @@ class LatentVariableEstimator(
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
 
-    # ----------------------------------------------------------------- hooks
-
-    @abstractmethod
-    def _log_prob(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return log p(x) and its standard error for validated rows."""
-
-    @abstractmethod
-    def _elbo_terms(self, X: np.ndarray) -> ElboTerms:
-        """Return the terms of the bound for validated rows."""
-
     @abstractmethod
     def _posterior_mean(self, X: np.ndarray) -> np.ndarray:
         """Return the mean of q(z | x) for validated rows."""
@@ -86,169 +74,12 @@ class LatentVariableEstimator(
 
     @property
     @abstractmethod
-    def n_parameters_(self) -> int:
-        """Number of free parameters."""
-
-    @property
-    @abstractmethod
     def _n_features_out(self) -> int:
         """Number of columns of `transform`."""
 
-    # ---------------------------------------------------------------- scores
-
-    @lazy_on_dask
-    def score_samples(self, X, return_std=False):
-        """Return log p(x) of each row: nats, in the units of X, all constants included.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Missing cells (NaN) are integrated out: the density of the observed cells.
-        return_std : bool, default=False
-            Also return the standard error of each estimate; zeros where it is exact.
-
-        Returns
-        -------
-        log_prob : ndarray of shape (n_samples,)
-            Log-density of each row, never its lower bound.
-        std : ndarray of shape (n_samples,)
-            Only if `return_std`.
-        """
-        X = self._validate(X, finite=not self._finds_infinity)
-        log_prob, std = (array.astype(X.dtype, copy=False) for array in self._log_prob(X))
-        return (log_prob, std) if return_std else log_prob
-
-    def score(self, X, y=None, sample_weight=None):
-        """Return the weighted mean of `score_samples`, in nats per row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
-        y : Ignored
-            For the sake of pipelines.
-        sample_weight : array-like of shape (n_samples,), optional
-            Frequency weights.
-
-        Returns
-        -------
-        score : float
-            Mean log-density.
-        """
-        return self._mean_log_prob(X, sample_weight)[0]
-
-    @lazy_on_dask
-    def elbo_terms(self, X):
-        """Return reconstruction, KL, energy and entropy of each row, in nats.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
-
-        Returns
-        -------
-        terms : ElboTerms
-            Ding (2020), eq. 3 and 4.
-        """
-        X = self._validate(X)
-        terms = self._elbo_terms(X)
-        return terms.map(lambda term: term.astype(X.dtype, copy=False))
-
-    def elbo(self, X):
-        """Return the evidence lower bound of each row, in nats.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
-
-        Returns
-        -------
-        elbo : ndarray of shape (n_samples,)
-            At most `score_samples(X)`; equal to it where q is exact. Ding (2020), eq. 3.
-        """
-        return self.elbo_terms(X).elbo
-
-    @lazy_on_dask
-    def gap(self, X):
-        """Return KL(q || p(z | x)) of each row: ``score_samples(X) - elbo(X)``, in nats.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
-
-        Returns
-        -------
-        gap : ndarray of shape (n_samples,)
-            What q loses. Ding (2020), eq. 2.
-        """
-        X = self._validate(X)
-        log_prob, bound = self._log_prob(X)[0], self._elbo_terms(X).elbo
-        gap = np.zeros_like(log_prob)  # also where both are minus infinity, far from everything
-        np.subtract(log_prob, bound, out=gap, where=log_prob != bound)
-        return gap.astype(X.dtype, copy=False)
-
-    def aic(self, X, sample_weight=None):
-        """Return Akaike's information criterion, lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
-        sample_weight : array-like of shape (n_samples,), optional
-            Frequency weights.
-
-        Returns
-        -------
-        aic : float
-            ``-2 log p(X) + 2 n_parameters_``.
-        """
-        return self._deviance(X, sample_weight)[0] + 2 * self.n_parameters_
-
-    def bic(self, X, sample_weight=None):
-        """Return the Bayesian information criterion, lower is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
-        sample_weight : array-like of shape (n_samples,), optional
-            Frequency weights; the number of rows is their sum.
-
-        Returns
-        -------
-        bic : float
-            ``-2 log p(X) + log(n_samples) n_parameters_``.
-        """
-        deviance, n_samples = self._deviance(X, sample_weight)
-        return deviance + float(np.log(n_samples)) * self.n_parameters_
-
-    def _deviance(self, X, sample_weight) -> tuple[float, float]:
-        """Return -2 log p(X) and the number of rows: the sum of the weights."""
-        mean, n_rows = self._mean_log_prob(X, sample_weight)
-        return -2 * mean * n_rows, n_rows
-
-    def _mean_log_prob(self, X, sample_weight) -> tuple[float, float]:
-        """Return the weighted mean of log p(x) and the sum of the weights."""
-        if is_dask(X):
-            from skelbo.data.dask_answers import mean_log_prob
-
-            return mean_log_prob(self, X, sample_weight)
-        log_prob = self.score_samples(X)
-        weights = check_weights(sample_weight, len(log_prob))
-        if weights is None:
-            return float(np.mean(log_prob)), float(len(log_prob))
-        present = weights > 0  # a row of weight zero is absent, even where p(x) underflows
-        log_prob, weights = log_prob[present].astype(np.float64), weights[present]
-        return float(np.average(log_prob, weights=weights)), float(weights.sum())
-
-    # --------------------------------------------------------------- latents
-
     @lazy_on_dask
     def transform(self, X):
-        """Return the mean of q(z | x) of each row.
+        """Compute the mean of q(z | x) of each row.
 
         Parameters
         ----------
@@ -259,12 +90,26 @@ class LatentVariableEstimator(
         -------
         Z : ndarray of shape (n_samples, n_latents)
             Deterministic: no draw is involved.
+
+        Raises
+        ------
+        ValueError
+            If X has other columns than in the fit, or an infinite cell.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMGaussianMixture
+        >>> X = np.array([[0.0], [0.2], [5.0], [5.3]])
+        >>> model = EMGaussianMixture(2, random_state=0).fit(X)
+        >>> model.transform(X).argmax(axis=1)
+        array([1, 1, 0, 0])
         """
         X = self._validate(X, finite=not self._finds_infinity)
         return self._posterior_mean(X).astype(X.dtype, copy=False)
 
     def inverse_transform(self, Z):
-        """Return E[x | z] of each row of latents.
+        """Compute E[x | z] of each row of latents.
 
         Parameters
         ----------
@@ -280,6 +125,15 @@ class LatentVariableEstimator(
         ------
         ValueError
             If Z has another number of columns, or a cell that is not finite.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMGaussianMixture
+        >>> X = np.array([[0.0], [0.2], [5.0], [5.3]])
+        >>> model = EMGaussianMixture(2, random_state=0).fit(X)
+        >>> model.inverse_transform([[0.5, 0.5]])
+        array([[2.625]])
         """
         check_is_fitted(self)
         Z = np.asarray(Z)
@@ -298,7 +152,7 @@ class LatentVariableEstimator(
 
     @lazy_on_dask
     def impute(self, X):
-        """Return X with missing cells replaced by their expectation given the observed ones.
+        """Replace missing cells by their expectation given the observed ones.
 
         Parameters
         ----------
@@ -309,6 +163,19 @@ class LatentVariableEstimator(
         -------
         X : ndarray of shape (n_samples, n_features)
             A complete copy; observed cells are unchanged.
+
+        Raises
+        ------
+        ValueError
+            If X has other columns than in the fit, or an infinite cell.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import GaussianMLE
+        >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 5.0]])
+        >>> GaussianMLE().fit(X).impute([[1.0, np.nan]])
+        array([[1., 2.]])
         """
         X = np.array(self._validate(X))
         missing = np.isnan(X)
@@ -336,6 +203,21 @@ class LatentVariableEstimator(
             Rows; those of a mixture are grouped by component.
         Z : ndarray of shape (n_samples, n_latents)
             The latents they come from; for a mixture the components, int of shape (n_samples,).
+
+        Raises
+        ------
+        ValueError
+            If `n_samples` is not an integer of at least 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMGaussianMixture
+        >>> X = np.array([[0.0], [0.2], [5.0], [5.3]])
+        >>> model = EMGaussianMixture(2, random_state=0).fit(X)
+        >>> rows, labels = model.sample(100, random_state=0)
+        >>> rows.shape, labels.shape
+        ((100, 1), (100,))
         """
         check_is_fitted(self)
         if not isinstance(n_samples, Integral) or n_samples < 1:
@@ -360,10 +242,21 @@ class LatentVariableEstimator(
         -------
         Z : ndarray of shape (n_samples, n_latents)
             Latents.
+
+        Raises
+        ------
+        ValueError
+            If X or the weights cannot be used; see `fit`.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMGaussianMixture
+        >>> X = np.array([[0.0], [0.2], [5.0], [5.3]])
+        >>> EMGaussianMixture(2, random_state=0).fit_transform(X).argmax(axis=1)
+        array([1, 1, 0, 0])
         """
         return self.fit(X, y, sample_weight=sample_weight).transform(X)
-
-    # ------------------------------------------------------------- the fit's
 
     def _warn_if_not_converged(self, ascent: Ascent, max_iter: int, tol: Any) -> None:
         if ascent.converged or max_iter == 0:
