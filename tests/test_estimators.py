@@ -252,9 +252,9 @@ BAD_INPUT = {
     "strings": (np.array([["a", "b"], ["c", "d"]]), {}, "could not convert string"),
     "one dimension": (np.arange(5.0), {}, "Expected 2D array"),
     "complex": (np.ones((5, 2)) * 1j, {}, "Complex data not supported"),
-    "negative weight": (np.eye(3), {"sample_weight": [1, -1, 1]}, "Negative values"),
+    "negative weight": (np.eye(3), {"sample_weight": [1, -1, 1]}, "negative weights"),
     "zero weights": (np.eye(3), {"sample_weight": [0, 0, 0]}, "zero"),
-    "wrong weights": (np.eye(3), {"sample_weight": [1, 1]}, "inconsistent|sample_weight.shape"),
+    "wrong weights": (np.eye(3), {"sample_weight": [1, 1]}, r"sample_weight has shape \(2,\)"),
     "weight not finite": (np.eye(3), {"sample_weight": [1, np.nan, 1]}, "NaN"),
     "empty column": (
         np.array([[1.0, np.nan], [2.0, np.nan]]),
