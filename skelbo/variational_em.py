@@ -161,7 +161,8 @@ class VariationalEM(LatentModelEstimator):
         if profile is not None:
             ascent = self._run(profile.start(), profile, profile, progress)
             return replace(ascent, theta=profile.theta(ascent.theta), statistics=None)
-        coordinates = ParameterVector(theta, model.constraints)
+        limits = model.lower_limits(data.X, data.weights)
+        coordinates = ParameterVector(theta, model.constraints, limits)
         if uses_grid(model.joint(data.X[:1], theta), self.posterior):
             return self._run(theta, ExactEM(model, data.X, data.weights), coordinates, progress)
         first = self._run(

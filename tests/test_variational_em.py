@@ -358,3 +358,17 @@ def test_units_of_the_data_only_shift_the_score(seed, scale, shift):
     assert np.isclose(
         plain.score(X) - 4 * np.log(scale), moved.score(scale * (X + shift)), atol=1e-5
     )
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("posterior", ["exact", "full"])
+def test_the_bound_never_falls_at_the_floor_of_the_noise(posterior):
+    """Accelerated candidates keep to the floor before they are judged."""
+    for seed in range(100, 112):
+        rng = np.random.default_rng(seed)
+        X = rng.standard_normal((6, 5))
+        X[rng.random(X.shape) < 0.25] = np.nan
+        if np.isnan(X).all(0).any():
+            continue
+        fit = VariationalEM(2, model="gaussian", posterior=posterior, random_state=0).fit(X)
+        assert np.diff(fit.lower_bounds_).min(initial=0.0) > -1e-9

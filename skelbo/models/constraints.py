@@ -226,9 +226,17 @@ class ParameterVector:
         Sets names, order and shapes.
     constraints : dict of str to {"real", "positive", "unit_interval", "simplex"}
         Domains of the parameters that are not real.
+    lower_limits : dict of str to float or ndarray, optional
+        Smallest values of some parameters, which `from_vector` keeps to.
     """
 
-    def __init__(self, theta: dict[str, Any], constraints: dict[str, str]):
+    def __init__(
+        self,
+        theta: dict[str, Any],
+        constraints: dict[str, str],
+        lower_limits: dict[str, Any] | None = None,
+    ):
+        self.lower_limits = lower_limits or {}
         self.shapes = {name: np.shape(value) for name, value in theta.items()}
         self.domains = {name: constraint_of(name, constraints) for name in theta}
 
@@ -252,6 +260,8 @@ class ParameterVector:
             if np.any(np.abs(free) > domain.reach):
                 return None
             theta[name] = domain.from_free(free)
+            if name in self.lower_limits:
+                theta[name] = np.maximum(theta[name], self.lower_limits[name])
             first += size
         return theta
 

@@ -74,3 +74,12 @@ def test_a_vector_out_of_reach_has_no_parameters():
     vector = coordinates.to_vector(VALUES)
     assert coordinates.from_vector(np.where(np.arange(len(vector)) == 2, 1e4, vector)) is None
     assert coordinates.from_vector(np.full(len(vector), np.nan)) is None
+
+
+def test_coordinates_keep_to_lower_limits():
+    limits = {"noise": np.array([0.1, 0.2])}
+    theta = {"noise": np.array([1.0, 1.0]), "level": np.zeros(2)}
+    coordinates = ParameterVector(theta, {"noise": "positive"}, limits)
+    below = coordinates.from_vector(np.log([1e-9, 0.5, np.e, 1.0]))
+    np.testing.assert_allclose(below["noise"], [0.1, 0.5])
+    np.testing.assert_allclose(below["level"], [1.0, 0.0])
