@@ -8,6 +8,7 @@ from sklearn.utils._param_validation import StrOptions
 
 from skelbo.em.anderson import Anderson
 from skelbo.em.loop import Ascent, ascend
+from skelbo.inference.bound_gradient_ascent import BoundGradientAscent
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.posteriors.best import uses_grid
 from skelbo.inference.posteriors.exact_em import ExactEM
@@ -165,6 +166,12 @@ class VariationalEM(LatentModelEstimator):
         coordinates = ParameterVector(theta, model.constraints, limits)
         if uses_grid(model.joint(data.X[:1], theta), self.posterior):
             return self._run(theta, ExactEM(model, data.X, data.weights), coordinates, progress)
+        if model.has_gradient and model.latent == "continuous":
+            # EM begins where the gradient of the bound leads, and confirms that it is a maximum.
+            climb = BoundGradientAscent(model, data, self.posterior == "mean_field", theta)
+            first = climb.run(self.max_iter, progress.iteration)
+            steps = VariationalStep(model, data, self.posterior, start=climb.q)
+            return self._continued(first, steps, coordinates, progress)
         first = self._run(
             theta, VariationalStep(model, data, self.posterior), coordinates, progress
         )
@@ -172,6 +179,10 @@ class VariationalEM(LatentModelEstimator):
             return first
         # Mean field of binary latents has local optima: q is also sought where new rows begin.
         steps = VariationalStep(model, data, self.posterior, thorough=True, start=first.statistics)
+        return self._continued(first, steps, coordinates, progress)
+
+    def _continued(self, first: Ascent, steps, coordinates, progress) -> Ascent:
+        """Continue an ascent by other steps."""
         second = self._run(first.theta, steps, coordinates, progress, n_before=first.n_iter)
         bounds = (*first.lower_bounds, *second.lower_bounds)
         return replace(second, start_bound=first.start_bound, lower_bounds=bounds)

@@ -265,6 +265,21 @@ class ParameterVector:
             first += size
         return theta
 
+    def lower_bounds(self, limits: dict[str, Any], vector: np.ndarray) -> np.ndarray:
+        """Return lower bounds of the vector from lower limits of some parameters.
+
+        None of them is above `vector`; -inf where there is no limit.
+        """
+        parts = []
+        for name, domain in self.domains.items():
+            shape = self.shapes[name]
+            if name in limits:
+                limit = np.broadcast_to(np.asarray(limits[name], dtype=np.float64), shape)
+                parts.append(domain.to_free(limit).ravel())
+            else:
+                parts.append(np.full(int(np.prod(domain.free_shape(shape))), -np.inf))
+        return np.minimum(np.concatenate(parts), vector)
+
     def pull_back(self, theta, gradient) -> np.ndarray:
         """Return the gradient in the vector from the gradients in the parameters."""
         parts = [

@@ -59,6 +59,8 @@ class Model(ABC):
         Whether `rotate` leaves p(x) as it is.
     bound_is_sampled : bool
         Whether q is fitted to samples, on which its bound looks too high; see `bound_terms`.
+    has_gradient : bool
+        Whether `expected_gradient` is available: the bound is then raised by its gradient first.
     max_information : int
         Largest number of parameters for which an information matrix is formed.
     """
@@ -70,6 +72,7 @@ class Model(ABC):
     expandable = False
     rotatable = False
     bound_is_sampled = False
+    has_gradient = False
     max_information = MAX_INFORMATION
 
     @abstractmethod
@@ -123,6 +126,12 @@ class Model(ABC):
         expected weight of the rows at each; `totals`, `counts` (S, p) are those of `expected_sums`.
         """
         raise NotImplementedError(f"{type(self).__name__} has no theta step on shared points.")
+
+    def expected_gradient(
+        self, theta: Theta, X, weights: np.ndarray, mean: np.ndarray, covariance=None
+    ) -> Theta:
+        """Return the gradient in theta of what `maximize` raises, a dict like theta."""
+        raise NotImplementedError(f"{type(self).__name__} has no gradient.")
 
     def profile(self, X: np.ndarray, weights: np.ndarray) -> Profile | None:
         """Return the profile likelihood where the model has one, else None."""

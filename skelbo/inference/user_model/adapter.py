@@ -8,8 +8,15 @@ from scipy import linalg, optimize
 
 from skelbo.autograd import gradients
 from skelbo.em.loop import AscentError
+from skelbo.inference.posteriors.bernoulli import all_states
 from skelbo.inference.user_model.checks import check_densities, checked_parameters
-from skelbo.inference.user_model.joint import NODES, BinaryTorchJoint, TorchJoint, q_points
+from skelbo.inference.user_model.joint import (
+    NODES,
+    BinaryTorchJoint,
+    TorchJoint,
+    q_points,
+    state_probabilities,
+)
 from skelbo.models.constraints import ParameterVector, constraint_of
 from skelbo.models.interface import Model
 
@@ -36,6 +43,7 @@ class TorchModel(Model):
 
     # Scores are differences, two evaluations for each parameter.
     max_information = 200
+    has_gradient = True
 
     def __init__(self, model, device=None):
         self.model, self.device = model, device
@@ -93,14 +101,14 @@ class TorchModel(Model):
         Z, weights = self._points(weights, mean, covariance)
         coordinates = ParameterVector(theta, self.constraints)
         objective = _Objective(self, coordinates, X, Z, weights)
-        start = coordinates.to_vector(theta)
+        start, limits = coordinates.to_vector(theta), self.lower_limits(X, weights.sum(0))
         before = objective(start)[0]
         result = optimize.minimize(
             objective,
             start,
             jac=True,
             method="L-BFGS-B",
-            bounds=self._bounds(coordinates, theta, X, weights.sum(0)),
+            bounds=optimize.Bounds(coordinates.lower_bounds(limits, start), np.inf),
             options={"maxiter": MAX_ITERATIONS, "ftol": 1e-14, "gtol": 1e-9},
         )
         if result.fun < before:
@@ -113,17 +121,6 @@ class TorchModel(Model):
         """Return the smallest values of parameters that the model sets."""
         return self.model.lower_limits(X, weights)
 
-    def _bounds(self, coordinates, theta, X, weights):
-        """Return bounds of the free coordinates; the start is always within them."""
-        limits = self.lower_limits(X, weights)
-        if not limits:
-            return None
-        floors = {**theta, **{k: np.broadcast_to(v, np.shape(theta[k])) for k, v in limits.items()}}
-        limited = [np.full(np.size(v), k in limits) for k, v in theta.items()]
-        start, lower = coordinates.to_vector(theta), coordinates.to_vector(floors)
-        lower = np.where(np.concatenate(limited), np.minimum(lower, start), -np.inf)
-        return optimize.Bounds(lower, np.inf)
-
     def _points(self, weights, mean, covariance):
         """Return the draws and weights that were passed, or those that represent a Gaussian q."""
         if covariance is None:
@@ -131,12 +128,14 @@ class TorchModel(Model):
         if self.latent == "continuous":
             Z, shares = q_points(mean[0], covariance)
             return Z, shares[:, None] * weights
-        from skelbo.inference.posteriors.bernoulli import all_states
-        from skelbo.inference.user_model.joint import _probabilities
-
         states = all_states(self.n_latents)
         Z = np.broadcast_to(states[:, None], (len(states), *mean.shape[1:]))
-        return Z, _probabilities(states, mean[0]) * weights
+        return Z, state_probabilities(states, mean[0]) * weights
+
+    def expected_gradient(self, theta, X, weights, mean, covariance=None):
+        """Return the gradient of the weighted sum of E log p(x, z; theta), a dict like theta."""
+        Z, weights = self._points(weights, mean, covariance)
+        return self.weighted_gradient(theta, X, Z, weights)[1]
 
     @gradients()
     def weighted_gradient(self, theta, X, Z, weights):

@@ -42,17 +42,22 @@ def gaussian_nodes(n_latents: int) -> tuple[np.ndarray, np.ndarray]:
         kept = shares > 1e-9 * shares.max()
         return grid[kept], shares[kept] / shares[kept].sum()
     count = max(N_NORMALS, 4 * n_latents) // 2
-    half = np.random.RandomState(0).standard_normal((count, n_latents))
-    root = np.linalg.cholesky(half.T @ half / count)
+    nodes = _paired(np.random.RandomState(0).standard_normal((count, n_latents)))
+    return nodes, np.full(2 * count, 0.5 / count)
+
+
+def _paired(half: np.ndarray) -> np.ndarray:
+    """Return points (2K, d) of mean zero and identity covariance from normals (K, d)."""
+    root = np.linalg.cholesky(half.T @ half / len(half))
     half = np.linalg.solve(root, half.T).T
-    return np.concatenate([half, -half]), np.full(2 * count, 0.5 / count)
+    return np.concatenate([half, -half])
 
 
 @cache
 def fresh_nodes(n_latents: int) -> np.ndarray:
-    """Return normals (K, d) that no q was fitted to: a scrambled Sobol sequence, one for all."""
+    """Return normals (K, d) that no q was fitted to: a scrambled Sobol sequence in pairs +-z."""
     sequence = qmc.Sobol(n_latents, rng=np.random.default_rng(1))
-    return special.ndtri(sequence.random(N_SCORED))
+    return _paired(special.ndtri(sequence.random(N_SCORED // 2)))
 
 
 def q_points(mean, covariance, nodes=None):
@@ -229,17 +234,17 @@ class BinaryTorchJoint(TorchJoint):
         states, _, joint = self._table
         certain = Z.copy()
         certain[:, k] = 1.0
-        on = (_probabilities(states, certain) * joint).sum(0)
+        on = (state_probabilities(states, certain) * joint).sum(0)
         certain[:, k] = 0.0
-        return on - (_probabilities(states, certain) * joint).sum(0)
+        return on - (state_probabilities(states, certain) * joint).sum(0)
 
     def expected(self, mean, covariance=None):
         """Return E log p(x|z) and E log p(x,z), (n,), for independent z with this mean."""
         states, likelihood, joint = self._table
-        weights = _probabilities(states, mean)
+        weights = state_probabilities(states, mean)
         return (weights * likelihood).sum(0), (weights * joint).sum(0)
 
 
-def _probabilities(states, mean):
+def state_probabilities(states, mean):
     """Return the probability of each state under independent z, (2**d, n)."""
     return np.where(states[:, None] == 1, mean, 1 - mean).prod(-1)

@@ -1,0 +1,125 @@
+r"""Quasi-Newton ascent of the bound, for models without a closed-form theta step.
+
+At the best q of theta the gradient of the bound in theta is that of :math:`E_q \log p(x, z;
+\theta)` with q fixed (envelope theorem). L-BFGS on it needs tens of evaluations where EM, along
+directions in which the bound is almost flat (rotations of the latents), needs hundreds of steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from scipy import optimize
+
+from skelbo.em.loop import Ascent
+from skelbo.inference.distinct_rows import DistinctRows
+from skelbo.inference.posteriors.gaussian import GaussianPosterior, fit_gaussian
+from skelbo.models.constraints import ParameterVector
+from skelbo.models.interface import Model, Theta
+
+# Step of the differences that give the scale of each parameter.
+DIFFERENCE = 1e-4
+# Relative climb of the bound, and its gradient in nats per row, at which L-BFGS ends: EM judges.
+CLIMB, GRADIENT = 1e-12, 1e-7
+# Relative gain at which a q is good enough, and largest number of steps from the last one.
+Q_TOLERANCE, Q_STEPS = 1e-11, 20
+# Pairs of steps and gradients that L-BFGS keeps.
+MEMORY = 30
+
+
+class BoundGradientAscent:
+    """The bound of a Gaussian q as a function of scaled free coordinates of theta.
+
+    Parameters
+    ----------
+    model : Model
+        One with `expected_gradient`.
+    data : DistinctRows
+        Rows of the fit.
+    diagonal : bool
+        Whether q is a product over latents.
+    theta : dict of str to ndarray
+        Start.
+    """
+
+    def __init__(self, model: Model, data: DistinctRows, diagonal: bool, theta: Theta):
+        self.model, self.data, self.diagonal = model, data, diagonal
+        self.coordinates = ParameterVector(theta, model.constraints)
+        self.start = self.coordinates.to_vector(theta)
+        joint = model.joint(data.X, theta)
+        self.q: GaussianPosterior = fit_gaussian(joint, diagonal=diagonal)
+        self.scale = self._scale(self.start)
+        self.bound = data.mean(self.q.terms.elbo)
+
+    def run(self, max_iter: int, on_iteration: Callable[[int, float, Theta], bool]) -> Ascent:
+        """Return where L-BFGS ends; the bound of each iteration is not below the one before."""
+        bounds: list[float] = []
+        start_bound = self.bound
+        limits = self.model.lower_limits(self.data.X, self.data.weights)
+        lower = self.coordinates.lower_bounds(limits, self.start) / self.scale
+
+        def record(intermediate_result):
+            bounds.append(-float(intermediate_result.fun))
+            theta = self.coordinates.from_vector(self.scale * intermediate_result.x)
+            if on_iteration(len(bounds), bounds[-1], theta):
+                raise StopIteration
+
+        result = optimize.minimize(
+            self._evaluate,
+            self.start / self.scale,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=optimize.Bounds(lower, np.inf),
+            callback=record,
+            options={
+                "maxiter": max_iter,
+                "maxfun": 10 * max_iter,
+                "maxcor": MEMORY,
+                "ftol": CLIMB,
+                "gtol": GRADIENT,
+            },
+        )
+        theta = self.coordinates.from_vector(self.scale * result.x)
+        return Ascent(theta, start_bound, tuple(bounds), False)
+
+    def _evaluate(self, scaled: np.ndarray) -> tuple[float, np.ndarray]:
+        """Return minus the bound per row and its gradient; infinity where it is no number."""
+        theta = self.coordinates.from_vector(self.scale * scaled)
+        if theta is None:
+            return np.inf, np.zeros_like(scaled)
+        joint = self.model.joint(self.data.X, theta)
+        with np.errstate(all="ignore"):  # a line search may go too far
+            q = fit_gaussian(
+                joint, diagonal=self.diagonal, start=self.q, tol=Q_TOLERANCE, n_steps=Q_STEPS
+            )
+        bound = self.data.mean(q.terms.elbo)
+        if not np.isfinite(bound):
+            return np.inf, np.zeros_like(scaled)
+        if bound >= self.bound:
+            self.q, self.bound = q, bound
+        weights, Z, covariance = q.draws(moments_suffice=False)
+        gradient = self.model.expected_gradient(
+            theta, self.data.X, weights * self.data.weights, Z, covariance
+        )
+        free = self.coordinates.pull_back(theta, gradient) / self.data.total
+        return -bound, -self.scale * np.nan_to_num(free)
+
+    def _scale(self, vector: np.ndarray) -> np.ndarray:
+        """Return the scale of each coordinate: its standard error if nothing else were unknown.
+
+        It is that of one row, from the scores of the rows at the mean of q.
+        """
+        squares = np.zeros(len(vector))
+        for k in range(len(vector)):
+            up, down = vector.copy(), vector.copy()
+            up[k] += DIFFERENCE
+            down[k] -= DIFFERENCE
+            slopes = (self._log_joint(up) - self._log_joint(down)) / (2 * DIFFERENCE)
+            squares[k] = self.data.mean(slopes**2)
+        known = np.isfinite(squares) & (squares > 0)
+        return np.where(known, 1 / np.sqrt(np.where(known, squares, 1.0)), 1.0)
+
+    def _log_joint(self, vector):
+        joint = self.model.joint(self.data.X, self.coordinates.from_vector(vector))
+        return joint.log_joint(self.q.mean[None])[0]
