@@ -169,7 +169,9 @@ class VariationalEM(LatentModelEstimator):
         if model.has_gradient and model.latent == "continuous":
             # EM begins where the gradient of the bound leads, and confirms that it is a maximum.
             climb = BoundGradientAscent(model, data, self.posterior == "mean_field", theta)
-            first = climb.run(self.max_iter, progress.iteration)
+            first = climb.run(self.max_iter, self.tol, progress.iteration)
+            if climb.interrupted or first.converged or first.n_iter >= self.max_iter:
+                return first
             steps = VariationalStep(model, data, self.posterior, start=climb.q)
             return self._continued(first, steps, coordinates, progress)
         first = self._run(

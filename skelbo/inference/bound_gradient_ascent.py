@@ -41,6 +41,13 @@ class BoundGradientAscent:
         Whether q is a product over latents.
     theta : dict of str to ndarray
         Start.
+
+    Attributes
+    ----------
+    q : GaussianPosterior
+        Best q at the highest bound.
+    interrupted : bool
+        Whether a callback ended the ascent.
     """
 
     def __init__(self, model: Model, data: DistinctRows, diagonal: bool, theta: Theta):
@@ -51,19 +58,33 @@ class BoundGradientAscent:
         self.q: GaussianPosterior = fit_gaussian(joint, diagonal=diagonal)
         self.scale = self._scale(self.start)
         self.bound = data.mean(self.q.terms.elbo)
+        self.interrupted = False
 
-    def run(self, max_iter: int, on_iteration: Callable[[int, float, Theta], bool]) -> Ascent:
-        """Return where L-BFGS ends; the bound of each iteration is not below the one before."""
-        bounds: list[float] = []
-        start_bound = self.bound
+    def run(
+        self,
+        max_iter: int,
+        tol: float | str,
+        on_iteration: Callable[[int, float, Theta], bool],
+    ) -> Ascent:
+        """Return where L-BFGS ends; the bound of each iteration is not below the one before.
+
+        It also ends when `on_iteration` returns True, or an iteration climbs less than a number
+        `tol`, in nats per row.
+        """
+        start_bound, bounds = self.bound, [self.bound]
+        smallest = -np.inf if isinstance(tol, str) else tol
         limits = self.model.lower_limits(self.data.X, self.data.weights)
         lower = self.coordinates.lower_bounds(limits, self.start) / self.scale
 
         def record(intermediate_result):
             bounds.append(-float(intermediate_result.fun))
             theta = self.coordinates.from_vector(self.scale * intermediate_result.x)
-            if on_iteration(len(bounds), bounds[-1], theta):
+            self.interrupted = on_iteration(len(bounds) - 1, bounds[-1], theta)
+            if self.interrupted or is_small():
                 raise StopIteration
+
+        def is_small():
+            return len(bounds) > 1 and bounds[-1] - bounds[-2] < smallest
 
         result = optimize.minimize(
             self._evaluate,
@@ -81,7 +102,7 @@ class BoundGradientAscent:
             },
         )
         theta = self.coordinates.from_vector(self.scale * result.x)
-        return Ascent(theta, start_bound, tuple(bounds), False)
+        return Ascent(theta, start_bound, tuple(bounds[1:]), is_small())
 
     def _evaluate(self, scaled: np.ndarray) -> tuple[float, np.ndarray]:
         """Return minus the bound per row and its gradient; infinity where it is no number."""
@@ -115,8 +136,9 @@ class BoundGradientAscent:
             up, down = vector.copy(), vector.copy()
             up[k] += DIFFERENCE
             down[k] -= DIFFERENCE
-            slopes = (self._log_joint(up) - self._log_joint(down)) / (2 * DIFFERENCE)
-            squares[k] = self.data.mean(slopes**2)
+            with np.errstate(all="ignore"):  # a difference across the edge of a density
+                slopes = (self._log_joint(up) - self._log_joint(down)) / (2 * DIFFERENCE)
+                squares[k] = self.data.mean(slopes**2)
         known = np.isfinite(squares) & (squares > 0)
         return np.where(known, 1 / np.sqrt(np.where(known, squares, 1.0)), 1.0)
 
