@@ -12,7 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import optimize
 
-from skelbo.em.loop import Ascent
+from skelbo.em.loop import Ascent, AscentError
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.posteriors.gaussian import GaussianPosterior, fit_gaussian
 from skelbo.models.constraints import ParameterVector
@@ -78,7 +78,7 @@ class BoundGradientAscent:
 
         def record(intermediate_result):
             bounds.append(-float(intermediate_result.fun))
-            theta = self.coordinates.from_vector(self.scale * intermediate_result.x)
+            theta = self._theta(self.scale * intermediate_result.x)
             self.interrupted = on_iteration(len(bounds) - 1, bounds[-1], theta)
             if self.interrupted or is_small():
                 raise StopIteration
@@ -101,7 +101,7 @@ class BoundGradientAscent:
                 "gtol": GRADIENT,
             },
         )
-        theta = self.coordinates.from_vector(self.scale * result.x)
+        theta = self._theta(self.scale * result.x)
         return Ascent(theta, start_bound, tuple(bounds[1:]), is_small())
 
     def _evaluate(self, scaled: np.ndarray) -> tuple[float, np.ndarray]:
@@ -143,5 +143,10 @@ class BoundGradientAscent:
         return np.where(known, 1 / np.sqrt(np.where(known, squares, 1.0)), 1.0)
 
     def _log_joint(self, vector):
-        joint = self.model.joint(self.data.X, self.coordinates.from_vector(vector))
-        return joint.log_joint(self.q.mean[None])[0]
+        return self.model.joint(self.data.X, self._theta(vector)).log_joint(self.q.mean[None])[0]
+
+    def _theta(self, vector) -> Theta:
+        theta = self.coordinates.from_vector(vector)
+        if theta is None:
+            raise AscentError("a parameter is out of reach: it grows without end")
+        return theta
