@@ -1,60 +1,32 @@
-"""The last chapter: p(x | z) is a network, and another network learns to guess its posterior."""
+"""Variational auto-encoder: p(x | z) is a network, and an encoder approximates its posterior."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Integral, Real
 
-import numpy as np
-import torch
 from sklearn.base import _fit_context
 from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
 from skelbo.autograd import gradients
 from skelbo.data.dask_dispatch import in_memory, is_dask
-from skelbo.data.weights import check_weights
 from skelbo.em.progress import Progress
-from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.likelihoods import LIKELIHOODS, Likelihood
-from skelbo.neural import persistence
-from skelbo.neural.data.batches import TableRows, as_batch
-from skelbo.neural.data.columns import Columns
-from skelbo.neural.data.datasets import DatasetTable
-from skelbo.neural.data.streaming import StreamedRows
-from skelbo.neural.data.validation_split import JUDGED_ROWS, number_held_out, training_rows
-from skelbo.neural.diagnostics import (
-    active_units,
-    check_finite,
-    noise_variance,
-    warn_of_end,
-    warn_of_floor,
+from skelbo.neural import (
+    ACTIVATIONS,
+    Columns,
+    DatasetTable,
+    GaussianFamily,
+    NetworkEstimator,
+    Refinement,
+    draw_seed,
+    refine,
 )
-from skelbo.neural.log_marginal import Sampler
-from skelbo.neural.model.networks import ACTIVATIONS
-from skelbo.neural.refinement import Refinement, refine
-from skelbo.neural.training.distributed import Processes
-from skelbo.neural.training.early_stopping import Report
-from skelbo.neural.training.make_net import (
-    check_lasting,
-    chosen_device,
-    is_linear,
-    lasting_parameters,
-    make_net,
-    seeded,
-)
-from skelbo.neural.training.net import VAENet
-from skelbo.neural.training.schedule import stopping_rule, warmup_epochs
-
-# Rows times draws behind `lower_bound_`: the bound of a large table needs few draws of each row.
-# A pass of `partial_fit` must not spend longer on it than on learning.
-BOUND_DRAWS, PASS_DRAWS = 100_000, 10_000
-# A memory map larger than this is read while the networks learn, never whole.
-STREAMED_BYTES = 2**28
 
 
-class VAEEstimator(LatentVariableEstimator):
+class VAEEstimator(NetworkEstimator):
     r"""Fit a variational auto-encoder.
 
     .. math:: z \sim N(0, I), \quad x \mid z \sim p(x \mid f_\theta(z)), \quad
@@ -337,37 +309,16 @@ class VAEEstimator(LatentVariableEstimator):
         TypeError
             If X is a Dataset whose items have no number, such as an IterableDataset.
         """
-        warm = self.warm_start and hasattr(self, "net_")
-        large = isinstance(X, np.memmap) and X.nbytes > STREAMED_BYTES
-        if is_dask(X):
-            from skelbo.data.dask_download import spooled
-
-            X, sample_weight, large = spooled(
-                self, X, sample_weight, STREAMED_BYTES, reset=not warm
-            )
-        # Judged, where there is no room for all rows, by some of them.
-        streamed = large or isinstance(X, Dataset)
-        X, weights = self._read(X, sample_weight, reset=not warm, keep_all=streamed)
-        some, their_weights = _some_of(X, weights) if streamed else (X, weights)
-        rng = self._stream_of_draws()
-        columns = self._columns if warm else Columns.read(X, weights, self.likelihood)
-        columns.check(X)
-        progress = Progress(self, X, 1, self.max_iter, self.verbose)
-        progress.verbose = self.verbose if self._leads else 0
-        progress.begin_start(0)
-        with seeded(rng, self._device):
-            net = make_net(self, columns, X.dtype, self.net_ if warm else None)
-            rows = self._rows(X, weights, columns, net, rng, streamed)
-            warmup = 0 if warm and self.kl_warmup == "auto" else self.kl_warmup
-            net.kl_warmup = warmup_epochs(warmup, rows.n_batches, self.max_iter)
-            offset = float(np.average(columns.log_jacobian(some), weights=their_weights))
-            self._train(net, rows, offset, progress)
-        progress.end_start()
-        seed = int(rng.randint(2**31 - 1))
-        self._publish(net, columns, some, their_weights, seed, BOUND_DRAWS)
-        self.lower_bounds_[-1] = self.lower_bound_
-        if self._leads:
-            self._warn()
+        self._check_objective()
+        before = self.net_ if self.warm_start and hasattr(self, "net_") else None
+        table = self._read(X, sample_weight, reset=before is None)
+        columns = self._columns if before else Columns.read(*table[:2], self.likelihood)
+        columns.check(table.X)
+        rng = self._random_stream()
+        progress = Progress(self, table.X, 1, self.max_iter, self.verbose)
+        net, training = self._train(table, columns, rng, progress, before)
+        self._publish(net, columns, table.sample(), draw_seed(rng), training)
+        self._warn(training)
         progress.end()
         return self
 
@@ -394,6 +345,7 @@ class VAEEstimator(LatentVariableEstimator):
         self : VAEEstimator
             The updated estimator; `lower_bound_` is that of these rows.
         """
+        self._check_objective()
         first = not hasattr(self, "net_")
         if is_dask(X):
             from skelbo.data.dask_download import in_turn
@@ -402,176 +354,28 @@ class VAEEstimator(LatentVariableEstimator):
                 self.partial_fit(part, sample_weight=weights)
             return self
         X = DatasetTable(X)[:] if isinstance(X, Dataset) else X
-        X, weights = self._read(X, sample_weight, reset=first)
+        table = self._read(X, sample_weight, reset=first)
+        columns = Columns.read(*table[:2], self.likelihood) if first else self._columns
+        columns.check(table.X)
         if not hasattr(self, "_stream"):
-            self._stream = self._stream_of_draws()
-        columns = Columns.read(X, weights, self.likelihood) if first else self._columns
-        columns.check(X)
-        bounds = [] if first else self.lower_bounds_
-        with seeded(self._stream, self._device):
-            if first:
-                net = make_net(self, columns, X.dtype, None)
-                seed = int(self._stream.randint(2**31 - 1))
-            else:
-                net, seed = self.net_, self._seed
-            net.set_params(lr=self.lr)
-            net.kl_warmup = 0 if self.kl_warmup == "auto" else self.kl_warmup
-            train = as_batch(X, columns, net.module_.likelihood.offset, weights)
-            passes = net.n_epochs_
-            net.partial_fit(TableRows(train, None, self.batch_size), epochs=1)
-            if net.n_epochs_ == passes:  # skorch ends a training by Ctrl-C without a word
-                raise KeyboardInterrupt
-        some, their_weights = _some_of(X, weights)
-        self._publish(net, columns, some, their_weights, seed, PASS_DRAWS)
-        self.lower_bounds_ = [*bounds, self.lower_bound_]
-        self.n_iter_ = len(self.lower_bounds_)
-        if first:
-            self.validation_lower_bounds_, self.converged_ = [], False
+            self._stream = self._random_stream()
+        self._train_one_pass(table, columns, self._stream)
         return self
 
-    def _read(self, X, sample_weight, *, reset=True, keep_all=False):
-        """Validate the arguments; leave out rows of weight zero unless that would copy too much."""
+    def _check_objective(self):
         if self.objective == "iwae" and self.gradient == "score_function":
             raise ValueError(
                 "gradient='score_function' got objective='iwae', expected 'elbo': its score "
                 "function has too much variance to be of use; use gradient='dreg'."
             )
-        if not reset:
-            check_lasting(self, self._made_for)
-        if isinstance(X, Dataset):
-            X = DatasetTable(X)
-            self._validate_fit(X[: self._min_samples], None, reset=reset)
-            X.check()
-            weights = check_weights(sample_weight, len(X))
-        else:
-            X, weights = self._validate_fit(X, sample_weight, reset=reset)
-        if weights is not None and not weights.all() and not keep_all:
-            X, weights = X[weights > 0], weights[weights > 0]
-        if weights is not None and weights.min() == weights.max():
-            return X, None  # only ratios matter to a mean
-        return X, weights
 
-    @property
-    def _device(self) -> str:
-        return chosen_device(self.device)
+    def _latent_family(self):
+        return GaussianFamily(self.n_components)
 
-    @property
-    def _leads(self) -> bool:
-        """Whether this process is the one that speaks, of those that train together."""
-        return Processes().rank == 0
-
-    def _stream_of_draws(self) -> np.random.RandomState:
-        """Return the source of randomness, the same in all processes that train together."""
-        rng = random_stream(self.random_state)
-        if self.random_state is None:
-            rng = random_stream(Processes(self._device).agreed(rng.randint(2**31 - 1)))
-        return rng
-
-    def _rows(self, X, weights, columns, net, rng, streamed) -> TableRows | StreamedRows:
-        """Return what an epoch goes through."""
-        n_held_out = number_held_out(
-            len(X), self.early_stopping, self.validation_fraction, is_linear(self)
-        )
-        like = net.module_.likelihood.offset
-        return training_rows(X, weights, columns, like, n_held_out, self.batch_size, rng, streamed)
-
-    def _train(self, net: VAENet, rows, offset: float, progress: Progress) -> None:
-        """Run the epochs, with the callbacks that are the estimator's own."""
-        rule = stopping_rule(net, rows, self.early_stopping, self.n_iter_no_change)
-        # Last in line: one that ends the training must not keep the others from their epoch.
-        own = [rule, Report(progress, offset)]
-        theirs = net.callbacks_
-        net.callbacks_ = theirs + [(type(c).__name__, c.initialize()) for c in own]
-        net.partial_fit(rows)
-        net.callbacks_ = theirs
-        net.maximize_noise(rows)
-        done = [row for row in net.history if "train_loss" in row]
-        if not done:
-            raise KeyboardInterrupt
-        self.lower_bounds_ = [offset - float(row["train_loss"]) for row in done]
-        self.validation_lower_bounds_ = [
-            offset - float(row["valid_loss"]) for row in done if "valid_loss" in row
-        ]
-        self.n_iter_ = len(done)
-        # Without a rule the end of the epochs is the end.
-        finished = self.early_stopping is False and len(done) == net.max_epochs
-        self.converged_ = net.stopped_ or finished
-        self._interrupted = not self.converged_ and len(done) < net.max_epochs
-
-    def _publish(self, net: VAENet, columns: Columns, X, weights, seed, budget) -> None:
-        net.module_.eval()
-        draws = self.n_samples
-        if self.objective == "elbo":
-            draws = int(np.clip(budget // len(X), 1, self.n_importance_samples))
-        sampler = Sampler(net.module_, columns, draws, seed)
-        mean, bound = sampler.posterior(X)[0], sampler.bound(X, self.objective)
-        check_finite(bound, mean, net.n_epochs_, self.lr)
-        self.net_, self._columns, self._seed = net, columns, seed
-        self._made_for = lasting_parameters(self)
-        self.likelihood_ = columns.kinds.astype(object)
-        self.noise_variance_ = noise_variance(net.module_.likelihood, columns, self.noise)
-        self.n_skipped_steps_ = net.n_skipped_steps_
-        self.active_units_ = active_units(mean, weights)
-        self.lower_bound_ = float(np.average(bound, weights=weights))
-
-    def _warn(self) -> None:
-        warn_of_floor(self.net_.module_.likelihood, self._columns, stacklevel=4)
-        if not self.converged_:
-            warn_of_end(self.n_iter_, self.max_iter, self._interrupted, stacklevel=4)
-
-    # ---------------------------------------------------------------- after fit
-
-    @property
-    def encoder_(self):
-        """The encoder, an nn.Module."""
-        return self.net_.module_.encoder
-
-    @property
-    def decoder_(self):
-        """The decoder, an nn.Module."""
-        return self.net_.module_.decoder
-
-    @property
-    def n_parameters_(self):
-        """Number of parameters of p(x, z): the encoder is no part of the model."""
-        check_is_fitted(self)
-        model = self.net_.module_
-        groups = model.likelihood.groups.values()
-        weights = sum(p.numel() for p in model.decoder.parameters())
-        return weights + sum(group.n_parameters for group in groups)
-
-    @property
-    def _n_features_out(self):
-        return self.net_.module_.n_latents
-
-    def _sampler(self, n_draws: int | None = None) -> Sampler:
-        draws = self.n_importance_samples if n_draws is None else n_draws
-        return Sampler(self.net_.module_, self._columns, draws, self._seed)
-
-    def _validate(self, X, *, finite=True):
-        X = super()._validate(X, finite=finite)
-        self._columns.check(X)
-        return X
-
-    def _log_prob(self, X):
-        return self._sampler().log_prob(X)
-
-    def _elbo_terms(self, X):
-        return self._sampler().elbo_terms(X)
-
-    def _posterior_mean(self, X):
-        return self._sampler().posterior(X)[0]
-
-    @torch.inference_mode()
-    def _reconstruct(self, Z):
-        model = self.net_.module_
-        z = torch.as_tensor(Z.copy()).to(model.likelihood.offset)
-        mean = model.likelihood.mean(model.decode(z))
-        return self._columns.restore(mean.cpu().numpy()).astype(Z.dtype)
-
-    def _expected_cells(self, X):
-        # Over importance-weighted draws of z (Mattei and Frellsen 2019); of codes the likeliest.
-        return self._sampler().expectation(X)
+    def _bound(self, draws, X):
+        # The importance-weighted bound is one of n_samples draws; the ELBO is a mean over any.
+        draws = replace(draws, n_draws=self.n_samples) if self.objective == "iwae" else draws
+        return draws.bound(X, self.objective)
 
     @gradients()
     def refine(self, X, n_steps=200, lr=0.05) -> Refinement:
@@ -596,53 +400,4 @@ class VAEEstimator(LatentVariableEstimator):
         X = self._validate(in_memory(self, X, reset=False)[0])
         check_scalar(n_steps, "n_steps", Integral, min_val=0)
         check_scalar(lr, "lr", Real, min_val=0, include_boundaries="neither")
-        return refine(self._sampler(), X, n_steps, lr)
-
-    def to_file(self, path):
-        """Write the fitted estimator to one file, without pickle.
-
-        Weights and statistics are safetensors, parameters and results JSON in its header. What
-        JSON cannot hold (networks of your own, callbacks, the state of the optimiser) is left
-        out: pass it to `from_file`.
-
-        Parameters
-        ----------
-        path : path-like
-            File to write.
-        """
-        check_is_fitted(self)
-        persistence.save(self, path)
-
-    @classmethod
-    def from_file(cls, path, **params):
-        """Read what `to_file` wrote.
-
-        Parameters
-        ----------
-        path : path-like
-            File to read.
-        **params : dict
-            Constructor parameters to override, ``device`` say, or that the file could not hold,
-            such as ``encoder`` and ``decoder``.
-
-        Returns
-        -------
-        estimator : VAEEstimator
-            Fitted: it scores as the one that was written.
-        """
-        return persistence.load(cls, path, params)
-
-    @torch.inference_mode()
-    def _draw(self, n_samples, random_state):
-        model = self.net_.module_
-        like = model.likelihood.offset
-        with seeded(random_stream(random_state), str(like.device)):
-            z = torch.randn(n_samples, model.n_latents, dtype=like.dtype, device=like.device)
-            x = model.likelihood.sample(model.decode(z)).cpu().numpy()
-        return self._columns.restore(x).astype(x.dtype), z.cpu().numpy()
-
-
-def _some_of(X, weights):
-    """Return evenly spaced rows, not too many, with their weights."""
-    some = slice(None, None, -(-len(X) // JUDGED_ROWS))
-    return X[some], None if weights is None else weights[some]
+        return refine(self._draws(), X, n_steps, lr)

@@ -1,1 +1,28 @@
-"""Networks that parametrise p(x | z) and q(z | x), and their training."""
+"""Auto-encoders: networks that parametrise p(x | z) and q(z | x), and their training."""
+
+from skelbo.neural.data.columns import Columns
+from skelbo.neural.data.datasets import DatasetTable
+from skelbo.neural.diagnostics import NoiseFloorWarning
+from skelbo.neural.estimator import NetworkEstimator
+from skelbo.neural.log_marginal import ImportanceWarning, WeightedDraws
+from skelbo.neural.model.diagonal_gaussian import GaussianFamily
+from skelbo.neural.model.latent_family import LatentFamily, LatentPosterior
+from skelbo.neural.model.networks import ACTIVATIONS
+from skelbo.neural.refinement import Refinement, refine
+from skelbo.neural.training.generators import draw_seed
+
+__all__ = [
+    "ACTIVATIONS",
+    "Columns",
+    "DatasetTable",
+    "GaussianFamily",
+    "ImportanceWarning",
+    "LatentFamily",
+    "LatentPosterior",
+    "NetworkEstimator",
+    "NoiseFloorWarning",
+    "Refinement",
+    "WeightedDraws",
+    "draw_seed",
+    "refine",
+]

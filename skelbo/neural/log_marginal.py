@@ -1,9 +1,9 @@
-r"""log p(x) by importance sampling from the encoder's q, and what else weighted draws tell.
+r"""log p(x), its bounds and E[x | observed cells] by importance sampling from the encoder's q.
 
 .. math:: \log p(x) \approx \log \frac1K \sum_k w_k, \quad w_k = \frac{p(x, z_k)}{q(z_k \mid x)}
 
-The standard normal draws behind the z are one tensor for all rows, fixed by a seed, so that what a
-row gets depends neither on its batch nor on its place in it.
+The noise behind the z is one tensor for all rows, fixed by a seed, so that the result of a row
+depends neither on its batch nor on its place in it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 from skelbo.elbo import ElboTerms
 from skelbo.neural.data.batches import Batch, as_batch
 from skelbo.neural.data.columns import Columns
-from skelbo.neural.model.diagonal_gaussian import Posterior
+from skelbo.neural.model.latent_family import LatentPosterior
 from skelbo.neural.model.networks import AutoEncoder
 from skelbo.neural.model.objectives import log_weights
 
@@ -42,8 +42,8 @@ class ImportanceWarning(UserWarning):
 
 
 @dataclass(frozen=True)
-class Sampler:
-    """Weighted draws of q for rows of a table.
+class WeightedDraws:
+    """Importance-weighted draws of q for the rows of a table.
 
     Attributes
     ----------
@@ -52,9 +52,9 @@ class Sampler:
     columns : Columns
         Units of the data.
     n_draws : int
-        K.
+        K, draws per row.
     seed : int
-        Of the shared draws.
+        Seed of the shared noise.
     """
 
     model: AutoEncoder
@@ -67,11 +67,11 @@ class Sampler:
         return self.model.likelihood.offset
 
     def noise(self) -> Tensor:
-        """Return the shared standard normal draws, shape (n_draws, 1, n_latents)."""
-        # HashSample on the CPU in float64: the same numbers for every device and precision.
+        """Return the noise that all rows share, shape (n_draws, 1, ...)."""
+        # Drawn on the CPU in float64: the same numbers for every device and precision.
         generator = torch.Generator().manual_seed(self.seed)
-        shape = self.n_draws, 1, self.model.n_latents
-        return torch.randn(shape, generator=generator, dtype=torch.float64).to(self._like)
+        like = torch.empty(0, dtype=torch.float64)
+        return self.model.family.noise(self.n_draws, 1, like, generator).to(self._like)
 
     def blocks(self, X: np.ndarray) -> Iterator[tuple[slice, Batch]]:
         """Yield the rows in blocks, with their place in the table."""
@@ -80,7 +80,7 @@ class Sampler:
             place = slice(start, min(start + size, len(X)))
             yield place, as_batch(X[place], self.columns, self._like)
 
-    def log_weights(self, q: Posterior, batch: Batch, noise: Tensor) -> Tensor:
+    def log_weights(self, q: LatentPosterior, batch: Batch, noise: Tensor) -> Tensor:
         """Return log p(x, z) - log q(z | x) of each draw, shape (n_draws, n_samples), float64."""
         parts = noise.split(max(1, DECODED_AT_ONCE // batch.n_samples))
         return torch.cat([log_weights(self.model, q, batch, part) for part in parts]).double()
@@ -159,7 +159,7 @@ class Sampler:
             batch = as_batch(X[place], self.columns, self._like)
             q = self.model.encode(batch.targets, batch.mask)
             mean[place] = q.mean.cpu().numpy()
-            std[place] = torch.exp(0.5 * q.log_variance).cpu().numpy()
+            std[place] = q.std.cpu().numpy()
         return mean, std
 
     @torch.inference_mode()

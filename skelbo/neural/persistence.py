@@ -1,4 +1,4 @@
-"""A fitted estimator as one file without pickle: safetensors, with JSON in its header."""
+"""Files of fitted estimators without pickle: safetensors, with JSON in the header."""
 
 from __future__ import annotations
 
@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from skelbo.estimator import random_stream
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.diagnostics import noise_variance
-from skelbo.neural.training.make_net import chosen_device, lasting_parameters, make_net, seeded
+from skelbo.neural.training.make_net import fit_generator, make_net, network_parameters
 
 FORMAT = "skelbo.VAEEstimator/1"
 WEIGHTS = "net."
 ARRAYS = ("center", "scale", "mean", "constant")
-# What is written as it is.
+# Attributes that are written as they are.
 FACTS = (
     "lower_bound_",
     "lower_bounds_",
@@ -187,8 +186,8 @@ def load(kind: type, path: Any, params: dict[str, Any]) -> Any:
     weights, columns, facts = read(path)
     estimator = kind(**{**_constructor(facts.pop("params")), **params})
     dtype, names = np.dtype(facts.pop("dtype")), facts.pop("feature_names_in_")
-    with seeded(random_stream(0), chosen_device(estimator.device)):
-        net = make_net(estimator, columns, dtype, None)
+    with fit_generator(estimator, 0) as generator:
+        net = make_net(estimator, columns, estimator._latent_family(), dtype, generator)
     try:
         net.module_.load_state_dict(weights)
     except RuntimeError as error:
@@ -203,7 +202,7 @@ def load(kind: type, path: Any, params: dict[str, Any]) -> Any:
     for name, value in facts.items():
         setattr(estimator, name, value)
     estimator.net_, estimator._columns = net, columns
-    estimator._made_for = lasting_parameters(estimator)
+    estimator._network_parameters = network_parameters(estimator)
     estimator.likelihood_ = columns.kinds.astype(object)
     likelihood = net.module_.likelihood
     estimator.noise_variance_ = noise_variance(likelihood, columns, estimator.noise)

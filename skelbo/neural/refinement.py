@@ -1,4 +1,4 @@
-r"""What q loses, in two parts: because a network has to guess it, and because it is a Gaussian.
+r"""Refinement of q row by row, and the two parts of the encoder's gap.
 
 .. math:: \log p(x) - \mathrm{ELBO}(q_\phi) =
     \underbrace{\mathrm{ELBO}(q^*) - \mathrm{ELBO}(q_\phi)}_{amortisation} +
@@ -14,29 +14,28 @@ import torch
 from torch import Tensor
 
 from skelbo.neural.data.batches import Batch
-from skelbo.neural.log_marginal import Sampler, summary
-from skelbo.neural.model.diagonal_gaussian import Posterior
-from skelbo.neural.model.networks import LOG_VARIANCE_RANGE
+from skelbo.neural.log_marginal import WeightedDraws, summary
+from skelbo.neural.model.latent_family import LatentPosterior
 from skelbo.neural.model.objectives import log_weights
 
-# Draws of each step: enough that a row's q is fitted to its posterior rather than to the draws.
+# Draws per step: enough that a row's q is fitted to its posterior rather than to the draws.
 DRAWS = 64
 
 
 @dataclass(frozen=True)
 class Refinement:
-    """The best Gaussian q of each row, and where the gap of the encoder's q comes from.
+    """The best q of each row, and the parts of the gap of the encoder's q.
 
     Attributes
     ----------
     mean, std : ndarray of shape (n_samples, n_components)
-        Of the refined q.
+        Mean and standard deviation of the refined q.
     elbo : ndarray of shape (n_samples,)
         Bound with the refined q, in nats, in the units of the data.
     amortization_gap : ndarray of shape (n_samples,)
-        What the encoder loses: the refined bound minus its own.
+        Loss of the encoder: the refined bound minus its own.
     approximation_gap : ndarray of shape (n_samples,)
-        What a diagonal Gaussian loses: `log_prob` minus `elbo`.
+        Loss of the family of q: `log_prob` minus `elbo`.
     log_prob, log_prob_std : ndarray of shape (n_samples,)
         log p(x) by importance sampling from the refined q, and its standard error.
     """
@@ -50,13 +49,13 @@ class Refinement:
     log_prob_std: np.ndarray
 
 
-def refine(sampler: Sampler, X: np.ndarray, n_steps: int, lr: float) -> Refinement:
-    """Improve q of each row by gradient steps, from where the encoder starts it.
+def refine(draws: WeightedDraws, X: np.ndarray, n_steps: int, lr: float) -> Refinement:
+    """Improve q of each row by gradient steps from the encoder's q.
 
     Parameters
     ----------
-    sampler : Sampler
-        The model, and the draws by which the result is judged.
+    draws : WeightedDraws
+        The model, and the draws that judge the result.
     X : ndarray of shape (n_samples, n_features)
         Rows, possibly with missing cells (NaN).
     n_steps : int
@@ -69,53 +68,43 @@ def refine(sampler: Sampler, X: np.ndarray, n_steps: int, lr: float) -> Refineme
     Refinement
         Float64. A row whose bound did not rise keeps the encoder's q.
     """
-    fitting = replace(sampler, n_draws=DRAWS, seed=sampler.seed + 1).noise()
-    judging = sampler.noise()
-    shape = len(X), sampler.model.n_latents
+    training = replace(draws, n_draws=DRAWS, seed=draws.seed + 1).noise()
+    noise = draws.noise()
+    shape = len(X), draws.model.n_latents
     q_mean, q_std = np.empty(shape), np.empty(shape)
     scalars = np.empty((4, len(X)))
-    for place, batch in sampler.blocks(X):
+    for place, batch in draws.blocks(X):
         with torch.no_grad():
-            q = sampler.model.encode(batch.targets, batch.mask)
-        refined = _climb(sampler, q, batch, fitting, n_steps, lr)
+            q = draws.model.encode(batch.targets, batch.mask)
+        step = _ascend(draws, q, batch, training, n_steps, lr)
         with torch.no_grad():
-            start = sampler.log_weights(q, batch, judging)
-            end = sampler.log_weights(refined, batch, judging)
+            start = draws.log_weights(q, batch, noise)
+            end = draws.log_weights(q.displaced(step), batch, noise)
             better = end.mean(0) > start.mean(0)
-            refined = Posterior(
-                *(
-                    torch.where(better[:, None], new, old)
-                    for new, old in zip(refined, q, strict=True)
-                )
-            )
+            refined = q.displaced(torch.where(better[:, None], step, 0.0))
             end = torch.where(better, end, start)
             values = end.mean(0), start.mean(0), *summary(end)[:2]
         scalars[:, place] = [value.cpu().numpy() for value in values]
-        q_mean[place] = refined.mean.cpu().numpy()
-        q_std[place] = torch.exp(0.5 * refined.log_variance).cpu().numpy()
+        q_mean[place], q_std[place] = refined.mean.cpu().numpy(), refined.std.cpu().numpy()
     elbo, before, log_prob, error = scalars
-    jacobian = sampler.columns.log_jacobian(X)
+    jacobian = draws.columns.log_jacobian(X)
     return Refinement(
         q_mean, q_std, elbo + jacobian, elbo - before, log_prob - elbo, log_prob + jacobian, error
     )
 
 
-def _climb(
-    sampler: Sampler, q: Posterior, batch: Batch, noise: Tensor, n_steps: int, lr: float
-) -> Posterior:
-    """Climb the ELBO of each row over its own mean and log-variance, theta held fixed."""
-    mean, log_variance = (t.clone().requires_grad_() for t in q)
-    # In units of q's own width a step is of the right size for narrow and wide posteriors alike.
-    width = torch.exp(0.5 * q.log_variance)
-    shift = torch.zeros_like(mean, requires_grad=True)
-    optimizer = torch.optim.Adam([shift, log_variance], lr=lr)
-    for step in range(n_steps):
-        optimizer.param_groups[0]["lr"] = lr * (1 - step / n_steps)
-        current = Posterior(mean.detach() + width * shift, log_variance.clamp(*LOG_VARIANCE_RANGE))
-        # q's density held fixed: the gradient has no noise left where q is exact.
-        log_w = log_weights(sampler.model, current, batch, noise, density=current.detached())
-        loss = -log_w.mean(0).sum()
-        shift.grad, log_variance.grad = torch.autograd.grad(loss, (shift, log_variance))
+def _ascend(
+    draws: WeightedDraws, q: LatentPosterior, batch: Batch, noise: Tensor, n_steps: int, lr: float
+) -> Tensor:
+    """Return the displacement of q that maximises the ELBO of each row, theta held fixed."""
+    width = draws.model.family.n_outputs
+    step = batch.targets.new_zeros(batch.n_samples, width).requires_grad_()
+    optimizer = torch.optim.Adam([step], lr=lr)
+    for i in range(n_steps):
+        optimizer.param_groups[0]["lr"] = lr * (1 - i / n_steps)
+        current = q.displaced(step)
+        # With q's density held fixed the gradient has no noise where q is exact.
+        log_w = log_weights(draws.model, current, batch, noise, density=current.detached())
+        (step.grad,) = torch.autograd.grad(-log_w.mean(0).sum(), step)
         optimizer.step()
-    with torch.no_grad():
-        return Posterior(mean + width * shift, log_variance.clamp(*LOG_VARIANCE_RANGE))
+    return step.detach()

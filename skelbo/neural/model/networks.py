@@ -1,9 +1,10 @@
-"""The two networks of a variational auto-encoder, and the module that holds them."""
+"""Encoder and decoder of an auto-encoder, and the module that holds them."""
 
 from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from skelbo.neural.data.columns import Columns
-from skelbo.neural.model.diagonal_gaussian import Posterior
+from skelbo.neural.model.latent_family import LatentFamily, LatentPosterior
 from skelbo.neural.model.table_likelihood import TableLikelihood
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -24,51 +25,37 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {
     "softplus": nn.Softplus,
     "leaky_relu": nn.LeakyReLU,
 }
-# q's standard deviation stays within exp(-8) .. exp(4) of the prior's.
-LOG_VARIANCE_RANGE = (-16.0, 8.0)
 
 
 def perceptron(
-    n_inputs: int, n_outputs: int, hidden_layer_sizes: Sequence[int], activation: str
+    n_inputs: int,
+    n_outputs: int,
+    hidden_layer_sizes: Sequence[int],
+    activation: str,
+    generator: torch.Generator,
 ) -> nn.Sequential:
-    """Return a multilayer perceptron.
-
-    Parameters
-    ----------
-    n_inputs, n_outputs : int
-        Width of input and output.
-    hidden_layer_sizes : sequence of int
-        Widths in between; none gives a linear map.
-    activation : str
-        A key of `ACTIVATIONS`.
-
-    Returns
-    -------
-    nn.Sequential
-        With fresh weights.
-    """
+    """Return a multilayer perceptron; without hidden layers it is a linear map."""
     layers: list[nn.Module] = []
     for width in hidden_layer_sizes:
-        layers += [nn.Linear(n_inputs, width), ACTIVATIONS[activation]()]
+        layers += [_linear(n_inputs, width, generator), ACTIVATIONS[activation]()]
         n_inputs = width
-    return nn.Sequential(*layers, nn.Linear(n_inputs, n_outputs))
+    return nn.Sequential(*layers, _linear(n_inputs, n_outputs, generator))
+
+
+def _linear(n_inputs: int, n_outputs: int, generator: torch.Generator) -> nn.Linear:
+    """Return a linear layer initialised as PyTorch does, by draws of `generator`."""
+    layer = nn.utils.skip_init(nn.Linear, n_inputs, n_outputs)
+    nn.init.kaiming_uniform_(layer.weight, a=math.sqrt(5), generator=generator)
+    bound = 1 / math.sqrt(n_inputs)
+    nn.init.uniform_(layer.bias, -bound, bound, generator=generator)
+    return layer
 
 
 def build(network: Any, n_inputs: int, n_outputs: int) -> nn.Module:
-    """Make a network of the user's own.
+    """Return a user's network: a copy of an instance, or what a class or factory makes.
 
-    Parameters
-    ----------
-    network : nn.Module, class or callable
-        An instance is copied, never trained in place. A class or factory is called with
-        (n_inputs, n_outputs) or, if it takes no two arguments, with none.
-    n_inputs, n_outputs : int
-        The widths that are asked for.
-
-    Returns
-    -------
-    nn.Module
-        Not shared with anyone.
+    A class or factory is called with (n_inputs, n_outputs) or, if it does not take two
+    arguments, with none.
     """
     if isinstance(network, nn.Module):
         return copy.deepcopy(network)
@@ -80,7 +67,7 @@ def build(network: Any, n_inputs: int, n_outputs: int) -> nn.Module:
 
 
 class Features(nn.Module):
-    """What an encoder sees of a row: each column about its mean, codes as indicators.
+    """Input of an encoder: each column about its mean, codes as indicators.
 
     Parameters
     ----------
@@ -136,20 +123,22 @@ class Features(nn.Module):
 
 
 class AutoEncoder(nn.Module):
-    r"""The pair q(z | x) and p(x | z), with z ~ N(0, I).
+    r"""The pair q(z | x) and p(x | z), with the prior p(z) of a latent family.
 
     Parameters
     ----------
     columns : Columns
-        What the columns are.
-    n_latents : int
-        Dimension of z.
+        Kind and units of each column.
+    family : LatentFamily
+        Form of q and of the prior.
     noise : {"unit", "isotropic", "diag"}
         Noise of the Gaussian columns.
+    generator : torch.Generator
+        Source of the initial weights of perceptrons, on the CPU.
     encoder, decoder : nn.Module, class, callable or None
-        The user's own networks; None gives perceptrons.
+        Networks of the user; None gives perceptrons.
     hidden_layer_sizes : sequence of int
-        Of the encoder; the decoder has them in reverse.
+        Widths of the encoder; the decoder has them in reverse.
     activation : str
         A key of `ACTIVATIONS`.
     """
@@ -157,26 +146,39 @@ class AutoEncoder(nn.Module):
     def __init__(
         self,
         columns: Columns,
-        n_latents: int,
+        family: LatentFamily,
         noise: str,
+        generator: torch.Generator,
         encoder: Any = None,
         decoder: Any = None,
         hidden_layer_sizes: Sequence[int] = (),
         activation: str = "relu",
     ):
         super().__init__()
-        self.n_latents = n_latents
+        self.family = family
         self.likelihood = TableLikelihood(columns, noise)
         # A network of the user's own expects the columns, no flags beside them.
         self.features = Features(columns, columns.has_missing and encoder is None)
-        widths = self.features.n_outputs, 2 * n_latents
-        self.encoder: nn.Module = _network(encoder, widths, hidden_layer_sizes, activation)
-        widths = n_latents, self.likelihood.n_outputs
-        self.decoder: nn.Module = _network(decoder, widths, hidden_layer_sizes[::-1], activation)
-        # Only a likelihood with a link function starts off zero.
+
+        def network(own: Any, n_inputs: int, n_outputs: int, sizes: Sequence[int]) -> nn.Module:
+            if own is not None:
+                return build(own, n_inputs, n_outputs)
+            return perceptron(n_inputs, n_outputs, sizes, activation, generator)
+
+        widths = self.features.n_outputs, family.n_outputs
+        self.encoder = network(encoder, *widths, hidden_layer_sizes)
+        widths = family.n_latents, self.likelihood.n_outputs
+        self.decoder = network(decoder, *widths, hidden_layer_sizes[::-1])
+        self._run: Callable[[nn.Module, Tensor], Any] = _run
+        # Only a likelihood with a link function has offsets other than zero.
         self.centred = not bool(self.likelihood.offset.any())
 
-    def encode(self, targets: Tensor, mask: Tensor | None = None) -> Posterior:
+    @property
+    def n_latents(self) -> int:
+        """Dimension of z."""
+        return self.family.n_latents
+
+    def encode(self, targets: Tensor, mask: Tensor | None = None) -> LatentPosterior:
         """Return q(z | x) of each row.
 
         Parameters
@@ -188,27 +190,34 @@ class AutoEncoder(nn.Module):
 
         Returns
         -------
-        Posterior
-            Mean and log-variance, shape (n_samples, n_latents).
+        LatentPosterior
+            Of n_samples rows.
         """
-        code = self.encoder(self.features(targets, mask))
-        mean, log_variance = code if isinstance(code, tuple) else code.chunk(2, dim=-1)
-        return Posterior(mean, log_variance.clamp(*LOG_VARIANCE_RANGE))
+        code = self._run(self.encoder, self.features(targets, mask))
+        return self.family.q(torch.cat(code, dim=-1) if isinstance(code, tuple) else code)
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the outputs at z (..., n_latents), shape (..., n_outputs)."""
         if z.ndim == 2:
-            outputs = self.decoder(z)
+            outputs = self._run(self.decoder, z)
         else:
-            outputs = self.decoder(z.reshape(-1, self.n_latents))
+            outputs = self._run(self.decoder, z.reshape(-1, self.n_latents))
             outputs = outputs.view(*z.shape[:-1], self.likelihood.n_outputs)
         return outputs if self.centred else outputs + self.likelihood.offset
 
-    def forward(self, targets: Tensor, mask: Tensor | None = None) -> Posterior:
+    def forward(self, targets: Tensor, mask: Tensor | None = None) -> LatentPosterior:
         """Return q(z | x) of each row: see `encode`."""
         return self.encode(targets, mask)
 
-    def foreign_networks(self) -> list[str]:
+    def compile_networks(self, **options: Any) -> None:
+        """Run both networks by :func:`torch.compile` from now on; copies of self run eagerly."""
+        self._run = torch.compile(_run, **options)
+
+    def __getstate__(self):
+        """Leave out compiled code, which does not pickle."""
+        return {**super().__getstate__(), "_run": _run}
+
+    def custom_modules(self) -> list[str]:
         """Return the names of classes in encoder and decoder that are not of torch.nn."""
         modules = (*self.encoder.modules(), *self.decoder.modules())
         kinds = dict.fromkeys(type(module) for module in modules)
@@ -216,26 +225,11 @@ class AutoEncoder(nn.Module):
 
     @torch.no_grad()
     def check_shapes(self) -> None:
-        """Refuse networks of the user's own whose outputs have the wrong width."""
+        """Refuse networks of the user whose outputs have the wrong width."""
         training = self.training
         self.eval()
         targets = self.likelihood.offset.new_zeros(1, self.likelihood.n_features)
-        code = _tried(self.encoder, self.features(targets), "encoder")
-        if not isinstance(code, (Tensor, tuple)):
-            raise ValueError(
-                f"encoder gave a {type(code).__name__}, expected a tensor of shape "
-                f"(n_samples, {2 * self.n_latents}), or a tuple of mean and log-variance; change "
-                "what it returns."
-            )
-        parts = code if isinstance(code, tuple) else (code[..., ::2], code[..., 1::2])
-        wrong = [p for p in parts if tuple(p.shape) != (1, self.n_latents)]
-        if wrong or len(parts) != 2:
-            got = tuple(code.shape) if isinstance(code, Tensor) else [tuple(p.shape) for p in code]
-            raise ValueError(
-                f"encoder gave shape {got} for one row, expected (1, {2 * self.n_latents}): mean "
-                f"and log-variance of n_components={self.n_latents} latents side by side, or a "
-                "tuple of the two; change the width of its last layer."
-            )
+        self._check_code(_tried(self.encoder, self.features(targets), "encoder"))
         outputs = _tried(self.decoder, targets.new_zeros(1, self.n_latents), "decoder")
         expected = (1, self.likelihood.n_outputs)
         if tuple(outputs.shape) != expected:
@@ -246,20 +240,30 @@ class AutoEncoder(nn.Module):
             )
         self.train(training)
 
+    def _check_code(self, code: Any) -> None:
+        width = self.family.n_outputs
+        parts = code if isinstance(code, tuple) else (code,)
+        if not all(isinstance(part, Tensor) for part in parts):
+            raise ValueError(
+                f"encoder gave a {type(code).__name__}, expected a tensor of shape "
+                f"(n_samples, {width}), or a tuple of its equal parts; change what it returns."
+            )
+        if any(tuple(part.shape) != (1, width / len(parts)) for part in parts):
+            got = tuple(code.shape) if isinstance(code, Tensor) else [tuple(p.shape) for p in code]
+            raise ValueError(
+                f"encoder gave shape {got} for one row, expected (1, {width}): the parameters of "
+                f"q(z | x) for n_components={self.n_latents} latents side by side (all means, then "
+                "all log-variances), or a tuple of them; change the width of its last layer."
+            )
 
-def _network(
-    given: Any | Callable | None,
-    widths: tuple[int, int],
-    hidden_layer_sizes: Sequence[int],
-    activation: str,
-) -> nn.Module:
-    if given is not None:
-        return build(given, *widths)
-    return perceptron(*widths, hidden_layer_sizes, activation)
+
+def _run(network: nn.Module, inputs: Tensor) -> Any:
+    """Apply a network; a function, so that torch.compile finds a frame of ours to compile."""
+    return network(inputs)
 
 
 def _tried(network: nn.Module, row: Tensor, name: str) -> Any:
-    """Run one row through a network; say which one fails, and on what."""
+    """Run one row through a network; an error names the network and the shape."""
     try:
         return network(row)
     except (RuntimeError, TypeError) as error:

@@ -18,27 +18,31 @@ import torch
 from torch import Tensor
 
 from skelbo.neural.data.batches import Batch
-from skelbo.neural.model.diagonal_gaussian import Posterior, log_prior
+from skelbo.neural.model.latent_family import LatentPosterior
 from skelbo.neural.model.networks import AutoEncoder
 
 
 def log_weights(
-    model: AutoEncoder, q: Posterior, batch: Batch, noise: Tensor, density: Posterior | None = None
+    model: AutoEncoder,
+    q: LatentPosterior,
+    batch: Batch,
+    noise: Tensor,
+    density: LatentPosterior | None = None,
 ) -> Tensor:
     """Return log p(x, z) - log q(z | x) of draws of q.
 
     Parameters
     ----------
     model : AutoEncoder
-        Its decoder is asked.
-    q : Posterior
-        Where the draws come from.
+        Both networks.
+    q : LatentPosterior
+        Distribution of the draws.
     batch : Batch
         Rows.
-    noise : Tensor of shape (n_draws, n_samples or 1, n_latents)
-        Standard normal.
-    density : Posterior, optional
-        Whose density to divide by, q without its gradient say; q if not given.
+    noise : Tensor of shape (n_draws, n_samples or 1, ...)
+        Noise of the family.
+    density : LatentPosterior, optional
+        Density of the draws where it differs from q, as q without its gradient; q by default.
 
     Returns
     -------
@@ -47,11 +51,11 @@ def log_weights(
     """
     z = q.draw(noise)
     log_prob = model.likelihood.evaluate(model.decode(z), batch.targets, batch.mask).log_prob
-    return log_prob + log_prior(z) - (q if density is None else density).log_prob(z)
+    return log_prob + model.family.log_prior(z) - (q if density is None else density).log_prob(z)
 
 
 class Estimate(NamedTuple):
-    """A bound and what an optimiser needs to climb it.
+    """A bound of each row, its gradient's surrogate, and the residuals for the noise variance.
 
     Attributes
     ----------
@@ -92,29 +96,9 @@ class Objective:
     gradient: str = "reparameterized"
     n_draws: int = 1
 
-    def noise(
-        self, model: AutoEncoder, batch: Batch, generator: torch.Generator | None = None
-    ) -> Tensor:
-        """Draw the standard normal behind z, shape (n_draws, n_samples, n_latents).
-
-        Parameters
-        ----------
-        model : AutoEncoder
-            Both networks.
-        batch : Batch
-            Rows.
-        generator : Generator, optional
-            Where the draws come from, on any device.
-
-        Returns
-        -------
-        Tensor
-            On the device of the rows.
-        """
-        like, shape = batch.targets, (self.n_draws, batch.n_samples, model.n_latents)
-        device = like.device if generator is None else generator.device
-        noise = torch.randn(shape, dtype=like.dtype, device=device, generator=generator)
-        return noise.to(like.device)
+    def noise(self, model: AutoEncoder, batch: Batch, generator: torch.Generator) -> Tensor:
+        """Draw the noise behind z of a batch, shape (n_draws, n_samples, ...)."""
+        return model.family.noise(self.n_draws, batch.n_samples, batch.targets, generator)
 
     def __call__(
         self, model: AutoEncoder, batch: Batch, noise: Tensor, kl_weight: Tensor | float
@@ -127,8 +111,8 @@ class Objective:
             Both networks.
         batch : Batch
             Rows.
-        noise : Tensor of shape (n_draws, n_samples, n_latents)
-            Standard normal.
+        noise : Tensor of shape (n_draws, n_samples, ...)
+            As `noise` draws it.
         kl_weight : Tensor or float
             beta, warmed up.
 
@@ -144,7 +128,7 @@ class Objective:
             return _algorithm_2(model, q, batch, noise, kl_weight)
         return self._by_weights(model, q, batch, noise, kl_weight)
 
-    def _by_weights(self, model, q: Posterior, batch: Batch, noise, kl_weight) -> Estimate:
+    def _by_weights(self, model, q: LatentPosterior, batch: Batch, noise, kl_weight) -> Estimate:
         """Climb the mean of log w, or the log of the mean of w."""
         dreg = self.gradient == "dreg"
         z = q.draw(noise)
@@ -152,7 +136,7 @@ class Objective:
         # once more by the share of the draw (Tucker et al. 2018, eq. 8).
         density = q.detached() if dreg else q
         evaluation = model.likelihood.evaluate(model.decode(z), batch.targets, batch.mask)
-        ratio = log_prior(z) - density.log_prob(z)
+        ratio = model.family.log_prior(z) - density.log_prob(z)
         log_w = evaluation.log_prob + kl_weight * ratio
         plain = (evaluation.log_prob + ratio).detach()
         squares = None if evaluation.squares is None else evaluation.squares.detach()
@@ -165,7 +149,7 @@ class Objective:
         return Estimate((share * log_w).sum(0), bound, share, squares)
 
 
-def _algorithm_2(model, q: Posterior, batch: Batch, noise, kl_weight) -> Estimate:
+def _algorithm_2(model, q: LatentPosterior, batch: Batch, noise, kl_weight) -> Estimate:
     """Reconstruction minus KL, by reparameterised draws: Ding (2020), Algorithm 2."""
     single = len(noise) == 1
     # One draw needs no axis of its own: broadcasting over it costs a small net 5 % of its step.
@@ -183,7 +167,7 @@ def _algorithm_2(model, q: Posterior, batch: Batch, noise, kl_weight) -> Estimat
     return Estimate(reconstruction - kl_weight * kl, bound, None, squares)
 
 
-def _by_score_function(model, q: Posterior, batch: Batch, noise, kl_weight) -> Estimate:
+def _by_score_function(model, q: LatentPosterior, batch: Batch, noise, kl_weight) -> Estimate:
     r"""Climb the ELBO by :math:`E_q[(\log p(x \mid z) - b) \nabla \log q(z \mid x)]`.
 
     The baseline b is the mean over the other draws of the same row or, with one draw, over the

@@ -1,4 +1,4 @@
-"""The processes that train together, each on its share of every batch."""
+"""Processes that train one model together, each on its share of every batch."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from skelbo.neural.data.batches import Batch
 
 
 class Processes:
-    """One process, or all those of a group that ``torch.distributed`` has been given.
+    """One process, or all processes of the default group of ``torch.distributed``.
 
     A batch is the batch of all: each process draws the same rows and the same noise, and takes
-    every `size`-th of them. Gradients are averaged by DistributedDataParallel, everything that is
-    decided is decided on sums over all, so that the group does what one process would do.
+    every `size`-th of them. Gradients are averaged by DistributedDataParallel, and every decision
+    rests on sums over all processes, so that the group does what one process would do.
 
     Parameters
     ----------
     device : str or torch.device, default="cpu"
-        Where numbers to be exchanged lie.
+        Device of the numbers that are exchanged.
 
     Attributes
     ----------
@@ -37,23 +37,15 @@ class Processes:
         together = dist.is_available() and dist.is_initialized()
         self.rank, self.size = (dist.get_rank(), dist.get_world_size()) if together else (0, 1)
 
+    @property
+    def is_rank_zero(self) -> bool:
+        """Whether this process is the one that prints and warns."""
+        return self.rank == 0
+
     def share(self, batch: Batch, noise: Tensor) -> tuple[Batch, Tensor]:
         """Return this process's rows of a batch, and their noise.
 
-        Parameters
-        ----------
-        batch : Batch
-            Rows.
-        noise : Tensor of shape (n_draws, n_samples, n_latents)
-            Of all rows.
-
-        Returns
-        -------
-        batch : Batch
-            At least one row: where none is left, one that counts for nothing keeps the process
-            in step with the others.
-        noise : Tensor
-            Of these rows.
+        A process without a row gets one of weight zero, which keeps it in step with the others.
         """
         if self.size == 1:
             return batch, noise
@@ -66,7 +58,7 @@ class Processes:
     @staticmethod
     def parallel(module: nn.Module, find_unused: bool) -> nn.Module:
         """Return a module whose backward pass averages the gradients over all processes."""
-        # Buffers are the same everywhere: what changes them is computed from sums over all.
+        # Buffers are the same everywhere: their updates are computed from sums over all.
         kind = nn.parallel.DistributedDataParallel
         renamed = "forward_sync_buffers" in inspect.signature(kind).parameters  # by torch 2.13
         options: dict[str, Any] = {
@@ -74,8 +66,8 @@ class Processes:
         }
         return kind(module, find_unused_parameters=find_unused, **options)
 
-    def told(self, loss: Tensor) -> Tensor:
-        """Return a loss whose gradient tells all processes if it is not finite in this one."""
+    def poison_nonfinite(self, loss: Tensor) -> Tensor:
+        """Make the gradient NaN in all processes if the loss of this one is not finite."""
         if self.size == 1:
             return loss
         return loss * torch.where(torch.isfinite(loss.detach()), 1.0, math.nan)
@@ -100,33 +92,17 @@ class Processes:
         return whole
 
     def any(self, flag: bool) -> bool:
-        """Return whether the flag is up in any process."""
+        """Return whether the flag is true in any process."""
         if self.size == 1:
             return flag
         raised = torch.tensor(float(flag), device=self.device)
         dist.all_reduce(raised, dist.ReduceOp.MAX)
         return bool(raised)
 
-    def agreed(self, number: int) -> int:
+    def broadcast(self, number: int) -> int:
         """Return the number of the first process."""
         if self.size == 1:
             return number
         first = torch.tensor(number, device=self.device)
         dist.broadcast(first, 0)
         return int(first)
-
-    def generator(self) -> torch.Generator | None:
-        """Return the source of draws that all processes share; None is torch's own.
-
-        It goes on where torch's own stands. That one is then free for what a process draws for
-        itself, such as dropout of its rows, and is seeded apart.
-        """
-        if self.size == 1:
-            return None
-        device = torch.device(self.device)
-        cuda = device.type == "cuda"
-        state = torch.cuda.get_rng_state(device) if cuda else torch.get_rng_state()
-        shared = torch.Generator(device)
-        shared.set_state(state)
-        torch.manual_seed((torch.initial_seed() + 1 + self.rank) % 2**63)
-        return shared

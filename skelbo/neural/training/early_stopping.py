@@ -1,27 +1,37 @@
-"""When training ends, and which weights are kept: callbacks that the estimator adds of its own."""
+"""End of the training and schedule of the learning rate: the estimator's own callbacks."""
 
 from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import Any
 
 import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, LRScheduler
 
-# A rise of the held-out bound below this many nats per row is none.
-MIN_CLIMB = 1e-3
+from skelbo.em.progress import Progress
+from skelbo.neural.data.batches import TableRows
+from skelbo.neural.data.streaming import StreamedRows
+from skelbo.neural.training.net import VAENet
+
+# A rise of the bound below this many nats per row counts as none.
+MIN_RISE = 1e-3
 # The learning rate falls this many times by this factor before a plateau ends the training: most
-# of what a fixed rate leaves on the table is the noise of its last steps.
+# of the loss of a fixed rate is the noise of its last steps.
 DECAY, N_DECAYS = 0.2, 2
+# `kl_warmup="auto"`: this many steps, within a third of the epochs and a hundred of them.
+WARMUP_STEPS, MAX_WARMUP = 3000, 100
+# Ten epochs of a small table are few steps: at least this many must pass without a rise.
+PATIENCE_STEPS = 300
 
 
-class Plateau(Callback):
-    """Ends training when the held-out bound rises no more, and restores the best weights.
+class ValidationPlateau(Callback):
+    """Stopping rule by the bound of rows held out; the best weights are restored at the end.
 
-    The rule is in nats: the rise over the reference epoch must exceed `MIN_CLIMB` and the
-    standard error of the paired differences (rows and draws are the same in every epoch). After
-    `patience` epochs without such a rise the best weights are restored and the learning rate
-    falls; after `N_DECAYS` falls the training is over.
+    The rise over the reference epoch must exceed `MIN_RISE` and the standard error of the paired
+    differences (rows and draws are the same in every epoch). After `patience` epochs without such
+    a rise the best weights are restored and the learning rate falls; after `N_DECAYS` falls the
+    training ends.
 
     Parameters
     ----------
@@ -29,20 +39,19 @@ class Plateau(Callback):
         Epochs without a rise.
     after : int
         Epochs to wait first: during the warm-up of the KL the bound may fall.
-    steers : bool
-        Whether the learning rate is ours to change.
+    adjusts_lr : bool
+        Whether this rule may change the learning rate.
     """
 
-    def __init__(self, patience: int, after: int = 0, steers: bool = True):
+    def __init__(self, patience: int, after: int = 0, adjusts_lr: bool = True):
         self.patience = patience
         self.after = after
-        self.n_decays = N_DECAYS if steers else 0
+        self.n_decays = N_DECAYS if adjusts_lr else 0
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Forget the last training."""
+        """Reset the state."""
         self.best, self.best_weights, self.reference = -math.inf, None, None
         self.waited, self.decays, self.epochs = 0, 0, 0
-        self.converged = False
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Compare the epoch with the best one."""
@@ -62,66 +71,67 @@ class Plateau(Callback):
             self._slow_down(net)
 
     @staticmethod
-    def _rises(climb: torch.Tensor) -> bool:
-        error = float(climb.std()) / math.sqrt(len(climb)) if len(climb) > 1 else 0.0
-        return float(climb.mean()) > max(MIN_CLIMB, error)
+    def _rises(rise: torch.Tensor) -> bool:
+        error = float(rise.std()) / math.sqrt(len(rise)) if len(rise) > 1 else 0.0
+        return float(rise.mean()) > max(MIN_RISE, error)
 
-    def _slow_down(self, net) -> None:
-        self.restore(net)
+    def _slow_down(self, net: VAENet) -> None:
+        self._restore(net)
         self.waited = 0
         if self.decays == self.n_decays:
-            self.converged = True
-            raise KeyboardInterrupt
+            net.stop("converged")
+            return
         self.decays += 1
         for group in net.optimizer_.param_groups:
             group["lr"] *= DECAY
 
-    def restore(self, net) -> None:
-        """Put the best weights back."""
+    def _restore(self, net: VAENet) -> None:
         if self.best_weights is not None:
             net.module_.load_state_dict(self.best_weights)
 
     def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Keep the best weights, however training came to end; let go of everything else."""
-        self.restore(net)
+        """Restore the best weights, however training ended, and release the tensors."""
+        self._restore(net)
         self.best_weights = self.reference = None
 
 
-class Levelling(Callback):
-    """Ends training without rows held out: when the training bound rises no more.
+class TrainingPlateau(Callback):
+    """Stopping rule by the training bound, where no rows are held out.
 
     The mean bound of each window of epochs is compared with that of the window before. After one
-    that did not rise the learning rate falls; after `N_DECAYS` falls the training is over. Over
-    the second half of the epochs it also falls along a cosine, to a hundredth, as the end may come
-    by `max_epochs`.
+    that did not rise the learning rate falls; after `N_DECAYS` falls the training ends. Over the
+    second half of the epochs the rate also falls along a cosine, to a hundredth, as the training
+    may end by `max_epochs`.
 
     Parameters
     ----------
     window : int or None
-        Epochs; None for no such rule, only the cosine.
+        Epochs; None for the cosine alone.
     max_epochs : int
-        Length of the training at most.
+        Largest length of the training.
     after : int
         Epochs to wait first.
-    steers : bool
-        Whether the learning rate is ours to change.
+    adjusts_lr : bool
+        Whether this rule may change the learning rate.
     """
 
-    def __init__(self, window: int | None, max_epochs: int, after: int = 0, steers: bool = True):
+    def __init__(
+        self, window: int | None, max_epochs: int, after: int = 0, adjusts_lr: bool = True
+    ):
         self.window = window
-        self.steers = steers
+        self.adjusts_lr = adjusts_lr
         self.max_epochs = max_epochs
         self.after = after
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Forget the last training."""
+        """Reset the state."""
         self.rates = [float(group["lr"]) for group in net.optimizer_.param_groups]
         self.bounds: list[float] = []
-        self.epochs, self.decays, self.converged = 0, 0, False
+        self.epochs, self.decays = 0, 0
 
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Set the learning rate of the epoch."""
-        if not self.steers:
+        if not self.adjusts_lr:
             return
         progress = max(0.0, 2 * self.epochs / self.max_epochs - 1)
         factor = 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress))
@@ -138,13 +148,12 @@ class Levelling(Callback):
             return
         before, last = self.bounds[-2 * self.window : -self.window], self.bounds[-self.window :]
         error = math.hypot(_error(before), _error(last))
-        if sum(last) - sum(before) > self.window * max(MIN_CLIMB, 2 * error):
+        if sum(last) - sum(before) > self.window * max(MIN_RISE, 2 * error):
             self.bounds = self.bounds[-self.window :]
             return
         self.bounds = []
-        if self.decays == (N_DECAYS if self.steers else 0):
-            self.converged = True
-            raise KeyboardInterrupt
+        if self.decays == (N_DECAYS if self.adjusts_lr else 0):
+            net.stop("converged")
         self.decays += 1
 
 
@@ -156,32 +165,53 @@ def _error(values: list[float]) -> float:
     return math.sqrt(sum(s * s for s in steps) / (2 * len(steps) * len(values)))
 
 
-class Report(Callback):
-    """Reports each epoch to scikit-learn's callbacks.
+class ProgressReport(Callback):
+    """Report of each epoch to scikit-learn's callbacks, which may end the training.
 
     Parameters
     ----------
     progress : Progress
         Of the fit.
     offset : float
-        What turns the loss into the bound in the units of the data.
+        Difference of the bound in the units of the data and in those of the network.
     """
 
-    def __init__(self, progress, offset: float):
+    def __init__(self, progress: Progress, offset: float):
         self.progress = progress
         self.offset = offset
 
     def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Begin to count."""
+        """Reset the count."""
         self.epochs = 0
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
-        """Report; end the training if a callback asks for it."""
+        """Report the epoch."""
         self.epochs += 1
         bound = self.offset - net.history[-1, "train_loss"]
         if net.processes.any(self.progress.iteration(self.epochs, bound, None)):
-            raise KeyboardInterrupt
+            net.stop("callback")
 
-    def on_train_end(self, net, X=None, y=None, **kwargs):
-        """Let go of the fit: what is left must pickle."""
-        self.progress = None
+
+def warmup_epochs(kl_warmup: Any, n_batches: int, max_iter: int) -> int:
+    """Return over how many epochs of `n_batches` steps the weight of the KL rises.
+
+    Examples
+    --------
+    >>> warmup_epochs("auto", n_batches=100, max_iter=500)
+    30
+    """
+    if kl_warmup != "auto":
+        return int(kl_warmup)
+    return min(-(-WARMUP_STEPS // n_batches), MAX_WARMUP, max_iter // 3)
+
+
+def stopping_rule(
+    net: VAENet, rows: TableRows | StreamedRows, early_stopping: Any, n_iter_no_change: int
+) -> ValidationPlateau | TrainingPlateau:
+    """Return the rule that ends the training and lowers the learning rate."""
+    patience = max(n_iter_no_change, -(-PATIENCE_STEPS // rows.n_batches))
+    adjusts_lr = not any(isinstance(c, LRScheduler) for _, c in net.callbacks_)
+    if rows.held_out is not None:
+        return ValidationPlateau(patience, net.kl_warmup, adjusts_lr)
+    window = patience if early_stopping == "auto" else None
+    return TrainingPlateau(window, net.max_epochs, net.kl_warmup, adjusts_lr)

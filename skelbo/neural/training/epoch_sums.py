@@ -1,4 +1,4 @@
-"""What an epoch adds up to, kept on the device until it is over."""
+"""Sums over the steps of an epoch: bound, residuals, skipped steps."""
 
 from __future__ import annotations
 
@@ -10,68 +10,50 @@ from skelbo.neural.model.objectives import Estimate
 from skelbo.neural.model.table_likelihood import TableLikelihood
 
 
-class Totals:
-    """Sums over an epoch, kept on the device: reading one per batch would stall a GPU.
+class EpochSums:
+    """Sums over the steps of an epoch, kept on the device.
 
     Parameters
     ----------
     likelihood : TableLikelihood
-        Says which columns have a noise variance, and where they are.
+        Likelihood of the rows, with the places of the Gaussian columns.
 
     Attributes
     ----------
     bound : Tensor, scalar
-        Sum over rows, float64.
-    skipped : Tensor, scalar
-        Number of steps that were not finite.
+        Sum of the bound over rows, float64.
     squares, counts : Tensor of shape (n_gaussian,)
         Weighted sums of squared residuals, and of cells.
-    steps : int
-        Number of steps.
+    steps, skipped : int
+        Number of steps, and of those that were left out as they were not finite.
     """
 
     def __init__(self, likelihood: TableLikelihood):
         like, gaussian = likelihood.offset, likelihood.gaussian
         n_gaussian = 0 if gaussian is None else gaussian.n_outputs
-        # Which columns of the mask belong to the squares; none are picked where all do.
+        # Columns of the mask that belong to the squares; no selection where all do.
         some = 0 < n_gaussian < likelihood.n_features
-        self.picked = likelihood.index("gaussian") if some else None
+        self.index = likelihood.index("gaussian") if some else None
         self.bound = like.new_zeros((), dtype=torch.float64)
-        self.skipped = like.new_zeros((), dtype=torch.float32)
         self.squares = like.new_zeros(n_gaussian)
         self.counts = like.new_zeros(n_gaussian)
-        self.steps = 0
+        self.steps = self.skipped = 0
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """What is summed over rows, and so over processes that share them."""
+        """Sums over rows, and so over processes that share the rows."""
         return self.bound, self.squares, self.counts
 
-    def clear(self) -> None:
-        """Begin anew, in the same memory."""
-        self.steps = 0
-        for tensor in (self.skipped, *self.tensors):
-            tensor.zero_()
-
-    def add(self, batch: Batch, estimate: Estimate, finite: Tensor | bool) -> None:
-        """Add a step, or only count it as skipped."""
-        if finite is False:
-            self.skipped += 1
-            return
-        if isinstance(finite, Tensor):
-            self.skipped += ~finite
-
-        def keep(value: Tensor) -> Tensor:
-            return torch.where(finite, value, 0.0) if isinstance(finite, Tensor) else value
-
-        self.bound += keep(batch.total(estimate.bound))
+    def add(self, batch: Batch, estimate: Estimate) -> None:
+        """Add the rows of a step."""
+        self.bound += batch.total(estimate.bound)
         if estimate.squares is not None:
             mask = batch.mask
-            if mask is not None and self.picked is not None:
-                mask = mask.index_select(1, self.picked)
+            if mask is not None and self.index is not None:
+                mask = mask.index_select(1, self.index)
             squares, counts = _pooled(estimate.squares, estimate.share, batch.weights, mask)
-            self.squares += keep(squares)
-            self.counts += keep(counts) if isinstance(counts, Tensor) else counts * finite
+            self.squares += squares
+            self.counts += counts
 
     def variance(self) -> Tensor:
         """Return the mean squared residual of each Gaussian column."""

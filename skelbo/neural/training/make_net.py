@@ -1,8 +1,9 @@
-"""From an estimator's parameters to a net that can be trained."""
+"""Construction of an initialised net from an estimator's parameters."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from contextlib import contextmanager
 from numbers import Integral
 from typing import Any
@@ -12,14 +13,35 @@ import torch
 from skorch.callbacks import Callback
 
 from skelbo.neural.data.columns import Columns
+from skelbo.neural.model.latent_family import LatentFamily
 from skelbo.neural.model.networks import AutoEncoder
 from skelbo.neural.model.objectives import Objective
+from skelbo.neural.training.generators import global_seed, make_generator
 from skelbo.neural.training.net import VAENet
-from skelbo.neural.training.optimizers import optimizer_options
+
+OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "adamw": torch.optim.AdamW,
+    "adagrad": torch.optim.Adagrad,
+    "rmsprop": torch.optim.RMSprop,
+    "sgd": torch.optim.SGD,
+}
+# Optimisers with a fused kernel: a fifth of a small net's step.
+FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad, torch.optim.SGD)
+# Parameters that a fit and the fit that continues it must have in common.
+NETWORK_PARAMETERS = (
+    "n_components",
+    "likelihood",
+    "noise",
+    "hidden_layer_sizes",
+    "activation",
+    "encoder",
+    "decoder",
+)
 
 
-def chosen_device(name: str) -> str:
-    """Return the device that is meant: ``"auto"`` is CUDA if there is any."""
+def resolve_device(name: str) -> str:
+    """Return the torch device of a name: ``"auto"`` is CUDA if there is any."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -43,69 +65,92 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in widths)
 
 
-# What a fit that goes on from another must have in common with it.
-LASTING = (
-    "n_components",
-    "likelihood",
-    "noise",
-    "hidden_layer_sizes",
-    "activation",
-    "encoder",
-    "decoder",
-)
+def network_parameters(estimator: Any) -> dict[str, Any]:
+    """Return the parameters that determine the networks."""
+    return {name: getattr(estimator, name) for name in NETWORK_PARAMETERS}
 
 
-def lasting_parameters(estimator: Any) -> dict[str, Any]:
-    """Return the parameters that fix what the networks are."""
-    return {name: getattr(estimator, name) for name in LASTING}
-
-
-def check_lasting(estimator: Any, before: dict[str, Any]) -> None:
-    """Refuse to go on from networks that were made for other parameters."""
-    for name, now in lasting_parameters(estimator).items():
-        if now is not before[name] and repr(now) != repr(before[name]):
+def check_network_parameters(estimator: Any, fitted: dict[str, Any]) -> None:
+    """Refuse to continue with networks that were made for other parameters."""
+    for name, now in network_parameters(estimator).items():
+        if now is not fitted[name] and repr(now) != repr(fitted[name]):
             raise ValueError(
                 f"{name} is {now!r}, but the networks to go on from were made for "
-                f"{before[name]!r}; use warm_start=False or a new estimator."
+                f"{fitted[name]!r}; use warm_start=False or a new estimator."
             )
 
 
+def has_custom_networks(estimator: Any) -> bool:
+    """Return whether a network is the user's own."""
+    return estimator.encoder is not None or estimator.decoder is not None
+
+
 def is_linear(estimator: Any) -> bool:
-    """Tell whether both networks are linear maps."""
-    own = estimator.encoder is not None or estimator.decoder is not None
-    return not own and layer_sizes(estimator.hidden_layer_sizes) == ()
+    """Return whether both networks are linear maps."""
+    return not has_custom_networks(estimator) and layer_sizes(estimator.hidden_layer_sizes) == ()
 
 
 @contextmanager
-def seeded(rng: np.random.RandomState, device: str):
-    """Seed torch from `rng`, and give the caller's generators back untouched."""
-    devices = [torch.device(device)] if device.startswith("cuda") else []
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(int(rng.randint(2**31 - 1)))
-        yield
+def fit_generator(estimator: Any, seed: int) -> Iterator[torch.Generator]:
+    """Yield the generator of a fit, on the CPU; a user's networks see a seeded global one."""
+    generator = make_generator(seed)
+    if not has_custom_networks(estimator):
+        yield generator
+        return
+    with global_seed(seed, resolve_device(estimator.device)):
+        yield generator
 
 
-def make_net(estimator: Any, columns: Columns, dtype: np.dtype, before: VAENet | None) -> VAENet:
-    """Make an initialised net, with fresh weights or those of a net before it.
+def make_net(
+    estimator: Any,
+    columns: Columns,
+    family: LatentFamily,
+    dtype: np.dtype,
+    generator: torch.Generator,
+    before: VAENet | None = None,
+) -> VAENet:
+    """Return an initialised net, with fresh weights or with a copy of those of a net before it.
 
     Parameters
     ----------
     estimator : VAEEstimator
-        Its parameters say what to make.
+        Its parameters determine the networks and the optimiser.
     columns : Columns
-        What the columns are.
+        Kind and units of each column.
+    family : LatentFamily
+        Form of q and of the prior.
     dtype : dtype
-        Of the data, and so of the networks.
-    before : VAENet or None
-        The net to go on from.
+        Precision of the data, and so of the networks.
+    generator : torch.Generator
+        Source of the initial weights, on the CPU.
+    before : VAENet, optional
+        The net to continue.
 
     Returns
     -------
     VAENet
         On its device.
     """
-    model = _networks(estimator, columns, dtype) if before is None else before.module_
-    optimizer, options = optimizer_options(estimator.optimizer)
+    if before is None:
+        model = _networks(estimator, columns, family, dtype, generator)
+    else:
+        model = copy.deepcopy(before.module_)
+    net = VAENet(
+        model,
+        objective=Objective(estimator.objective, estimator.gradient, estimator.n_samples),
+        beta=estimator.beta,
+        **_net_params(estimator),
+    ).initialize()
+    if before is not None and type(before.optimizer_) is type(net.optimizer_):
+        state = copy.deepcopy(before.optimizer_.state_dict()["state"])
+        net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": state})
+    return net
+
+
+def _net_params(estimator: Any) -> dict[str, Any]:
+    """Return the parameters of skorch's NeuralNet; those of the user come last."""
+    optimizer = estimator.optimizer
+    optimizer = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
     if isinstance(optimizer, type) and not issubclass(optimizer, torch.optim.Optimizer):
         raise ValueError(
             f"optimizer={optimizer.__name__} is no optimiser of torch, expected a name or a "
@@ -116,27 +161,29 @@ def make_net(estimator: Any, columns: Columns, dtype: np.dtype, before: VAENet |
         "lr": estimator.lr,
         "max_epochs": estimator.max_iter,
         "batch_size": estimator.batch_size,
-        "device": chosen_device(estimator.device),
+        "device": resolve_device(estimator.device),
         "callbacks": [_copied(c) for c in estimator.callbacks or ()],
         "callbacks__print_log": None,
         "train_split": None,
         "verbose": 0,
-        **{f"optimizer__{name}": value for name, value in options.items()},
-        **(estimator.net_params or {}),
     }
-    objective = Objective(estimator.objective, estimator.gradient, estimator.n_samples)
-    net = VAENet(model, objective=objective, beta=estimator.beta, **params).initialize()
-    if before is not None and type(before.optimizer_) is type(net.optimizer_):
-        state = {**net.optimizer_.state_dict(), "state": before.optimizer_.state_dict()["state"]}
-        net.optimizer_.load_state_dict(state)
-    return net
+    if optimizer in FUSED:
+        params["optimizer__fused"] = True
+    return {**params, **(estimator.net_params or {})}
 
 
-def _networks(estimator: Any, columns: Columns, dtype: np.dtype) -> AutoEncoder:
+def _networks(
+    estimator: Any,
+    columns: Columns,
+    family: LatentFamily,
+    dtype: np.dtype,
+    generator: torch.Generator,
+) -> AutoEncoder:
     model = AutoEncoder(
         columns,
-        estimator.n_components,
+        family,
         estimator.noise,
+        generator,
         estimator.encoder,
         estimator.decoder,
         layer_sizes(estimator.hidden_layer_sizes),

@@ -6,6 +6,7 @@ import torch
 
 from skelbo.neural.data.batches import Batch, as_batch
 from skelbo.neural.data.columns import Columns
+from skelbo.neural.model.diagonal_gaussian import GaussianFamily
 from skelbo.neural.model.networks import AutoEncoder
 from skelbo.neural.model.objectives import Objective, log_weights
 
@@ -14,9 +15,10 @@ X = np.random.default_rng(0).normal(size=(6, 3)) @ [[1.0, 0.5, 0], [0, 1.0, 0.5]
 
 @pytest.fixture(scope="module")
 def model():
-    torch.manual_seed(0)
     columns = Columns.read(X, None, "gaussian")
-    return AutoEncoder(columns, 2, "diag", hidden_layer_sizes=(4,)).double()
+    generator = torch.Generator().manual_seed(0)
+    family = GaussianFamily(2)
+    return AutoEncoder(columns, family, "diag", generator, hidden_layer_sizes=(4,)).double()
 
 
 @pytest.fixture(scope="module")

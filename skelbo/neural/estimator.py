@@ -1,0 +1,321 @@
+"""Shell of the estimators that own networks: reading of X, methods of a fitted net, files."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from sklearn.utils.validation import check_is_fitted
+from torch.utils.data import Dataset
+
+from skelbo.data.dask_dispatch import is_dask
+from skelbo.data.weights import check_weights
+from skelbo.em.progress import Progress
+from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.neural import persistence
+from skelbo.neural.data.columns import Columns
+from skelbo.neural.data.datasets import DatasetTable
+from skelbo.neural.data.validation_split import JUDGED_ROWS, number_held_out, training_rows
+from skelbo.neural.diagnostics import (
+    active_units,
+    check_finite,
+    noise_variance,
+    warn_of_end,
+    warn_of_floor,
+)
+from skelbo.neural.log_marginal import WeightedDraws
+from skelbo.neural.model.latent_family import LatentFamily
+from skelbo.neural.training.distributed import Processes
+from skelbo.neural.training.early_stopping import warmup_epochs
+from skelbo.neural.training.generators import draw_seed, make_generator, on_device
+from skelbo.neural.training.make_net import (
+    check_network_parameters,
+    fit_generator,
+    is_linear,
+    make_net,
+    network_parameters,
+    resolve_device,
+)
+from skelbo.neural.training.net import VAENet
+from skelbo.neural.training.train import Training, train
+
+# A memory map larger than this is read while the networks learn, never whole.
+STREAMED_BYTES = 2**28
+# Rows times draws behind `lower_bound_`: the bound of a large table needs few draws of each row.
+# A pass of `partial_fit` must not spend longer on it than on learning.
+BOUND_DRAWS, PASS_DRAWS = 100_000, 10_000
+
+
+class TrainingTable(NamedTuple):
+    """Validated rows of a fit.
+
+    Attributes
+    ----------
+    X : ndarray or DatasetTable of shape (n_samples, n_features)
+        Rows, possibly with missing cells (NaN).
+    weights : ndarray of shape (n_samples,) or None
+        Frequency weights; None where all are equal.
+    streamed : bool
+        Whether the rows stay on disk and are read while the networks learn.
+    """
+
+    X: Any
+    weights: np.ndarray | None
+    streamed: bool
+
+    def sample(self) -> TrainingTable:
+        """Return evenly spaced rows, at most `JUDGED_ROWS`, in memory."""
+        some = slice(None, None, -(-len(self.X) // JUDGED_ROWS))
+        weights = None if self.weights is None else self.weights[some]
+        return TrainingTable(self.X[some], weights, False)
+
+
+class NetworkEstimator(LatentVariableEstimator):
+    """An estimator whose p(x | z) and q(z | x) are networks in a skorch net.
+
+    A subclass supplies ``fit`` and ``partial_fit`` as sequences of the steps here, and the hooks
+    ``_latent_family`` and ``_bound``.
+    """
+
+    @abstractmethod
+    def _latent_family(self) -> LatentFamily:
+        """Return the form of q(z | x) and of the prior p(z)."""
+
+    @abstractmethod
+    def _bound(self, draws: WeightedDraws, X: np.ndarray) -> np.ndarray:
+        """Return the bound that `fit` maximises, shape (n_samples,), in the units of the data."""
+
+    # ---------------------------------------------------------------- reading
+
+    def _read(self, X: Any, sample_weight: Any, *, reset: bool) -> TrainingTable:
+        """Validate the arguments of a fit; large tables stay on disk."""
+        if not reset:
+            check_network_parameters(self, self._network_parameters)
+        streamed = isinstance(X, np.memmap) and X.nbytes > STREAMED_BYTES
+        if is_dask(X):
+            from skelbo.data.dask_download import spooled
+
+            X, sample_weight, streamed = spooled(
+                self, X, sample_weight, STREAMED_BYTES, reset=reset
+            )
+        if isinstance(X, Dataset):
+            X, streamed = DatasetTable(X), True
+            self._validate_fit(X[: self._min_samples], None, reset=reset)
+            X.check()
+            weights = check_weights(sample_weight, len(X))
+        else:
+            X, weights = self._validate_fit(X, sample_weight, reset=reset)
+        if weights is not None and not weights.all() and not streamed:
+            X, weights = X[weights > 0], weights[weights > 0]
+        if weights is not None and weights.min() == weights.max():
+            weights = None  # only ratios matter to a mean
+        return TrainingTable(X, weights, streamed)
+
+    def _validate(self, X, *, finite=True):
+        X = super()._validate(X, finite=finite)
+        self._columns.check(X)
+        return X
+
+    def _random_stream(self) -> np.random.RandomState:
+        """Return the source of randomness, the same in all processes that train together."""
+        rng = random_stream(self.random_state)
+        if self.random_state is None:
+            processes = Processes(resolve_device(self.device))
+            rng = random_stream(processes.broadcast(draw_seed(rng)))
+        return rng
+
+    # --------------------------------------------------------------- training
+
+    def _train(
+        self,
+        table: TrainingTable,
+        columns: Columns,
+        rng: np.random.RandomState,
+        progress: Progress,
+        before: VAENet | None,
+    ) -> tuple[VAENet, Training]:
+        """Make a net, or a copy of one, and train it."""
+        progress.verbose = self.verbose if Processes().is_rank_zero else 0
+        progress.begin_start(0)
+        with fit_generator(self, draw_seed(rng)) as generator:
+            net = make_net(self, columns, self._latent_family(), table.X.dtype, generator, before)
+            n_held_out = number_held_out(
+                len(table.X), self.early_stopping, self.validation_fraction, is_linear(self)
+            )
+            rows = training_rows(
+                *table[:2],
+                columns,
+                net.module_.likelihood.offset,
+                n_held_out,
+                self.batch_size,
+                rng,
+                table.streamed,
+            )
+            warmup = 0 if before and self.kl_warmup == "auto" else self.kl_warmup
+            net.kl_warmup = warmup_epochs(warmup, rows.n_batches, self.max_iter)
+            training = train(
+                net,
+                rows,
+                on_device(generator, net.device),
+                progress,
+                _mean_log_jacobian(columns, table.sample()),
+                self.early_stopping,
+                self.n_iter_no_change,
+            )
+        progress.end_start()
+        return net, training
+
+    def _train_one_pass(
+        self, table: TrainingTable, columns: Columns, rng: np.random.RandomState
+    ) -> None:
+        """Make a net, or take the present one, train it for one epoch and publish it."""
+        first = not hasattr(self, "net_")
+        with fit_generator(self, draw_seed(rng)) as generator:
+            if first:
+                net = make_net(self, columns, self._latent_family(), table.X.dtype, generator)
+                bounds, held_out, converged, seed = [], [], False, draw_seed(rng)
+            else:
+                net, bounds, held_out = self.net_, self.lower_bounds_, self.validation_lower_bounds_
+                converged, seed = self.converged_, self._seed
+            net.set_params(lr=self.lr)
+            net.kl_warmup = 0 if self.kl_warmup == "auto" else self.kl_warmup
+            like = net.module_.likelihood.offset
+            rows = training_rows(*table[:2], columns, like, 0, self.batch_size, rng, table.streamed)
+            with net.undone_on_error():
+                net.train(rows, on_device(generator, net.device), epochs=1)
+                training = Training([*bounds, np.nan], held_out, converged)
+                self._publish(net, columns, table.sample(), seed, training, PASS_DRAWS)
+
+    def _publish(
+        self,
+        net: VAENet,
+        columns: Columns,
+        sample: TrainingTable,
+        seed: int,
+        training: Training,
+        budget: int = BOUND_DRAWS,
+    ) -> None:
+        """Evaluate the bound at the final weights, then set the fitted attributes."""
+        net.module_.eval()
+        n_draws = int(np.clip(budget // len(sample.X), 1, self.n_importance_samples))
+        draws = WeightedDraws(net.module_, columns, n_draws, seed)
+        mean, bound = draws.posterior(sample.X)[0], self._bound(draws, sample.X)
+        check_finite(bound, mean, net.n_epochs_, self.lr)
+        lower_bound = float(np.average(bound, weights=sample.weights))
+        self.net_, self._columns, self._seed = net, columns, seed
+        self._network_parameters = network_parameters(self)
+        self.likelihood_ = columns.kinds.astype(object)
+        self.noise_variance_ = noise_variance(net.module_.likelihood, columns, self.noise)
+        self.active_units_ = active_units(mean, sample.weights)
+        self.n_skipped_steps_ = net.n_skipped_steps_
+        self.lower_bound_ = lower_bound
+        self.lower_bounds_ = [*training.lower_bounds[:-1], lower_bound]
+        self.validation_lower_bounds_ = training.validation_lower_bounds
+        self.n_iter_ = len(training.lower_bounds)
+        self.converged_ = training.converged
+
+    def _warn(self, training: Training) -> None:
+        """Warn of noise at its floor and of a training that did not converge."""
+        if not Processes().is_rank_zero:
+            return
+        warn_of_floor(self.net_.module_.likelihood, self._columns, stacklevel=4)
+        if not training.converged:
+            warn_of_end(self.n_iter_, self.max_iter, training.interrupted, stacklevel=4)
+
+    # ---------------------------------------------------------------- after fit
+
+    @property
+    def encoder_(self):
+        """The encoder, an nn.Module."""
+        return self.net_.module_.encoder
+
+    @property
+    def decoder_(self):
+        """The decoder, an nn.Module."""
+        return self.net_.module_.decoder
+
+    @property
+    def n_parameters_(self):
+        """Number of parameters of p(x, z); the encoder is no part of the model."""
+        check_is_fitted(self)
+        model = self.net_.module_
+        groups = model.likelihood.groups.values()
+        weights = sum(p.numel() for p in model.decoder.parameters())
+        return weights + sum(group.n_parameters for group in groups)
+
+    @property
+    def _n_features_out(self):
+        return self.net_.module_.n_latents
+
+    def _draws(self, n_draws: int | None = None) -> WeightedDraws:
+        n_draws = self.n_importance_samples if n_draws is None else n_draws
+        return WeightedDraws(self.net_.module_, self._columns, n_draws, self._seed)
+
+    def _log_prob(self, X):
+        return self._draws().log_prob(X)
+
+    def _elbo_terms(self, X):
+        return self._draws().elbo_terms(X)
+
+    def _posterior_mean(self, X):
+        return self._draws().posterior(X)[0]
+
+    @torch.inference_mode()
+    def _reconstruct(self, Z):
+        model = self.net_.module_
+        z = torch.as_tensor(Z.copy()).to(model.likelihood.offset)
+        mean = model.likelihood.mean(model.decode(z))
+        return self._columns.restore(mean.cpu().numpy()).astype(Z.dtype)
+
+    def _expected_cells(self, X):
+        return self._draws().expectation(X)
+
+    @torch.inference_mode()
+    def _draw(self, n_samples, random_state):
+        model = self.net_.module_
+        like = model.likelihood.offset
+        generator = make_generator(draw_seed(random_stream(random_state)), str(like.device))
+        z = model.family.sample_prior(n_samples, like, generator)
+        x = model.likelihood.sample(model.decode(z), generator).cpu().numpy()
+        return self._columns.restore(x).astype(x.dtype), z.cpu().numpy()
+
+    def to_file(self, path):
+        """Write the fitted estimator to one file, without pickle.
+
+        Weights and statistics are safetensors, parameters and results JSON in its header. What
+        JSON cannot hold (networks of your own, callbacks, the state of the optimiser) is left
+        out: pass it to `from_file`.
+
+        Parameters
+        ----------
+        path : path-like
+            File to write.
+        """
+        check_is_fitted(self)
+        persistence.save(self, path)
+
+    @classmethod
+    def from_file(cls, path, **params):
+        """Read what `to_file` wrote.
+
+        Parameters
+        ----------
+        path : path-like
+            File to read.
+        **params : dict
+            Constructor parameters to override, ``device`` say, or that the file could not hold,
+            such as ``encoder`` and ``decoder``.
+
+        Returns
+        -------
+        estimator : VAEEstimator
+            Fitted: its scores are those of the estimator that was written.
+        """
+        return persistence.load(cls, path, params)
+
+
+def _mean_log_jacobian(columns: Columns, sample: TrainingTable) -> float:
+    """Return the mean of log |du/dx|: a bound in the units of the data minus one in the net's."""
+    return float(np.average(columns.log_jacobian(sample.X), weights=sample.weights))

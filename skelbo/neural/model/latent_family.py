@@ -1,0 +1,83 @@
+"""Protocols of a latent family: the form of q(z | x) and of the prior p(z)."""
+
+from __future__ import annotations
+
+from typing import Protocol, Self
+
+import torch
+from torch import Tensor
+
+
+class LatentPosterior(Protocol):
+    """q(z | x) of some rows, one distribution each."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of q, shape (n_samples, n_latents)."""
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation of q, shape (n_samples, n_latents)."""
+
+    def draw(self, noise: Tensor) -> Tensor:
+        """Return draws as a function of the parameters and of `LatentFamily.noise`.
+
+        Noise of shape (n_draws, n_samples or 1, ...) gives latents of shape
+        (n_draws, n_samples, n_latents); without its first axis it gives one draw per row.
+        """
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z | x) in nats, shape (n_draws, n_samples)."""
+
+    def kl(self) -> Tensor:
+        """Return KL(q || p(z)) in nats, shape (n_samples,)."""
+
+    def entropy(self) -> Tensor:
+        """Return H[q] in nats, shape (n_samples,)."""
+
+    def detached(self) -> Self:
+        """Return the same q without gradients to its parameters."""
+
+    def displaced(self, step: Tensor) -> Self:
+        """Return q with its parameters moved by `step`, shape (n_samples, n_outputs).
+
+        A step of zero is q itself; a step of one is of the order of q's own width.
+        """
+
+
+class LatentFamily(Protocol):
+    """The distributions that an auto-encoder has for its latents.
+
+    A family that learns parameters of its own (a codebook, say) is an ``nn.Module``.
+
+    Attributes
+    ----------
+    n_latents : int
+        Dimension of z.
+    n_outputs : int
+        Width of the encoder's output: parameters of q per row.
+    """
+
+    n_latents: int
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of parameters of q per row."""
+
+    def q(self, code: Tensor) -> LatentPosterior:
+        """Return q(z | x) from the encoder's output, shape (n_samples, n_outputs)."""
+
+    def noise(
+        self, n_draws: int, n_samples: int, like: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Draw the noise behind z, shape (n_draws, n_samples, ...).
+
+        The numbers come from the device of `generator`; the result has the dtype and the device
+        of `like`.
+        """
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """Return log p(z) in nats, shape (n_draws, n_samples)."""
+
+    def sample_prior(self, n_samples: int, like: Tensor, generator: torch.Generator) -> Tensor:
+        """Draw from p(z), shape (n_samples, n_latents); dtype and device as for `noise`."""

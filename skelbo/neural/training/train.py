@@ -1,0 +1,81 @@
+"""Training of a net until its bound is stationary, and the record of it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+
+from skelbo.em.progress import Progress
+from skelbo.neural.data.batches import TableRows
+from skelbo.neural.data.streaming import StreamedRows
+from skelbo.neural.training.early_stopping import ProgressReport, stopping_rule
+from skelbo.neural.training.net import VAENet
+
+
+class Training(NamedTuple):
+    """Record of a training.
+
+    Attributes
+    ----------
+    lower_bounds, validation_lower_bounds : list of float
+        Mean bound per row after each epoch, in nats, in the units of the data: of the training
+        rows, and of those held out.
+    converged : bool
+        Whether the training came to its end before that of `max_iter`.
+    interrupted : bool
+        Whether Ctrl-C ended it.
+    """
+
+    lower_bounds: list[float]
+    validation_lower_bounds: list[float]
+    converged: bool
+    interrupted: bool = False
+
+
+def train(
+    net: VAENet,
+    rows: TableRows | StreamedRows,
+    generator: torch.Generator,
+    progress: Progress,
+    offset: float,
+    early_stopping: Any,
+    n_iter_no_change: int,
+) -> Training:
+    """Train a net, then set its noise to the closed-form maximum.
+
+    Parameters
+    ----------
+    net : VAENet
+        Initialised.
+    rows : TableRows or StreamedRows
+        Training rows, with those held out.
+    generator : torch.Generator
+        Source of randomness, on the device of the net.
+    progress : Progress
+        Report to scikit-learn's callbacks.
+    offset : float
+        Difference of the bound in the units of the data and in those of the network.
+    early_stopping : "auto" or bool
+        As for VAEEstimator.
+    n_iter_no_change : int
+        Epochs without a rise.
+
+    Returns
+    -------
+    Training
+        Of at least one epoch.
+    """
+    rule = stopping_rule(net, rows, early_stopping, n_iter_no_change)
+    # After the user's callbacks: these find every epoch as they would without a stopping rule.
+    net.train(rows, generator, [rule, ProgressReport(progress, offset)])
+    net.maximize_noise(rows)
+    done = [row for row in net.history if "train_loss" in row]
+    # Without a rule the last of the epochs is the end.
+    finished = early_stopping is False and net.end_ == "max_epochs"
+    return Training(
+        [offset - float(row["train_loss"]) for row in done],
+        [offset - float(row["valid_loss"]) for row in done if "valid_loss" in row],
+        converged=finished or net.end_ in ("converged", "callback"),
+        interrupted=net.end_ == "interrupted",
+    )
