@@ -4,8 +4,7 @@ Side by side in one run: a hand-written eager loop (data on the device, fused Ad
 the estimator, skorch as it comes (the same networks and loss as a plain NeuralNet), and pythae
 (the same networks; its own loss, of unit variance) if it is installed. Prints milliseconds per
 epoch (of CPU time, or on a GPU by the clock) and ratios to the bare loop, below 1 where it is
-beaten. On a GPU the estimator launches each step as one CUDA graph; without that it is
-"ours_eager".
+beaten.
 
     python benchmarks/bench_vae.py [--rows 10000] [--repeats 5] [--device cpu]
     python benchmarks/bench_vae.py --device cuda --rows 100000
@@ -95,23 +94,18 @@ def bare_loop(X, hidden, d, batch_size, device):
     return epoch
 
 
-def ours(X, hidden, d, batch_size, device, capture="auto"):
+def ours(X, hidden, d, batch_size, device):
+    from skelbo.neural import Columns
     from skelbo.neural.data.batches import TableRows, as_batch
 
     options = {"hidden_layer_sizes": hidden, "batch_size": batch_size, "device": device}
-    options["net_params"] = {"capture": capture}
     model = VAEEstimator(d, **options, max_iter=1, early_stopping=False, random_state=0).fit(X)
     net = model.net_
-    net.module_.train()
-    batch = as_batch(X, model._columns, net.module_.likelihood.offset)
+    columns = Columns.read(X, None, "gaussian")
+    batch = as_batch(X, columns, net.module_.likelihood.offset)
     rows = TableRows(batch, None, batch_size)
-    return lambda: net.fit_loop(rows, epochs=1)
-
-
-def ours_eager(X, hidden, d, batch_size, device):
-    if device == "cpu":
-        raise NotApplicable
-    return ours(X, hidden, d, batch_size, device, capture=False)
+    generator = torch.Generator(device).manual_seed(0)
+    return lambda: net.train(rows, generator, epochs=1)
 
 
 def stock_skorch(X, hidden, d, batch_size, device):
@@ -208,18 +202,18 @@ def main():
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {args.device}, one thread, n = {args.rows}, float32")
-    names = ("ours", "ours_eager", "stock_skorch", "pythae")
+    names = ("ours", "stock_skorch", "pythae")
     print(f"{'net':>18} {'batch':>6} {'bare ms':>9}", *(f"{name:>12}" for name in names))
     for p, hidden, d, batch_size in CASES:
         X = np.random.default_rng(0).normal(size=(args.rows, p)).astype(np.float32)
         epochs = {}
-        for make in (bare_loop, ours, ours_eager, stock_skorch, pythae):
+        for make in (bare_loop, ours, stock_skorch, pythae):
             try:
                 epochs[make.__name__] = make(X, hidden, d, batch_size, args.device)
             except NotApplicable:
                 continue
         for epoch in epochs.values():
-            epoch()  # a GPU records its graphs here
+            epoch()
         best = interleaved(epochs, args.repeats, args.device)
         bare = best["bare_loop"]
         ratio = {k: f"{v / bare:.2f}x" for k, v in best.items()}

@@ -93,16 +93,14 @@ class VAEEstimator(NetworkEstimator):
         two falls, the training ends.
     device : str, default="auto"
         Torch device; ``"auto"`` is CUDA if there is any. There the rows lie on the device from
-        the start (a streamed X: a buffer of 64 batches at a time), nothing is read back before
-        the end of an epoch, and each step is launched as one CUDA graph. That takes ``"adam"`` or
-        ``"adamw"``, networks made of :mod:`torch.nn` alone and callbacks that do not listen to
-        batches; otherwise steps run one kernel after the other, and
-        ``net_.not_captured_because_`` says why. ``net_params={"capture": True}`` vouches for
-        networks of your own: they do the same in each step; False does without graphs.
+        the start (a streamed X: a buffer of 64 batches at a time), and one number per step is
+        read back.
     callbacks : list or None, default=None
         Callbacks for skorch, beside the estimator's own.
     net_params : dict or None, default=None
         More parameters of :class:`skorch.NeuralNet`, ``optimizer__weight_decay`` say.
+        ``{"compile": True}`` compiles both networks by :func:`torch.compile` (which takes a
+        compiler, and seconds at the start), with ``compile__backend`` and so on as its options.
     warm_start : bool, default=False
         Begin from the last fit, in its units.
     random_state : int, RandomState or None, default=None

@@ -22,7 +22,7 @@ IMPORTS = {
     "likelihoods": {"data"},
     "models": {"data", "likelihoods"},
     "inference": {"autograd", "data", "elbo", "em", "likelihoods", "models"},
-    "neural": {"elbo", "em", "estimator", "likelihoods"},
+    "neural": {"data", "elbo", "em", "estimator", "likelihoods"},
     "scores": {"data", "elbo"},
     "estimator": {"data", "em", "scores"},
     "latent_model_estimator": {"data", "em", "estimator", "inference", "models"},
@@ -30,7 +30,7 @@ IMPORTS = {
     "gaussian_mixture": {"data", "em", "estimator", "gaussian", "mixture"},
     "variational_em": {"em", "inference", "latent_model_estimator", "models"},
     "mcem": {"em", "inference", "latent_model_estimator"},
-    "vae": {"autograd", "data", "em", "estimator", "likelihoods", "neural"},
+    "vae": {"autograd", "data", "em", "likelihoods", "neural"},
 }
 FILES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -1,6 +1,7 @@
 """How a VAEEstimator is trained, stopped, continued, extended and kept."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -128,11 +129,15 @@ def test_callbacks_of_scikit_learn_see_every_epoch_and_may_stop():
     assert small().set_callbacks(stopper).fit(IRIS).n_iter_ == 2
 
 
-def test_progress_bar():
+def test_progress_bar(capsys):
     pytest.importorskip("rich")
     from sklearn.callback import ProgressBar
 
-    small().set_callbacks(ProgressBar()).fit(IRIS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shown = small().set_callbacks(ProgressBar()).fit(IRIS)
+    assert capsys.readouterr().out.count("VAEEstimator") >= 1
+    assert torch.equal(weights(shown), weights(small().fit(IRIS)))
 
 
 def test_callbacks_of_skorch_work_and_the_parameter_is_not_written_to(tmp_path):
@@ -352,7 +357,7 @@ def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_a_memory_map_is_streamed(tmp_path, monkeypatch, early_stopping, weighted):
     """Sorted rows, the worst case for reading in order: the fit is as good as from memory."""
-    monkeypatch.setattr("skelbo.vae.STREAMED_BYTES", 0)
+    monkeypatch.setattr("skelbo.neural.estimator.STREAMED_BYTES", 0)
     rng = np.random.default_rng(0)
     X = np.sort(rng.normal(size=(1000, 1)), axis=0) * [[1.0, 2.0, -1.0]]
     X += 0.1 * rng.normal(size=X.shape)
@@ -406,8 +411,8 @@ class Recorded(Dataset):
 def test_a_dataset_gives_the_fit_of_the_streamed_array(
     tmp_path, monkeypatch, weighted, likelihood, dtype
 ):
-    monkeypatch.setattr("skelbo.vae.STREAMED_BYTES", 0)
-    monkeypatch.setattr("skelbo.vae.JUDGED_ROWS", 100)
+    monkeypatch.setattr("skelbo.neural.estimator.STREAMED_BYTES", 0)
+    monkeypatch.setattr("skelbo.neural.estimator.JUDGED_ROWS", 100)
     monkeypatch.setattr("skelbo.neural.data.validation_split.JUDGED_ROWS", 100)
     monkeypatch.setattr("skelbo.neural.training.net.FINAL_DRAWS", 100)
     monkeypatch.setattr("skelbo.neural.data.columns.BLOCK_CELLS", 400)

@@ -65,6 +65,12 @@ class VAENet(NeuralNet):
         Cause of the end of the last training.
     """
 
+    callbacks_: list[tuple[str, Callback]]
+    n_epochs_: int
+    n_skipped_steps_: int
+    end_: str | None
+    held_out_bounds_: Tensor | None
+    _step: GradientStep | None
     # Attributes that may hold tensors of a GPU: a pickle must open on a machine without one.
     cuda_dependent_attributes_ = ["module", "callbacks"]
 
@@ -187,10 +193,9 @@ class VAENet(NeuralNet):
     def initialize_history(self):
         """Begin a history, and the counts that go with it."""
         super().initialize_history()
-        self._step: GradientStep | None = None
-        self.held_out_bounds_: Tensor | None = None
+        self._step, self.held_out_bounds_ = None, None
         self.n_epochs_, self.n_skipped_steps_ = 0, 0
-        self.end_: str | None = None
+        self.end_ = None
         return self
 
     def __getstate__(self):
@@ -288,8 +293,8 @@ class VAENet(NeuralNet):
             kl = self.module_.encode(rows.targets, rows.mask).kl()
             bounds = bounds + (1 - self.beta) * kl
         bounds = self.processes.gather(bounds, copies.n_samples)
-        self.held_out_bounds_ = bounds.view(repeats, n).mean(0)
-        return float(batch.mean(self.held_out_bounds_))
+        self.held_out_bounds_ = means = bounds.view(repeats, n).mean(0)
+        return float(batch.mean(means))
 
     def _kl_weight(self) -> float:
         """Return the weight of the KL in this epoch."""
