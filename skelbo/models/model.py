@@ -41,6 +41,13 @@ class LatentVariableModel(BaseEstimator):
     ...     def log_likelihood(self, X, Z, theta):
     ...         rate = (theta["level"] + Z * theta["slope"]).exp()
     ...         return torch.distributions.Poisson(rate).log_prob(X).sum(-1)
+    >>> import numpy as np
+    >>> from skelbo import VariationalEM
+    >>> rng = np.random.default_rng(0)
+    >>> X = rng.poisson(np.exp(1 + 0.5 * rng.standard_normal((100, 1)) * [1, 2])).astype(float)
+    >>> fit = VariationalEM(1, model=Rates(), posterior="full").fit(X)
+    >>> fit.params_["slope"].round(1)
+    array([0.5, 1. ])
     """
 
     latent = "continuous"

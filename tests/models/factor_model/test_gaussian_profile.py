@@ -1,0 +1,91 @@
+"""The profile likelihood against densities, the closed form of PPCA, and scikit-learn."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.decomposition import PCA, FactorAnalysis
+
+from skelbo.models.factor_model.gaussian_profile import GaussianProfile, expected_information
+from tests.tables import real
+
+
+def profile(X, *, isotropic, weights=None):
+    weights = np.ones(len(X)) if weights is None else weights
+    return GaussianProfile.of_rows(X, weights, 2, isotropic=isotropic, fit_intercept=True)
+
+
+def log_prob(X, theta):
+    W, noise = theta["loadings"], theta["noise_variance"]
+    covariance = W @ W.T + np.diag(np.broadcast_to(noise, len(W)))
+    return stats.multivariate_normal(theta["intercepts"], covariance).logpdf(X).mean()
+
+
+@pytest.mark.parametrize("isotropic", [True, False])
+def test_its_value_is_the_mean_log_density(isotropic):
+    X = real(50)
+    climbing = profile(X, isotropic=isotropic)
+    noise = climbing.start()
+    for _ in range(5):
+        value, loadings = climbing.e_step(noise)
+        assert np.isclose(value, log_prob(X, climbing.theta(noise)), rtol=1e-12)
+        better = climbing.m_step(loadings, noise)
+        assert climbing.e_step(better)[0] >= value - 1e-12
+        noise = better
+
+
+def test_isotropic_is_probabilistic_pca_at_once():
+    X = real(50)
+    climbing = profile(X, isotropic=True)
+    value = climbing.e_step(climbing.start())[0]
+    scaled = PCA(2).fit(X)  # divides by n - 1
+    covariance = np.cov(X.T, bias=True)
+    values = np.linalg.eigvalsh(covariance)[::-1]
+    noise = values[2:].mean()
+    p = X.shape[1]
+    trace = np.log(values[:2]).sum() + (p - 2) * np.log(noise) + p
+    assert np.isclose(value, -0.5 * (p * np.log(2 * np.pi) + trace), rtol=1e-12)
+    assert np.allclose(scaled.explained_variance_ * 49 / 50, values[:2])
+
+
+def test_it_ends_where_scikit_learn_ends():
+    X = real(200)
+    climbing = profile(X, isotropic=False)
+    noise = climbing.start()
+    for _ in range(3000):
+        noise = climbing.m_step(climbing.e_step(noise)[1], noise)
+    reference = FactorAnalysis(2, tol=1e-12, max_iter=10_000, svd_method="lapack").fit(X)
+    assert climbing.e_step(noise)[0] >= reference.score(X) - 1e-9
+
+
+def test_weights_are_repetition():
+    X, weights = real(20), np.arange(20.0) % 3
+    one = profile(X, isotropic=False, weights=weights)
+    other = profile(np.repeat(X, weights.astype(int), axis=0), isotropic=False)
+    np.testing.assert_allclose(one.covariance, other.covariance, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(one.floor, other.floor, rtol=1e-12)
+
+
+def test_information_is_the_covariance_of_the_score():
+    X = real(50)
+    climbing = profile(X, isotropic=False)
+    theta = climbing.theta(climbing.start())
+    W, noise = theta["loadings"], theta["noise_variance"]
+    p, d = W.shape
+    sigma = W @ W.T + np.diag(noise)
+
+    def slope(k):
+        """Return the derivative of the covariance in entry k of loadings or noise."""
+        change = np.zeros((p, p))
+        if k < p * d:
+            j, a = divmod(k, d)
+            change[j] += W[:, a]
+            change[:, j] += W[:, a]
+        else:
+            change[k - p * d, k - p * d] = 1.0
+        return np.linalg.solve(sigma, change)
+
+    slopes = [slope(k) for k in range(p * d + p)]
+    expected = 0.5 * 7 * np.array([[np.trace(a @ b) for b in slopes] for a in slopes])
+    got = expected_information(theta, 7.0)
+    keep = np.r_[: p * d, p * d + p : p * d + 2 * p]
+    np.testing.assert_allclose(got[np.ix_(keep, keep)], expected, rtol=1e-10, atol=1e-10)
