@@ -53,11 +53,11 @@ def units(trial: Trial) -> None:
     X = trial.table.X
     rng = np.random.default_rng(X.size)
     estimator = trial.subject.default()
-    factors = 2.0 ** rng.integers(-20, 21, 1 if one_unit(estimator) else X.shape[1])
-    factors = np.broadcast_to(factors, X.shape[1]).astype(X.dtype)
-    # A constant column has no unit: its floor is a number, so that shifts change nothing.
+    # A constant column has no unit of its own: its scale is that of the others.
     constant = _is_constant(X[trial.table.weight_vector > 0])
-    factors = factors if one_unit(estimator) else np.where(constant, X.dtype.type(1), factors)
+    one = one_unit(estimator) or constant.any()
+    factors = 2.0 ** rng.integers(-20, 21, 1 if one else X.shape[1])
+    factors = np.broadcast_to(factors, X.shape[1]).astype(X.dtype)
     Y = X * factors
     if not _moderate(X, Y) or constant.all():
         return
@@ -70,7 +70,8 @@ def units(trial: Trial) -> None:
 def shifts(trial: Trial) -> None:
     """At the defaults, an exact shift of the columns changes nothing."""
     X = trial.table.X
-    if not _moderate(X):
+    # The only scale of a table without any spread is where it lies.
+    if not _moderate(X) or _is_constant(X[trial.table.weight_vector > 0]).all():
         return
     sizes = np.nanmax(np.abs(X), axis=0)
     shift = 4 * 2.0 ** np.ceil(np.log2(np.where(sizes > 0, sizes, 1.0))).astype(X.dtype)

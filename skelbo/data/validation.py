@@ -17,7 +17,12 @@ from skelbo.data.weights import check_any_weight, check_weights
 
 
 def check_table(estimator: Any, X: Any, **options: Any) -> np.ndarray:
-    """Return X as float32 or float64, checked by scikit-learn, a mapped file part by part."""
+    """Return X as float32 or float64, checked by scikit-learn, a mapped file part by part.
+
+    Masked cells are missing cells; columns of dates are refused.
+    """
+    X = with_missing_cells(X)
+    _refuse_dates(X)
     mapped = mapped_file(X) is not None
     X = validate_data(
         estimator,
@@ -30,6 +35,34 @@ def check_table(estimator: Any, X: Any, **options: Any) -> np.ndarray:
         for rows in iter_rows(X):
             assert_all_finite(rows, allow_nan=True, input_name="X")
     return X
+
+
+def with_missing_cells(X: Any) -> Any:
+    """Return a masked array as a plain one, with NaN where it is masked; all else as it is."""
+    if not np.ma.isMaskedArray(X):
+        return X
+    values = np.ma.getdata(X)
+    dtype = values.dtype if values.dtype.kind == "f" else np.float64
+    return np.where(np.ma.getmaskarray(X), np.nan, values).astype(dtype, copy=False)
+
+
+def _refuse_dates(X: Any) -> None:
+    """Raise for dates and durations, of which a conversion to floats makes nanoseconds."""
+    if isinstance(X, np.ndarray):
+        dates = ["X"] if X.dtype.kind in "mM" else []
+    else:
+        names = getattr(X, "columns", ())
+        dates = [f"column {name!r} of X" for name in names if _holds_dates(X[name])]
+    if dates:
+        raise ValueError(
+            f"{dates[0]} holds dates or durations, expected numbers; subtract a date and divide "
+            "by a duration, such as np.timedelta64(1, 'D')."
+        )
+
+
+def _holds_dates(column: Any) -> bool:
+    """Return whether a column of a frame has a dtype of dates or durations."""
+    return str(column.dtype).lower().startswith(("date", "duration", "timedelta", "time"))
 
 
 class InputValidation:

@@ -37,6 +37,8 @@ def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray | None:
 
 def weight_vector(sample_weight: Any, n_rows: int) -> np.ndarray:
     """Return the weights of some rows, which may all be zero; ValueError if they are no weights."""
+    if np.ma.isMaskedArray(sample_weight):  # a masked weight is none, and refused as NaN
+        sample_weight = np.ma.filled(sample_weight.astype(np.float64), np.nan)
     if np.ndim(sample_weight) == 0:
         sample_weight = np.full(n_rows, sample_weight)
     weights = check_array(

@@ -138,7 +138,7 @@ def _regress(model, theta, X, weights, mean, covariance, floor):
         coefficients = np.linalg.solve(_ridged(gram), cross[..., None])[..., 0]
     else:
         cross += origin[:, None] * gram[:, 0, :]  # back to the units of X: no intercept hides it
-        slopes = np.linalg.solve(_ridged(gram[:, 1:, 1:]), cross[:, 1:, None])[..., 0]
+        slopes = np.linalg.solve(_ridged(gram)[:, 1:, 1:], cross[:, 1:, None])[..., 0]
         coefficients = np.column_stack([np.zeros(p), slopes])
         values, origin = np.where(missing, 0.0, X), np.zeros(p)
     squares = totals @ values**2
@@ -174,6 +174,7 @@ def _gram(known, weights, totals, design, covariance):
 
 
 def _ridged(gram):
+    """Return gram matrices kept regular; their weight bounds them where a latent is always 0."""
     size = np.trace(gram, axis1=1, axis2=2)[:, None, None]
     return gram + 1e-14 * size * np.eye(gram.shape[-1])
 
