@@ -22,6 +22,9 @@ FLOOR = 1e-10
 TINY = 1e-290
 # Share of a column's variance, for each column, up to which a Cholesky pivot is rounding.
 ROUNDING = 2 * np.finfo(float).eps
+# Columns from which a matrix of low rank is clipped by its few eigenvectors.
+MANY_COLUMNS = 64
+QR_BLOCK = 64
 # Cholesky pivots above this share of their columns' variances prove a matrix regular.
 SAFE_PIVOT = 1e-6
 
@@ -146,11 +149,8 @@ class Floor(Regularization):
             if factor is not None:
                 factors[k] = to_precision_cholesky(factor)
                 continue
-            values, vectors = np.linalg.eigh(matrix)
-            floored[k] = values[0] < FLOOR
-            values = np.maximum(values, FLOOR)
-            factors[k] = _upper_factor(vectors / np.sqrt(values))
-            covariances[k] = (vectors * values) @ vectors.T * (units[:, None] * units)
+            covariance, factors[k], floored[k] = _clipped(matrix)
+            covariances[k] = covariance * (units[:, None] * units)
         return covariances, factors / units[:, None], floored
 
     def diagonal(self, variances, isotropic):
@@ -179,6 +179,38 @@ def _safe_cholesky(matrices: np.ndarray) -> np.ndarray | None:
         return None
     pivots = np.diagonal(factors, axis1=-2, axis2=-1)
     return factors if pivots.min() ** 2 > SAFE_PIVOT else None
+
+
+def _clipped(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
+    """Clip eigenvalues at `FLOOR`; return the matrix, U of its inverse, and whether any were."""
+    p = len(matrix)
+    if p >= MANY_COLUMNS:
+        lower, pivots, rank, _ = linalg.lapack.dpstrf(matrix, lower=1)
+        if rank <= p // 2:  # its few eigenvectors are those of a small matrix
+            root = np.empty((p, rank))
+            root[pivots - 1] = np.tril(lower)[:, :rank]
+            return *_raised(root), True
+    values, vectors = np.linalg.eigh(matrix)
+    clipped = np.maximum(values, FLOOR)
+    U = _upper_factor(vectors / np.sqrt(clipped))
+    return (vectors * clipped) @ vectors.T, U, bool(values[0] < FLOOR)
+
+
+def _raised(root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return root root^T (p, p), of low rank, with eigenvalues clipped, and U of its inverse."""
+    p = len(root)
+    values, vectors = np.linalg.eigh(root.T @ root)
+    above = values > FLOOR
+    excess = (root @ vectors[:, above]) * np.sqrt(1 - FLOOR / values[above])
+    covariance = excess @ excess.T
+    np.einsum("pp->p", covariance)[...] += FLOOR
+    # The triangular factor of a QR of sqrt(FLOOR) I on top of excess^T, which has few rows.
+    upper = np.asfortranarray(np.sqrt(FLOOR) * np.eye(p))
+    if excess.shape[1]:
+        width = min(QR_BLOCK, p)
+        upper = np.triu(linalg.lapack.dtpqrt(0, width, upper, np.asfortranarray(excess.T))[0])
+    upper *= np.where(np.diagonal(upper) < 0, -1.0, 1.0)[:, None]
+    return covariance, linalg.lapack.dtrtri(upper)[0]
 
 
 def _upper_factor(root: np.ndarray) -> np.ndarray:

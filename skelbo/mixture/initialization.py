@@ -182,6 +182,8 @@ def start_mixture(
     candidates.append(lambda: moments(own=False).with_shared_scatter())
     if regularization.always_succeeds:
         candidates.append(lambda: moments(own=False).with_total_scatter())
+        if structure.scatter.dense and len(sample.weights) <= sample.values.shape[1]:
+            candidates = candidates[-1:]  # every matrix of so few rows is singular
     return _first_regular(candidates, structure, regularization)
 
 

@@ -2,13 +2,12 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 from scipy import stats
 
-from skelbo.em.loop import AscentError
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.moments import Moments
-from skelbo.gaussian.regularization import FLOOR, Floor, Ridge
+from skelbo.gaussian.regularization import Ridge
 from skelbo.gaussian.structures import STRUCTURES
 
 NAMES = [name for name in STRUCTURES if name != "factor"]  # see factor_analysis/
@@ -101,69 +100,3 @@ def test_gradient_step_goes_uphill(name, size):
         < after
         < Components.from_moments(STRUCTURES[name], other, Ridge(0.0)).expected_log_prob(other)
     )
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_floor_does_nothing_to_regular_covariances(name):
-    _, _, moments, components = make(name)
-    floored = Components.from_moments(STRUCTURES[name], moments, Floor(np.ones(P)))
-    assert_allclose(
-        floored.covariance.precision_cholesky, components.covariance.precision_cholesky, rtol=1e-12
-    )
-    assert not floored.covariance.floored.any()
-
-
-def test_floor_of_one_leaves_the_others_as_they_are():
-    rng = np.random.default_rng(0)
-    regular = np.array([root @ root.T for root in rng.standard_normal((2, P, P))])
-    both = np.concatenate([regular[:1], np.ones((1, P, P)), regular[1:]])
-    covariances, factors, floored = Floor(np.ones(P)).dense(both)
-    alone = Floor(np.ones(P)).dense(regular)
-    assert_array_equal(covariances[[0, 2]], alone[0])
-    assert_array_equal(factors[[0, 2]], alone[1])
-    assert floored.tolist() == [False, True, False] and not alone[2].any()
-
-
-@pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
-def test_floor_on_singular_covariances(name, scale):
-    """Collinear, constant columns: variances stop at the floor, in the columns' units."""
-    rng = np.random.default_rng(0)
-    column = rng.standard_normal(N)
-    X = np.stack([column, 2 * column, np.zeros(N), np.zeros(N)]) * scale
-    units = np.full(P, scale**2)
-    moments = Moments.of_block(STRUCTURES[name].scatter, X, np.ones((1, N)))
-    components = Components.from_moments(STRUCTURES[name], moments, Floor(units))
-    smallest = np.linalg.eigvalsh(components.covariance.dense(1, P)[0])[0]
-    if name in ("spherical", "tied_spherical"):
-        assert not components.covariance.floored.any()
-    else:
-        assert components.covariance.floored.all()
-        assert smallest == pytest.approx(FLOOR * scale**2, rel=1e-3)
-    assert np.all(np.isfinite(components.covariance.log_prob(X, components.means)))
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_ridge_on_singular_covariances(name):
-    moments = Moments.of_block(STRUCTURES[name].scatter, np.zeros((P, N)), np.ones((1, N)))
-    with pytest.raises(AscentError, match="ill-defined empirical covariance"):
-        Components.from_moments(STRUCTURES[name], moments, Ridge(0.0))
-    ridged = Components.from_moments(STRUCTURES[name], moments, Ridge(0.25))
-    assert_allclose(np.diagonal(ridged.covariance.dense(1, P)[0]), 0.25)
-
-
-def test_what_a_ridge_accepts_can_be_conditioned_on():
-    """Matrices of rank one, plus a ridge near their rounding: refused, or sound in every part."""
-    accepted = 0
-    for seed in range(300):
-        rng = np.random.default_rng(seed)
-        x = rng.standard_normal((1, 3)) * 10 ** rng.uniform(3, 7)
-        try:
-            factors = Ridge(1e-6).dense((x.T @ x)[None])[1]
-        except AscentError:
-            continue
-        accepted += 1
-        rebuilt = STRUCTURES["full"].from_public_arrays([factors], 1, 3).covariances[0]
-        for part in ([0, 1], [0, 2], [1, 2]):
-            np.linalg.cholesky(rebuilt[np.ix_(part, part)])
-    assert 0 < accepted < 300

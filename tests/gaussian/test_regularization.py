@@ -1,0 +1,98 @@
+"""Singular covariances are floored or refused; regular ones are left alone."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skelbo.em.loop import AscentError
+from skelbo.gaussian.components import Components
+from skelbo.gaussian.moments import Moments
+from skelbo.gaussian.regularization import FLOOR, Floor, Ridge
+from skelbo.gaussian.structures import STRUCTURES
+from tests.gaussian.test_structures import NAMES, N, P, make
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_floor_does_nothing_to_regular_covariances(name):
+    _, _, moments, components = make(name)
+    floored = Components.from_moments(STRUCTURES[name], moments, Floor(np.ones(P)))
+    assert_allclose(
+        floored.covariance.precision_cholesky, components.covariance.precision_cholesky, rtol=1e-12
+    )
+    assert not floored.covariance.floored.any()
+
+
+def test_floor_of_one_leaves_the_others_as_they_are():
+    rng = np.random.default_rng(0)
+    regular = np.array([root @ root.T for root in rng.standard_normal((2, P, P))])
+    both = np.concatenate([regular[:1], np.ones((1, P, P)), regular[1:]])
+    covariances, factors, floored = Floor(np.ones(P)).dense(both)
+    alone = Floor(np.ones(P)).dense(regular)
+    assert_array_equal(covariances[[0, 2]], alone[0])
+    assert_array_equal(factors[[0, 2]], alone[1])
+    assert floored.tolist() == [False, True, False] and not alone[2].any()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
+def test_floor_on_singular_covariances(name, scale):
+    """Collinear, constant columns: variances stop at the floor, in the columns' units."""
+    rng = np.random.default_rng(0)
+    column = rng.standard_normal(N)
+    X = np.stack([column, 2 * column, np.zeros(N), np.zeros(N)]) * scale
+    units = np.full(P, scale**2)
+    moments = Moments.of_block(STRUCTURES[name].scatter, X, np.ones((1, N)))
+    components = Components.from_moments(STRUCTURES[name], moments, Floor(units))
+    smallest = np.linalg.eigvalsh(components.covariance.dense(1, P)[0])[0]
+    if name in ("spherical", "tied_spherical"):
+        assert not components.covariance.floored.any()
+    else:
+        assert components.covariance.floored.all()
+        assert smallest == pytest.approx(FLOOR * scale**2, rel=1e-3)
+    assert np.all(np.isfinite(components.covariance.log_prob(X, components.means)))
+
+
+@pytest.mark.parametrize("rank", [0, 1, 20, 47, 50, 99])
+def test_floor_clips_eigenvalues(rank):
+    """Low ranks, which have an arithmetic of their own, and high ones."""
+    rng, p = np.random.default_rng(0), 100
+    axes = np.linalg.qr(rng.standard_normal((p, p)))[0]
+    sizes = np.zeros(p)
+    sizes[:rank] = np.geomspace(5.0, 1e-3, rank) if rank else []
+    sizes[rank] = 0.1 * FLOOR
+    matrix = (axes * sizes) @ axes.T
+    units = np.geomspace(1e-5, 1e5, p)
+    scaled = matrix * (units[:, None] * units)
+    covariances, U, floored = Floor(units**2).dense(scaled[None])
+    clipped = (axes * np.maximum(sizes, FLOOR)) @ axes.T
+    assert_allclose(covariances[0] / (units[:, None] * units), clipped, atol=1e-14)
+    assert floored.all() and np.all(np.diagonal(U[0]) > 0)
+    assert_allclose(U[0], np.triu(U[0]))
+    white = (U[0] * units[:, None]).T @ clipped @ (U[0] * units[:, None])
+    assert_allclose(white, np.eye(p), atol=1e-4)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_ridge_on_singular_covariances(name):
+    moments = Moments.of_block(STRUCTURES[name].scatter, np.zeros((P, N)), np.ones((1, N)))
+    with pytest.raises(AscentError, match="ill-defined empirical covariance"):
+        Components.from_moments(STRUCTURES[name], moments, Ridge(0.0))
+    ridged = Components.from_moments(STRUCTURES[name], moments, Ridge(0.25))
+    assert_allclose(np.diagonal(ridged.covariance.dense(1, P)[0]), 0.25)
+
+
+def test_what_a_ridge_accepts_can_be_conditioned_on():
+    """Matrices of rank one, plus a ridge near their rounding: refused, or sound in every part."""
+    accepted = 0
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        x = rng.standard_normal((1, 3)) * 10 ** rng.uniform(3, 7)
+        try:
+            factors = Ridge(1e-6).dense((x.T @ x)[None])[1]
+        except AscentError:
+            continue
+        accepted += 1
+        rebuilt = STRUCTURES["full"].from_public_arrays([factors], 1, 3).covariances[0]
+        for part in ([0, 1], [0, 2], [1, 2]):
+            np.linalg.cholesky(rebuilt[np.ix_(part, part)])
+    assert 0 < accepted < 300
