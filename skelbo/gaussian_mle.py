@@ -213,7 +213,7 @@ class GaussianMLE(LatentVariableEstimator):
         moments = self._total_moments(rows)
         if not first and self._moments is not None:
             columns, moments = self._columns + columns, self._moments + moments
-        self._publish(self._maximum(moments, columns), rows, columns, moments)
+        self._publish(self._maximum(moments, columns), rows, columns, moments, whole=first)
         return self
 
     def _total_moments(self, rows: RowSource) -> Moments:
@@ -240,9 +240,17 @@ class GaussianMLE(LatentVariableEstimator):
         return engine.fit([start], progress).best
 
     def _publish(
-        self, ascent: Ascent, rows: RowSource, columns: ColumnMoments, moments: Moments | None
+        self,
+        ascent: Ascent,
+        rows: RowSource,
+        columns: ColumnMoments,
+        moments: Moments | None,
+        whole: bool = True,
     ) -> None:
-        """Set the fitted attributes, all at once, and warn of a singular covariance."""
+        """Set the fitted attributes, all at once, and warn of a singular covariance.
+
+        `whole` is False where `rows` are only the last of those that were fitted.
+        """
         components, dtype = ascent.theta.components, rows.dtype
         arrays = components.covariance.public_arrays()
         mean = (components.means[0] + rows.origin).astype(dtype)
@@ -252,7 +260,8 @@ class GaussianMLE(LatentVariableEstimator):
             [precision_cholesky], 1, len(mean)
         )
         published = Components((mean.astype(np.float64) - rows.origin)[None], covariance)
-        if moments is None:
+        if moments is None or (whole and not ascent.theta.is_regular):
+            # Moments of nearly collinear columns have lost the digits that rows still have.
             bound = Mixture(np.ones(1), published).e_step(rows)[0]
         else:
             bound = published.expected_log_prob(moments) / moments.weight[0]

@@ -64,7 +64,8 @@ class DensityScores(InputValidation, ABC):
         array([-1.409, -2.159])
         """
         X = self._validate(X, finite=not self._finds_infinity)
-        log_prob, std = (array.astype(X.dtype, copy=False) for array in self._log_prob(X))
+        with np.errstate(over="ignore"):  # float32 has no density below -3e38 nats
+            log_prob, std = (array.astype(X.dtype, copy=False) for array in self._log_prob(X))
         return (log_prob, std) if return_std else log_prob
 
     def score(self, X, y=None, sample_weight=None):
@@ -128,7 +129,8 @@ class DensityScores(InputValidation, ABC):
         array([0.693, 0.693, 0.693, 0.693])
         """
         X = self._validate(X)
-        return self._elbo_terms(X).map(lambda term: term.astype(X.dtype, copy=False))
+        with np.errstate(over="ignore"):
+            return self._elbo_terms(X).map(lambda term: term.astype(X.dtype, copy=False))
 
     def elbo(self, X):
         """Compute the evidence lower bound of each row, in nats.

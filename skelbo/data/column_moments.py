@@ -15,6 +15,8 @@ from skelbo.data.rows import Block, over_rows
 # A column whose cells differ by at most this share of the largest is constant: what is left is the
 # rounding of its values, whatever their number.
 CONSTANT = 4 * float(np.finfo(np.float64).eps)
+# Smallest standard deviation of a column: a share of 1e-10 of its square still has an inverse.
+SMALLEST = 1e-140
 # Cells of a table that are read at a time.
 CELLS = 2**18
 
@@ -112,7 +114,7 @@ class ColumnMoments:
         Raises
         ------
         ValueError
-            If a column has no observed cell, or values whose squares overflow.
+            If a column has no observed cell, or values whose squares overflow or underflow.
 
         Examples
         --------
@@ -154,7 +156,7 @@ class ColumnMoments:
         return ColumnMoments(weight, mean, rms, low, high, self.n_missing + other.n_missing)
 
     def checked(self) -> ColumnMoments:
-        """Return self; a column without cells or beyond float64's range is an error."""
+        """Return self; ValueError for a column without cells or beyond the range of float64."""
         empty = np.flatnonzero(self.smallest > self.largest)
         if empty.size:
             raise ValueError(
@@ -162,11 +164,19 @@ class ColumnMoments:
                 "remove the column or supply values."
             )
         with np.errstate(over="ignore", invalid="ignore"):
-            infinite = np.flatnonzero(~np.isfinite(self.rms**2))
+            infinite = np.flatnonzero(~np.isfinite(np.maximum(self.weight, 1.0) * self.rms**2))
         if infinite.size:
             raise ValueError(
                 f"column {infinite[0]} of X has values whose squares overflow float64; divide the "
-                "column by a constant."
+                "column (or weights that are huge) by a constant."
+            )
+        size = self.rms * np.sqrt(np.minimum(self.weight, 1.0))
+        tiny = np.flatnonzero(~self.is_constant & (size < SMALLEST))
+        if tiny.size:
+            raise ValueError(
+                f"column {tiny[0]} of X has a standard deviation of {self.rms[tiny[0]]:.3g}, whose "
+                "square underflows float64; multiply the column (or weights that are tiny) by a "
+                "constant."
             )
         return self
 
@@ -203,7 +213,8 @@ class ColumnMoments:
         if varying.any():
             fallback = self.variance[varying].mean()
         else:
-            fallback = np.clip(np.abs(self.mean).max(), 0.0, 1e100) ** 2 or 1.0
+            size = np.abs(self.mean).max()
+            fallback = np.clip(size, SMALLEST, 1e150) ** 2 if size > 0 else 1.0
         return np.where(varying, self.variance, fallback)
 
 

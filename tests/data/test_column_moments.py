@@ -70,10 +70,10 @@ def test_rounding_is_no_spread_but_a_float32_unit_is():
     assert moments.deviation[0] == 0 < moments.rms[0]
 
 
-@pytest.mark.parametrize("scale", [1e-160, 1e-300, 1e150])
+@pytest.mark.parametrize("scale", [1e-300, 1e-160, 1e-139, 1e150, 1e300])
 def test_squares_neither_overflow_nor_underflow(scale):
     X = np.random.default_rng(0).standard_normal((500, 1))
-    moments = ColumnMoments.of_table(scale * X)
+    moments = ColumnMoments.of_columns(scale * X.T, np.ones(500))
     assert_allclose(moments.deviation, scale * X.std(axis=0), rtol=1e-12)
     assert not moments.is_constant
 
@@ -91,6 +91,9 @@ def test_what_cannot_be_used():
         ColumnMoments.of_table(X)
     X[:, 1] = 1e200, -1e200
     with pytest.raises(ValueError, match="column 1 of X has values whose squares overflow"):
+        ColumnMoments.of_table(X)
+    X[:, 1] = 1e-150, 2e-150
+    with pytest.raises(ValueError, match="column 1 of X has a standard deviation of 5e-151, whose"):
         ColumnMoments.of_table(X)
 
 
