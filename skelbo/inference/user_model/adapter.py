@@ -14,21 +14,29 @@ from skelbo.inference.user_model.joint import (
     NODES,
     BinaryTorchJoint,
     TorchJoint,
+    log_densities,
     q_points,
     state_probabilities,
 )
 from skelbo.models.constraints import ParameterVector, constraint_of
-from skelbo.models.interface import Model
+from skelbo.models.interface import Model, Theta
 
 # Cells (draws x rows x columns) whose graph is held at a time, and iterations of L-BFGS a step.
 GRAPH_CELLS, MAX_ITERATIONS = 2**22, 25
 # Step of central differences, relative to a parameter's size.
 DIFFERENCE = 1e-5
 ROWS_CHECKED = 5
+# Smallest value of a positive parameter without a limit of its own, as a share of its start.
+SMALLEST_SHARE = 1e-8
 NOT_A_NUMBER = (
     "{name}.log_likelihood (or log_prior), or its gradient, is NaN near {theta}, where the fit has "
-    "come; return finite numbers there, give the parameters a domain (constraints), or begin "
-    "elsewhere (initialize, params_init)."
+    "come; return finite numbers there, start elsewhere (initialize, params_init), or give scales "
+    "and probabilities a domain: write constraints = {constraints} in the class."
+)
+TO_ZERO = (
+    "{name} of {model} went to zero, 1e-8 of its start, where the likelihood may have no maximum; "
+    "set a limit: def lower_limits(self, X, weights): return {{{name!r}: ...}}, or leave {name} "
+    "out of the model."
 )
 
 
@@ -49,6 +57,8 @@ class TorchModel(Model):
         self.model, self.device = model, device
         self.latent, self.n_latents = model.latent, model.n_latents
         self.constraints = model.constraints
+        self._start: Theta = {}
+        self._first_rows = np.zeros((0, 0))
         # Bounds of fits with three or more continuous latents are means over few fixed points.
         self.bound_is_sampled = self.latent == "continuous" and self.n_latents > len(NODES)
 
@@ -74,9 +84,14 @@ class TorchModel(Model):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(rng.randint(2**31 - 1))
             theta = self.model.initialize(self._rows(X), rng)
-        theta = checked_parameters(self.model, theta)
-        X = self._rows(X[:ROWS_CHECKED])
-        check_densities(self.model, X, self._tensors(theta))
+        incomplete = np.isnan(X).any(axis=1)
+        theta = checked_parameters(self.model, theta, missing=bool(incomplete.any()))
+        for missing in (False, True):
+            some = X[incomplete == missing][:ROWS_CHECKED]
+            if len(some):
+                tensors = self._tensors(theta)
+                check_densities(self.model, self._rows(some), tensors, missing=missing)
+        self._start, self._first_rows = theta, X[:ROWS_CHECKED]
         return theta
 
     @gradients()
@@ -118,8 +133,10 @@ class TorchModel(Model):
         return theta
 
     def lower_limits(self, X, weights):
-        """Return the smallest values of parameters that the model sets."""
-        return self.model.lower_limits(X, weights)
+        """Return the smallest values of parameters: the model's, or a share of their start."""
+        positive = [k for k, kind in self.constraints.items() if kind == "positive"]
+        floors = {k: SMALLEST_SHARE * self._start[k] for k in positive if k in self._start}
+        return {**floors, **self.model.lower_limits(X, weights)}
 
     def _points(self, weights, mean, covariance):
         """Return the draws and weights that were passed, or those that represent a Gaussian q."""
@@ -146,8 +163,9 @@ class TorchModel(Model):
             part = slice(first, first + size)
             tensors = {k: v.requires_grad_() for k, v in self._tensors(theta).items()}
             points = self._rows(Z[:, part])
-            joint = self.model.log_likelihood(self._rows(X[part]), points, tensors)
-            joint = joint + self.model.log_prior(points, tensors)
+            joint = log_densities(self.model, self._rows(X[part]), points, tensors)[1]
+            if not joint.requires_grad:  # refused by the model
+                return np.nan, gradient
             value = (self._rows(weights[:, part]) * joint).sum()
             slopes = torch.autograd.grad(value, list(tensors.values()), allow_unused=True)
             for name, slope in zip(tensors, slopes, strict=True):
@@ -158,7 +176,25 @@ class TorchModel(Model):
 
     def _complain(self, theta):
         near = {k: np.array2string(np.ravel(v)[:3], precision=3) for k, v in theta.items()}
-        raise AscentError(NOT_A_NUMBER.format(name=type(self.model).__name__, theta=near))
+        name, constraints = type(self.model).__name__, self._suggested(theta)
+        raise AscentError(NOT_A_NUMBER.format(name=name, theta=near, constraints=constraints))
+
+    def _suggested(self, theta) -> dict[str, str]:
+        """Return the constraints of the model, and those of parameters that may not leave a domain.
+
+        A few rows are evaluated at negative values, and at values above one.
+        """
+        found = {}
+        for key in set(theta) - set(self.constraints):
+            if self._is_lost({**theta, key: -np.abs(theta[key]) - 1.0}):
+                above = {**theta, key: np.abs(theta[key]) + 1.0}
+                found[key] = "unit_interval" if self._is_lost(above) else "positive"
+        return {**self.constraints, **found} or {"scale": "positive"}
+
+    def _is_lost(self, theta) -> bool:
+        """Return whether the density of the first rows is NaN at theta and z = 0."""
+        Z = np.zeros((1, 1, self.n_latents))
+        return bool(np.isnan(self.joint(self._first_rows, theta).log_joint(Z)).all())
 
     def _checked(self, values, theta):
         """Return values; raise AscentError if the model returned NaN next to theta."""
@@ -204,8 +240,14 @@ class TorchModel(Model):
         return joint.rescored(q) if self.bound_is_sampled else q.terms
 
     def warnings(self, theta, X, weights):
-        """Return the model's messages about these parameters."""
-        return self.model.warnings(theta, X, weights)
+        """Return the model's messages about these parameters, and those that went to zero."""
+        set_limits = self.model.lower_limits(X, weights)
+        limits = self.lower_limits(X, weights)
+        gone = [k for k in limits if np.any(theta[k] <= 1.5 * limits[k]) and k not in set_limits]
+        return [
+            *(TO_ZERO.format(name=k, model=type(self.model).__name__) for k in gone),
+            *self.model.warnings(theta, X, weights),
+        ]
 
     def mean(self, Z, theta):
         """Return E[x | z] by the model's own `mean`."""

@@ -72,6 +72,20 @@ def q_points(mean, covariance, nodes=None):
     return mean + np.einsum("nij,kj->kni", root, nodes), weights
 
 
+def log_densities(model, X, Z, theta):
+    """Return log p(x | z) and log p(x, z) as tensors (S, n).
+
+    They are NaN where a parameter has left its domain, so that torch.distributions refuses it; the
+    checks before a fit let such errors through.
+    """
+    try:
+        likelihood = model.log_likelihood(X, Z, theta)
+        return likelihood, likelihood + model.log_prior(Z, theta)
+    except ValueError:
+        lost = torch.nan + 0.0 * Z.sum(-1)
+        return lost, lost
+
+
 class TorchJoint:
     """log p(x, z; theta) of some rows, z continuous.
 
@@ -108,7 +122,7 @@ class TorchJoint:
     def log_likelihood(self, Z):
         """Return log p(x | z), (S, n)."""
         with torch.no_grad():
-            return self.model.log_likelihood(self.X, self._tensor(Z), self.theta).cpu().numpy()
+            return self._value(self._tensor(Z))[0].cpu().numpy()
 
     def log_prior(self, Z):
         """Return log p(z), (S, n)."""
@@ -117,7 +131,8 @@ class TorchJoint:
 
     def log_joint(self, Z):
         """Return log p(x, z), (S, n)."""
-        return self.log_likelihood(Z) + self.log_prior(Z)
+        with torch.no_grad():
+            return self._value(self._tensor(Z))[1].cpu().numpy()
 
     @gradients()
     def gradient(self, Z):
@@ -128,8 +143,7 @@ class TorchJoint:
         return value.detach().cpu().numpy(), gradient.cpu().numpy()
 
     def _value(self, Z):
-        likelihood = self.model.log_likelihood(self.X, Z, self.theta)
-        return likelihood, likelihood + self.model.log_prior(Z, self.theta)
+        return log_densities(self.model, self.X, Z, self.theta)
 
     def start(self):
         """Return the best of some fixed points for each row, and the precision there."""

@@ -107,3 +107,69 @@ def test_a_redefined_density_of_a_built_in_model_is_refused(chapter):
 def test_n_components_that_disagrees_with_the_model_is_refused(chapter):
     with pytest.raises(ValueError, match="n_components=3 disagrees with n_latents=2"):
         chapter(3, model=FactorModel(2)).fit(real(20))
+
+
+class Unbounded(TwoParameterLogistic):
+    """A Gaussian factor with a scale or a probability that has no domain."""
+
+    def initialize(self, X, rng):
+        return {"a": 0.5 + 0 * X[0], "scale": 1.0 + 0 * X[0]}
+
+    def log_likelihood(self, X, Z, theta):
+        residual = (X - Z * theta["a"]) / theta["scale"]
+        return (-0.5 * residual**2 - theta["scale"].log()).sum(-1)
+
+
+class UnboundedShares(TwoParameterLogistic):
+    """Two classes whose probabilities have no domain."""
+
+    latent = "binary"
+
+    def initialize(self, X, rng):
+        return {"P": torch.tensor(rng.uniform(0.2, 0.8, (2, X.shape[1])))}
+
+    def log_likelihood(self, X, Z, theta):
+        P = theta["P"][0] * (1 - Z) + theta["P"][1] * Z
+        return (X * P.log() + (1 - X) * (1 - P).log()).sum(-1)
+
+
+@pytest.mark.parametrize(
+    ("model", "X", "line"),
+    [
+        (Unbounded(), 0.01 * real(40), r"constraints = \{'scale': 'positive'\} in the class"),
+        (UnboundedShares(), np.repeat([[0.0] * 4, [1.0] * 4], 20, axis=0), "'P': 'unit_interval'"),
+    ],
+)
+def test_a_parameter_that_leaves_its_domain_gets_the_line_to_write(model, X, line):
+    with pytest.raises(ValueError, match=line):
+        VariationalEM(model=model, random_state=0).fit(X)
+
+
+def test_missing_cells_that_a_model_does_not_handle_are_named():
+    X = answers(40)
+    X[30, 1] = np.nan
+    careless = broken(initialize=lambda self, X, rng: {"a": 1 + 0 * X[0], "d": 0 * X[0]})
+    with pytest.raises(ValueError, match=r"missing cells \(NaN\).*observed = ~X.isnan\(\)"):
+        VariationalEM(model=careless).fit(X)
+    with pytest.raises(ValueError, match=r"returned 'd' with .*take torch.nanmean"):
+        VariationalEM(model=TwoParameterLogistic()).fit(X)
+
+
+class Scale(LatentVariableModel):
+    """Gaussian columns of one common latent, the first of which is that latent."""
+
+    n_latents, constraints = 1, {"scale": "positive"}
+
+    def initialize(self, X, rng):
+        return {"a": 0 * X[0] + 0.5, "scale": X.std(0)}
+
+    def log_likelihood(self, X, Z, theta):
+        return torch.distributions.Normal(Z * theta["a"], theta["scale"]).log_prob(X).sum(-1)
+
+
+def test_a_scale_that_reaches_zero_is_an_answer_with_a_warning():
+    z = np.random.default_rng(0).standard_normal((30, 1))
+    X = np.hstack([z, z])  # both columns are the latent: their scales have no minimum
+    with pytest.warns(UserWarning, match="scale of Scale went to zero.*def lower_limits"):
+        fit = VariationalEM(model=Scale(), random_state=0).fit(X)
+    assert np.isfinite(fit.score(X)) and np.all(fit.params_["scale"] > 0)
