@@ -15,7 +15,7 @@ REFUSALS = {
     "too few rows": r"n_samples >= n_components|minimum of \d+ is required|would hold out \d+ of",
     "empty column": r"column .* of X has no observed cell",
     "no weight": r"at least one non-zero",
-    "overflow": r"squares overflow float64|too large to square in float64",
+    "overflow": r"squares? (overflow float64|underflows)|too large to square in float64",
     "wrong likelihood": r"likelihood.* expect(s|ed) (0 or 1|counts|integer codes|less than)",
     "too many codes": r"has the code|but likelihood 'categorical' expected",
     "options": r"does not fit (covariance_type|solver)|use gradient='dreg'|exceeds n_features"

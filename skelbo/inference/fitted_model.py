@@ -68,10 +68,11 @@ class FittedModel:
             yield rows, self.model.joint(block, self.theta)
 
     def log_prob(self, X) -> tuple[np.ndarray, np.ndarray]:
-        """Return log p(x) and its standard error, (n,) each, in nats."""
+        """Return log p(x) and its standard error, (n,) each, in nats; 0 for rows without cells."""
         noise, result = self.noise(), np.empty((2, len(X)))
         for rows, joint in self.joints(X, len(noise.part)):
             result[:, rows] = log_marginal(joint, noise)[:2]
+        result[:, np.isnan(X).all(axis=1)] = 0.0
         return result[0], result[1]
 
     def elbo_terms(self, X) -> ElboTerms:

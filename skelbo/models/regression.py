@@ -68,6 +68,10 @@ class _ColumnObjectives:
     def __init__(self, model, values, known, weights, mean, covariance):
         self.model, self.weights, self.mean, self.covariance = model, weights, mean, covariance
         self.values, self.known = values, known
+        totals = weights.sum(0)
+        weight = totals.sum() if known is None else (totals @ known).min()
+        # The unit of the ridge: weights as small as they like leave their maximum where it is.
+        self.unit = min(1.0, weight)
 
     def __call__(self, coefficients):
         p, width = coefficients.shape
@@ -93,7 +97,7 @@ class _ColumnObjectives:
     def _regular(self, gradient, hessian):
         """Freeze an intercept that is not fitted, and keep the system regular."""
         diagonal = np.einsum("jkk->jk", hessian)
-        diagonal += RIDGE * (1 + diagonal)
+        diagonal += RIDGE * (self.unit + diagonal)
         if not self.model.fit_intercept:
             gradient[:, 0], hessian[:, 0, 1:], hessian[:, 1:, 0], hessian[:, 0, 0] = 0, 0, 0, 1
         return gradient, hessian

@@ -106,6 +106,8 @@ class WeightedDraws:
             log_w = self.log_weights(q, batch, noise)
             for result, value in zip((log_prob, std, size), summary(log_w), strict=True):
                 result[place] = value.cpu().numpy()
+        empty = np.isnan(X).all(axis=1)  # without a cell p(x) is 1, whatever the draws
+        log_prob[empty], std[empty], size[empty] = 0.0, 0.0, self.n_draws
         self._warn(size)
         return log_prob + self.columns.log_jacobian(X), std
 
@@ -132,7 +134,8 @@ class WeightedDraws:
                 (bound, kl, entropy), (log_w.mean(0), q.kl(), q.entropy()), strict=True
             ):
                 result[place] = value.cpu().numpy()
-        bound += self.columns.log_jacobian(X)
+        empty = np.isnan(X).all(axis=1)
+        bound = np.where(empty, -kl, bound) + self.columns.log_jacobian(X)
         return ElboTerms(bound + kl, kl, bound - entropy, entropy)
 
     @torch.inference_mode()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skelbo import EMGaussianMixture, GaussianMLE
 from skelbo.em.loop import AscentError
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.moments import Moments
@@ -96,3 +97,11 @@ def test_what_a_ridge_accepts_can_be_conditioned_on():
         for part in ([0, 1], [0, 2], [1, 2]):
             np.linalg.cholesky(rebuilt[np.ix_(part, part)])
     assert 0 < accepted < 300
+
+
+@pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")
+@pytest.mark.parametrize("estimator", [GaussianMLE(), EMGaussianMixture(2, random_state=0)])
+@pytest.mark.parametrize("value", [1e-300, -1e-152, 1e-90, 1e90])
+def test_constant_columns_of_any_size_have_a_floor(estimator, value):
+    model = estimator.fit(np.full((4, 2), value))
+    assert np.isfinite([model.lower_bound_, model.score(np.full((4, 2), value))]).all()

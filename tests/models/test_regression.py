@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from skelbo import VariationalEM
 from skelbo.models import FactorModel
 from tests.tables import answers, counts, real
 
@@ -71,3 +72,32 @@ def test_shared_points_agree_with_draws(name):
     by_draws = model.maximize(theta, X, share.T, draws, n_steps=4, expand=True)
     for key in theta:
         np.testing.assert_allclose(at_points[key], by_draws[key], rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_the_unit_of_the_weights_moves_no_maximum(name):
+    X, model = TABLES[name], FactorModel(2, likelihood=name)
+    rng = np.random.RandomState(0)
+    weights = rng.random_sample(30) + 0.1
+    Z = rng.standard_normal((4, 30, 2))
+    start = model.start(X, weights, np.random.RandomState(0), 0)
+    share = rng.random_sample((4, 30))
+    theta = model.maximize(start, X, share, Z, n_steps=50)
+    for size in (1e-3, 1e-13):
+        tiny = model.start(X, size * weights, np.random.RandomState(0), 0)
+        moved = model.maximize(tiny, X, size * share, Z, n_steps=50)
+        for key, value in theta.items():
+            np.testing.assert_allclose(moved[key], value, rtol=1e-5, atol=1e-6)
+            assert np.all(np.abs(tiny[key] - start[key]) <= 5), key
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("name", TABLES)
+def test_fits_do_not_depend_on_the_unit_of_the_weights(name):
+    weights = np.random.RandomState(0).random_sample(30) + 0.1
+    fits = [
+        VariationalEM(1, model=name).fit(TABLES[name], sample_weight=size * weights)
+        for size in (1.0, 1e-3, 1e-13)
+    ]
+    for fit in fits[1:]:
+        assert fit.lower_bound_ == pytest.approx(fits[0].lower_bound_, abs=1e-6)

@@ -47,7 +47,8 @@ def factor_start(model, X, weights, rng, number):
     if number:
         loadings += np.sqrt(scale / 2)[:, None] * rng.standard_normal(loadings.shape)
     if model.column_likelihood.separable:
-        centre = model.column_likelihood.offset(level, 0.5 / share.sum(0)) * model.fit_intercept
+        margin = 0.5 / np.maximum(share.sum(0), 2.0)  # half an answer, of at least two
+        centre = model.column_likelihood.offset(level, margin) * model.fit_intercept
     # A mean-field q loses least along the axes in which the posteriors are widest apart; the
     # bound's saddles between rotations cost it hundreds of iterations.
     pull = np.sqrt(model.column_likelihood.information(level, scale))[:, None] * loadings
