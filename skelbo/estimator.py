@@ -17,11 +17,12 @@ from sklearn.base import (
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.dask_dispatch import lazy_on_dask
+from skelbo.data.numeric_table import as_numbers
 from skelbo.em.loop import Ascent
 from skelbo.scores import DensityScores
+from skelbo.transaction import is_within_search
 
 NOT_CONVERGED = (
     "Best performing initialization did not converge. Try different init parameters, or increase "
@@ -30,6 +31,11 @@ NOT_CONVERGED = (
 STILL_CLIMBING = (
     " The bound still climbed by {climb:.3g} nats per row in iteration {n_iter} "
     "(max_iter={max_iter}, tol={tol})."
+)
+
+INTERRUPTED = (
+    "The fit was interrupted after {n_iter} iterations and keeps the best parameters so far; "
+    "continue it by warm_start=True where the estimator has it, or fit anew."
 )
 
 
@@ -135,8 +141,8 @@ class LatentVariableEstimator(
         >>> model.inverse_transform([[0.5, 0.5]])
         array([[2.625]])
         """
-        check_is_fitted(self)
-        Z = np.asarray(Z)
+        self._check_fitted()
+        Z = np.asarray(as_numbers(Z))
         Z = Z if Z.dtype in (np.float32, np.float64) else Z.astype(np.float64)
         if Z.ndim != 2 or Z.shape[1] != self._n_features_out:
             raise ValueError(
@@ -219,7 +225,7 @@ class LatentVariableEstimator(
         >>> rows.shape, labels.shape
         ((100, 1), (100,))
         """
-        check_is_fitted(self)
+        self._check_fitted()
         if not isinstance(n_samples, Integral) or n_samples < 1:
             raise ValueError(
                 f"Invalid value for 'n_samples': {n_samples}, expected an integer of at least 1."
@@ -259,7 +265,7 @@ class LatentVariableEstimator(
         return self.fit(X, y, sample_weight=sample_weight).transform(X)
 
     def _warn_if_not_converged(self, ascent: Ascent, max_iter: int, tol: Any) -> None:
-        if ascent.converged or max_iter == 0:
+        if ascent.converged or ascent.interrupted or max_iter == 0:
             return
         message = NOT_CONVERGED
         if ascent.n_iter:
@@ -270,6 +276,12 @@ class LatentVariableEstimator(
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
     def _publish_ascent(self, ascent: Ascent) -> None:
+        """Set the attributes of the path; an interrupted one gets a warning or ends the search."""
+        if ascent.interrupted:
+            if is_within_search():
+                raise KeyboardInterrupt
+            message = INTERRUPTED.format(n_iter=ascent.n_iter)
+            warnings.warn(message, ConvergenceWarning, stacklevel=4)
         self.lower_bound_ = ascent.lower_bound
         self.lower_bounds_ = list(ascent.lower_bounds)
         self.n_iter_ = ascent.n_iter

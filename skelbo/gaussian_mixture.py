@@ -8,9 +8,7 @@ from dataclasses import replace
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.dask_dispatch import lazy_on_dask
@@ -36,6 +34,7 @@ from skelbo.mixture.initialization import STARTS, UserParameters, mixture_starts
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
 from skelbo.mixture.stepwise_em import FirstRows, StepwiseState
+from skelbo.transaction import fit_method
 
 
 class EMGaussianMixture(LatentVariableEstimator):
@@ -235,7 +234,7 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     # -------------------------------------------------------------------- fit
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_method
     def fit(self, X, y=None, sample_weight=None):
         """Fit the mixture to the rows of X.
 
@@ -334,7 +333,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         """
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_method
     def partial_fit(self, X, y=None, sample_weight=None):
         """Update the mixture by one batch of a stream: stepwise EM.
 
@@ -456,6 +455,10 @@ class EMGaussianMixture(LatentVariableEstimator):
             if refused:
                 raise ValueError(f"{name}={getattr(self, name)!r} does not fit {other}.")
 
+    def _shaping_parameters(self):
+        names = "n_components", "covariance_type"
+        return (*names, "n_factors") if self.covariance_type == "factor" else names
+
     def _cells(self, n_features):
         return self._structure(n_features).row_cells(self.n_components, n_features)
 
@@ -506,7 +509,7 @@ class EMGaussianMixture(LatentVariableEstimator):
     @property
     def n_parameters_(self):
         """Number of free parameters: weights, means and covariances."""
-        check_is_fitted(self)
+        self._check_fitted()
         K, p = self.means_.shape
         return K - 1 + K * p + self._structure(p).n_parameters(K, p)
 

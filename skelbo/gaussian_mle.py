@@ -6,9 +6,7 @@ import warnings
 from numbers import Integral, Real
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.row_source import RowSource
@@ -24,6 +22,7 @@ from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, 
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.attributes import cast
 from skelbo.mixture.mixture import Mixture
+from skelbo.transaction import fit_method
 
 
 class GaussianMLE(LatentVariableEstimator):
@@ -103,7 +102,6 @@ class GaussianMLE(LatentVariableEstimator):
     _moments: Moments | None
     _columns: ColumnMoments
     _origin: np.ndarray
-    _fitted_type: str | None = None  # None where attributes were set by hand
 
     def __init__(self, covariance_type="full", *, reg_covar="auto", tol="auto", max_iter=1000):
         self.covariance_type = covariance_type
@@ -111,7 +109,7 @@ class GaussianMLE(LatentVariableEstimator):
         self.tol = tol
         self.max_iter = max_iter
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_method
     def fit(self, X, y=None, sample_weight=None):
         """Fit the Gaussian to the rows of X.
 
@@ -165,7 +163,7 @@ class GaussianMLE(LatentVariableEstimator):
         progress.end()
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_method
     def partial_fit(self, X, y=None, sample_weight=None):
         """Update the fit by more rows: the result is that of one fit to all rows so far.
 
@@ -200,8 +198,6 @@ class GaussianMLE(LatentVariableEstimator):
         True
         """
         first = not hasattr(self, "mean_")
-        if not first:
-            self._check_type()
         rows = self._read_rows(X, sample_weight, reset=first)
         columns = ColumnMoments.of_rows(rows)
         if not (columns.complete and (first or self._columns.complete)):
@@ -269,7 +265,6 @@ class GaussianMLE(LatentVariableEstimator):
         self.covariance_ = cast(arrays["covariances_"][0], dtype)
         self.precision_ = cast(arrays["precisions_"][0], dtype)
         self._origin, self._columns, self._moments = rows.origin, columns, moments
-        self._fitted_type = self.covariance_type
         self._publish_ascent(ascent)
         self.lower_bound_ = self.lower_bounds_[-1] = bound
         if not ascent.theta.is_regular:
@@ -283,24 +278,17 @@ class GaussianMLE(LatentVariableEstimator):
 
     def _components(self) -> Components:
         """Return the Gaussian about its own mean, from the public attributes."""
-        self._check_type()
         p, structure = len(self.mean_), STRUCTURES[self.covariance_type]
         covariance = structure.from_public_arrays([self.precision_cholesky_], 1, p)
         return Components(np.zeros((1, p)), covariance)
 
-    def _check_type(self) -> None:
-        """Refuse a covariance_type that was changed after the fit."""
-        if self._fitted_type not in (None, self.covariance_type):
-            raise ValueError(
-                f"covariance_type={self.covariance_type!r} is not that of the fit, "
-                f"{self._fitted_type!r}; call fit again, or set it back."
-            )
+    def _shaping_parameters(self):
+        return ("covariance_type",)
 
     @property
     def n_parameters_(self):
         """Number of free parameters: mean and covariance."""
-        check_is_fitted(self)
-        self._check_type()
+        self._check_fitted()
         p = self.n_features_in_
         return p + STRUCTURES[self.covariance_type].n_parameters(1, p)
 

@@ -10,9 +10,7 @@ from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
-from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.dask_dispatch import in_memory
 from skelbo.data.weights import check_weights
@@ -30,6 +28,7 @@ from skelbo.inference.standard_errors import (
 )
 from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel
+from skelbo.transaction import fit_method
 
 MODEL_CONSTRAINTS: dict = {
     "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -78,13 +77,16 @@ class LatentModelEstimator(LatentVariableEstimator):
     def _finish(self, fitted: FittedModel, data: DistinctRows, best: Ascent) -> None:
         """Publish the attributes of one algorithm, and warn."""
 
+    def _shaping_parameters(self):
+        return "n_components", "model"
+
     def _is_annealed(self, model: Model) -> bool:
         """Return whether starts are found by simulated annealing."""
         return model.closed_form
 
     # -------------------------------------------------------------------- fit
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_method
     def fit(self, X, y=None, sample_weight=None):
         """Fit the model to the rows of X.
 
@@ -199,7 +201,7 @@ class LatentModelEstimator(LatentVariableEstimator):
         >>> copy.standard_errors_["intercepts"].round(3)
         array([0.066, 0.031, 0.144, 0.065])
         """
-        check_is_fitted(self)
+        self._check_fitted()
         X = self._validate(X)
         data = DistinctRows.of_table(X, check_weights(sample_weight, len(X)))
         self._errors = self._computed_errors("standard_errors_", data)
@@ -207,7 +209,7 @@ class LatentModelEstimator(LatentVariableEstimator):
 
     def _error(self, name: str) -> dict[str, Any]:
         """Return the errors with this name, which are computed if they are not there."""
-        check_is_fitted(self)
+        self._check_fitted()
         if name not in self._errors:
             if self._data is None:
                 raise AttributeError(NO_ROWS.format(name=name))
@@ -243,7 +245,7 @@ class LatentModelEstimator(LatentVariableEstimator):
     @property
     def n_parameters_(self):
         """Number of free parameters."""
-        check_is_fitted(self)
+        self._check_fitted()
         return self._fitted().model.n_parameters(self.params_)
 
     @property

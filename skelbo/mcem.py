@@ -244,7 +244,7 @@ class MCEM(LatentModelEstimator):
         self._n_last = step.n_last
         data, draws = self._drawn(fitted, data)
         self.effective_sample_sizes_ = np.append(draws.effective_sizes(), np.nan)[data.index]
-        if not step.certified:
+        if not (step.certified or best.interrupted):
             why = WHY[step.stopped or "max_iter"].format(max_iter=self.max_iter, limit=step.n_last)
             tol = step.tol / data.total
             warnings.warn(NOT_CERTIFIED.format(tol=tol, why=why), ConvergenceWarning, stacklevel=3)

@@ -266,10 +266,11 @@ class DensityScores(InputValidation, ABC):
             from skelbo.data.dask_answers import mean_log_prob
 
             return mean_log_prob(self, X, sample_weight)
-        log_prob = self.score_samples(X)
-        weights = check_weights(sample_weight, len(log_prob))
+        X = self._validate(X, finite=not self._finds_infinity)
+        weights = check_weights(sample_weight, len(X))
         if weights is None:
-            return float(np.mean(log_prob)), float(len(log_prob))
-        present = weights > 0  # a row of weight zero is absent, even where p(x) underflows
-        log_prob, weights = log_prob[present].astype(np.float64), weights[present]
-        return float(np.average(log_prob, weights=weights)), float(weights.sum())
+            return float(np.mean(self._log_prob(X)[0], dtype=np.float64)), float(len(X))
+        if not weights.all():
+            X, weights = X[weights > 0], weights[weights > 0]
+        mean = np.average(self._log_prob(X)[0].astype(np.float64), weights=weights)
+        return float(mean), float(weights.sum())

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from numbers import Integral, Real
 
-from sklearn.base import _fit_context
 from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from torch.utils.data import Dataset
@@ -24,6 +23,7 @@ from skelbo.neural import (
     draw_seed,
     refine,
 )
+from skelbo.transaction import fit_method
 
 
 class VAEEstimator(NetworkEstimator):
@@ -271,7 +271,7 @@ class VAEEstimator(NetworkEstimator):
 
     # -------------------------------------------------------------------- fit
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_method
     @gradients()
     def fit(self, X, y=None, sample_weight=None):
         """Fit both networks to the rows of X.
@@ -320,7 +320,7 @@ class VAEEstimator(NetworkEstimator):
         progress.end()
         return self
 
-    @_fit_context(prefer_skip_nested_validation=True)
+    @fit_method
     @gradients()
     def partial_fit(self, X, y=None, sample_weight=None):
         """Update both networks by one pass over more rows.

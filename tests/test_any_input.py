@@ -16,7 +16,7 @@ from skelbo.mixture.initialization import STARTS
 # What a fit may say no with. Everything else is a defect.
 CLEAR = re.compile(
     r"ill-defined empirical covariance|n_samples >= n_components|has no observed cell"
-    r"|at least one non-zero|solver='gem' does not fit covariance_type='factor'"
+    r"|zero for all rows|solver='gem' does not fit covariance_type='factor'"
 )
 
 

@@ -24,13 +24,14 @@ IMPORTS = {
     "inference": {"autograd", "data", "elbo", "em", "likelihoods", "models"},
     "neural": {"data", "elbo", "em", "estimator", "likelihoods"},
     "scores": {"data", "elbo"},
-    "estimator": {"data", "em", "scores"},
-    "latent_model_estimator": {"data", "em", "estimator", "inference", "models"},
-    "gaussian_mle": {"data", "elbo", "em", "estimator", "gaussian", "mixture"},
-    "gaussian_mixture": {"data", "em", "estimator", "gaussian", "mixture"},
+    "transaction": set(),
+    "estimator": {"data", "em", "scores", "transaction"},
+    "latent_model_estimator": {"data", "em", "estimator", "inference", "models", "transaction"},
+    "gaussian_mle": {"data", "elbo", "em", "estimator", "gaussian", "mixture", "transaction"},
+    "gaussian_mixture": {"data", "em", "estimator", "gaussian", "mixture", "transaction"},
     "variational_em": {"em", "inference", "latent_model_estimator", "models"},
     "mcem": {"em", "inference", "latent_model_estimator"},
-    "vae": {"autograd", "data", "em", "likelihoods", "neural"},
+    "vae": {"autograd", "data", "em", "likelihoods", "neural", "transaction"},
 }
 FILES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils import check_array
-from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.dask_blocks import (
     Blocks,
@@ -34,7 +33,7 @@ def check_columns(estimator: Any, X: Any, *, reset: bool) -> np.dtype:
 
 def mean_log_prob(estimator: Any, X: Any, sample_weight: Any) -> tuple[float, float]:
     """Return the weighted mean of log p(x) and the sum of the weights, in one pass."""
-    check_is_fitted(estimator)
+    estimator._check_fitted()
     dtype = check_columns(estimator, X, reset=False)
     sums = Blocks.of(X, sample_weight, dtype).total(_log_prob_of_table, _snapshot(estimator))
     if sums is None:
@@ -59,7 +58,7 @@ def lazy_answer(estimator: Any, name: str, X: Any, args: tuple, kwargs: dict) ->
 
     A method that returns a tuple or `ElboTerms` gives one of lazy arrays.
     """
-    check_is_fitted(estimator)
+    estimator._check_fitted()
     dtype, model = check_columns(estimator, X, reset=False), _snapshot(estimator)
     method = partial(getattr(model, name), *args, **kwargs)
     # The answer for one row has the type and shape of all: Dask itself would ask with no row.

@@ -18,6 +18,7 @@ import numpy as np
 from sklearn.utils import check_array
 
 from skelbo.data.dask_dispatch import is_dask
+from skelbo.data.numeric_table import as_numbers
 from skelbo.data.rows import plus
 from skelbo.data.threads import one_blas_thread
 from skelbo.data.weights import check_weights_shape, weight_vector
@@ -184,7 +185,11 @@ def _weight_blocks(weights: Any, X: Any, n_blocks: int) -> list[Any]:
 def as_table(block: Any, dtype: np.dtype) -> np.ndarray:
     """Return a block as an array, which may have no rows or columns and any values."""
     return check_array(
-        block, dtype=dtype, ensure_all_finite=False, ensure_min_samples=0, ensure_min_features=0
+        as_numbers(block),
+        dtype=dtype,
+        ensure_all_finite=False,
+        ensure_min_samples=0,
+        ensure_min_features=0,
     )
 
 

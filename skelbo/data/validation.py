@@ -11,67 +11,59 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from skelbo.data.dask_dispatch import is_dask
 from skelbo.data.memmap import iter_rows, mapped_file
+from skelbo.data.numeric_table import as_numbers, with_column
 from skelbo.data.row_source import RowSource
 from skelbo.data.rows import Rows
 from skelbo.data.weights import check_any_weight, check_weights
 
 
 def check_table(estimator: Any, X: Any, **options: Any) -> np.ndarray:
-    """Return X as float32 or float64, checked by scikit-learn, a mapped file part by part.
-
-    Masked cells are missing cells; columns of dates are refused.
-    """
-    X = with_missing_cells(X)
-    _refuse_dates(X)
-    mapped = mapped_file(X) is not None
-    X = validate_data(
-        estimator,
-        X,
-        dtype=[np.float64, np.float32],
-        ensure_all_finite=False if mapped else "allow-nan",
-        **options,
-    )
+    """Return X as float32 or float64, checked by scikit-learn, a mapped file part by part."""
+    X, mapped = as_numbers(X), mapped_file(X) is not None
+    try:
+        X = validate_data(
+            estimator,
+            X,
+            dtype=[np.float64, np.float32],
+            ensure_all_finite=False if mapped else "allow-nan",
+            **options,
+        )
+    except (ValueError, TypeError) as error:
+        raise with_column(error, X) from error
     if mapped:
         for rows in iter_rows(X):
             assert_all_finite(rows, allow_nan=True, input_name="X")
     return X
 
 
-def with_missing_cells(X: Any) -> Any:
-    """Return a masked array as a plain one, with NaN where it is masked; all else as it is."""
-    if not np.ma.isMaskedArray(X):
-        return X
-    values = np.ma.getdata(X)
-    dtype = values.dtype if values.dtype.kind == "f" else np.float64
-    return np.where(np.ma.getmaskarray(X), np.nan, values).astype(dtype, copy=False)
-
-
-def _refuse_dates(X: Any) -> None:
-    """Raise for dates and durations, of which a conversion to floats makes nanoseconds."""
-    if isinstance(X, np.ndarray):
-        dates = ["X"] if X.dtype.kind in "mM" else []
-    else:
-        names = getattr(X, "columns", ())
-        dates = [f"column {name!r} of X" for name in names if _holds_dates(X[name])]
-    if dates:
-        raise ValueError(
-            f"{dates[0]} holds dates or durations, expected numbers; subtract a date and divide "
-            "by a duration, such as np.timedelta64(1, 'D')."
-        )
-
-
-def _holds_dates(column: Any) -> bool:
-    """Return whether a column of a frame has a dtype of dates or durations."""
-    return str(column.dtype).lower().startswith(("date", "duration", "timedelta", "time"))
-
-
 class InputValidation:
     """Validation of X and sample_weight, in fits and after them."""
 
+    # Values of the parameters that shape the fitted attributes, None where these were set by hand.
+    _fitted_with: dict[str, Any] | None = None
     # Rows that a fit needs at least.
     _min_samples = 2
     # Whether the predictions of a subclass refuse infinite cells themselves.
     _finds_infinity = False
+
+    def _shaping_parameters(self) -> tuple[str, ...]:
+        """Return the names of the parameters that may not change after a fit."""
+        return ()
+
+    def _check_fitted(self) -> None:
+        """Raise unless the estimator is fitted, with the parameters that it has now."""
+        check_is_fitted(self)
+        self._check_unchanged()
+
+    def _check_unchanged(self) -> None:
+        """Raise if a parameter that shapes the fitted attributes has changed since the fit."""
+        for name, before in (self._fitted_with or {}).items():
+            now = getattr(self, name)
+            if now is not before and repr(now) != repr(before):
+                raise ValueError(
+                    f"{name}={now!r} is not that of the fit, {name}={before!r}; set it back, or "
+                    "fit anew (with warm_start=False, where the estimator has it)."
+                )
 
     def _cells(self, n_features: int) -> tuple[int | None, int | None]:
         """Return the sizes of the temporaries of a row in a fit: complete, incomplete."""
@@ -82,6 +74,7 @@ class InputValidation:
 
         With ``finite=False`` the caller refuses infinite cells, and plain arrays are not read here.
         """
+        self._check_unchanged()
         if self._is_plainly_valid(X, finite):
             return X
         check_is_fitted(self)

@@ -37,8 +37,11 @@ def check_weights(sample_weight: Any, n_rows: int) -> np.ndarray | None:
 
 def weight_vector(sample_weight: Any, n_rows: int) -> np.ndarray:
     """Return the weights of some rows, which may all be zero; ValueError if they are no weights."""
-    if np.ma.isMaskedArray(sample_weight):  # a masked weight is none, and refused as NaN
-        sample_weight = np.ma.filled(sample_weight.astype(np.float64), np.nan)
+    if np.ma.is_masked(sample_weight):
+        raise ValueError(
+            "sample_weight has masked weights, expected a number for every row; leave a row out "
+            "by weight 0."
+        )
     if np.ndim(sample_weight) == 0:
         sample_weight = np.full(n_rows, sample_weight)
     weights = check_array(

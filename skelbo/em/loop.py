@@ -47,6 +47,8 @@ class Ascent:
         Whether the stopping rule was met.
     statistics : object
         The expected statistics at `theta`.
+    interrupted : bool
+        Whether Ctrl-C ended the ascent.
     """
 
     theta: Any
@@ -54,6 +56,7 @@ class Ascent:
     lower_bounds: tuple[float, ...]
     converged: bool
     statistics: Any = None
+    interrupted: bool = False
 
     @property
     def n_iter(self) -> int:
@@ -112,6 +115,8 @@ def ascend(
     ------
     AscentError
         If an M-step raises it, or if the bound is not finite after a plain step.
+    KeyboardInterrupt
+        If Ctrl-C comes before the first iteration ends; later it ends the ascent.
 
     Notes
     -----
@@ -121,17 +126,25 @@ def ascend(
     accelerator = accelerator or _NoAcceleration()
     bound, statistics = e_step(theta)
     start_bound, converged = bound, False
-    bounds: list[float] = []
+    interrupted, bounds = False, []
     while not converged and len(bounds) < max_iter:
-        before, image = bound, m_step(statistics, theta)
-        accelerator.learn(theta, image, statistics)
-        candidate = None if rule.confirming else accelerator.propose()
-        theta, bound, statistics = _higher(candidate, image, before, e_step, accelerator)
-        bounds.append(bound)
-        converged = rule.met(bound - before, bound, theta is image, accelerator.rate)
-        if on_iteration is not None and on_iteration(len(bounds), bound, theta):
+        try:
+            before, image = bound, m_step(statistics, theta)
+            accelerator.learn(theta, image, statistics)
+            candidate = None if rule.confirming else accelerator.propose()
+            theta, bound, statistics = _higher(candidate, image, before, e_step, accelerator)
+            bounds.append(bound)
+            converged = rule.met(bound - before, bound, theta is image, accelerator.rate)
+            if on_iteration is not None and on_iteration(len(bounds), bound, theta):
+                break
+        except KeyboardInterrupt:
+            if not bounds:
+                raise
+            if bounds[-1] != bound:  # the step had ended
+                bounds.append(bound)
+            interrupted = True
             break
-    return Ascent(theta, start_bound, tuple(bounds), converged, statistics)
+    return Ascent(theta, start_bound, tuple(bounds), converged, statistics, interrupted)
 
 
 def _higher(candidate, image, before: float, e_step, accelerator: Accelerator):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from skelbo.em.loop import Ascent, AscentError
@@ -54,23 +54,31 @@ def climb_from_each(
     ------
     AscentError
         If every start fails: the cause of the last one.
+    KeyboardInterrupt
+        If Ctrl-C comes before any ascent has something to keep; later it ends the restarts.
     """
     failures: list[tuple[int, str]] = []
     ascents: list[tuple[bool, float, Ascent]] = []  # the best so far
+    interrupted = False
     for number, start in enumerate(starts):
         progress.begin_start(number)
         try:
             ascent = ascent_from(start)
-            regular = is_regular(ascent.theta)
+            interrupted, regular = ascent.interrupted, is_regular(ascent.theta)
             if not regular:
                 failures.append((number, NOT_REGULAR))
             ascents.append((regular, ascent.lower_bound, ascent))
             ascents = [max(ascents, key=lambda ranked: ranked[:2])]  # the first of equals
         except AscentError as error:
             failures.append((number, str(error)))
+        except KeyboardInterrupt:
+            if not ascents:
+                raise
+            interrupted = True
         progress.end_start()
-        if progress.stopped:
+        if progress.stopped or interrupted:
             break
     if not ascents:
         raise AscentError(failures[-1][1])
-    return Restarts(ascents[0][2], failures)
+    best = ascents[0][2]
+    return Restarts(replace(best, interrupted=interrupted), failures)

@@ -55,7 +55,7 @@ def test_a_masked_array_without_a_mask_is_its_data(estimator):
 def test_a_masked_weight_is_refused():
     X, _ = table_with_holes(np.float64)
     weights = np.ma.masked_array(np.ones(30), mask=np.arange(30) == 3)
-    with pytest.raises(ValueError, match="sample_weight contains NaN"):
+    with pytest.raises(ValueError, match="masked weights"):
         GaussianMLE().fit(X, sample_weight=weights)
 
 

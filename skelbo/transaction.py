@@ -1,0 +1,51 @@
+"""Transactions: a fit that fails or is interrupted leaves the estimator as it was."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+
+from sklearn.base import _fit_context
+
+Method = TypeVar("Method", bound=Callable[..., Any])
+# Modules whose functions run many fits: an interrupt is meant for all of them.
+SEARCHES = ("sklearn.model_selection", "skelbo.meta", "skelbo.compare")
+
+
+def fit_method(method: Method) -> Method:
+    """Turn `fit` or `partial_fit` into a transaction on the attributes of the estimator.
+
+    Parameters are validated first, and callbacks of scikit-learn managed. A fit that continues
+    another one (`partial_fit`, ``warm_start=True``) is refused if a parameter that shapes the
+    fitted attributes has changed. On any exception all attributes, `n_features_in_` included, are
+    what they were before the call; at the end the parameters of the fit are recorded.
+    """
+    managed = _fit_context(prefer_skip_nested_validation=True)(method)
+
+    @wraps(method)
+    def run(self, *args, **kwargs):
+        before = vars(self).copy()
+        try:
+            if method.__name__ == "partial_fit" or before.get("warm_start"):
+                self._check_unchanged()
+            result = managed(self, *args, **kwargs)
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        self._fitted_with = {name: getattr(self, name) for name in self._shaping_parameters()}
+        return result
+
+    return run  # type: ignore[return-value]
+
+
+def is_within_search() -> bool:
+    """Return whether the present call comes from a search or a comparison of estimators."""
+    frame = sys._getframe()
+    while frame.f_back is not None:
+        frame = frame.f_back
+        if str(frame.f_globals.get("__name__")).startswith(SEARCHES):
+            return True
+    return False
