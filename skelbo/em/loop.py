@@ -126,7 +126,8 @@ def ascend(
     accelerator = accelerator or _NoAcceleration()
     bound, statistics = e_step(theta)
     start_bound, converged = bound, False
-    interrupted, bounds = False, []
+    bounds: list[float] = []
+    interrupted = False
     while not converged and len(bounds) < max_iter:
         try:
             before, image = bound, m_step(statistics, theta)
