@@ -21,11 +21,9 @@ from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.inference.annealing import annealed_start
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.fitted_model import FittedModel
+from skelbo.inference.information import n_entries
 from skelbo.inference.model_names import NAMES, adapt, build_model, check_params
-from skelbo.inference.standard_errors import (
-    n_entries,
-    standard_errors,
-)
+from skelbo.inference.standard_errors import standard_errors
 from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel
 from skelbo.transaction import fit_method

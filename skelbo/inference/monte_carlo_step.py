@@ -130,7 +130,11 @@ class MonteCarloStep:
         return theta
 
     def _may_grow(self, draws) -> bool:
-        return self.n_samples == "auto" and self.growth * len(draws.Z) <= self.limit
+        return (
+            not draws.exact
+            and self.n_samples == "auto"
+            and self.growth * len(draws.Z) <= self.limit
+        )
 
     def _count_refusal(self, refused: bool) -> None:
         """Stop after too many refused steps in a row."""

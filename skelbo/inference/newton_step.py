@@ -15,17 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import special, stats
 
-from skelbo.inference.standard_errors import (
+from skelbo.inference.information import (
     NOTHING,
-    at_limit,
-    base_noise,
-    information_axes,
+    flat_directions,
     n_entries,
     observed_information,
-    quadratic_forms,
-    score_moments,
-    split,
 )
+from skelbo.inference.standard_errors import at_limit, quadratic_forms, score_moments, split
 from skelbo.models.constraints import constraint_of
 
 CONFIDENCE = 0.95
@@ -35,6 +31,9 @@ LONGEST = 1.0
 NOISE = 4.0
 # Information, in units of a parameter's own, below which a step is not lengthened any more.
 SMALLEST = 1e-3
+# Information, in shares of that of complete data, below which a direction leads off a saddle:
+# where expectations are those of a rule, and of random draws.
+SADDLE, SADDLE_SAMPLED = -1e-6, -0.05
 SEED = 0
 
 
@@ -54,6 +53,9 @@ class NewtonStep:
         Share of the step that is within the reach of the quadratic, at most 1.
     concave : bool
         Whether the information is that of a maximum.
+    escape : ndarray of shape (n_parameters,) or None
+        Direction of clearly negative information, of the length on which log p(X) changes by half
+        a nat; None if there is none.
     """
 
     step: np.ndarray
@@ -61,6 +63,7 @@ class NewtonStep:
     noise: np.ndarray
     length: float
     concave: bool
+    escape: np.ndarray | None
 
     @property
     def climb(self) -> float:
@@ -108,23 +111,35 @@ def newton_step(model, theta, data, draws, joint, moved) -> NewtonStep | None:
     """
     if n_entries(theta) > model.max_information:
         return None
-    noise = base_noise(model, theta, len(data.X), SEED)
-    information = observed_information(model, theta, data, noise, closed=False)
     gradient, spread = score_moments(model, theta, data, draws, joint)
-    unmoved = model.invariant_directions(theta)
     edge = _at_the_edge(theta, moved, model.constraints, gradient, np.sqrt(np.diagonal(spread)))
-    slope, bend = _scales(theta, model.constraints)
-    information = slope[:, None] * information * slope - np.diag(gradient * bend)
-    gradient, spread, unmoved = slope * gradient, slope[:, None] * spread * slope, unmoved * slope
     edge |= at_limit(model, theta, data)
-    held = np.concatenate([unmoved, np.eye(len(gradient))[edge]])
-    axes, values = information_axes(information, held)
-    # Where the information is no more than rounding, or negative, there is no maximum to go to: the
-    # step follows the gradient, and only if the gradient is noise there is nothing to be found.
-    known = values > NOTHING * values.max(initial=0.0)
+
+    def held(theta):
+        return np.concatenate([model.invariant_directions(theta), np.eye(len(edge))[edge]])
+
+    information = observed_information(model, theta, data, SEED)
+    flat = flat_directions(model, theta, data, information, held, SEED).T / information.units
+    slope, bend = _scales(theta, model.constraints)
+    information = information.rescaled(slope, -gradient * bend)
+    axes, values = information.axes(slope * np.concatenate([held(theta), flat]))
+    saddle = SADDLE_SAMPLED if information.sampled else SADDLE
+    return _step_along(axes, values, slope * gradient, slope[:, None] * spread * slope, saddle)
+
+
+def _step_along(axes, values, gradient, spread, saddle: float) -> NewtonStep | None:
+    """Return the step along directions (P, k) with these shares of information.
+
+    Where the information is no more than rounding, or negative, there is no maximum to go to: the
+    step follows the gradient. Where the gradient, too, is noise, nothing is found along a direction
+    without information; one of clearly negative information leads off a saddle.
+    """
+    known, negative = values > NOTHING, values < saddle
     slope, errors = axes.T @ gradient, np.sqrt(quadratic_forms(axes, spread))
-    idle = ~known & (np.abs(slope) <= NOISE * errors + 1e-9)
-    values = np.where(known, values, np.maximum(np.abs(values), SMALLEST))
+    idle = ~known & ~negative & (np.abs(slope) <= NOISE * errors + 1e-9)
+    escape = axes[:, 0] / np.sqrt(-values[0]) if negative.any() else None
+    least = SMALLEST * values.max(initial=SMALLEST)
+    values = np.where(known, values, np.maximum(np.abs(values), least))
     root = axes[:, ~idle] / np.sqrt(values[~idle])
     if not root.size:
         return None
@@ -132,7 +147,8 @@ def newton_step(model, theta, data, draws, joint, moved) -> NewtonStep | None:
     step = root @ pull
     longest = np.max(np.abs(step) / np.maximum(errors, 1e-300))
     length = min(1.0, LONGEST / max(longest, 1e-300))
-    return NewtonStep(step, pull, root.T @ spread @ root, length, bool(np.all(known | idle)))
+    concave = bool(np.all(known | idle))
+    return NewtonStep(step, pull, root.T @ spread @ root, length, concave, escape)
 
 
 def after_step(theta, step, model, data):

@@ -51,11 +51,14 @@ class Proposal:
     left : float
         Upper limit, at 95 % confidence, of the climb of log p(X) that is left, in nats; inf where
         nothing is known.
+    climb : float
+        Climb of log p(X) to it on the draws, in nats.
     """
 
     theta: Theta
     sure: bool
     left: float
+    climb: float = 0.0
 
 
 class Proposer:
@@ -81,13 +84,13 @@ class Proposer:
         """Return Newton's step on log p(X) where it can be trusted, else EM's."""
         moved, climb, error = self._em_step(draws, joint, q, theta)
         sure = climb - stats.norm.isf(ALPHA) * error > 0
-        near = climb < NEAR * self.model.n_parameters(theta)
+        near = climb < NEAR * self.model.n_parameters(theta) or draws.exact
         if not sure or near or self._newton_accepted:
             newton = self.newton(draws, joint, q, theta, moved)
-            if newton is not None:
+            if newton is not None and not (draws.exact and newton.climb < climb):
                 self._newton_accepted = True
                 return newton
-        return Proposal(moved, sure, self._extrapolated(draws, climb, error))
+        return Proposal(moved, sure, self._extrapolated(draws, climb, error), climb)
 
     def newton(self, draws: Draws, joint, q, theta: Theta, moved: Theta) -> Proposal | None:
         """Return Newton's step from draws at theta, None where the quadratic is no guide.
@@ -95,7 +98,12 @@ class Proposer:
         `moved` is theta after an EM step.
         """
         step = newton_step(self.model, theta, self.data, draws, joint, moved)
-        return None if step is None else self._tried(step, draws, joint, q, theta)
+        if step is None:
+            return None
+        proposal = self._tried(step, draws, joint, q, theta)
+        if step.escape is not None and not (proposal and proposal.sure):
+            return self._off_the_saddle(step.escape, draws, joint, q, theta, moved)
+        return proposal
 
     def maximize(self, draws: Draws, theta: Theta) -> Theta:
         """Return parameters that raise E log p(x, z) over the draws, by PX-EM where it exists."""
@@ -107,7 +115,10 @@ class Proposer:
     def _em_step(self, draws, joint, q, theta):
         """Return an EM step, its climb in nats (crossed) and the standard error of that."""
         moved = self.maximize(draws, theta)
-        self._climbs.append((len(draws.Z), self._measure(draws, joint, q, moved)[0]))
+        climb = self._measure(draws, joint, q, moved)[0]
+        self._climbs.append((len(draws.Z), climb))
+        if draws.exact:
+            return moved, climb, 0.0
         halves = draws.halves()
         results = [
             self._measure(judging, joint, q, self.maximize(fitted, theta))
@@ -123,8 +134,9 @@ class Proposer:
         return weights @ climb, np.sqrt(weights**2 @ variance)
 
     def _tried(self, newton: NewtonStep, draws, joint, q, theta) -> Proposal | None:
-        """Return Newton's step, or a quarter of it, if log p(X) keeps its promise, else None."""
-        for length in (newton.length, 0.25 * newton.length):
+        """Return Newton's step, or a part of it, if log p(X) keeps its promise, else None."""
+        lengths = [newton.length, 0.25 * newton.length]
+        for length in [1.0, *lengths] if draws.exact else lengths:
             new = after_step(theta, length * newton.step, self.model, self.data)
             if new is None:
                 continue
@@ -139,7 +151,23 @@ class Proposer:
         known = kept and length == 1 and newton.concave and newton.ratio <= LARGEST_RATIO
         climb, error = newton.sure_climb
         left = newton.left + promised if known else np.inf
-        return Proposal(new, climb - stats.norm.isf(ALPHA) * error > 0, left)
+        return Proposal(new, climb - stats.norm.isf(ALPHA) * error > 0, left, measured)
+
+    def _off_the_saddle(self, direction, draws, joint, q, theta, moved) -> Proposal:
+        """Return the step along a direction, to either side, that climbs most; or EM's step.
+
+        At a saddle there is no certificate: the gradient and the climbs of EM vanish there.
+        """
+        best = Proposal(moved, False, np.inf), self.tol
+        for length in (-1.0, 1.0, -0.25, 0.25):
+            new = after_step(theta, length * direction, self.model, self.data)
+            if new is None:
+                continue
+            climb, error = self._measure(draws, joint, q, new)
+            climb -= stats.norm.isf(ALPHA) * error
+            if climb > best[1]:
+                best = Proposal(new, True, np.inf, climb), climb
+        return best[0]
 
     def _extrapolated(self, draws, climb, error) -> float:
         """Return what is left by the rate at which EM's climbs shrink, and the noise of D.

@@ -1,39 +1,46 @@
-r"""Standard errors from the observed information of log p(X; theta), by Louis' formula.
+r"""Standard errors of fitted parameters, from the observed information of log p(X).
 
-.. math:: I = \sum_i w_i \left\{ E[-\partial^2 \log p(x_i, z)] - \mathrm{Var}[s_i] \right\},
-    \quad s_i = \partial \log p(x_i, z), \quad z \sim p(z \mid x_i; \theta)
-
-The expectations run over the points that stand for the exact posterior, never over q: the Hessian
-of a variational bound is not an information matrix.
+The covariance of the estimates is :math:`N (N^T I N)^{-1} N^T`, N the directions that are free:
+without rotations of z, parameters at the edge of their domain, and directions along which p(x) does
+not change, which have no finite variance. Where a constraint C settles the rotation, errors are
+carried along the rotations T onto it: :math:`1 - T (C T)^{-1} C`.
 """
 
 from __future__ import annotations
 
-import numpy as np
-from scipy import linalg
+import warnings
 
-from skelbo.inference.log_marginal import log_marginal, quadrature
-from skelbo.inference.posteriors.gaussian import find_mode
+import numpy as np
+from scipy import linalg, optimize
+from sklearn.exceptions import ConvergenceWarning
+
+from skelbo.inference.information import (
+    NOTHING,
+    blocks_of_rows,
+    flat_directions,
+    n_entries,
+    observed_information,
+)
 from skelbo.inference.sampling.control_variates import reduce_variance
 from skelbo.inference.sampling.draws import Draws
-from skelbo.inference.sampling.importance import BaseNoise, importance_draws
 from skelbo.models.constraints import constraint_of
 
-# Floating-point operations, and cells, that the outer products of the scores may take.
-MAX_WORK, BLOCK_CELLS = 4e9, 2**22
-MIN_DRAWS, MAX_DRAWS = 40, 1000
-# Where most of the information is missing it is a small difference of large numbers, too small for
-# draws: nodes per axis of a quadrature for three to five latents, pruned at this log-share.
-NODES, PRUNED = {3: 11, 4: 7, 5: 5}, 14.0
-# Nodes per axis that are exact for products of scores under a Gaussian posterior, and their limit.
-QUADRATIC, MAX_QUADRATIC = 3, 6
-# Directions with less information than this share of the parameters' own are not identified.
-NOTHING = 1e-11
-# A noise variance this near its floor, in standard errors, is held there: along a ridge between
-# noise and loadings an ascent ends where the climb does, some way off the edge.
-NEAR_LIMIT = 0.01
+# A noise variance this near its floor, in standard errors, is held there if it is below this
+# multiple of it: along a ridge between noise and loadings an ascent ends where the climb does, some
+# way off the edge.
+NEAR_LIMIT, NEAR_MULTIPLE = 0.01, 100.0
 # Probabilities this near to 0 or 1 may be held there, too.
 NEAR_EDGE = 1e-6
+# Squared share of a flat direction, and of one whose information is no more than rounding, from
+# which a parameter is lost with it.
+SHARE_FLAT, SHARE_LOST = 1e-10, 1e-4
+# Information, in shares of that of complete data, below which theta is clearly no maximum.
+SADDLE = -0.01
+AT_A_SADDLE = (
+    "log p(X) has a direction of negative information at params_, which are near a saddle and no "
+    "maximum: standard errors along it are infinite; fit again from another start (params_init, "
+    "n_init, random_state)."
+)
 
 
 def standard_errors(fitted, data) -> tuple[dict[str, np.ndarray], np.ndarray]:
@@ -43,7 +50,7 @@ def standard_errors(fitted, data) -> tuple[dict[str, np.ndarray], np.ndarray]:
     ----------
     fitted : FittedModel
     data : DistinctRows
-        Rows of the fit.
+        The rows of the fit.
 
     Returns
     -------
@@ -54,13 +61,23 @@ def standard_errors(fitted, data) -> tuple[dict[str, np.ndarray], np.ndarray]:
         Root of the covariance of what is determined.
     """
     model, theta = fitted.model, fitted.theta
-    noise = base_noise(model, theta, len(data.X), fitted.seed)
-    total = observed_information(model, theta, data, noise, closed=False)
-    constraint, held = model.constraint_jacobian(theta), at_limit(model, theta, data)
-    held |= near_limit(model, theta, data, *information_axes(total, _with_held(constraint, held)))
-    root, lost = information_root(total, _with_held(constraint, held))
+    information = observed_information(model, theta, data, fitted.seed)
+    turns, held = model.invariant_directions(theta), at_limit(model, theta, data)
+    held |= near_limit(model, theta, data, *information.axes(_with_held(turns, held)))
+    inward = _inward(model, theta)[held]
+    flat = flat_directions(model, theta, data, information, model.invariant_directions, fitted.seed)
+    flat = undetermined(flat, np.flatnonzero(held), inward)
+    settled = np.concatenate([_with_held(turns, held), flat.T / information.units])
+    axes, values = information.axes(settled)
+    if values.min(initial=0.0) < SADDLE and not information.sampled:
+        warnings.warn(AT_A_SADDLE, ConvergenceWarning, stacklevel=2)
+    sound = values > NOTHING
+    root = axes[:, sound] / np.sqrt(values[sound])
+    if model.is_rotation_invariant(data.X, fitted.posterior):
+        root = _settled(root, turns, model.constraint_jacobian(theta))
     errors = np.sqrt((root**2).sum(1))
-    errors[lost] = np.inf
+    weak = axes[:, ~sound] / information.units[:, None]
+    errors[((flat**2).sum(1) > SHARE_FLAT) | ((weak**2).sum(1) > SHARE_LOST)] = np.inf
     return split(errors, theta), root
 
 
@@ -72,48 +89,33 @@ def monte_carlo_errors(fitted, data, draws: Draws, root) -> dict[str, np.ndarray
     return split(np.sqrt(quadratic_forms(root.T, noise)), fitted.theta)
 
 
-def observed_information(model, theta, data, noise: BaseNoise, closed=True) -> np.ndarray:
-    """Return the observed information of log p(X), (P, P).
+def undetermined(flat, held, inward) -> np.ndarray:
+    """Return a basis (P, k) of the flat directions that remain with parameters at their edges.
 
-    `closed` takes the expected information where it is a closed form: equal in the limit at the
-    maximum of a true model, but no guide away from it.
+    Parameters
+    ----------
+    flat : ndarray of shape (n_parameters, n_flat)
+        Directions along which p(x) does not change.
+    held : ndarray of int
+        Parameters at the edge of their domain.
+    inward : ndarray of shape (n_held,)
+        Sign of the way into the domain.
     """
-    size, d = n_entries(theta), model.n_latents
-    formula = model.expected_information(theta, data.X, data.weights)
-    costly = QUADRATIC**d * len(data.X) * size**2 > MAX_WORK
-    if formula is not None and (closed or costly):
-        return formula
-    total = np.zeros((size, size))
-    points = max(len(noise.part), 61, 31**2 if d <= 5 else 0, 2 ** min(d, 12))
-    for rows in _blocks(len(data.X), points * size):
-        X, weights = data.X[rows], data.weights[rows]
-        total += louis(model, theta, X, weights, posterior_points(model.joint(X, theta), noise))
-    return total
-
-
-def posterior_points(joint, noise: BaseNoise) -> Draws:
-    """Return weighted points that stand for p(z | x) of each row."""
-    d = joint.shape[1]
-    if joint.latent == "continuous" and joint.gaussian and d <= MAX_QUADRATIC:
-        mode, precision = joint.start()
-        return quadrature(joint, mode, precision, QUADRATIC)[1]
-    if joint.latent == "continuous" and d in NODES and joint.unimodal:
-        mode, precision = find_mode(joint)
-        return quadrature(joint, mode, precision, NODES[d], PRUNED)[1]
-    draws = log_marginal(joint, noise)[2]
-    if draws is None:
-        mean, precision = joint.start()
-        return importance_draws(joint, mean, precision, noise)[0]
-    return draws
-
-
-def louis(model, theta, X, weights, draws: Draws) -> np.ndarray:
-    """Return the observed information of some rows, (P, P), by Louis' formula."""
-    scores = model.scores(theta, X, draws.Z)
-    share = draws.weights * weights
-    centred = scores - np.einsum("sn,snp->np", draws.weights, scores)
-    flat = (np.sqrt(share)[..., None] * centred).reshape(-1, scores.shape[2])
-    return model.information(theta, X, draws.Z, share) - flat.T @ flat
+    if not len(held) or not flat.size:
+        return flat
+    moves = inward[:, None] * flat[held]
+    free = linalg.null_space(moves, rcond=1e-6)
+    # A flat direction into the domain: edges that do not bind leave it undetermined.
+    k = flat.shape[1]
+    result = optimize.linprog(
+        -moves.sum(0),
+        A_ub=np.concatenate([-moves, moves]),
+        b_ub=np.repeat([1e-9, 1.0], len(moves)),
+        bounds=[(-1.0, 1.0)] * k,
+    )
+    if result.success and -result.fun > 1e-6:
+        free = linalg.orth(np.column_stack([free, result.x]))
+    return flat @ free
 
 
 def score_moments(model, theta, data, draws: Draws, joint) -> tuple[np.ndarray, np.ndarray]:
@@ -123,9 +125,12 @@ def score_moments(model, theta, data, draws: Draws, joint) -> tuple[np.ndarray, 
     """
     size = n_entries(theta)
     gradient, spread = np.zeros(size), np.zeros((size, size))
-    for rows in _blocks(len(data.X), len(draws.Z) * size):
+    for rows in blocks_of_rows(len(data.X), len(draws.Z) * size):
         some, weights = draws.take(rows), data.weights[rows]
         scores = model.scores(theta, data.X[rows], some.Z)
+        if some.exact:
+            gradient += weights @ np.einsum("sn,snp->np", some.weights, scores)
+            continue
         scores = reduce_variance(scores, joint.take(rows), some)
         errors = some.deviations(scores)
         bias = some.ratio_bias(errors)
@@ -135,43 +140,12 @@ def score_moments(model, theta, data, draws: Draws, joint) -> tuple[np.ndarray, 
     return gradient, spread
 
 
-def information_root(information, constraint) -> tuple[np.ndarray, np.ndarray]:
-    """Return a root F of the covariance F F' of the estimates, and which have no finite variance.
-
-    A rotation of z changes nothing; a constraint C theta = const makes it unique, and the
-    covariance is N (N' I N)^-1 N' with N the null space of C. Directions without information (a
-    separable column, a dead feature) have no finite variance: F leaves them out, and the second
-    array, (P,) of bool, marks the parameters that lie in them.
-    """
-    axes, values = information_axes(information, constraint)
-    sound = values > NOTHING * max(values.max(initial=0.0), 0.0)
-    units = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(information)), 1e-300))
-    lost = ((axes[:, ~sound] / units[:, None]) ** 2).sum(1) > 1e-4
-    return axes[:, sound] / np.sqrt(values[sound]), lost
-
-
 def quadratic_forms(axes, matrix) -> np.ndarray:
     """Return a' M a of each column a of `axes`, (n_axes,), for a covariance M.
 
     Along an axis in the null space of M rounding would leave a tiny negative.
     """
     return np.einsum("pk,pq,qk->k", axes, matrix, axes).clip(0.0)
-
-
-def information_axes(information, constraint) -> tuple[np.ndarray, np.ndarray]:
-    """Return directions that the constraint allows, (P, rank), and the information along them.
-
-    Parameters have different units: they are scaled, or the inverse would lose digits.
-    """
-    size = len(information)
-    units = 1 / np.sqrt(np.maximum(np.abs(np.diagonal(information)), 1e-300))
-    basis = np.eye(size)
-    if len(constraint):
-        rows = constraint * units
-        length = np.sqrt((rows**2).sum(1, keepdims=True))
-        basis = linalg.null_space(rows / np.maximum(length, 1e-300))
-    values, vectors = np.linalg.eigh(basis.T @ (units[:, None] * information * units) @ basis)
-    return units[:, None] * (basis @ vectors), values
 
 
 def at_limit(model, theta, data) -> np.ndarray:
@@ -183,14 +157,33 @@ def near_limit(model, theta, data, axes, values) -> np.ndarray:
     """Return which parameters the data do not distinguish from their limit, (P,).
 
     That is a lower limit, or the edge of a domain if it is very near. `axes` and `values` are those
-    of `information_axes`; an axis without information counts with the most that rounding may leave.
+    of `Information.axes`; an axis without information counts with the most that rounding may leave.
     """
-    room = np.minimum(_flat(theta) - _limits(model, theta, data), _distances(model, theta))
+    flat, limits = _flat(theta), _limits(model, theta, data)
+    above = np.where(flat <= NEAR_MULTIPLE * limits, flat - limits, np.inf)
+    room = np.minimum(above, _distances(model, theta))
     limited, near = np.isfinite(room), np.zeros(len(room), dtype=bool)
-    least = max(NOTHING * values.max(initial=0.0), 1e-300)
-    errors = np.sqrt((axes[limited] ** 2 / np.maximum(values, least)).sum(1))
+    errors = np.sqrt((axes[limited] ** 2 / np.maximum(values, NOTHING)).sum(1))
     near[limited] = room[limited] < NEAR_LIMIT * errors
     return near
+
+
+def _settled(root, turns, constraint) -> np.ndarray:
+    """Return errors, (P, k), carried along rotations, (C, P), so that they keep a constraint."""
+    if not len(turns):
+        return root
+    size = np.sqrt((constraint**2).sum(1, keepdims=True))
+    constraint = constraint / np.maximum(size, 1e-300)
+    return root - turns.T @ np.linalg.lstsq(constraint @ turns.T, constraint @ root)[0]
+
+
+def _inward(model, theta) -> np.ndarray:
+    """Return the sign of the way from the nearest edge of each domain, (P,); 1 without one."""
+    parts = []
+    for name, value in theta.items():
+        edge = np.ravel(constraint_of(name, model.constraints).edge(value))
+        parts.append(np.where(edge > 0, -1.0, 1.0))
+    return np.concatenate(parts)
 
 
 def _distances(model, theta) -> np.ndarray:
@@ -220,11 +213,6 @@ def _with_held(constraint, held) -> np.ndarray:
     return np.concatenate([constraint, np.eye(len(held))[held]])
 
 
-def n_entries(theta) -> int:
-    """Return the number of entries of all parameters."""
-    return sum(np.size(value) for value in theta.values())
-
-
 def split(vector, theta) -> dict[str, np.ndarray]:
     """Return a vector in the order of theta as a dict of its shapes."""
     result, first = {}, 0
@@ -233,15 +221,3 @@ def split(vector, theta) -> dict[str, np.ndarray]:
         result[name] = vector[first : first + size].reshape(np.shape(value))
         first += size
     return result
-
-
-def base_noise(model, theta, n_rows: int, seed: int) -> BaseNoise:
-    """Return the noise for expectations without quadrature, as many draws as time allows."""
-    work = 2 * n_rows * n_entries(theta) ** 2
-    n_draws = int(np.clip(MAX_WORK / work, MIN_DRAWS, MAX_DRAWS))
-    return BaseNoise.draw(n_draws, model.n_latents, np.random.RandomState(seed))
-
-
-def _blocks(n_rows, cells_per_row):
-    size = max(1, int(BLOCK_CELLS // cells_per_row))
-    return (slice(first, first + size) for first in range(0, n_rows, size))

@@ -57,6 +57,36 @@ def complete_information(model, theta, X, Z, weights) -> np.ndarray:
     return result
 
 
+def mixed_information(model, theta, X, Z, shares) -> tuple[np.ndarray, np.ndarray]:
+    """Return E of minus the derivatives of log p(x, z) in theta and z, and twice in z, row by row.
+
+    For real z with a standard normal prior; `shares`, (S, n), are the weights of the draws.
+
+    Returns
+    -------
+    mixed : ndarray of shape (n, P, d)
+    own : ndarray of shape (n, d, d)
+    """
+    parts, W = _CellDerivatives(model, theta, X, Z), theta["loadings"]
+    (p, d), n = W.shape, len(X)
+    slope = np.einsum("sn,snj->nj", shares, parts.slope)
+    curvature = np.einsum("sn,snj->nj", shares, parts.curvature)
+    weighted = np.einsum("sn,snj,snk->njk", shares, parts.curvature, Z, optimize=True)
+    squares = (W[:, :, None] * W[:, None, :]).reshape(p, d * d)
+    own = np.eye(d) + (curvature @ squares).reshape(n, d, d)
+    # The mean of the derivative in z is zero; large counts magnify the rounding of z in it.
+    pull = slope @ W - np.einsum("sn,snk->nk", shares, Z)
+    slope = slope - curvature * (np.linalg.solve(own, pull[..., None])[..., 0] @ W.T)
+    loadings = weighted[..., None] * W[:, None, :] - slope[:, :, None, None] * np.eye(d)
+    columns = {"loadings": loadings, "intercepts": curvature[..., None] * W}
+    if "noise_variance" in theta:
+        product = np.einsum("sn,snj,snj->nj", shares, parts.slope, parts.curvature, optimize=True)
+        noise = product[..., None] * W
+        columns["noise_variance"] = noise.sum(1) if model.noise == "isotropic" else noise
+    mixed = np.concatenate([columns[name].reshape(n, -1, d) for name in theta], axis=1)
+    return mixed, own
+
+
 class _CellDerivatives:
     """Derivatives of the cells in eta and in the noise variance, zero where missing."""
 

@@ -61,6 +61,8 @@ class Model(ABC):
         Whether q is fitted to samples, on which its bound looks too high; see `bound_terms`.
     has_gradient : bool
         Whether `expected_gradient` is available: the bound is then raised by its gradient first.
+    gaussian_posterior : bool
+        Whether p(z | x) is a Gaussian, whose moments need no draws.
     max_information : int
         Largest number of parameters for which an information matrix is formed.
     """
@@ -73,6 +75,7 @@ class Model(ABC):
     rotatable = False
     bound_is_sampled = False
     has_gradient = False
+    gaussian_posterior = False
     max_information = MAX_INFORMATION
 
     @abstractmethod
@@ -171,8 +174,22 @@ class Model(ABC):
     def information(self, theta: Theta, X, Z: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """Return minus the Hessian of E log p(x, z; theta) in theta, (P, P); `weights` (S, n)."""
 
+    def mixed_information(
+        self, theta: Theta, X, Z: np.ndarray, shares: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """Return E of minus the derivatives of log p(x, z) in theta and z, and twice in z.
+
+        (n, P, d) and (n, d, d), row by row; `shares` (S, n) are the weights of the draws. None
+        where they are not available.
+        """
+        return None
+
     def expected_information(self, theta: Theta, X, weights: np.ndarray) -> np.ndarray | None:
         """Return the Fisher information of log p(X), (P, P), where it is a closed form."""
+        return None
+
+    def observed_information(self, theta: Theta, X, weights: np.ndarray) -> np.ndarray | None:
+        """Return the observed information of log p(X), (P, P), where it is a closed form."""
         return None
 
     @abstractmethod

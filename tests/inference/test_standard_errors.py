@@ -51,7 +51,7 @@ def test_a_ridge_of_noise_and_loadings_has_the_errors_of_its_end():
         noise[1:3] = share * X.var(axis=0)[1], 1e-6 * X.var(axis=0)[2]
         data = DistinctRows(X, np.ones(150), np.arange(150))
         theta = {**end.params_, "noise_variance": noise}
-        fitted = SimpleNamespace(model=model, theta=theta, seed=0)
+        fitted = SimpleNamespace(model=model, theta=theta, seed=0, posterior="exact")
         errors = standard_errors(fitted, data)[0]["noise_variance"]
         assert np.all(errors[1:3] < 1e-9)
         expected = errors if expected is None else expected

@@ -38,6 +38,8 @@ class Draws:
 
         The smallest over the latents; rough for chains, as there are few of them.
         """
+        if self.exact:
+            return np.full(self.weights.shape[1], np.inf)
         spread = np.einsum("sn,snd->nd", self.weights, (self.Z - self.mean) ** 2)
         error = (self.deviations(self.Z) ** 2).sum(0)
         sizes = np.divide(spread, error, out=np.full(spread.shape, np.inf), where=error > 0)

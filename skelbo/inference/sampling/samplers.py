@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from skelbo.inference.cubature import moment_points
 from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED, all_states, enumerate_posterior
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.gibbs import GibbsChains
@@ -123,6 +124,21 @@ class StateSampler(Sampler):
         return found
 
 
+class MomentSampler(Sampler):
+    """Points with the moments of p(z | x) where it is a Gaussian: expectations without error.
+
+    Whatever number of draws is asked for, there are two points for each latent.
+    """
+
+    def restart(self, joint, q):
+        """Take the moments."""
+        self.points = moment_points(*joint.start())
+
+    def more(self, n_draws):
+        """Return the points."""
+        return self.points
+
+
 class ChainSampler(Sampler):
     """Draws of Markov chains that continue from one set of parameters to the next."""
 
@@ -182,6 +198,8 @@ def make_sampler(name: str, model, rng) -> Sampler:
     """Return the sampler of this name, or the best one for the model."""
     binary = model.latent == "binary"
     few = model.n_latents <= (MAX_ENUMERATED if binary else MAX_IMPORTANCE_LATENTS)
+    if name == "auto" and model.gaussian_posterior:
+        return MomentSampler(rng)
     if name == "auto":
         name = "importance" if few else "gibbs" if binary else "hmc"
     sampler, latent = SAMPLERS[name]

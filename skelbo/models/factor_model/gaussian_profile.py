@@ -111,30 +111,3 @@ def second_moments(X, share, centre) -> np.ndarray:
         root *= np.sqrt(share[first : first + size, None])
         total += root.T @ root
     return total
-
-
-def expected_information(theta, weight: float) -> np.ndarray:
-    r"""Return the Fisher information of `weight` complete rows, (P, P), in the order of theta.
-
-    With :math:`\Sigma = W W^T + \Psi` it is a closed form, and asymptotically that of Louis.
-    """
-    W = theta["loadings"]
-    (p, d), noise = W.shape, theta["noise_variance"]
-    precision = np.linalg.inv(W @ W.T + np.diag(np.broadcast_to(noise, p)))
-    image = precision @ W
-    own = np.einsum("jl,km->jklm", precision, W.T @ image)
-    loadings = (own + np.einsum("jm,lk->jklm", image, image)).reshape(p * d, p * d)
-    cross = np.einsum("jl,lk->jkl", precision, image).reshape(p * d, p)
-    spread = 0.5 * precision**2
-    if np.ndim(noise) == 0:
-        cross, spread = cross.sum(1, keepdims=True), spread.sum(keepdims=True)
-    blocks = {
-        ("loadings", "loadings"): loadings,
-        ("loadings", "noise_variance"): cross,
-        ("noise_variance", "loadings"): cross.T,
-        ("noise_variance", "noise_variance"): spread,
-        ("intercepts", "intercepts"): precision,
-    }
-    sizes = {name: np.size(value) for name, value in theta.items()}
-    rows = [[blocks.get((a, b), np.zeros((sizes[a], sizes[b]))) for b in theta] for a in theta]
-    return weight * np.block(rows)

@@ -9,7 +9,12 @@ import numpy as np
 from skelbo.likelihoods import Likelihood, as_likelihood
 from skelbo.likelihoods.noise_floor import noise_floor
 from skelbo.models.boundary_warnings import divergence_warnings, heywood_warnings
-from skelbo.models.factor_model.gaussian_profile import GaussianProfile, expected_information
+from skelbo.models.derivatives import mixed_information
+from skelbo.models.factor_model.gaussian_information import (
+    expected_information,
+    observed_information,
+)
+from skelbo.models.factor_model.gaussian_profile import GaussianProfile, second_moments
 from skelbo.models.factor_model.initialization import factor_start
 from skelbo.models.factor_model.joint import FactorJoint
 from skelbo.models.factor_model.prior_absorption import absorb_prior
@@ -88,6 +93,11 @@ class FactorModel(LinearModel):
     def column_likelihood(self) -> Likelihood:
         """The likelihood of every column."""
         return as_likelihood(self.likelihood)
+
+    @property
+    def gaussian_posterior(self) -> bool:  # type: ignore[override]
+        """Whether p(z | x) is a Gaussian."""
+        return self.column_likelihood.has_noise
 
     @property
     def constraints(self) -> dict[str, str]:  # type: ignore[override]
@@ -194,6 +204,18 @@ class FactorModel(LinearModel):
     def expected_information(self, theta, X, weights):
         """Return the information of log p(X) where it is a closed form, else None."""
         return expected_information(theta, weights.sum()) if self._has_closed_form(X) else None
+
+    def observed_information(self, theta, X, weights):
+        """Return the information of log p(X) in these rows where it is a closed form, else None."""
+        if not self._has_closed_form(X):
+            return None
+        share = weights / weights.sum()
+        mean = share @ X
+        return observed_information(theta, weights.sum(), mean, second_moments(X, share, mean))
+
+    def mixed_information(self, theta, X, Z, shares):
+        """Return E of minus the derivatives of log p(x, z) in theta and z, and twice in z."""
+        return mixed_information(self, theta, X, Z, shares)
 
     def constraint_jacobian(self, theta):
         """Return the gradients of W' D W off its diagonal and, if it is not fitted, of b."""

@@ -5,7 +5,8 @@ import pytest
 from scipy import stats
 from sklearn.decomposition import PCA, FactorAnalysis
 
-from skelbo.models.factor_model.gaussian_profile import GaussianProfile, expected_information
+from skelbo.models.factor_model.gaussian_information import expected_information
+from skelbo.models.factor_model.gaussian_profile import GaussianProfile
 from tests.tables import real
 
 

@@ -1,0 +1,297 @@
+r"""Observed information of log p(X; theta), by Louis' formula without its cancellation.
+
+.. math:: I = \sum_i w_i \left\{ E[-\partial_\theta^2 h_i] - \mathrm{Var}[s_i] \right\},
+    \quad h_i = \log p(x_i, z), \quad s_i = \partial_\theta h_i, \quad z \sim p(z \mid x_i; \theta)
+
+Where z is known far better than theta (large counts), both terms are large and nearly equal. With
+:math:`u = \partial_z h`, Stein's identities :math:`E[u] = 0, \mathrm{Var}[u] = H = E[-\partial_z^2
+h], \mathrm{Cov}(s, u) = B = E[-\partial_\theta \partial_z h]` give the large part of the variance
+exactly:
+
+.. math:: \mathrm{Var}[s] = B H^{-1} B^T + \mathrm{Var}[r], \quad r = s - B H^{-1} u
+
+The expectations run over points that stand for the exact posterior, never over q: the Hessian of a
+variational bound is not an information matrix. Louis (1982); Oates, Girolami and Chopin (2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import linalg
+
+from skelbo.inference.cubature import MAX_LATENTS, moment_points, nodes_per_axis, posterior_rule
+from skelbo.inference.log_marginal import log_marginal
+from skelbo.inference.posteriors.gaussian import find_mode, fit_gaussian
+from skelbo.inference.sampling.draws import Draws
+from skelbo.inference.sampling.importance import BaseNoise, importance_draws
+from skelbo.models.constraints import constraint_of
+
+# Multiplications, and cells, that the outer products of the scores may take.
+MAX_WORK, BLOCK_CELLS = 5e9, 2**21
+MIN_DRAWS, MAX_DRAWS = 40, 1000
+# Share of the complete-data information below which a direction of the expected information is
+# flat, and below which one of the observed information is no more than rounding.
+FLAT, NOTHING = 1e-12, 1e-13
+# Observed information, in the same shares, along a direction without an expected one that calls for
+# a look at parameters nearby, and how far these are, relative to their size.
+SINGULAR, NEARBY = 1e-3, 0.1
+# Rows that give the scale of parameters where the information is a closed form.
+ROWS_FOR_SCALE = 200
+
+
+@dataclass(frozen=True)
+class Information:
+    """Observed information of log p(X), and what it is compared with.
+
+    Attributes
+    ----------
+    observed : ndarray of shape (n_parameters, n_parameters)
+    units : ndarray of shape (n_parameters,)
+        Standard errors that complete data, with z known, would give each parameter alone.
+    root : ndarray of shape (rank, n_parameters)
+        Root of an expected information: a direction in its null space leaves p(x) as it is.
+    sampled : bool
+        Whether the expectations are means over random draws.
+    """
+
+    observed: np.ndarray
+    units: np.ndarray
+    root: np.ndarray
+    sampled: bool
+
+    def rescaled(self, slope: np.ndarray, bend: np.ndarray) -> Information:
+        """Return the information about other coordinates.
+
+        `slope` (P,) are the derivatives of theta in them; `bend` (P,) is added to the diagonal.
+        """
+        observed = slope[:, None] * self.observed * slope + np.diag(bend)
+        return replace(self, observed=observed, units=self.units / slope, root=self.root * slope)
+
+    def allowed(self, constraint: np.ndarray) -> np.ndarray:
+        """Return an orthonormal basis (P, k), in units, of the directions a constraint allows."""
+        if not len(constraint):
+            return np.eye(len(self.units))
+        rows = constraint * self.units
+        length = np.sqrt((rows**2).sum(1, keepdims=True))
+        return linalg.null_space(rows / np.maximum(length, 1e-300))
+
+    def unseen(self, constraint: np.ndarray) -> np.ndarray:
+        """Return an orthonormal basis (P, k), in units, of the null space of expected information.
+
+        A constraint (C, P) leaves out directions. Sorted by size of the observed information.
+        """
+        basis = self.allowed(constraint)
+        if not basis.size:
+            return basis
+        _, sizes, right = np.linalg.svd(self.root * self.units @ basis)
+        sizes = np.append(sizes, np.zeros(len(right) - len(sizes)))
+        basis = basis @ right[sizes**2 <= FLAT].T
+        return basis[:, np.argsort(np.abs(self.along(basis)))]
+
+    def along(self, basis: np.ndarray) -> np.ndarray:
+        """Return the observed information along directions (P, k) in units."""
+        image = (self.units[:, None] * self.observed * self.units) @ basis
+        return np.einsum("pk,pk->k", basis, image)
+
+    def axes(self, constraint: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return directions (P, k) that a constraint allows, and the information along them.
+
+        The information is in shares of that of complete data.
+        """
+        basis, units = self.allowed(constraint), self.units
+        inner = basis.T @ (units[:, None] * self.observed * units) @ basis
+        values, vectors = np.linalg.eigh(inner)
+        return units[:, None] * (basis @ vectors), values
+
+
+def observed_information(model, theta, data, seed: int) -> Information:
+    """Return the observed information of log p(X).
+
+    Parameters
+    ----------
+    model : Model
+    theta : dict of str to ndarray
+    data : DistinctRows
+        Rows of the fit.
+    seed : int
+        Of the draws behind expectations that no rule gives.
+    """
+    formula = model.observed_information(theta, data.X, data.weights)
+    if formula is not None:
+        return _closed_form(model, theta, data, formula)
+    noise = base_noise(model, theta, len(data.X), seed)
+    size = n_entries(theta)
+    max_points = MAX_WORK / (len(data.X) * size**2)
+    total, complete, root = np.zeros((size, size)), np.zeros(size), np.zeros((0, size))
+    sampled = False
+    for rows in blocks_of_rows(len(data.X), min(max_points, 2**12) * size):
+        X, weights = data.X[rows], data.weights[rows]
+        joint = model.joint(X, theta)
+        draws = posterior_points(joint, noise, max_points)
+        means, rest, explained, own = _moments(model, theta, X, weights, draws, joint)
+        total += own - explained - rest
+        complete += np.diagonal(own)
+        root = _stacked(root, np.sqrt(weights)[:, None] * means)
+        sampled |= not draws.exact
+    if len(data.X) < 2 * size:
+        root = _stacked(root, _simulated_scores(model, theta, data, noise, max_points, seed))
+    return Information(total, _units(complete), root, sampled)
+
+
+def flat_directions(model, theta, data, information, constraint, seed: int) -> np.ndarray:
+    """Return an orthonormal basis (P, k), in units, of directions that leave p(x) as it is.
+
+    They are those without expected information. Where there is observed information along some of
+    them, theta may be a singular point (a factor without loadings); then only as many are flat as
+    have no information at a point nearby.
+
+    Parameters
+    ----------
+    model, theta, data, seed : object
+        See `observed_information`.
+    information : Information
+        Of the same rows at theta.
+    constraint : callable
+        Gradients (C, P), at given parameters, of constraints that leave out directions.
+    """
+    basis = information.unseen(constraint(theta))
+    if not basis.size or np.abs(information.along(basis)).max() < SINGULAR:
+        return basis
+    near = _nearby(theta, model.constraints, seed)
+    unseen = observed_information(model, near, data, seed).unseen(constraint(near))
+    return basis[:, : unseen.shape[1]]
+
+
+def posterior_points(joint, noise: BaseNoise, max_points: float) -> Draws:
+    """Return weighted points that stand for p(z | x) of each row."""
+    d = joint.shape[1]
+    if joint.latent == "continuous" and d <= MAX_LATENTS and joint.unimodal:
+        max_points = 0.0 if joint.gaussian else max_points  # few points are exact there
+        return posterior_rule(joint, *_gaussian_near(joint, max_points), max_points)
+    draws = log_marginal(joint, noise)[2]
+    if draws is None:
+        mean, precision = joint.start()
+        return importance_draws(joint, mean, precision, noise)[0]
+    return draws
+
+
+def _gaussian_near(joint, max_points: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and precision of a Gaussian near p(z | x): Laplace's if nodes are many."""
+    if joint.gaussian:
+        return joint.start()
+    if not nodes_per_axis(joint.shape[1], max_points):
+        q = fit_gaussian(joint)
+        return q.mean, q.precision
+    mode, precision = find_mode(joint)
+    # A mode is found to within a share of log p(x, z), which may be large.
+    gradient = joint.expected(mode)[2]
+    return mode + np.linalg.solve(precision, gradient[..., None])[..., 0], precision
+
+
+def n_entries(theta) -> int:
+    """Return the number of entries of all parameters."""
+    return sum(np.size(value) for value in theta.values())
+
+
+def base_noise(model, theta, n_rows: int, seed: int) -> BaseNoise:
+    """Return the noise behind expectations that no rule gives, as much as time allows."""
+    work = n_rows * n_entries(theta) ** 2
+    n_draws = int(np.clip(MAX_WORK / work, MIN_DRAWS, MAX_DRAWS))
+    return BaseNoise.draw(n_draws, model.n_latents, np.random.RandomState(seed))
+
+
+def blocks_of_rows(n_rows: int, cells_per_row: float) -> Iterator[slice]:
+    """Yield slices of rows whose scores fit into cache."""
+    size = max(1, int(BLOCK_CELLS // cells_per_row))
+    return (slice(first, first + size) for first in range(0, n_rows, size))
+
+
+def _moments(model, theta, X, weights, draws, joint):
+    """Return mean scores (n, P) of rows, and the parts of the information, (P, P) each.
+
+    The parts are Var[r], the part of Var[s] that z explains, and E of the complete information.
+    """
+    scores = model.scores(theta, X, draws.Z)
+    share = draws.weights * weights
+    own = model.information(theta, X, draws.Z, share)
+    scores, explained = _without_z(model, theta, X, weights, draws, joint, scores)
+    means = np.einsum("sn,snp->np", draws.weights, scores)
+    scores -= means
+    scores *= np.sqrt(share)[..., None]
+    flat = scores.reshape(-1, scores.shape[2])
+    return means, flat.T @ flat, explained, own
+
+
+def _without_z(model, theta, X, weights, draws, joint, scores):
+    """Return s - B H^-1 u, (S, n, P), and the weighted sum of B H^-1 B', (P, P)."""
+    found = None
+    if joint.latent == "continuous":
+        found = model.mixed_information(theta, X, draws.Z, draws.weights)
+    if found is None:
+        return scores, np.zeros((scores.shape[2], scores.shape[2]))
+    mixed, own = found
+    factor = np.linalg.cholesky(own)
+    half = np.linalg.solve(factor, mixed.transpose(0, 2, 1))
+    slopes = np.linalg.solve(factor.transpose(0, 2, 1), half)
+    u = joint.gradient(draws.Z)[1]
+    scores -= (u.transpose(1, 0, 2) @ slopes).transpose(1, 0, 2)
+    half *= np.sqrt(weights)[:, None, None]
+    half = half.reshape(-1, scores.shape[2])
+    return scores, half.T @ half
+
+
+def _simulated_scores(model, theta, data, noise, max_points, seed) -> np.ndarray:
+    """Return scores (m, P) of rows of the model with cells missing as in the data.
+
+    Fewer rows than parameters leave directions of their own without a score; none if the model
+    cannot be sampled.
+    """
+    size, rng = n_entries(theta), np.random.RandomState(seed)
+    try:
+        X = model.sample(2 * size, theta, rng)[0]
+    except NotImplementedError:
+        return np.zeros((0, size))
+    X = np.array(X, dtype=np.float64)
+    X[np.isnan(data.X[rng.randint(len(data.X), size=len(X))])] = np.nan
+    joint = model.joint(X, theta)
+    draws = posterior_points(joint, noise, max_points)
+    scores = model.scores(theta, X, draws.Z)
+    scores = _without_z(model, theta, X, np.ones(len(X)), draws, joint, scores)[0]
+    scale = np.sqrt(data.total / len(X))
+    return scale * np.einsum("sn,snp->np", draws.weights, scores)
+
+
+def _nearby(theta, constraints, seed):
+    """Return parameters at a random distance of about a tenth of their size."""
+    rng, moved = np.random.RandomState(seed), {}
+    for name, value in theta.items():
+        domain, value = constraint_of(name, constraints), np.asarray(value)
+        size = np.where(domain.edge(value) == 0, np.sqrt(np.mean(value**2)), 1.0)
+        new = domain.move(value, NEARBY * size * rng.standard_normal(value.shape))
+        moved[name] = new if domain.contains(new) else value
+    return moved
+
+
+def _closed_form(model, theta, data, formula) -> Information:
+    """Return the information of rows with a Gaussian log p(X)."""
+    X, weights = data.X[:ROWS_FOR_SCALE], data.weights[:ROWS_FOR_SCALE]
+    draws = moment_points(*model.joint(X, theta).start())
+    complete = model.information(theta, X, draws.Z, draws.weights * weights)
+    units = _units(np.diagonal(complete) * data.total / weights.sum())
+    expected = model.expected_information(theta, data.X, data.weights)
+    values, vectors = np.linalg.eigh(units[:, None] * expected * units)
+    root = (np.sqrt(values.clip(0.0)) * vectors).T / units
+    return Information(formula, units, root, sampled=False)
+
+
+def _units(complete) -> np.ndarray:
+    return 1 / np.sqrt(np.maximum(np.abs(complete), 1e-300))
+
+
+def _stacked(root, rows) -> np.ndarray:
+    """Return R with R'R the sum of the squares of two sets of rows."""
+    rows = np.concatenate([root, rows])
+    return linalg.qr(rows, mode="r")[0] if len(rows) > rows.shape[1] else rows
