@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Rows that integer weights may make of a table.
+MAX_REPEATED = 2**20
+
 
 @dataclass(frozen=True)
 class DistinctRows:
@@ -91,3 +94,21 @@ class DistinctRows:
     def mean(self, values: np.ndarray) -> float:
         """Return the weighted mean of values (n_distinct,)."""
         return float(self.weights @ values / self.total)
+
+
+def repeated_rows(X: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return rows as often as integer weights count them, less what all have in common.
+
+    Weights that are no integers, or count too many rows, leave the rows as they are.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+    weights : ndarray of shape (n_rows,)
+        Positive.
+    """
+    if weights.max() >= 2**53 or np.any(weights != np.round(weights)):
+        return X
+    counts = weights.astype(np.int64)
+    counts //= np.gcd.reduce(counts)
+    return np.repeat(X, counts, axis=0) if counts.sum() <= max(MAX_REPEATED, len(X)) else X

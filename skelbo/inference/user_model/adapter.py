@@ -8,6 +8,7 @@ from scipy import linalg, optimize
 
 from skelbo.autograd import gradients
 from skelbo.em.loop import AscentError
+from skelbo.inference.distinct_rows import repeated_rows
 from skelbo.inference.posteriors.bernoulli import all_states
 from skelbo.inference.user_model.checks import check_densities, checked_parameters
 from skelbo.inference.user_model.joint import (
@@ -78,16 +79,14 @@ class TorchModel(Model):
     @gradients()
     def start(self, X, weights, rng, number):
         """Return the first parameters of the model, whose densities are checked there."""
-        counts = np.round(weights).astype(int)
-        if np.all(counts == weights):  # weight 2 is the row twice for the start, too
-            X = np.repeat(X, counts, axis=0)
+        X = repeated_rows(X, weights)  # weight 2 is the row twice for the start, too
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(rng.randint(2**31 - 1))
             theta = self.model.initialize(self._rows(X), rng)
-        incomplete = np.isnan(X).any(axis=1)
+        incomplete, empty = np.isnan(X).any(axis=1), np.isnan(X).all(axis=1)
         theta = checked_parameters(self.model, theta, missing=bool(incomplete.any()))
         for missing in (False, True):
-            some = X[incomplete == missing][:ROWS_CHECKED]
+            some = X[(incomplete == missing) & ~empty][:ROWS_CHECKED]
             if len(some):
                 tensors = self._tensors(theta)
                 check_densities(self.model, self._rows(some), tensors, missing=missing)

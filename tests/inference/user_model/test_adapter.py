@@ -6,7 +6,7 @@ import torch
 
 from skelbo import MCEM, VariationalEM
 from skelbo.inference.posteriors.gaussian import fit_gaussian
-from skelbo.models import FactorModel, LatentVariableModel
+from skelbo.models import DecoderModel, FactorModel, LatentVariableModel
 from tests.own_models import Counts, Features, TwoParameterLogistic
 from tests.tables import answers, counts, lsat6, real
 
@@ -153,3 +153,21 @@ def test_probabilities_on_the_boundary_are_answers(estimator):
     errors = fit.standard_errors_["P"].ravel()
     assert np.isclose(errors.max(), np.sqrt(30 * 6 / 36**3), rtol=1e-4)
     assert np.count_nonzero(errors) == 1  # the others are held at 0 and 1
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("size", [2, 10**12, 2.0**70])
+def test_large_integer_weights_are_not_made_into_rows(size):
+    """The start is that of the rows by themselves where all weights have a factor in common."""
+    X = counts(12, 3, 1)
+    once = VariationalEM(model=Counts(1), max_iter=2, random_state=0).fit(X)
+    often = VariationalEM(model=Counts(1), max_iter=2, random_state=0).fit(X, sample_weight=size)
+    assert np.isclose(often.lower_bound_, once.lower_bound_, rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_rows_without_cells_are_no_test_of_a_model():
+    X = counts(12, 3, 1)
+    X[:7] = np.nan
+    full = VariationalEM(model=DecoderModel(1, likelihood="poisson"), max_iter=2, random_state=0)
+    assert np.isfinite(full.fit(X).lower_bound_)
