@@ -223,8 +223,9 @@ class MCEM(LatentModelEstimator):
         ascent = ascend(
             theta, step.e_step, step.m_step, tol=0.0, max_iter=self.max_iter, on_iteration=is_over
         )
+        path = ascent.start_bound, ascent.lower_bounds
         return MonteCarloAscent(
-            ascent.theta, ascent.start_bound, ascent.lower_bounds, step.certified, step=step
+            ascent.theta, *path, step.certified, interrupted=ascent.interrupted, step=step
         )
 
     def _total_tol(self, model, data, theta) -> float:
