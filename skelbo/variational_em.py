@@ -185,7 +185,10 @@ class VariationalEM(LatentModelEstimator):
 
     def _continued(self, first: Ascent, steps, coordinates, progress) -> Ascent:
         """Continue an ascent by other steps."""
-        second = self._run(first.theta, steps, coordinates, progress, n_before=first.n_iter)
+        try:
+            second = self._run(first.theta, steps, coordinates, progress, n_before=first.n_iter)
+        except KeyboardInterrupt:  # before the other steps have anything to keep
+            return replace(first, converged=False, interrupted=True)
         bounds = (*first.lower_bounds, *second.lower_bounds)
         return replace(second, start_bound=first.start_bound, lower_bounds=bounds)
 

@@ -68,15 +68,19 @@ class BoundGradientAscent:
     ) -> Ascent:
         """Return where L-BFGS ends; the bound of each iteration is not below the one before.
 
-        It also ends when `on_iteration` returns True, or an iteration climbs less than a number
-        `tol`, in nats per row.
+        It also ends when `on_iteration` returns True, an iteration climbs less than a number
+        `tol`, in nats per row, or Ctrl-C comes after the first iteration.
         """
         start_bound, bounds = self.bound, [self.bound]
         smallest = -np.inf if isinstance(tol, str) else tol
         limits = self.model.lower_limits(self.data.X, self.data.weights)
         lower = self.coordinates.lower_bounds(limits, self.start) / self.scale
 
+        reached = self.start / self.scale
+
         def record(intermediate_result):
+            nonlocal reached
+            reached = intermediate_result.x.copy()
             bounds.append(-float(intermediate_result.fun))
             theta = self._theta(self.scale * intermediate_result.x)
             self.interrupted = on_iteration(len(bounds) - 1, bounds[-1], theta)
@@ -86,23 +90,24 @@ class BoundGradientAscent:
         def is_small():
             return len(bounds) > 1 and bounds[-1] - bounds[-2] < smallest
 
-        result = optimize.minimize(
-            self._evaluate,
-            self.start / self.scale,
-            jac=True,
-            method="L-BFGS-B",
-            bounds=optimize.Bounds(lower, np.inf),
-            callback=record,
-            options={
-                "maxiter": max_iter,
-                "maxfun": 10 * max_iter,
-                "maxcor": MEMORY,
-                "ftol": CLIMB,
-                "gtol": GRADIENT,
-            },
-        )
-        theta = self._theta(self.scale * result.x)
-        return Ascent(theta, start_bound, tuple(bounds[1:]), is_small())
+        options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "maxcor": MEMORY}
+        by_user = False
+        try:
+            reached = optimize.minimize(
+                self._evaluate,
+                reached,
+                jac=True,
+                method="L-BFGS-B",
+                bounds=optimize.Bounds(lower, np.inf),
+                callback=record,
+                options={**options, "ftol": CLIMB, "gtol": GRADIENT},
+            ).x
+        except KeyboardInterrupt:
+            if len(bounds) == 1:
+                raise
+            by_user = self.interrupted = True
+        theta, path = self._theta(self.scale * reached), tuple(bounds[1:])
+        return Ascent(theta, start_bound, path, is_small(), interrupted=by_user)
 
     def _evaluate(self, scaled: np.ndarray) -> tuple[float, np.ndarray]:
         """Return minus the bound per row and its gradient; infinity where it is no number."""
