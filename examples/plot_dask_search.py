@@ -32,7 +32,7 @@ def block(number):
 
 def main():
     blocks = [da.from_delayed(dask.delayed(block)(i), (ROWS, 3), float) for i in range(N_BLOCKS)]
-    X = da.concatenate(blocks)
+    X = da.concatenate(blocks).persist()  # each iteration would make the blocks anew
     print(f"{X.shape[0]} rows in {X.numblocks[0]} blocks")
 
     start = time.perf_counter()

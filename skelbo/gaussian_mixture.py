@@ -242,9 +242,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         ----------
         X : array-like of shape (n_samples, n_features)
             Rows, possibly with missing cells (NaN), which are integrated out. A memory map is
-            read block by block. A Dask array or dataframe is kept for the length of the fit by
-            those who compute it, if it takes at most half of their memory, or if its size is not
-            known and workers can spill to disk; else each iteration reads it, with a warning.
+            read block by block. A Dask array or dataframe is computed anew in each iteration:
+            pass ``X.persist()`` where there is memory for it.
         y : Ignored
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), optional

@@ -116,10 +116,9 @@ class GaussianMLE(LatentVariableEstimator):
         Parameters
         ----------
         X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN). A Dask array or dataframe is kept for the
-            length of the fit by those who compute it, if it takes at most half of their memory, or
-            if its size is not known and workers can spill to disk; else each pass reads it (two
-            for complete rows), with a warning.
+            Rows, possibly with missing cells (NaN). A Dask array or dataframe is computed
+            anew in each pass (three for complete rows): pass ``X.persist()`` where there is memory
+            for it.
         y : Ignored
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), optional
