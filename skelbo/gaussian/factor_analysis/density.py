@@ -123,15 +123,18 @@ class ExactDensity(CompletedDensity):
         root, mean = self.factors.root[k][:, None], self.means[k][:, None]
         scaled = left * size
         white = self._known((values - mean) / root)
-        precision = self._precisions(scaled, size)
-        spread = np.linalg.inv(precision)
-        half_log_det = np.log(np.diagonal(np.linalg.cholesky(precision), 0, 1, 2)).sum(axis=1)
+        lower = np.linalg.cholesky(self._precisions(scaled, size))
+        half_log_det = np.log(np.diagonal(lower, 0, 1, 2)).sum(axis=1)
         half_log_det += self.seen @ (np.log(self.factors.root[k]) + 0.5 * LOG_2PI)
+        # Two triangular products lose half the digits that one with the inverse would.
+        inverse = np.linalg.inv(lower)
+        spread = inverse.swapaxes(1, 2) @ inverse
         scores = scaled.T @ white
         if len(spread) == 1:
-            scores = spread[0] @ scores
+            scores = inverse[0].T @ (inverse[0] @ scores)
         else:
-            scores = np.einsum("nij,jn->in", spread[self.pattern], scores)
+            each = inverse[self.pattern]
+            scores = (each.swapaxes(1, 2) @ (each @ scores.T[:, :, None]))[:, :, 0].T
         fit = scaled @ scores
         rest = self._known(white - fit)
         distances = np.einsum("pn,pn->n", rest, rest) + np.einsum("qn,qn->n", scores, scores)

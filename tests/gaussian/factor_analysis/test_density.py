@@ -8,7 +8,7 @@ from scipy import stats
 from skelbo.data.rows import Block
 from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
 from skelbo.gaussian.regularization import FLOOR
-from tests.gaussian.factor_analysis.models import K, N, P, Q, make, with_holes
+from tests.gaussian.factor_analysis.models import K, N, P, Q, fit, make, with_holes
 
 
 @pytest.mark.parametrize("noise", [1.0, 1e-3, 1e-6])
@@ -86,3 +86,19 @@ def test_missing_cells_by_brute_force():
         assert_allclose(found.scatter[k], np.diagonal(scatter)[:P])
         assert_allclose(found.cross[k], scatter[:P, P:], atol=1e-10)
         assert_allclose(found.factor_scatter[k], scatter[P:, P:])
+
+
+@pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_noise_at_the_floor_with_missing_cells_leaves_the_bound_its_digits():
+    """As many factors as columns less one leave no noise: the factors' precision is 1e10.
+
+    Rounding of the moments, times that, is all by which a bound may fall.
+    """
+    rng = np.random.default_rng(0)
+    for _ in range(8):
+        X = rng.standard_normal((30, 3)) @ rng.standard_normal((3, 3))
+        X[:, 0] = 1e-30
+        X[rng.random(X.shape) < 0.3] = np.nan
+        model = fit(X, n_factors=2, acceleration=None, max_iter=40)
+        assert np.diff(model.lower_bounds_).min() > -2e-6
