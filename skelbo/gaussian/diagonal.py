@@ -34,8 +34,7 @@ class Diagonal(Matrices):
     @classmethod
     def from_moments(cls, moments, regularization):
         """Divide the scatter by the weight, average what is shared, make the result regular."""
-        # Rounding can leave a tiny negative where the truth is zero.
-        variances = np.maximum(cls.estimate(moments), 0.0)
+        variances = cls.estimate(moments)
         return cls._from_variances(*regularization.diagonal(variances, cls.isotropic))
 
     @classmethod

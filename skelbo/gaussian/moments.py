@@ -142,9 +142,23 @@ class Moments:
         """
         weight = weights.sum(axis=1)
         centre = np.zeros((len(weights), values.shape[-2])) if reference is None else reference
-        first, second = _about_reference(kind, values, weights, centre)
+        return cls.about(kind, centre, weight, *_about_reference(kind, values, weights, centre))
+
+    @classmethod
+    def about(
+        cls,
+        kind: Scatter,
+        reference: np.ndarray | float,
+        weight: np.ndarray,
+        first: np.ndarray,
+        second: np.ndarray,
+    ) -> Moments:
+        """Centre first and second moments about `reference`; no variance is below zero."""
         step = first / positive_or_one(weight)[:, None]
-        return cls(kind, weight, centre + step, second - kind.of_deviations(weight, step))
+        scatter = second - kind.of_deviations(weight, step)
+        variances = np.einsum("...pp->...p", scatter) if kind.dense else scatter
+        np.maximum(variances, 0.0, out=variances)
+        return cls(kind, weight, reference + step, scatter)
 
     @classmethod
     def of_sums(cls, kind: Scatter, sums: np.ndarray, common: np.ndarray | None = None) -> Moments:
@@ -158,8 +172,7 @@ class Moments:
         else:
             p = sums.shape[1] // 2
             first, second = sums[:, 1 : p + 1], sums[:, p + 1 :]
-        mean = first / positive_or_one(weight)[:, None]
-        return cls(kind, weight, mean, second - kind.of_deviations(weight, mean))
+        return cls.about(kind, 0.0, weight, first, second)
 
     def __add__(self, other: Moments) -> Moments:
         """Return the moments of both sets of rows together (Chan's update)."""

@@ -45,7 +45,7 @@ class JointMoments(Moments):
             Scatter.DIAGONAL,
             weight,
             reference + step,
-            squares - weight[:, None] * step**2,
+            np.maximum(squares - weight[:, None] * step**2, 0.0),
             factor_mean,
             cross - step[:, :, None] * weighted[:, None, :],
             factors - factor_mean[:, :, None] * weighted[:, None, :],

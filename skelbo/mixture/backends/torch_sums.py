@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from skelbo.elbo import LOG_2PI
-from skelbo.gaussian.moments import Moments, Scatter, positive_or_one
+from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.mixture.mixture import ExpectedStatistics, Mixture
 
 
@@ -133,7 +133,5 @@ class ExactSums(Sums):
     def expected(self, theta: Mixture) -> ExpectedStatistics:
         """Return bound and moments."""
         weight, first, second = (t.cpu().numpy() for t in (self.weight, self.first, self.second))
-        step = first / positive_or_one(weight)[:, None]
-        scatter = second - self.kind.of_deviations(weight, step)
-        moments = Moments(self.kind, weight, self.means + step, scatter)
+        moments = Moments.about(self.kind, self.means, weight, first, second)
         return ExpectedStatistics(float(self.bound), moments)
