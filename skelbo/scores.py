@@ -6,7 +6,8 @@ from abc import ABC, abstractmethod
 
 import numpy as np
 
-from skelbo.data.dask_dispatch import is_dask, lazy_on_dask
+from skelbo.data.dask_detection import is_dask
+from skelbo.data.dask_dispatch import lazy_on_dask
 from skelbo.data.validation import InputValidation
 from skelbo.data.weights import check_weights
 from skelbo.elbo import ElboTerms

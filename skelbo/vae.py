@@ -10,7 +10,8 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from torch.utils.data import Dataset
 
 from skelbo.autograd import gradients
-from skelbo.data.dask_dispatch import in_memory, is_dask
+from skelbo.data.dask_detection import is_dask
+from skelbo.data.dask_dispatch import in_memory
 from skelbo.em.progress import Progress
 from skelbo.likelihoods import LIKELIHOODS, Likelihood
 from skelbo.neural import (

@@ -15,20 +15,14 @@ from skelbo.data.dask_blocks import (
     as_table,
     is_array,
     one_column_chunk,
-    without_rows,
 )
-from skelbo.data.validation import check_table
+from skelbo.data.dask_columns import check_columns
 from skelbo.data.weights import check_any_weight
 
 IN_MEMORY_ONLY = (
     "set_output(transform={container!r}) is for tables in memory, got a Dask collection; use "
     "set_output(transform='default'), which gives a Dask array."
 )
-
-
-def check_columns(estimator: Any, X: Any, *, reset: bool) -> np.dtype:
-    """Check number, names and types of the columns; return float32 or float64."""
-    return check_table(estimator, without_rows(X), reset=reset, ensure_min_samples=0).dtype
 
 
 def mean_log_prob(estimator: Any, X: Any, sample_weight: Any) -> tuple[float, float]:

@@ -17,7 +17,7 @@ import dask
 import numpy as np
 from sklearn.utils import check_array
 
-from skelbo.data.dask_dispatch import is_dask
+from skelbo.data.dask_detection import is_dask
 from skelbo.data.numeric_table import as_numbers
 from skelbo.data.rows import plus
 from skelbo.data.threads import one_blas_thread

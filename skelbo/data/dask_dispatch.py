@@ -1,17 +1,12 @@
-"""Recognition of Dask collections; Dask is imported only where there is one."""
+"""Dispatch of Dask collections; Dask is imported only where there is one."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-
-def is_dask(X: Any) -> bool:
-    """Return whether X is a Dask collection, without importing Dask."""
-    dask = sys.modules.get("dask")
-    return dask is not None and bool(dask.is_dask_collection(X))
+from skelbo.data.dask_detection import is_dask
 
 
 def in_memory(estimator: Any, X: Any, sample_weight: Any = None, *, reset: bool = True) -> tuple:

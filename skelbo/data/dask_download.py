@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.data.dask_answers import check_columns
 from skelbo.data.dask_blocks import Blocks, Table, is_array, without_rows
+from skelbo.data.dask_columns import check_columns
 
 # Bytes of a collection that are brought into memory without being asked for.
 MAX_BYTES = 2**30

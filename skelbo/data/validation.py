@@ -6,34 +6,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from sklearn.utils import assert_all_finite, check_array
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils import check_array
+from sklearn.utils.validation import check_is_fitted
 
-from skelbo.data.dask_dispatch import is_dask
-from skelbo.data.memmap import iter_rows, mapped_file
-from skelbo.data.numeric_table import as_numbers, with_column
+from skelbo.data.dask_detection import is_dask
+from skelbo.data.memmap import iter_rows
 from skelbo.data.row_source import RowSource
 from skelbo.data.rows import Rows
+from skelbo.data.table_check import check_table
 from skelbo.data.weights import check_any_weight, check_weights
-
-
-def check_table(estimator: Any, X: Any, **options: Any) -> np.ndarray:
-    """Return X as float32 or float64, checked by scikit-learn, a mapped file part by part."""
-    X, mapped = as_numbers(X), mapped_file(X) is not None
-    try:
-        X = validate_data(
-            estimator,
-            X,
-            dtype=[np.float64, np.float32],
-            ensure_all_finite=False if mapped else "allow-nan",
-            **options,
-        )
-    except (ValueError, TypeError) as error:
-        raise with_column(error, X) from error
-    if mapped:
-        for rows in iter_rows(X):
-            assert_all_finite(rows, allow_nan=True, input_name="X")
-    return X
 
 
 class InputValidation:
@@ -114,7 +95,7 @@ class InputValidation:
             return self._rows_of(
                 *self._validate_fit(X, sample_weight, reset=reset, min_samples=min_samples)
             )
-        from skelbo.data.dask_answers import check_columns
+        from skelbo.data.dask_columns import check_columns
         from skelbo.data.dask_rows import DaskRows
 
         dtype = check_columns(self, X, reset=reset)
@@ -143,8 +124,8 @@ class InputValidation:
                 *self._validate_fit(X, sample_weight, reset=reset, min_samples=least)
             )
             return
-        from skelbo.data.dask_answers import check_columns
         from skelbo.data.dask_blocks import Blocks
+        from skelbo.data.dask_columns import check_columns
 
         dtype = check_columns(self, X, reset=reset)
         for rows, weights in Blocks.of(X, sample_weight, dtype).batches(min_rows):

@@ -10,7 +10,7 @@ import torch
 from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
-from skelbo.data.dask_dispatch import is_dask
+from skelbo.data.dask_detection import is_dask
 from skelbo.data.weights import check_weights
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream

@@ -11,7 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from skelbo import EMGaussianMixture, GaussianMLE
-from skelbo.data.dask_dispatch import is_dask
+from skelbo.data.dask_detection import is_dask
 from tests.data.dask_collections import CONTAINERS, as_dask, cut
 
 ANSWERS = ["score_samples", "transform", "predict", "predict_proba", "elbo", "gap", "impute"]

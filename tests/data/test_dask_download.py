@@ -13,7 +13,7 @@ from sklearn.base import clone
 
 import skelbo  # workers import the tests of this folder: what needs torch is looked up late
 from skelbo import MCEM, VariationalEM
-from skelbo.data.dask_dispatch import is_dask
+from skelbo.data.dask_detection import is_dask
 from skelbo.data.dask_download import download, spooled
 from skelbo.models import FactorModel
 from tests.data.dask_collections import as_dask, count_notes, noted

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.utils.estimator_checks import check_estimator
 
 from skelbo import ELBOMonitor, EMGaussianMixture, GaussianMLE
-from skelbo.data.dask_dispatch import is_dask
+from skelbo.data.dask_detection import is_dask
 from tests.data.dask_collections import CONTAINERS, as_dask, count_notes, cut, noted
 
 N_CHECKS = 53
