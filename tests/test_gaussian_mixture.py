@@ -1,4 +1,4 @@
-"""What is particular to `EMGaussianMixture`: starts, restarts, streams, warm starts, messages."""
+"""Restarts, warm starts, streams, messages and parameters of `EMGaussianMixture`."""
 
 import numpy as np
 import pytest
@@ -7,11 +7,8 @@ from sklearn.datasets import make_blobs
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from skelbo import EMGaussianMixture, SingularCovarianceWarning
-from skelbo.data.rows import Rows
+from skelbo import EMGaussianMixture
 from skelbo.gaussian.structures import STRUCTURES
-from skelbo.mixture.initialization import STARTS
-from skelbo.mixture.row_sample import HashSample, content_hash, sample_rows
 
 KINDS = list(STRUCTURES)
 
@@ -48,69 +45,6 @@ def test_constructor_parameters_contain_scikit_learns():
     assert set(GaussianMixture().get_params()) <= set(EMGaussianMixture().get_params())
     public = {name for name in dir(GaussianMixture) if not name.startswith("_")}
     assert public <= set(dir(EMGaussianMixture))
-
-
-# ------------------------------------------------------------------------------------------ starts
-
-
-@pytest.mark.parametrize("init", STARTS)
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_start_dies(init, kind, faithful):
-    """Without any ridge, every start of every kind lives and ends at a finite bound."""
-    model = EMGaussianMixture(
-        3, covariance_type=kind, init_params=init, n_init=5, reg_covar=0, random_state=0, max_iter=5
-    )
-    with pytest.warns(ConvergenceWarning):
-        model.fit(faithful)
-    assert model.failed_starts_ == []
-    assert np.isfinite(model.lower_bound_)
-
-
-@pytest.mark.parametrize("init", STARTS)
-def test_starts_do_not_see_order_or_repetition(init, iris):
-    counts = np.random.default_rng(0).integers(0, 4, 150)
-    order = np.random.default_rng(1).permutation(counts.sum())
-    options = {"init_params": init, "random_state": 3, "max_iter": 0}
-    weighted = EMGaussianMixture(3, **options).fit(iris, sample_weight=counts)
-    repeated = EMGaussianMixture(3, **options).fit(np.repeat(iris, counts, axis=0)[order])
-    assert_allclose(weighted.means_, repeated.means_, rtol=1e-10)
-    assert_allclose(weighted.covariances_, repeated.covariances_, rtol=1e-8, atol=1e-12)
-
-
-def test_sample_of_many_rows_is_stable_and_carries_weights():
-    rng = np.random.default_rng(0)
-    X = rng.standard_normal((12_000, 2))
-    X = np.concatenate([X, X[:3000]])
-    order = rng.permutation(len(X))
-    first, second = sample_rows(Rows(X), 2), sample_rows(Rows(X[order]), 2)
-    assert_array_equal(first.values, second.values)
-    assert_array_equal(first.weights, second.weights)
-    assert len(first.weights) == 4096 and set(first.weights) == {1.0, 2.0}
-    assert np.mean(first.weights == 2) == pytest.approx(0.25, abs=0.03)
-
-
-def test_sample_of_distinct_rows_is_the_table():
-    X = np.random.default_rng(0).standard_normal((50, 3))
-    plain, weighted = HashSample.of_table(X, None, 64), HashSample.of_table(X, np.ones(50), 64)
-    for drawn in (plain, weighted):
-        assert_array_equal(drawn.values, X)
-        assert_array_equal(drawn.keys, content_hash(X))
-        assert_array_equal(drawn.weights, np.ones(50))
-
-
-def test_content_hash_separates_rows():
-    X = np.random.default_rng(0).integers(0, 30, (20_000, 3)).astype(float)
-    keys = content_hash(X)
-    assert len(np.unique(keys)) == len(np.unique(X, axis=0))
-    assert_array_equal(content_hash(np.array([[0.0]])), content_hash(np.array([[-0.0]])))
-
-
-def test_fewer_distinct_rows_than_components():
-    X = np.repeat([[0.0, 1.0], [2.0, 3.0]], 10, axis=0)
-    with pytest.warns(SingularCovarianceWarning):
-        model = EMGaussianMixture(5, random_state=0).fit(X)
-    assert np.all(np.isfinite(model.score_samples(X)))
-    assert model.weights_.sum() == pytest.approx(1)
 
 
 # ---------------------------------------------------------------------------------------- restarts

@@ -25,6 +25,8 @@ ROUNDING = 2 * np.finfo(float).eps
 # Columns from which a matrix of low rank is clipped by its few eigenvectors.
 MANY_COLUMNS = 64
 QR_BLOCK = 64
+# Number of matrices from which their triangular factors are computed side by side.
+MANY_MATRICES = 32
 # Cholesky pivots above this share of their columns' variances prove a matrix regular.
 SAFE_PIVOT = 1e-6
 
@@ -144,12 +146,16 @@ class Floor(Regularization):
         factors = np.empty_like(scaled)
         floored = np.zeros(len(scaled), dtype=bool)
         covariances = covariances.copy()
-        for k, matrix in enumerate(scaled):
-            factor = _safe_cholesky(matrix)
+        clear = np.zeros(len(scaled), dtype=bool)
+        if len(scaled) > MANY_MATRICES:
+            clear = _smallest_pivots(scaled) > SAFE_PIVOT
+            factors[clear] = to_precision_cholesky(np.linalg.cholesky(scaled[clear]))
+        for k in np.flatnonzero(~clear):
+            factor = _safe_cholesky(scaled[k])
             if factor is not None:
                 factors[k] = to_precision_cholesky(factor)
                 continue
-            covariance, factors[k], floored[k] = _clipped(matrix)
+            covariance, factors[k], floored[k] = _clipped(scaled[k])
             covariances[k] = covariance * (units[:, None] * units)
         return covariances, factors / units[:, None], floored
 
@@ -168,7 +174,14 @@ def to_precision_cholesky(cholesky: np.ndarray) -> np.ndarray:
     """Return U = L^-T of Cholesky factors L (..., p, p), so that the precision is U U^T."""
     if cholesky.ndim == 2:
         return linalg.lapack.dtrtri(cholesky, lower=1)[0].T
-    return np.array([linalg.lapack.dtrtri(factor, lower=1)[0].T for factor in cholesky])
+    if len(cholesky) <= MANY_MATRICES:
+        return np.array([linalg.lapack.dtrtri(factor, lower=1)[0].T for factor in cholesky])
+    upper = np.zeros_like(cholesky)
+    for i, row in enumerate(cholesky.swapaxes(0, 1)):  # forward substitution, all at once
+        pivot = row[:, i]
+        upper[:, :i, i] = -np.einsum("kij,kj->ki", upper[:, :i, :i], row[:, :i]) / pivot[:, None]
+        upper[:, i, i] = 1 / pivot
+    return upper
 
 
 def _safe_cholesky(matrices: np.ndarray) -> np.ndarray | None:
@@ -179,6 +192,17 @@ def _safe_cholesky(matrices: np.ndarray) -> np.ndarray | None:
         return None
     pivots = np.diagonal(factors, axis1=-2, axis2=-1)
     return factors if pivots.min() ** 2 > SAFE_PIVOT else None
+
+
+def _smallest_pivots(matrices: np.ndarray) -> np.ndarray:
+    """Return the smallest pivot of each of (K, p, p), NaN behind one that is not positive."""
+    rest, pivots = matrices.copy(), []
+    with np.errstate(all="ignore"):
+        for _ in range(matrices.shape[1]):
+            pivots.append(np.where(rest[:, 0, 0] > 0, rest[:, 0, 0], np.nan))
+            row = rest[:, 0, 1:] / np.sqrt(pivots[-1])[:, None]
+            rest = rest[:, 1:, 1:] - row[:, :, None] * row[:, None, :]
+    return np.min(pivots, axis=0)
 
 
 def _clipped(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:

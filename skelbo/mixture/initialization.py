@@ -23,6 +23,7 @@ from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.k_means import k_means
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.row_sample import RowSample, sample_rows
+from skelbo.mixture.short_runs import can_run_together, promising_starts
 
 # With three clusters or more, one run of k-means often misses the better partition; the best of
 # three rarely does.
@@ -106,6 +107,11 @@ class UserParameters:
             None if precisions is None else _checked_covariance(precisions, kind, K, p),
         )
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is given."""
+        return self.weights is None and self.means is None and self.covariance is None
+
     def whole(self, origin: np.ndarray) -> Mixture | None:
         """Return the parameters about `origin` if all were given, else None."""
         if self.weights is None or self.means is None or self.covariance is None:
@@ -133,6 +139,9 @@ def mixture_starts(
 ) -> Iterator[Start]:
     """Yield the starts of a fit: the user's parameters, the others from a clustering of rows.
 
+    With ``"kmeans"`` only the first start is made by k-means, all runs of which tend to end in one
+    clustering; the others are the most promising of many from random rows.
+
     Parameters
     ----------
     rows : RowSource
@@ -152,8 +161,17 @@ def mixture_starts(
         return
     sample = sample_rows(rows, n_components)
     options = n_components, structure, regularization, rng
-    for _ in range(n_starts):
-        yield lambda: user.override(start_mixture(init_params, sample, *options), rows.origin)
+
+    def start(name: str) -> Mixture:
+        return user.override(start_mixture(name, sample, *options), rows.origin)
+
+    yield partial(start, init_params)
+    diverse = init_params == "kmeans" and user.is_empty and len(sample.weights) > n_components > 1
+    if n_starts > 1 and diverse and can_run_together(structure, regularization):
+        yield from promising_starts(sample, *options, n_starts)
+        return
+    for _ in range(n_starts - 1):
+        yield partial(start, "random_from_data" if diverse else init_params)
 
 
 def start_mixture(
@@ -173,7 +191,8 @@ def start_mixture(
     if len(sample.weights) < n_components:
         resp = _dealt_out(len(sample.weights), n_components)
     else:
-        resp = responsibilities(sample, n_components, rng)
+        clustered = sample if structure.isotropic else sample.standardized()
+        resp = responsibilities(clustered, n_components, rng)
     weights = resp * sample.weights
     safe = np.where(weights.sum(axis=1) > 0, weights.sum(axis=1), 1.0)
     reference = (weights @ sample.values) / safe[:, None]

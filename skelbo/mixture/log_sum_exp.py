@@ -6,21 +6,21 @@ import numpy as np
 
 
 def exponentiate(log_joint: np.ndarray, top: np.ndarray) -> np.ndarray:
-    """Turn log p(x, z) (K, n) into its exponential over that of `top` (n,), in place; sum over z.
+    """Turn log p(x, z) into its exponential over that of `top`, in place; return its sum over z.
 
     Parameters
     ----------
-    log_joint : ndarray of shape (n_components, n_rows)
+    log_joint : ndarray of shape (..., n_components, n_rows)
         Overwritten.
-    top : ndarray of shape (n_rows,)
+    top : ndarray of shape (..., n_rows)
         Finite; at least the largest of its column.
 
     Returns
     -------
-    total : ndarray of shape (n_rows,)
+    total : ndarray of shape (..., n_rows)
     """
-    np.subtract(log_joint, top, out=log_joint)
-    return np.add.reduce(np.exp(log_joint, out=log_joint), axis=0)
+    np.subtract(log_joint, top[..., None, :], out=log_joint)
+    return np.add.reduce(np.exp(log_joint, out=log_joint), axis=-2)
 
 
 def normalize(
@@ -32,26 +32,26 @@ def normalize(
 
     Parameters
     ----------
-    log_joint : ndarray of shape (n_components, n_rows)
-        Overwritten, in nats.
-    log_weights : ndarray of shape (n_components,)
+    log_joint : ndarray of shape (..., n_components, n_rows)
+        Overwritten, in nats. Leading axes count mixtures.
+    log_weights : ndarray of shape (..., n_components)
         log p(z).
     weights : ndarray of shape (n_rows,) or float
         Weights of the rows.
 
     Returns
     -------
-    log_prob : ndarray of shape (n_rows,)
+    log_prob : ndarray of shape (..., n_rows)
         In nats.
     """
-    top = np.maximum.reduce(log_joint, axis=0)
+    top = np.maximum.reduce(log_joint, axis=-2)
     lost = None
-    if np.minimum.reduce(top) == -np.inf:
+    if np.minimum.reduce(top, axis=None) == -np.inf:
         lost = np.isneginf(top)
-        log_joint[:, lost] = log_weights[:, None]
-        top[lost] = log_weights.max()
+        np.copyto(log_joint, log_weights[..., None], where=lost[..., None, :])
+        top = np.where(lost, log_weights.max(axis=-1, keepdims=True), top)
     total = exponentiate(log_joint, top)
-    log_joint *= weights / total
+    log_joint *= (weights / total)[..., None, :]
     top += np.log(total, out=total)
     if lost is not None:
         top[lost] = -np.inf

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from skelbo.data.memmap import release_pages, take_rows
 from skelbo.data.row_source import RowSource
+from skelbo.data.rows import Rows
 
 # Rows from which a start is made: enough for k-means to find every cluster worth starting from.
 SAMPLE_ROWS = 4096
@@ -23,10 +24,26 @@ class RowSample:
     values : ndarray of shape (n_rows, n_features)
     weights : ndarray of shape (n_rows,)
         Number of rows of the table that each one stands for.
+    observed : ndarray of bool, shape (n_rows, n_features), or None
+        Which cells are not missing; None where all are.
     """
 
     values: np.ndarray
     weights: np.ndarray
+    observed: np.ndarray | None = None
+
+    def standardized(self) -> RowSample:
+        """Return the rows in units of the standard deviation of each column."""
+        mean = self.weights @ self.values / self.weights.sum()
+        variances = self.weights @ (self.values - mean) ** 2 / self.weights.sum()
+        return replace(self, values=self.values / np.sqrt(np.where(variances > 0, variances, 1.0)))
+
+    def rows(self, cells_per_row: int) -> Rows:
+        """Return the rows for passes whose temporaries need so many cells each."""
+        values = (
+            self.values if self.observed is None else np.where(self.observed, self.values, np.nan)
+        )
+        return Rows(values, self.weights, cells_per_row=cells_per_row)
 
 
 @dataclass(frozen=True)
@@ -119,12 +136,13 @@ def sample_rows(rows: RowSource, n_components: int) -> RowSample:
     size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
     drawn = rows.fold(HashSample.of_table, size)
     values = drawn.values - rows.origin
-    values[np.isnan(values)] = 0.0
+    observed = ~np.isnan(values)
+    values[~observed] = 0.0
     weights = drawn.weights
     if len(values) < drawn.n_present or np.any(weights != 1):
         order = _lexicographic(values)
-        values, weights = values[order], weights[order]
-    return RowSample(values, weights)
+        values, weights, observed = values[order], weights[order], observed[order]
+    return RowSample(values, weights, None if observed.all() else observed)
 
 
 def _lexicographic(values: np.ndarray) -> np.ndarray:

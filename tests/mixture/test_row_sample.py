@@ -1,0 +1,54 @@
+"""The sample of rows for starts depends on their content, and carries their weights."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+
+from skelbo.data.rows import Rows
+from skelbo.mixture.row_sample import HashSample, content_hash, sample_rows
+
+
+def test_sample_of_many_rows_is_stable_and_carries_weights():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((12_000, 2))
+    X = np.concatenate([X, X[:3000]])
+    order = rng.permutation(len(X))
+    first, second = sample_rows(Rows(X), 2), sample_rows(Rows(X[order]), 2)
+    assert_array_equal(first.values, second.values)
+    assert_array_equal(first.weights, second.weights)
+    assert len(first.weights) == 4096 and set(first.weights) == {1.0, 2.0}
+    assert np.mean(first.weights == 2) == pytest.approx(0.25, abs=0.03)
+
+
+def test_sample_of_distinct_rows_is_the_table():
+    X = np.random.default_rng(0).standard_normal((50, 3))
+    plain, weighted = HashSample.of_table(X, None, 64), HashSample.of_table(X, np.ones(50), 64)
+    for drawn in (plain, weighted):
+        assert_array_equal(drawn.values, X)
+        assert_array_equal(drawn.keys, content_hash(X))
+        assert_array_equal(drawn.weights, np.ones(50))
+
+
+def test_content_hash_separates_rows():
+    X = np.random.default_rng(0).integers(0, 30, (20_000, 3)).astype(float)
+    keys = content_hash(X)
+    assert len(np.unique(keys)) == len(np.unique(X, axis=0))
+    assert_array_equal(content_hash(np.array([[0.0]])), content_hash(np.array([[-0.0]])))
+
+
+def test_standardized_columns_have_variance_one_with_weights():
+    X = np.random.default_rng(0).standard_normal((200, 3)) * [1e-3, 1.0, 1e4]
+    X[:, 1] = 7.0  # constant
+    weights = np.random.default_rng(1).integers(1, 5, 200).astype(float)
+    sample = sample_rows(Rows(X, weights, X.mean(axis=0)), 2).standardized()
+    variances = np.cov(sample.values.T, ddof=0, fweights=sample.weights.astype(int)).diagonal()
+    assert_allclose(variances, [1, 0, 1], atol=1e-12)
+
+
+def test_missing_cells_stay_missing_in_rows():
+    X = np.random.default_rng(0).standard_normal((50, 2))
+    X[3, 1] = np.nan
+    sample = sample_rows(Rows(X), 2)
+    blocks = list(sample.rows(10).blocks())
+    assert sum(block.values.shape[1] for block in blocks) == 50
+    assert sum((~block.observed).sum() for block in blocks if block.observed is not None) == 1

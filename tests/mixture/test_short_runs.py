@@ -1,0 +1,86 @@
+"""Short runs side by side equal EM of each mixture by itself; their best ends are starts."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from skelbo.data.rows import Rows
+from skelbo.gaussian.regularization import Ridge, regularization
+from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixture.row_sample import sample_rows
+from skelbo.mixture.short_runs import MixtureBatch, can_run_together, promising_starts
+from tests.mixture.fits import clouds
+
+KINDS = [kind for kind in STRUCTURES if kind != "factor"]
+
+
+def table(kind, missing=False):
+    """Return a structure, a sample of weighted rows and a regularization."""
+    X = clouds(120, 3, 3)
+    X[100:] = X[80:100]  # repeated rows
+    X -= X.mean(axis=0)
+    if missing:
+        X[::9, 1] = np.nan
+    rule = regularization("auto", np.nanvar(X, axis=0))
+    return STRUCTURES[kind], sample_rows(Rows(X), 3), rule
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("missing", [False, True])
+def test_a_batch_is_its_mixtures(kind, missing):
+    """The same bounds and parameters after some iterations as each mixture by itself."""
+    structure, sample, rule = table(kind, missing)
+    labels = np.random.default_rng(0).integers(3, size=(4, len(sample.weights)))
+    batch = MixtureBatch.from_labels(labels, sample, structure, 3, rule)
+    rows = sample.rows(100)
+    before = [batch.mixture(k) for k in range(4)]
+    after, bounds = batch.run(rows, rule, 5)
+    expected = []
+    for theta in before:
+        for _ in range(5):
+            bound, moments = theta.e_step(rows)
+            theta = theta.m_step(moments, rule)
+        expected.append((bound, theta))
+    expected.sort(key=lambda pair: pair[0], reverse=True)
+    assert_allclose(bounds, [bound for bound, _ in expected], rtol=1e-10)
+    for k, (_, theta) in enumerate(expected):
+        found = after.mixture(k)
+        assert type(found.components.covariance) is type(theta.components.covariance)
+        assert_allclose(found.weights, theta.weights, rtol=1e-8)
+        assert_allclose(found.components.means, theta.components.means, atol=1e-8)
+        assert found.e_step(rows)[0] == pytest.approx(theta.e_step(rows)[0], rel=1e-10)
+
+
+def test_one_covariance_within_labels():
+    structure, sample, rule = table("full")
+    labels = np.arange(len(sample.weights))[None] % 3
+    theta = MixtureBatch.from_labels(labels, sample, structure, 3, rule).mixture(0)
+    parts = [sample.values[labels[0] == k] for k in range(3)]
+    weights = [sample.weights[labels[0] == k] for k in range(3)]
+    total = sample.weights.sum()
+    within = sum(
+        (w * (part - np.average(part, 0, w)).T) @ (part - np.average(part, 0, w))
+        for part, w in zip(parts, weights, strict=True)
+    )
+    assert_allclose(theta.weights, [w.sum() / total for w in weights])
+    assert_allclose(theta.components.covariance.dense(3, 3), [within / total] * 3, rtol=1e-10)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_promising_starts_are_high_and_differ(kind):
+    structure, sample, rule = table(kind)
+    rows = sample.rows(100)
+    options = sample, 3, structure, rule
+    starts = promising_starts(*options, np.random.RandomState(0), 10)
+    bounds = [theta.e_step(rows)[0] for theta in starts]
+    assert 1 <= len(starts) <= 4
+    assert np.all(np.diff(bounds) < 1e-4)
+    again = promising_starts(*options, np.random.RandomState(0), 10)
+    assert [theta.e_step(rows)[0] for theta in again] == bounds
+
+
+def test_regularizations_that_may_fail_and_hidden_factors_run_alone():
+    rule = regularization("auto", np.ones(3))
+    assert can_run_together(STRUCTURES["tied"], rule)
+    assert not can_run_together(STRUCTURES["tied"], Ridge(0.0))
+    assert not can_run_together(STRUCTURES["factor"], rule)
