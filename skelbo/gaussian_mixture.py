@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from itertools import chain
 from numbers import Integral, Real
 
 import numpy as np
@@ -414,11 +415,11 @@ class EMGaussianMixture(LatentVariableEstimator):
         warm = self.warm_start and self._is_fitted
         engine = self._engine(rows, columns, continued=warm)
         rng, n_starts = random_stream(self.random_state), max(self.n_init, first.n_starts)
-        here = [self._theta(rows.origin)] if warm or (first.enough and self._is_fitted) else []
-        starts = here if warm else [*here, *self._starts(engine, n_starts, rng)]
+        here: list[Start] = [self._theta(rows.origin)] if warm or (first.enough and self._is_fitted) else []
+        starts = here if warm else chain(here, self._starts(engine, n_starts, rng))
         if first.enough:
             starts = [engine.best_after_short_runs(starts)]
-        self._climb(engine, columns, starts, len(starts), rng)
+        self._climb(engine, columns, starts, n_starts, rng)
 
     def _step_towards(self, rows: RowSource) -> None:
         """Take one step of stepwise EM towards the statistics of a batch."""

