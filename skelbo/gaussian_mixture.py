@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from itertools import chain
 from numbers import Integral, Real
+from types import MappingProxyType
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -24,8 +25,12 @@ from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, 
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.attributes import (
     COVARIANCE_ARRAYS,
+    MATRICES,
     FactorMatrices,
+    differs,
+    fingerprint,
     mixture_of,
+    precision_roots,
     predictor_of,
     public_arrays,
 )
@@ -230,6 +235,7 @@ class EMGaussianMixture(LatentVariableEstimator):
     covariances_, precisions_, precisions_cholesky_ = (FactorMatrices() for _ in range(3))
 
     random_state_: np.random.RandomState | None = None  # continued by `sample`
+    _fingerprints: Mapping[str, int] = MappingProxyType({})  # of the arrays that a fit published
     _stepwise: StepwiseState  # of `partial_fit`, and of `fit` before it
     _finds_infinity = True
 
@@ -275,7 +281,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         with rows.own_threads():
             restarts = engine.fit(starts, progress)
         best = restarts.best
-        self._publish(best, rows.origin, rows.dtype)
+        self._publish(best, rows, engine.evaluate)
         self.failed_starts_, self.random_state_ = restarts.failures, rng
         weight = rows.total_weight
         self._stepwise = StepwiseState(best.statistics.scaled(1 / weight), weight, columns)
@@ -415,7 +421,9 @@ class EMGaussianMixture(LatentVariableEstimator):
         warm = self.warm_start and self._is_fitted
         engine = self._engine(rows, columns, continued=warm)
         rng, n_starts = random_stream(self.random_state), max(self.n_init, first.n_starts)
-        here: list[Start] = [self._theta(rows.origin)] if warm or (first.enough and self._is_fitted) else []
+        here: list[Start] = (
+            [self._theta(rows.origin)] if warm or (first.enough and self._is_fitted) else []
+        )
         starts = here if warm else chain(here, self._starts(engine, n_starts, rng))
         if first.enough:
             starts = [engine.best_after_short_runs(starts)]
@@ -427,7 +435,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         rows = rows.about(columns.mean)
         rule = regularization(self.reg_covar, columns.positive_variance)
         step, state = self._stepwise.step(self._theta(rows.origin), rows, rule)
-        self._publish(step, rows.origin, rows.dtype)
+        self._publish(step, rows, lambda theta: theta.e_step(rows))
         self._stepwise = state
 
     def _centred(self, rows: RowSource) -> tuple[RowSource, ColumnMoments]:
@@ -465,11 +473,19 @@ class EMGaussianMixture(LatentVariableEstimator):
     def _structure(self, n_features: int) -> CovarianceStructure:
         return STRUCTURES[self.covariance_type].configured(n_features, self.n_factors)
 
-    def _publish(self, ascent: Ascent, origin: np.ndarray, dtype: np.dtype) -> None:
+    def _publish(self, ascent: Ascent, rows: RowSource, e_step: Callable) -> None:
+        """Set the fitted attributes; the bound is that of the parameters as they are rounded."""
         theta = ascent.theta
+        arrays = public_arrays(theta, rows.origin, rows.dtype)
+        names = "weights_", "means_", *theta.components.covariance.structure.state_names
+        state = (arrays[name] for name in names)
+        rounded = mixture_of(self.covariance_type, *state).about(rows.origin)
+        if differs(rounded, theta):
+            ascent = ascent.with_bound(e_step(rounded)[0])
         for name in COVARIANCE_ARRAYS:
             self.__dict__.pop(name, None)  # of a fit with another covariance_type
-        self.__dict__.update(public_arrays(theta, origin, dtype))
+        self.__dict__.update(arrays)
+        self._fingerprints = {name: fingerprint(arrays[name]) for name in arrays}
         self._publish_ascent(ascent)
         if not theta.is_regular:
             floored = np.flatnonzero(theta.components.covariance.floored)
@@ -480,23 +496,22 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     def _parameter_arrays(self) -> list[np.ndarray]:
         """Return the public arrays that determine theta; ValueError if n_components is another."""
-        names = "weights_", "means_", *STRUCTURES[self.covariance_type].state_names
-        arrays = [np.asarray(getattr(self, name)) for name in names]
-        self._check_shape(*arrays[1].shape)
-        return arrays
-
-    def _check_shape(self, K: int, n_features: int) -> None:
-        if self.means_.shape != (self.n_components, n_features):
-            K, p = self.means_.shape
-            raise ValueError(
-                f"n_components={self.n_components} and X with {n_features} features do not fit "
-                f"the mixture fitted before ({K} components, {p} features); set "
-                "warm_start=False to begin anew."
-            )
+        self._check_unchanged()
+        weights, means = np.asarray(self.weights_), np.asarray(self.means_)
+        names = STRUCTURES[self.covariance_type].state_names
+        if names != MATRICES[-1:]:
+            return [weights, means, *(np.asarray(getattr(self, name)) for name in names)]
+        matrices = {name: vars(self)[name] for name in MATRICES if name in vars(self)}
+        roots = precision_roots(matrices, self._fingerprints, self.covariance_type, *means.shape)
+        return [weights, means, roots]
 
     def _theta(self, origin: np.ndarray) -> Mixture:
         """Return theta about an origin, from the public arrays."""
-        self._check_shape(self.n_components, len(origin))
+        if len(origin) != self.means_.shape[1]:
+            raise ValueError(
+                f"X with {len(origin)} features does not fit the mixture fitted before, which has "
+                f"{self.means_.shape[1]}; set warm_start=False to begin anew."
+            )
         return mixture_of(self.covariance_type, *self._parameter_arrays()).about(origin)
 
     def _predictor(self) -> Predictor:

@@ -102,7 +102,7 @@ def test_warm_start_goes_on_and_checks_its_shape(faithful, iris):
     assert_allclose(bounds, whole.lower_bounds_, rtol=1e-11)
     with pytest.raises(ValueError, match="n_components=2 is not that of the fit, n_comp.*=3"):
         model.set_params(n_components=2).fit(faithful)
-    with pytest.raises(ValueError, match=r"X with 4 features do not fit .* warm_start=False"):
+    with pytest.raises(ValueError, match=r"X with 4 features does not fit .* warm_start=False"):
         model.set_params(n_components=3).fit(iris)
 
 

@@ -96,14 +96,14 @@ class EMEngine:
             if callable(start):
                 raise
             # The user gave every parameter: if they lead nowhere, they are still an answer.
-            bound, statistics = self._bound(theta)
+            bound, statistics = self.evaluate(theta)
             return Ascent(theta, bound, (), False, statistics)
 
     def _climb(self, theta: Theta, max_iter: int, accelerator=None, on_iteration=None) -> Ascent:
         m_step = self._plain_m_step if self.m_step_from is None else self.m_step_from(theta)
         return ascend(
             theta,
-            self._bound,
+            self.evaluate,
             m_step,
             tol=self.tol,
             max_iter=max_iter,
@@ -113,7 +113,7 @@ class EMEngine:
             on_iteration=on_iteration,
         )
 
-    def _bound(self, theta: Theta) -> tuple[float, Any]:
+    def evaluate(self, theta: Theta) -> tuple[float, Any]:
         """Return the bound at theta, in nats per row, and the expected statistics."""
         return theta.e_step(self.rows) if self.e_step is None else self.e_step(theta)
 

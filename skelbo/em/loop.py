@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -62,6 +62,12 @@ class Ascent:
     def n_iter(self) -> int:
         """Number of iterations."""
         return len(self.lower_bounds)
+
+    def with_bound(self, bound: float) -> Ascent:
+        """Return the same with another bound at `theta`."""
+        if not self.lower_bounds:
+            return replace(self, start_bound=bound)
+        return replace(self, lower_bounds=(*self.lower_bounds[:-1], bound))
 
     @property
     def lower_bound(self) -> float:

@@ -12,7 +12,7 @@ from skelbo.gaussian.exponential_family import SAFE_TERMS, NaturalParameters
 from skelbo.gaussian.matrices import Matrices
 from skelbo.gaussian.missing_cells import DenseCompletion
 from skelbo.gaussian.moments import Moments, positive_or_one
-from skelbo.gaussian.regularization import to_precision_cholesky
+from skelbo.gaussian.regularization import to_precision_cholesky, upper_factor
 
 
 class Dense(Matrices):
@@ -45,9 +45,10 @@ class Dense(Matrices):
 
     @classmethod
     def from_public_arrays(cls, arrays, K, p):
-        """Rebuild from `precisions_cholesky_`."""
+        """Rebuild from `precisions_cholesky_`: any roots R of the precisions R R^T."""
         shape = (1 if cls.shared else K, p, p)
-        factors = np.asarray(arrays[0], dtype=np.float64).reshape(shape)
+        roots = np.asarray(arrays[0], dtype=np.float64).reshape(shape)
+        factors = upper_roots(roots)
         lower = to_precision_cholesky(factors.swapaxes(1, 2)).swapaxes(1, 2)
         return cls(lower @ lower.swapaxes(1, 2), factors, np.zeros(shape[0], dtype=bool))
 
@@ -155,6 +156,26 @@ class Dense(Matrices):
     def whiten(self, steps, k):
         """Return steps U."""
         return steps @ self.precision_cholesky[0 if self.shared else k]
+
+
+def upper_roots(roots: np.ndarray) -> np.ndarray:
+    """Return upper triangular U with positive diagonals and U U^T = R R^T, (K, p, p).
+
+    What fits publish is such a U; users set either triangular root, or any other.
+    """
+    diagonals = np.diagonal(roots, axis1=1, axis2=2)
+    done = ~np.tril(roots, -1).any(axis=(1, 2)) & (diagonals > 0).all(axis=1)
+    if done.all():
+        return roots
+    upper = np.array(
+        [root if ok else upper_factor(root) for root, ok in zip(roots, done, strict=True)]
+    )
+    if not (np.diagonal(upper, axis1=1, axis2=2) > 0).all():
+        raise ValueError(
+            "precisions_cholesky_ has a singular matrix, expected square roots of precisions; "
+            "call fit again, or set np.linalg.cholesky(precisions)."
+        )
+    return upper
 
 
 @cache

@@ -49,7 +49,12 @@ class Diagonal(Matrices):
     def from_public_arrays(cls, arrays, K, p):
         """Rebuild from `precisions_cholesky_`."""
         shape = (1 if cls.shared else K, 1 if cls.isotropic else p)
-        factors = np.asarray(arrays[0], dtype=np.float64).reshape(shape)
+        factors = np.abs(np.asarray(arrays[0], dtype=np.float64).reshape(shape))
+        if not factors.min() > 0:
+            raise ValueError(
+                "precisions_cholesky_ has a zero, expected roots of precisions; call fit again, or "
+                "set np.sqrt(precisions)."
+            )
         return cls(factors**-2, factors, np.zeros(shape[0], dtype=bool))
 
     @classmethod

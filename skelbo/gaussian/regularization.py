@@ -216,7 +216,7 @@ def _clipped(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:
             return *_raised(root), True
     values, vectors = np.linalg.eigh(matrix)
     clipped = np.maximum(values, FLOOR)
-    U = _upper_factor(vectors / np.sqrt(clipped))
+    U = upper_factor(vectors / np.sqrt(clipped))
     return (vectors * clipped) @ vectors.T, U, bool(values[0] < FLOOR)
 
 
@@ -237,7 +237,7 @@ def _raised(root: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return covariance, linalg.lapack.dtrtri(upper)[0]
 
 
-def _upper_factor(root: np.ndarray) -> np.ndarray:
+def upper_factor(root: np.ndarray) -> np.ndarray:
     """Return the upper triangular U with positive diagonal and U U^T = root root^T."""
     upper = linalg.rq(root, mode="r")
     return upper * np.where(np.diagonal(upper) < 0, -1.0, 1.0)

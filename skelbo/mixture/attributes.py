@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +16,8 @@ from skelbo.mixture.prediction import Predictor
 
 # Predictors of up to this many parameters are cached.
 CACHED_CELLS = 2**14
+# Steps of a mean, in standard deviations, whose square is seen in the bound.
+VISIBLE = 1e-5
 MATRICES = ("covariances_", "precisions_", "precisions_cholesky_")
 # All public arrays of the covariances, of every covariance type.
 COVARIANCE_ARRAYS = {*MATRICES}.union(*(s.state_names for s in STRUCTURES.values()))
@@ -43,6 +47,58 @@ def public_arrays(theta: Mixture, origin: np.ndarray, dtype: np.dtype) -> dict[s
         convert = cast_if_representable if name in covariance.structure.state_names else cast
         arrays[name] = convert(array, dtype)
     return arrays
+
+
+def differs(rounded: Mixture, theta: Mixture) -> bool:
+    """Return whether rounding has moved a mixture so far that its bound is another.
+
+    That is so in float32, and where means are millions of standard deviations from zero.
+    """
+    covariance = theta.components.covariance
+    steps = rounded.components.means - theta.components.means
+    white = (covariance.whiten(step[None], k) for k, step in enumerate(steps))
+    moved = any(np.abs(step).max() > VISIBLE for step in white)
+    return moved or not np.allclose(rounded.weights, theta.weights, rtol=1e-12, atol=0)
+
+
+def fingerprint(array: np.ndarray) -> int:
+    """Return a checksum of an array's content."""
+    return zlib.crc32(np.ascontiguousarray(array))
+
+
+def precision_roots(
+    attributes: dict[str, Any], published: dict[str, int], kind: str, K: int, p: int
+) -> np.ndarray:
+    """Return roots of the precisions from the public matrices, whichever the user has set.
+
+    Parameters
+    ----------
+    attributes : dict
+        Those of `MATRICES` that the estimator has.
+    published : dict
+        Fingerprints of what the fit published; empty without a fit.
+    kind : str
+        Covariance type, one with matrices.
+    K, p : int
+        Numbers of components and features.
+    """
+    present = [name for name in MATRICES[::-1] if name in attributes]
+    edited = [name for name in present if fingerprint(attributes[name]) != published.get(name)]
+    name = (edited or present)[0]
+    array = np.asarray(attributes[name])
+    if name == "precisions_cholesky_":
+        return array
+    structure = STRUCTURES[kind]
+    array = array.astype(np.float64).reshape(structure.shape(K, p))
+    try:
+        if name == "covariances_":
+            array = np.linalg.inv(array) if structure.scatter.dense else 1 / array
+        return structure.from_precisions(array, K, p).public_arrays()["precisions_cholesky_"]
+    except (ValueError, np.linalg.LinAlgError):
+        raise ValueError(
+            f"{name} was set to what is not symmetric and positive-definite; set it to a valid "
+            "array, or call fit again."
+        ) from None
 
 
 def mixture_of(kind: str, weights: np.ndarray, means: np.ndarray, *arrays: np.ndarray) -> Mixture:

@@ -208,19 +208,25 @@ class Predictor:
     @cached_property
     def _form_float32(self) -> PredictionForm:
         """The form for float32 rows: in float32 if that is precise enough."""
-        natural, components = self.theta.natural, self.theta.components
         dtype = np.dtype(np.float32)
+        # Rows are centred in float32: by a number that float32 holds exactly.
+        with np.errstate(over="ignore"):
+            origin = self.origin.astype(dtype)
+        if not np.isfinite(origin).all():
+            return self._form_float64
+        theta = self.theta.about(origin - self.origin)
+        natural, components = theta.natural, theta.components
         if natural is None:
             covariance = components.covariance.as_float32(components.means, SAFE_SINGLE)
             if covariance is None:
                 return self._form_float64
             components = Components(components.means.astype(dtype), covariance)
-            return ComponentForm(Mixture(self.theta.weights, components), self.origin.astype(dtype))
+            return ComponentForm(Mixture(theta.weights, components), origin)
         products = natural.kind.dense and not natural.kind.shared
         if natural.terms >= (SAFE_SINGLE_PRODUCTS if products else SAFE_SINGLE):
             return self._form_float64
         isotropic = components.covariance.structure.isotropic
-        form = LinearForm(natural, isotropic, self.origin).cast(dtype)
+        form = LinearForm(natural, isotropic, origin.astype(np.float64)).cast(dtype)
         return form if form.is_representable else self._form_float64
 
     def log_prob(self, X: np.ndarray) -> np.ndarray:
