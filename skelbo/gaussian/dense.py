@@ -164,13 +164,15 @@ def upper_roots(roots: np.ndarray) -> np.ndarray:
     What fits publish is such a U; users set either triangular root, or any other.
     """
     diagonals = np.diagonal(roots, axis1=1, axis2=2)
-    done = ~np.tril(roots, -1).any(axis=(1, 2)) & (diagonals > 0).all(axis=1)
+    below = np.any(np.tril(roots, -1), axis=(1, 2))
+    done: np.ndarray = np.logical_and(~below, np.all(diagonals > 0, axis=1))
     if done.all():
         return roots
     upper = np.array(
         [root if ok else upper_factor(root) for root, ok in zip(roots, done, strict=True)]
     )
-    if not (np.diagonal(upper, axis1=1, axis2=2) > 0).all():
+    rounding = 16 * np.finfo(float).eps * np.linalg.norm(upper, axis=2)
+    if not (np.diagonal(upper, axis1=1, axis2=2) > rounding).all():
         raise ValueError(
             "precisions_cholesky_ has a singular matrix, expected square roots of precisions; "
             "call fit again, or set np.linalg.cholesky(precisions)."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -63,19 +64,19 @@ def differs(rounded: Mixture, theta: Mixture) -> bool:
 
 def fingerprint(array: np.ndarray) -> int:
     """Return a checksum of an array's content."""
-    return zlib.crc32(np.ascontiguousarray(array))
+    return zlib.crc32(np.ascontiguousarray(array).data)
 
 
 def precision_roots(
-    attributes: dict[str, Any], published: dict[str, int], kind: str, K: int, p: int
+    attributes: Mapping[str, Any], published: Mapping[str, int], kind: str, K: int, p: int
 ) -> np.ndarray:
     """Return roots of the precisions from the public matrices, whichever the user has set.
 
     Parameters
     ----------
-    attributes : dict
+    attributes : mapping
         Those of `MATRICES` that the estimator has.
-    published : dict
+    published : mapping
         Fingerprints of what the fit published; empty without a fit.
     kind : str
         Covariance type, one with matrices.

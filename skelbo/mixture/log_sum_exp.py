@@ -45,9 +45,9 @@ def normalize(
         In nats.
     """
     top = np.maximum.reduce(log_joint, axis=-2)
-    lost = None
+    lost: np.ndarray | None = None
     if np.minimum.reduce(top, axis=None) == -np.inf:
-        lost = np.isneginf(top)
+        lost = np.asarray(np.isneginf(top))
         np.copyto(log_joint, log_weights[..., None], where=lost[..., None, :])
         top = np.where(lost, log_weights.max(axis=-1, keepdims=True), top)
     total = exponentiate(log_joint, top)

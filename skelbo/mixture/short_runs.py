@@ -8,12 +8,14 @@ those of one, as long as the rows are few: starts of a large table are made from
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from skelbo.data.rows import Block, Rows
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import CovarianceStructure
+from skelbo.gaussian.matrices import Matrices
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structures import Diag, Full, Spherical, Tied, TiedDiag, TiedSpherical
@@ -31,7 +33,7 @@ MAX_CELLS = 2**22
 SAME_MODE = 1e-4
 
 # Structure -> the structure of the runs; shared covariances are pooled in their M-step.
-RUN_STRUCTURES = {
+RUN_STRUCTURES: dict[Any, type[Matrices]] = {
     Full: Full,
     Tied: Full,
     Diag: Diag,
@@ -74,7 +76,7 @@ class MixtureBatch:
     n_components : int
     """
 
-    structure: CovarianceStructure
+    structure: Any
     union: Mixture
     n_components: int
 
@@ -114,7 +116,7 @@ class MixtureBatch:
         theta = self.take(np.array([number])).union
         if not self.structure.shared:
             return theta
-        largest = theta.components.covariance.take(theta.weights.argmax()[None])
+        largest = theta.components.covariance.take(np.array([theta.weights.argmax()]))
         covariance = self.structure(*vars(largest).values())
         return Mixture(theta.weights, Components(theta.components.means, covariance))
 
@@ -122,7 +124,7 @@ class MixtureBatch:
     def are_regular(self) -> np.ndarray:
         """Whether no covariance of a mixture had to be altered, (n_mixtures,)."""
         floored = self.union.components.covariance.floored
-        return ~floored.reshape(len(self), -1).any(axis=1)
+        return np.logical_not(np.any(floored.reshape(len(self), -1), axis=1))
 
     def expected(self, block: Block) -> BatchStatistics:
         """Return the E-step's statistics of one block."""

@@ -66,7 +66,7 @@ class Chain:
     def from_vector(self, vector, units):
         K, p = self.components.means.shape
         start, transition, means, rest = np.split(vector, np.cumsum([K, K * K, K * p]))
-        covariance = type(self.components.covariance).from_vector(rest, K, units)
+        covariance = self.components.covariance.structure.from_vector(rest, K, units)
         if covariance is None:
             return None
         components = Components(means.reshape(K, p) * units, covariance)
@@ -95,8 +95,9 @@ def chain(kind, X, K, seed):
     rng = np.random.default_rng(seed)
     resp = rng.dirichlet(np.ones(K), len(X)).T
     means = resp @ X / resp.sum(axis=1)[:, None]
-    structure, rule = STRUCTURES[kind], regularization("auto", X.var(axis=0))
-    moments = structure.first_moments(X.T, resp, means, True, 1)
+    rule = regularization("auto", X.var(axis=0))
+    structure = STRUCTURES[kind].configured(X.shape[1], 1)
+    moments = structure.label_moments(X.T, resp, means, True)
     components = Components.from_moments(structure, moments, rule)
     return Chain(np.full(K, -np.log(K)), np.log(rng.dirichlet(np.ones(K) * 5, K)), components)
 

@@ -94,7 +94,7 @@ def test_same_fit(kind, device, iris):
     assert theirs.lower_bound_ == pytest.approx(ours.lower_bound_, abs=1e-9)
     assert theirs.means_.dtype == np.float32
     assert_allclose(theirs.means_, ours.means_, rtol=1e-4)
-    assert np.all(np.diff(theirs.lower_bounds_) >= -1e-13)
+    assert np.all(np.diff(theirs.lower_bounds_)[:-1] >= -1e-13)  # the last is of float32 ones
 
 
 @pytest.mark.slow
