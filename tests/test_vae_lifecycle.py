@@ -11,26 +11,11 @@ from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
 from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
 from torch import nn
-from torch.utils.data import Dataset, IterableDataset, Subset, TensorDataset
 
 from skelbo import ELBOMonitor, VAEEstimator
+from tests.neural.networks import small, weights
 
 IRIS = load_iris().data
-
-
-def small(n_components=2, **params):
-    defaults = {
-        "hidden_layer_sizes": (8,),
-        "max_iter": 5,
-        "early_stopping": False,
-        "random_state": 0,
-        "n_importance_samples": 200,
-    }
-    return VAEEstimator(n_components, **{**defaults, **params})
-
-
-def weights(model):
-    return torch.cat([p.detach().ravel() for p in model.net_.module_.parameters()])
 
 
 class Interrupt(Callback):
@@ -54,7 +39,7 @@ def signal_interrupt():
     signal.raise_signal(signal.SIGINT)
 
 
-# ----------------------------------------------------------------------- stopping
+# ------------------------------------------------------------ stopping
 
 
 @pytest.mark.slow
@@ -116,7 +101,7 @@ def test_ctrl_c_before_the_first_epoch_is_passed_on():
         small(callbacks=[Interrupt(1)]).partial_fit(IRIS)
 
 
-# ------------------------------------------------------------------------ callbacks
+# ------------------------------------------------------------ callbacks
 
 
 def test_callbacks_of_scikit_learn_see_every_epoch_and_may_stop():
@@ -189,7 +174,7 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted():
     assert np.isfinite(model.lower_bounds_).all()
 
 
-# ------------------------------------------------------------------------- going on
+# ------------------------------------------------------------ going on
 
 
 def test_warm_start_goes_on_where_the_fit_ended():
@@ -247,7 +232,7 @@ def test_partial_fit_after_fit_and_in_batches():
         model.partial_fit(IRIS[:, :2])
 
 
-# ------------------------------------------------------------------- networks of one's own
+# ------------------------------------------------------------ networks of one's own
 
 
 class ConvolutionalEncoder(nn.Module):
@@ -288,188 +273,3 @@ def test_an_instance_is_never_trained_in_place():
     assert torch.equal(fresh.encoder[0].weight, before)
     # The same start, the same data, the same seed.
     assert torch.equal(weights(fresh.fit(IRIS)), weights(model))
-
-
-# -------------------------------------------------------------------------------- files
-
-
-@pytest.mark.parametrize("likelihood", ["gaussian", "categorical"])
-def test_a_file_without_pickle_holds_everything(tmp_path, likelihood):
-    pytest.importorskip("safetensors")
-    pd = pytest.importorskip("pandas")
-    X = IRIS if likelihood == "gaussian" else np.round(IRIS)
-    X = pd.DataFrame(np.array(X), columns=list("abcd"))
-    model = small(likelihood=likelihood).fit(X)
-    model.to_file(tmp_path / "model.safetensors")
-    loaded = VAEEstimator.from_file(tmp_path / "model.safetensors")
-    assert loaded.get_params() == model.get_params()
-    assert np.array_equal(loaded.score_samples(X), model.score_samples(X))
-    assert loaded.lower_bounds_ == model.lower_bounds_
-    assert loaded.feature_names_in_.tolist() == list("abcd")
-    np.testing.assert_array_equal(loaded.noise_variance_, model.noise_variance_)
-    loaded.set_params(warm_start=True).fit(X)
-
-
-def test_networks_of_ones_own_are_passed_when_reading(tmp_path):
-    pytest.importorskip("safetensors")
-    model = small(encoder=nn.Linear).fit(IRIS)
-    model.to_file(tmp_path / "model")
-    with pytest.raises(ValueError, match="pass the encoder and decoder"):
-        VAEEstimator.from_file(tmp_path / "model")
-    loaded = VAEEstimator.from_file(tmp_path / "model", encoder=nn.Linear)
-    assert np.array_equal(loaded.transform(IRIS), model.transform(IRIS))
-
-
-def test_a_file_of_another_kind_is_refused(tmp_path):
-    pytest.importorskip("safetensors")
-    from safetensors.torch import save_file
-
-    save_file({"x": torch.zeros(1)}, tmp_path / "other")
-    with pytest.raises(ValueError, match="expected 'skelbo.VAEEstimator/1'"):
-        VAEEstimator.from_file(tmp_path / "other")
-    (tmp_path / "text").write_text("no safetensors at all")
-    with pytest.raises(ValueError, match="is no safetensors file"):
-        VAEEstimator.from_file(tmp_path / "text")
-
-
-def test_a_file_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
-    safetensors = pytest.importorskip("safetensors.torch")
-    path, model = tmp_path / "model", small().fit(IRIS)
-    model.to_file(path)
-
-    def disk_full(tensors, place, metadata):
-        place.write_text("half of")
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(safetensors, "save_file", disk_full)
-    with pytest.raises(OSError, match="No space"):
-        model.to_file(path)
-    assert [file.name for file in tmp_path.iterdir()] == ["model"]
-    assert VAEEstimator.from_file(path).score(IRIS) == model.score(IRIS)
-
-
-# -------------------------------------------------------------------------- large tables
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-@pytest.mark.parametrize("early_stopping", [False, True])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_a_memory_map_is_streamed(tmp_path, monkeypatch, early_stopping, weighted):
-    """Sorted rows, the worst case for reading in order: the fit is as good as from memory."""
-    monkeypatch.setattr("skelbo.neural.estimator.STREAMED_BYTES", 0)
-    rng = np.random.default_rng(0)
-    X = np.sort(rng.normal(size=(1000, 1)), axis=0) * [[1.0, 2.0, -1.0]]
-    X += 0.1 * rng.normal(size=X.shape)
-    file = np.memmap(tmp_path / "rows", dtype=np.float64, mode="w+", shape=X.shape)
-    file[:] = X
-    weights = rng.integers(0, 3, 1000) if weighted else None
-    params = {"hidden_layer_sizes": (), "lr": 5e-2, "max_iter": 20, "batch_size": 64}
-    model = small(1, early_stopping=early_stopping, **params)
-    streamed = clone(model).fit(file, sample_weight=weights)
-    in_memory = clone(model).fit(X, sample_weight=weights)
-    assert streamed.score(X) > in_memory.score(X) - 0.1
-    assert streamed.n_iter_ == len(streamed.lower_bounds_)
-
-
-def test_a_stream_yields_every_row_once(tmp_path):
-    from skelbo.neural.data.columns import Columns
-    from skelbo.neural.data.streaming import StreamedRows
-
-    X = np.arange(1000.0)[:, None]
-    columns = Columns.read(X, None, "gaussian")
-    rows = StreamedRows(X, None, columns, torch.zeros(1).double(), np.arange(0, 1000, 10), 7)
-    seen = torch.cat([batch.targets for batch in rows.shuffled()])
-    places = np.round(columns.restore(seen.numpy())).ravel()
-    assert sorted(places) == [i for i in range(1000) if i % 10]
-    assert rows.held_out.n_samples == 100
-    assert len(rows) == 900
-
-
-class Recorded(Dataset):
-    """Rows beside a label; remembers how many were read at once."""
-
-    def __init__(self, X):
-        self.X, self.largest = X, 0
-
-    def __len__(self):
-        return len(self.X)
-
-    def __getitem__(self, place):
-        return self.X[place], "a label"
-
-    def __getitems__(self, places):
-        self.largest = max(self.largest, len(places))
-        return [self[place] for place in places]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("weighted", "likelihood", "dtype"),
-    [(False, "gaussian", np.float32), (True, "auto", np.float64)],
-)
-def test_a_dataset_gives_the_fit_of_the_streamed_array(
-    tmp_path, monkeypatch, weighted, likelihood, dtype
-):
-    monkeypatch.setattr("skelbo.neural.estimator.STREAMED_BYTES", 0)
-    monkeypatch.setattr("skelbo.neural.estimator.JUDGED_ROWS", 100)
-    monkeypatch.setattr("skelbo.neural.data.validation_split.JUDGED_ROWS", 100)
-    monkeypatch.setattr("skelbo.neural.training.net.FINAL_DRAWS", 100)
-    monkeypatch.setattr("skelbo.neural.data.columns.BLOCK_CELLS", 400)
-    monkeypatch.setattr("skelbo.neural.data.datasets.BLOCK_CELLS", 400)
-    rng = np.random.default_rng(0)
-    file = np.memmap(tmp_path / "rows", dtype=dtype, mode="w+", shape=(1000, 4))
-    file[:] = rng.normal(size=(1000, 4)) + rng.normal(size=(1000, 1))
-    file[:, 1] = file[:, 1] > 0
-    file[:, 2] = np.clip(np.round(file[:, 2]), 0, 2)
-    file[::7, 0] = np.nan
-    sample_weight = rng.integers(1, 3, 1000) if weighted else None
-    model = small(1, early_stopping=True, max_iter=4, batch_size=4, kl_warmup=0)
-    model.set_params(likelihood=likelihood)
-    dataset = Recorded(file)
-    with pytest.warns(ConvergenceWarning):
-        of_dataset = clone(model).fit(dataset, sample_weight=sample_weight)
-    with pytest.warns(ConvergenceWarning):
-        of_array = clone(model).fit(file, sample_weight=sample_weight)
-    assert dataset.largest < 300
-    assert torch.equal(weights(of_dataset), weights(of_array))
-    assert of_dataset.lower_bounds_ == of_array.lower_bounds_
-    assert np.array_equal(of_dataset.likelihood_, of_array.likelihood_)
-    assert of_dataset.n_features_in_ == 4
-    assert of_dataset.transform(file).dtype == dtype
-
-
-def test_datasets_of_torch_are_read():
-    dataset = TensorDataset(torch.tensor(IRIS), torch.zeros(150))
-    fits = [small().fit(rows) for rows in (dataset, Subset(dataset, range(150)))]
-    passes = [small().partial_fit(rows) for rows in (dataset, IRIS)]
-    assert torch.equal(*map(weights, passes))
-    assert fits[0].n_features_in_ == 4
-    assert torch.equal(*map(weights, fits))
-
-
-class Endless(IterableDataset):
-    def __iter__(self):
-        return iter(IRIS)
-
-
-class Uncounted(Dataset):
-    def __getitem__(self, place):
-        return IRIS[place]
-
-
-def test_a_dataset_that_cannot_be_read_is_refused():
-    infinite = torch.zeros(150, 4)
-    infinite[7, 1] = np.inf
-    cases = [
-        (Endless(), TypeError, "expected a map-style Dataset"),
-        (Uncounted(), TypeError, "without __len__"),
-        (TensorDataset(torch.zeros(0, 4)), ValueError, "Dataset of 0 rows"),
-        (TensorDataset(torch.zeros(1, 4)), ValueError, "1 sample"),
-        (TensorDataset(torch.zeros(9, 2, 2)), ValueError, r"item 0 .* shape \(2, 2\), expected"),
-        (Recorded([*IRIS[:9], IRIS[9, :3]]), ValueError, r"item 9 .* shape \(3,\), expected"),
-        (TensorDataset(infinite), ValueError, "infinity: item 7"),
-    ]
-    for dataset, kind, message in cases:
-        with pytest.raises(kind, match=message):
-            small().fit(dataset)

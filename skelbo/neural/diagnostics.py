@@ -1,4 +1,4 @@
-"""What a trained net tells about the data, and what its user must be told about it."""
+"""Fitted attributes of a net, and the warnings and errors about its fit."""
 
 from __future__ import annotations
 
@@ -36,21 +36,9 @@ class NoiseFloorWarning(UserWarning):
 
 
 def noise_variance(likelihood: TableLikelihood, columns: Columns, noise: str) -> np.ndarray | float:
-    """Return the noise in the units of the data.
+    """Return the noise variances in the units of the data, shape (n_features,).
 
-    Parameters
-    ----------
-    likelihood : TableLikelihood
-        Of the rows.
-    columns : Columns
-        Their units.
-    noise : {"unit", "isotropic", "diag"}
-        As for VAEEstimator.
-
-    Returns
-    -------
-    ndarray of shape (n_features,) or float
-        NaN for columns that are not Gaussian; one number if isotropic.
+    NaN for columns that are not Gaussian; one number if `noise` is "isotropic".
     """
     variance = np.full(columns.n_features, np.nan)
     if likelihood.gaussian is None:
@@ -62,19 +50,7 @@ def noise_variance(likelihood: TableLikelihood, columns: Columns, noise: str) ->
 
 
 def check_finite(bound: np.ndarray, mean: np.ndarray, epoch: int, lr: float) -> None:
-    """Refuse weights, however finite, whose answers are not.
-
-    Parameters
-    ----------
-    bound : ndarray of shape (n_samples,)
-        Bound of each row.
-    mean : ndarray of shape (n_samples, n_latents)
-        Means of q.
-    epoch : int
-        Number of epochs so far.
-    lr : float
-        Learning rate at the beginning.
-    """
+    """Raise if a bound, shape (n_samples,), or a mean of q is not finite."""
     with np.errstate(over="ignore"):
         sound = np.isfinite(bound) & np.isfinite((mean**2).sum(axis=1))
     if not sound.all():
@@ -83,20 +59,7 @@ def check_finite(bound: np.ndarray, mean: np.ndarray, epoch: int, lr: float) -> 
 
 
 def active_units(mean: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
-    """Return which latents vary over rows.
-
-    Parameters
-    ----------
-    mean : ndarray of shape (n_samples, n_latents)
-        Means of q.
-    weights : ndarray of shape (n_samples,) or None
-        Frequency weights.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_latents,)
-        Those whose variance exceeds 0.01.
-    """
+    """Return whether the mean of q varies over rows by more than 0.01, shape (n_latents,)."""
     centre = np.average(mean, axis=0, weights=weights)
     return np.average((mean - centre) ** 2, axis=0, weights=weights) > ACTIVE_VARIANCE
 

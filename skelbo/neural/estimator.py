@@ -48,6 +48,11 @@ STREAMED_BYTES = 2**28
 BOUND_DRAWS, PASS_DRAWS = 100_000, 10_000
 
 
+def is_large_file(X: Any, limit: int = STREAMED_BYTES) -> bool:
+    """Return whether X is a memory map of more than `limit` bytes."""
+    return isinstance(X, np.memmap) and X.nbytes > limit
+
+
 class TrainingTable(NamedTuple):
     """Validated rows of a fit.
 
@@ -93,7 +98,7 @@ class NetworkEstimator(LatentVariableEstimator):
         """Validate the arguments of a fit; large tables stay on disk."""
         if not reset:
             check_network_parameters(self, self._network_parameters)
-        streamed = isinstance(X, np.memmap) and X.nbytes > STREAMED_BYTES
+        streamed = is_large_file(X)
         if is_dask(X):
             from skelbo.data.dask_download import spooled
 

@@ -180,15 +180,8 @@ class WeightedDraws:
 def summary(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return log mean weight, its standard error and the effective number of draws.
 
-    Parameters
-    ----------
-    log_w : Tensor of shape (n_draws, n_samples)
-        Log-weights.
-
-    Returns
-    -------
-    log_prob, std, size : Tensor of shape (n_samples,)
-        ``size`` is (sum w)^2 / sum w^2.
+    The log-weights have shape (n_draws, n_samples), the results (n_samples,); the effective number
+    is (sum w)^2 / sum w^2.
     """
     n_draws = len(log_w)
     log_prob = torch.logsumexp(log_w, 0) - math.log(n_draws)

@@ -57,19 +57,7 @@ def plain_parameters(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def write(path: Any, module: nn.Module, columns: Columns, facts: dict[str, Any]) -> None:
-    """Write a network, its columns and what else is known.
-
-    Parameters
-    ----------
-    path : path-like
-        File to write.
-    module : AutoEncoder
-        Both networks.
-    columns : Columns
-        Units of the data.
-    facts : dict
-        JSON-able.
-    """
+    """Write both networks, the units of the columns, and facts that JSON can hold."""
     save_file = _safetensors().torch.save_file
     tensors = {
         WEIGHTS + k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()
@@ -89,9 +77,9 @@ def write(path: Any, module: nn.Module, columns: Columns, facts: dict[str, Any])
 
 
 def _replace(path: Any, write_to: Callable[[Path], None]) -> None:
-    """Write a file beside its place and move it there: nobody ever reads half of it."""
+    """Write a file beside its place and move it there, so that no half of it is ever read."""
     target = Path(path)
-    # Each process writes its own, where several were asked to: they write the same.
+    # Several processes that train together each write a file of their own, with the same content.
     beside = target.with_name(f".{target.name}.{os.getpid()}")
     try:
         write_to(beside)
@@ -101,22 +89,7 @@ def _replace(path: Any, write_to: Callable[[Path], None]) -> None:
 
 
 def read(path: Any) -> tuple[dict[str, torch.Tensor], Columns, dict[str, Any]]:
-    """Read what `write` wrote.
-
-    Parameters
-    ----------
-    path : path-like
-        File to read.
-
-    Returns
-    -------
-    weights : dict of Tensor
-        State of the network.
-    columns : Columns
-        Units of the data.
-    facts : dict
-        What else is known.
-    """
+    """Return the state of the networks, the columns and the facts that `write` wrote."""
     safetensors = _safetensors()
     try:
         with safetensors.safe_open(path, framework="pt", device="cpu") as file:
@@ -145,15 +118,7 @@ def read(path: Any) -> tuple[dict[str, torch.Tensor], Columns, dict[str, Any]]:
 
 
 def save(estimator: Any, path: Any) -> None:
-    """Write a fitted estimator.
-
-    Parameters
-    ----------
-    estimator : VAEEstimator
-        Fitted.
-    path : path-like
-        File to write.
-    """
+    """Write a fitted VAEEstimator to a file."""
     names = getattr(estimator, "feature_names_in_", None)
     module = estimator.net_.module_
     facts = {name: getattr(estimator, name) for name in FACTS if hasattr(estimator, name)}
@@ -167,22 +132,7 @@ def save(estimator: Any, path: Any) -> None:
 
 
 def load(kind: type, path: Any, params: dict[str, Any]) -> Any:
-    """Read what `save` wrote.
-
-    Parameters
-    ----------
-    kind : type
-        VAEEstimator.
-    path : path-like
-        File to read.
-    params : dict
-        Constructor parameters to override.
-
-    Returns
-    -------
-    VAEEstimator
-        Fitted.
-    """
+    """Return the fitted estimator of a class from a file; `params` override its parameters."""
     weights, columns, facts = read(path)
     estimator = kind(**{**_constructor(facts.pop("params")), **params})
     dtype, names = np.dtype(facts.pop("dtype")), facts.pop("feature_names_in_")

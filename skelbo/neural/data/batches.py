@@ -1,4 +1,4 @@
-"""The rows of a fit as tensors, handed out in batches without a DataLoader."""
+"""Rows of a fit as tensors, in batches without a DataLoader."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 from skelbo.neural.data.columns import Columns
 
-# Cells are seen at most this far from the centre of their column, in units of its spread: what lies
-# beyond has no probability that a number could hold, but must not overflow.
+# Cells are moved to at most this distance from the centre of their column, in standard deviations:
+# the density beyond underflows, but its computation must not overflow.
 FARTHEST = {torch.float32: 1e9, torch.float64: 1e100}
 
 
 class Batch(NamedTuple):
-    """Some rows in the units of the network.
+    """Rows in the units of the network.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Batch(NamedTuple):
         return self.targets.shape[0]
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        """Return `function` of each part that is there."""
+        """Return `function` of each part that is not None."""
         mask = None if self.mask is None else function(self.mask)
         weights = None if self.weights is None else function(self.weights)
         return Batch(function(self.targets), mask, weights)
@@ -103,7 +103,7 @@ def as_batch(
 
 
 class TableRows:
-    """The training rows, in memory on the device, with those held out beside them.
+    """Training rows in memory on the device, beside those held out.
 
     Parameters
     ----------
@@ -129,7 +129,7 @@ class TableRows:
         return self.train.targets
 
     def sample(self, n_samples: int) -> Batch:
-        """Return training rows that stand for all: here all."""
+        """Return rows that represent the training rows: here all of them."""
         return self.train
 
     def shuffled(self, generator: torch.Generator | None = None) -> Iterator[Batch]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from skelbo.data.blocks import iter_blocks
+from skelbo.data.column_moments import ColumnMoments
 from skelbo.likelihoods import LIKELIHOODS, Likelihood, MixedColumns, column_likelihoods
 from skelbo.likelihoods.poisson import Poisson
 
@@ -18,8 +19,8 @@ MAX_CODES = 1000
 # exp(20) counts; beyond it a step of the optimiser would overflow float32.
 MAX_LOG_RATE = 20.0
 MAX_COUNT = math.exp(MAX_LOG_RATE)
-# Cells that are read at once: 32 MiB of float64.
-BLOCK_CELLS = 2**22
+# Cells that a pass over a table reads at once: 32 MiB of float64.
+READ_CELLS = 2**22
 
 
 @dataclass(frozen=True)
@@ -86,32 +87,18 @@ class Columns:
         chosen = column_likelihoods(X, likelihood)
         kinds = np.array([kind.name for kind in chosen])
         own = tuple(kind for kind in dict.fromkeys(chosen) if kind not in LIKELIHOODS.values())
-        observed = sum((~np.isnan(block)).sum(axis=0) for block in _blocks(X))
-        empty = np.flatnonzero(observed == 0)
-        if empty.size:
-            raise ValueError(
-                f"column {empty[0]} of X has no observed cell, expected at least one; drop the "
-                "column."
-            )
         _check_support(X, _table(kinds, own))
         _check_size(X, kinds)
-        with np.errstate(over="ignore", invalid="ignore"):
-            mean, scale = _moments(X, weights)
-            wide = np.flatnonzero(~np.isfinite(scale**2))
-        if wide.size:
-            raise ValueError(
-                f"column {wide[0]} of X has values too large to square in float64, expected a "
-                "finite variance; rescale the column."
-            )
+        moments = ColumnMoments.of_table(X, weights)
         gaussian = kinds == "gaussian"
         return cls(
             kinds,
-            np.where(gaussian, mean, 0.0),
-            np.where(gaussian & (scale > 0), scale, 1.0),
-            mean,
+            np.where(gaussian, moments.mean, 0.0),
+            np.where(gaussian & ~moments.is_constant, moments.rms, 1.0),
+            moments.mean,
             tuple(_frequencies(X[:, j], weights) for j in np.flatnonzero(kinds == "categorical")),
-            bool(np.any(observed < len(X))),
-            scale == 0,
+            not moments.complete,
+            moments.is_constant,
             own,
         )
 
@@ -171,17 +158,8 @@ def _table(kinds: np.ndarray, own: tuple[Likelihood, ...]) -> MixedColumns:
 
 def _check_support(X: np.ndarray, table: MixedColumns) -> None:
     """Refuse cells without a density, block by block."""
-    start = 0
-    for block in _blocks(X):
-        table.check(block, start)
-        start += len(block)
-
-
-def _blocks(X: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield the rows in blocks: a table may be a memory map larger than memory."""
-    size = max(1, BLOCK_CELLS // X.shape[1])
-    for start in range(0, len(X), size):
-        yield X[start : start + size]
+    for rows in iter_blocks(*X.shape, READ_CELLS):
+        table.check(X[rows], rows.start)
 
 
 def _check_size(X: np.ndarray, kinds: np.ndarray) -> None:
@@ -191,44 +169,13 @@ def _check_size(X: np.ndarray, kinds: np.ndarray) -> None:
         (MAX_COUNT, "poisson", "use likelihood='gaussian'"),
     ):
         for j in np.flatnonzero(kinds == kind):
-            largest = max(float(np.nanmax(block[:, j], initial=0)) for block in _blocks(X))
+            blocks = iter_blocks(*X.shape, READ_CELLS)
+            largest = max(float(np.nanmax(X[rows, j], initial=0)) for rows in blocks)
             if largest >= limit:
                 raise ValueError(
                     f"column {j} of X has the value {largest:g}, but likelihood {kind!r} expected "
                     f"less than {limit:g}; {advice}."
                 )
-
-
-def _moments(X: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation of the observed cells, in three passes."""
-    p = X.shape[1]
-    total, first, second, largest = (np.zeros(p) for _ in range(4))
-    for values, _ in _weighted(X, None):
-        largest = np.maximum(largest, np.abs(values).max(axis=0))
-    # In units of the largest cell no square of a tiny one is lost.
-    unit = np.where(largest > 0, largest, 1.0)
-    for values, share in _weighted(X, weights):
-        total += share.sum(axis=0)
-        first += (share * (values / unit)).sum(axis=0)
-    mean = first / total
-    for values, share in _weighted(X, weights):
-        second += (share * (values / unit - mean) ** 2).sum(axis=0)
-    scale = np.sqrt(second / total)
-    # Rounding of a constant column is not spread.
-    constant = scale <= 8 * np.finfo(X.dtype).eps * np.abs(mean)
-    return mean * unit, np.where(constant, 0.0, scale * unit)
-
-
-def _weighted(X: np.ndarray, weights: np.ndarray | None):
-    """Yield blocks of rows, zero where missing, with the weight of each cell."""
-    start = 0
-    for block in _blocks(X):
-        missing = np.isnan(block)
-        share = (~missing).astype(np.float64)
-        if weights is not None:
-            share *= weights[start : start + len(block), None]
-        yield np.where(missing, 0.0, block).astype(np.float64), share
-        start += len(block)
 
 
 def _frequencies(column: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""A torch Dataset seen as a table on disk: rows are read when they are asked for."""
+"""A torch Dataset as a table on disk, whose rows are read when they are needed."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, IterableDataset
 
-# Cells that are read at once where a pass goes over all rows: 32 MiB of float64.
-BLOCK_CELLS = 2**22
+from skelbo.data.blocks import iter_blocks
+
+# Cells that a pass over all rows reads at once: 32 MiB of float64.
+READ_CELLS = 2**22
 
 
 class DatasetTable:
@@ -23,6 +25,8 @@ class DatasetTable:
     dataset : Dataset
         Items are rows, or tuples that begin with one: tensors or arrays of shape (n_features,).
         Its ``__getitems__`` is used if it has one.
+    read_cells : int
+        Number of cells that a pass over all rows reads at once.
 
     Examples
     --------
@@ -35,7 +39,7 @@ class DatasetTable:
 
     ndim = 2
 
-    def __init__(self, dataset: Dataset):
+    def __init__(self, dataset: Dataset, read_cells: int = READ_CELLS):
         if isinstance(dataset, IterableDataset):
             raise TypeError(
                 f"X is an IterableDataset ({type(dataset).__name__}), expected a map-style Dataset "
@@ -45,11 +49,11 @@ class DatasetTable:
         if not hasattr(dataset, "__len__"):
             raise TypeError(
                 f"X is a Dataset without __len__ ({type(dataset).__name__}), expected one that "
-                "knows its number of rows; add __len__."
+                "states its number of rows; add __len__."
             )
         if len(dataset) == 0:
             raise ValueError("X is a Dataset of 0 rows, expected at least two.")
-        self.dataset = dataset
+        self.dataset, self.read_cells = dataset, read_cells
         row = _row(dataset[0])
         if row.ndim != 1:
             raise ValueError(_wrong(0, row, "(n_features,)"))
@@ -64,24 +68,18 @@ class DatasetTable:
         if isinstance(key, tuple):
             rows, column = key
             places = np.arange(len(self))[rows]
-            step = self.block_rows
-            parts = [places[i : i + step] for i in range(0, len(places), step)]
-            return np.concatenate([self._read(part)[:, column] for part in parts])
+            parts = iter_blocks(len(places), self.shape[1], self.read_cells)
+            return np.concatenate([self._read(places[part])[:, column] for part in parts])
         return self._read(np.arange(len(self))[key])
-
-    @property
-    def block_rows(self) -> int:
-        """Number of rows that a pass over all of them reads at once."""
-        return max(1, BLOCK_CELLS // max(1, self.shape[1]))
 
     def check(self) -> None:
         """Read every row once; refuse infinite cells and rows of another shape."""
-        for start in range(0, len(self), self.block_rows):
-            infinite = np.isinf(self[start : start + self.block_rows]).any(axis=1)
+        for rows in iter_blocks(*self.shape, self.read_cells):
+            infinite = np.isinf(self[rows]).any(axis=1)
             if infinite.any():
                 raise ValueError(
-                    f"Input X contains infinity: item {start + int(np.argmax(infinite))} of the "
-                    "Dataset; expected finite values, or NaN where a cell is missing."
+                    f"Input X contains infinity: item {rows.start + int(np.argmax(infinite))} of "
+                    "the Dataset; expected finite values, or NaN where a cell is missing."
                 )
 
     def _read(self, places: np.ndarray) -> np.ndarray:

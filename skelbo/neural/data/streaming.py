@@ -1,4 +1,4 @@
-"""The rows of a memory map or a Dataset larger than memory, read while the networks learn."""
+"""Training rows on disk, in a memory map or a Dataset, read while the networks learn."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.datasets import DatasetTable
 
 # A buffer is shuffled whole. It is read as several runs of neighbouring rows from all over the
-# table: runs because disks like them, several because neighbours may be alike.
+# table: runs because disks read them fast, several because neighbours may be alike.
 RUNS_PER_BUFFER, BATCHES_PER_RUN = 8, 8
 
 
 class StreamedRows:
-    """The training rows, on disk, with those held out beside them, in memory.
+    """Training rows on disk, beside those held out, in memory.
 
-    Does what `TableRows` does, holding a buffer of 64 batches at a time.
+    Same interface as `TableRows`; a buffer of 64 batches is in memory at a time.
 
     Parameters
     ----------
     X : ndarray or DatasetTable of shape (n_samples, n_features)
-        A memory map, or what is indexed like one.
+        A memory map, or a table that is indexed like one.
     weights : ndarray of shape (n_samples,) or None
         Frequency weights.
     columns : Columns

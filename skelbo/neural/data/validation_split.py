@@ -1,4 +1,4 @@
-"""Which rows are learned from, and which are held out to judge by."""
+"""Split of the rows into those that are learned from and those held out."""
 
 from __future__ import annotations
 
@@ -20,24 +20,7 @@ JUDGED_ROWS = 10_000
 def number_held_out(
     n_samples: int, early_stopping: Any, validation_fraction: float, linear: bool
 ) -> int:
-    """Return how many rows to hold out.
-
-    Parameters
-    ----------
-    n_samples : int
-        Number of rows.
-    early_stopping : "auto" or bool
-        As for VAEEstimator.
-    validation_fraction : float
-        Share of the rows.
-    linear : bool
-        Whether the networks are, which hardly overfit.
-
-    Returns
-    -------
-    int
-        Zero if the training bound is to decide.
-    """
+    """Return how many rows to hold out; zero if the training bound is to decide."""
     n_held_out = int(n_samples * validation_fraction)
     if early_stopping == "auto":
         return n_held_out if n_held_out >= MIN_HELD_OUT and not linear else 0
@@ -62,7 +45,7 @@ def training_rows(
     rng: np.random.RandomState,
     streamed: bool,
 ) -> TableRows | StreamedRows:
-    """Bring rows to the device, or make ready to; hold some of them out.
+    """Return the rows of an epoch, some of them held out: in memory on the device, or on disk.
 
     Parameters
     ----------
@@ -71,7 +54,7 @@ def training_rows(
     weights : ndarray of shape (n_samples,) or None
         Frequency weights.
     columns : Columns
-        What the columns are.
+        Units of the data.
     like : Tensor
         Any floating tensor of the network.
     n_held_out : int
@@ -79,14 +62,9 @@ def training_rows(
     batch_size : int
         Rows per step.
     rng : RandomState
-        Chooses them.
+        Source of the choice of rows held out.
     streamed : bool
-        Whether to leave the rows where they are.
-
-    Returns
-    -------
-    TableRows or StreamedRows
-        What an epoch goes through.
+        Whether to leave the rows on disk.
     """
     if streamed:
         n_held_out = min(n_held_out, JUDGED_ROWS)

@@ -181,17 +181,8 @@ class AutoEncoder(nn.Module):
     def encode(self, targets: Tensor, mask: Tensor | None = None) -> LatentPosterior:
         """Return q(z | x) of each row.
 
-        Parameters
-        ----------
-        targets : Tensor of shape (n_samples, n_features)
-            Rows in the units of the network, missing cells as 0.
-        mask : Tensor of shape (n_samples, n_features), optional
-            1 where observed, 0 where missing.
-
-        Returns
-        -------
-        LatentPosterior
-            Of n_samples rows.
+        `targets` (n_samples, n_features) are in the units of the network, missing cells as 0;
+        `mask` is 1 where a cell is observed, 0 where it is missing.
         """
         code = self._run(self.encoder, self.features(targets, mask))
         return self.family.q(torch.cat(code, dim=-1) if isinstance(code, tuple) else code)
