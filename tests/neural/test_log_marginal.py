@@ -7,6 +7,7 @@ from sklearn.datasets import load_iris
 from sklearn.decomposition import PCA
 
 from skelbo import ImportanceWarning, VAEEstimator
+from skelbo.neural import Columns, WeightedDraws
 from tests.neural.networks import small
 from tests.tables import real
 

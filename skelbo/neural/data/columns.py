@@ -158,7 +158,7 @@ def _table(kinds: np.ndarray, own: tuple[Likelihood, ...]) -> MixedColumns:
 
 def _check_support(X: np.ndarray, table: MixedColumns) -> None:
     """Refuse cells without a density, block by block."""
-    for rows in iter_blocks(*X.shape, READ_CELLS):
+    for rows in iter_blocks(len(X), X.shape[1], READ_CELLS):
         table.check(X[rows], rows.start)
 
 
@@ -169,7 +169,7 @@ def _check_size(X: np.ndarray, kinds: np.ndarray) -> None:
         (MAX_COUNT, "poisson", "use likelihood='gaussian'"),
     ):
         for j in np.flatnonzero(kinds == kind):
-            blocks = iter_blocks(*X.shape, READ_CELLS)
+            blocks = iter_blocks(len(X), X.shape[1], READ_CELLS)
             largest = max(float(np.nanmax(X[rows, j], initial=0)) for rows in blocks)
             if largest >= limit:
                 raise ValueError(

@@ -74,7 +74,7 @@ class DatasetTable:
 
     def check(self) -> None:
         """Read every row once; refuse infinite cells and rows of another shape."""
-        for rows in iter_blocks(*self.shape, self.read_cells):
+        for rows in iter_blocks(len(self), self.shape[1], self.read_cells):
             infinite = np.isinf(self[rows]).any(axis=1)
             if infinite.any():
                 raise ValueError(
