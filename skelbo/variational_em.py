@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from sklearn.utils._param_validation import StrOptions
 
-from skelbo.em.anderson import Anderson
-from skelbo.em.loop import Ascent, ascend
-from skelbo.inference.bound_gradient_ascent import BoundGradientAscent
+from skelbo.em.loop import Ascent
 from skelbo.inference.distinct_rows import DistinctRows
-from skelbo.inference.posteriors.best import uses_grid
-from skelbo.inference.posteriors.exact_em import ExactEM
-from skelbo.inference.variational_step import VariationalStep
+from skelbo.inference.variational_ascent import VariationalAscent
 from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimator
-from skelbo.models.constraints import ParameterVector
 
 
 class VariationalEM(LatentModelEstimator):
@@ -157,52 +150,14 @@ class VariationalEM(LatentModelEstimator):
         self.verbose = verbose
 
     def _ascend(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
-        """Run one ascent, by the profile likelihood where there is one."""
-        profile = model.profile(data.X, data.weights)
-        if profile is not None:
-            ascent = self._run(profile.start(), profile, profile, progress)
-            return replace(ascent, theta=profile.theta(ascent.theta), statistics=None)
-        limits = model.lower_limits(data.X, data.weights)
-        coordinates = ParameterVector(theta, model.constraints, limits)
-        if uses_grid(model.joint(data.X[:1], theta), self.posterior):
-            return self._run(theta, ExactEM(model, data.X, data.weights), coordinates, progress)
-        if model.has_gradient and model.latent == "continuous":
-            # EM begins where the gradient of the bound leads, and confirms that it is a maximum.
-            climb = BoundGradientAscent(model, data, self.posterior == "mean_field", theta)
-            first = climb.run(self.max_iter, self.tol, progress.iteration)
-            if climb.interrupted or first.converged or first.n_iter >= self.max_iter:
-                return first
-            steps = VariationalStep(model, data, self.posterior, start=climb.q)
-            return self._continued(first, steps, coordinates, progress)
-        first = self._run(
-            theta, VariationalStep(model, data, self.posterior), coordinates, progress
+        """Run one ascent; one from a start that may be symmetric is led past saddle points."""
+        ascent = VariationalAscent(
+            model, data, self.posterior, self.tol, self.max_iter, progress.iteration
         )
-        if model.latent == "continuous" or self.posterior != "mean_field" or not first.converged:
-            return first
-        # Mean field of binary latents has local optima: q is also sought where new rows begin.
-        steps = VariationalStep(model, data, self.posterior, thorough=True, start=first.statistics)
-        return self._continued(first, steps, coordinates, progress)
-
-    def _continued(self, first: Ascent, steps, coordinates, progress) -> Ascent:
-        """Continue an ascent by other steps."""
-        try:
-            second = self._run(first.theta, steps, coordinates, progress, n_before=first.n_iter)
-        except KeyboardInterrupt:  # before the other steps have anything to keep
-            return replace(first, converged=False, interrupted=True)
-        bounds = (*first.lower_bounds, *second.lower_bounds)
-        return replace(second, start_bound=first.start_bound, lower_bounds=bounds)
-
-    def _run(self, theta, steps, coordinates, progress, n_before=0) -> Ascent:
-        """Climb by an object with `e_step` and `m_step`, accelerated in free coordinates."""
-        return ascend(
-            theta,
-            steps.e_step,
-            steps.m_step,
-            tol=self.tol,
-            max_iter=max(1, self.max_iter - n_before),
-            accelerator=Anderson(coordinates.to_vector, coordinates.from_vector),
-            on_iteration=lambda n, *args: progress.iteration(n + n_before, *args),
-        )
+        continued = self.warm_start and "params_" in vars(self)
+        if self.params_init is not None or continued or model.has_gradient:
+            return ascent.run_past_saddles(theta)
+        return ascent.run(theta)
 
     def _family(self, model):
         return self.posterior

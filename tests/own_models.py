@@ -45,3 +45,21 @@ class Counts(LatentVariableModel):
     def log_likelihood(self, X, Z, theta):
         rate = (theta["b"] + Z @ theta["W"]).exp()
         return torch.distributions.Poisson(rate).log_prob(X).sum(-1)
+
+
+class Factors(LatentVariableModel):
+    """Gaussian factor analysis, as a user would write it."""
+
+    constraints = {"noise": "positive"}
+
+    def __init__(self, n_latents=2, start=0.3):
+        self.n_latents = n_latents
+        self.start = start
+
+    def initialize(self, X, rng):
+        loadings = self.start * torch.tensor(rng.standard_normal((self.n_latents, X.shape[1])))
+        return {"W": loadings * X.std(0), "b": X.mean(0), "noise": X.var(0)}
+
+    def log_likelihood(self, X, Z, theta):
+        normal = torch.distributions.Normal(Z @ theta["W"] + theta["b"], theta["noise"].sqrt())
+        return normal.log_prob(X).sum(-1)

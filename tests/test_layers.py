@@ -29,7 +29,7 @@ IMPORTS = {
     "latent_model_estimator": {"data", "em", "estimator", "inference", "models", "transaction"},
     "gaussian_mle": {"data", "elbo", "em", "estimator", "gaussian", "mixture", "transaction"},
     "gaussian_mixture": {"data", "em", "estimator", "gaussian", "mixture", "transaction"},
-    "variational_em": {"em", "inference", "latent_model_estimator", "models"},
+    "variational_em": {"em", "inference", "latent_model_estimator"},
     "mcem": {"em", "inference", "latent_model_estimator"},
     "vae": {"autograd", "data", "em", "likelihoods", "neural", "transaction"},
 }

@@ -14,12 +14,11 @@ from scipy import optimize
 
 from skelbo.em.loop import Ascent, AscentError
 from skelbo.inference.distinct_rows import DistinctRows
+from skelbo.inference.parameter_scale import parameter_scale
 from skelbo.inference.posteriors.gaussian import GaussianPosterior, fit_gaussian
 from skelbo.models.constraints import ParameterVector
 from skelbo.models.interface import Model, Theta
 
-# Step of the differences that give the scale of each parameter.
-DIFFERENCE = 1e-4
 # Relative climb of the bound, and its gradient in nats per row, at which L-BFGS ends: EM judges.
 CLIMB, GRADIENT = 1e-12, 1e-7
 # Relative gain at which a q is good enough, and largest number of steps from the last one.
@@ -56,7 +55,7 @@ class BoundGradientAscent:
         self.start = self.coordinates.to_vector(theta)
         joint = model.joint(data.X, theta)
         self.q: GaussianPosterior = fit_gaussian(joint, diagonal=diagonal)
-        self.scale = self._scale(self.start)
+        self.scale = parameter_scale(model, data, self.coordinates, self.start, self.q)
         self.bound = data.mean(self.q.terms.elbo)
         self.interrupted = False
 
@@ -94,7 +93,7 @@ class BoundGradientAscent:
         by_user = False
         try:
             reached = optimize.minimize(
-                self._evaluate,
+                self.evaluate,
                 reached,
                 jac=True,
                 method="L-BFGS-B",
@@ -109,7 +108,7 @@ class BoundGradientAscent:
         theta, path = self._theta(self.scale * reached), tuple(bounds[1:])
         return Ascent(theta, start_bound, path, is_small(), interrupted=by_user)
 
-    def _evaluate(self, scaled: np.ndarray) -> tuple[float, np.ndarray]:
+    def evaluate(self, scaled: np.ndarray) -> tuple[float, np.ndarray]:
         """Return minus the bound per row and its gradient; infinity where it is no number."""
         theta = self.coordinates.from_vector(self.scale * scaled)
         if theta is None:
@@ -130,25 +129,6 @@ class BoundGradientAscent:
         )
         free = self.coordinates.pull_back(theta, gradient) / self.data.total
         return -bound, -self.scale * np.nan_to_num(free)
-
-    def _scale(self, vector: np.ndarray) -> np.ndarray:
-        """Return the scale of each coordinate: its standard error if nothing else were unknown.
-
-        It is that of one row, from the scores of the rows at the mean of q.
-        """
-        squares = np.zeros(len(vector))
-        for k in range(len(vector)):
-            up, down = vector.copy(), vector.copy()
-            up[k] += DIFFERENCE
-            down[k] -= DIFFERENCE
-            with np.errstate(all="ignore"):  # a difference across the edge of a density
-                slopes = (self._log_joint(up) - self._log_joint(down)) / (2 * DIFFERENCE)
-                squares[k] = self.data.mean(slopes**2)
-        known = np.isfinite(squares) & (squares > 0)
-        return np.where(known, 1 / np.sqrt(np.where(known, squares, 1.0)), 1.0)
-
-    def _log_joint(self, vector):
-        return self.model.joint(self.data.X, self._theta(vector)).log_joint(self.q.mean[None])[0]
 
     def _theta(self, vector) -> Theta:
         theta = self.coordinates.from_vector(vector)

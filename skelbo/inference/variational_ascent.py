@@ -1,0 +1,159 @@
+"""Ascent of the bound from one start: the steps that a model allows, and a way out of saddles."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from skelbo.em.anderson import Anderson
+from skelbo.em.loop import Ascent, ascend
+from skelbo.inference.bound_gradient_ascent import BoundGradientAscent
+from skelbo.inference.distinct_rows import DistinctRows
+from skelbo.inference.parameter_scale import parameter_scale
+from skelbo.inference.posteriors.bernoulli import fit_bernoulli
+from skelbo.inference.posteriors.best import uses_grid
+from skelbo.inference.posteriors.exact_em import ExactEM
+from skelbo.inference.posteriors.gaussian import fit_gaussian
+from skelbo.inference.variational_step import VariationalStep
+from skelbo.models.constraints import ParameterVector
+from skelbo.models.interface import Model, Theta
+
+# Perturbation of a converged theta, in scales of the parameters; iterations from there; and climb,
+# in nats per row, beyond which theta was a saddle point and no maximum.
+PERTURBATION, N_TRIAL, MARGIN = 0.02, 25, 1e-6
+# Largest number of saddle points that one ascent leaves.
+MAX_SADDLES = 5
+
+
+class VariationalAscent:
+    """Ascents of the bound of one family of q.
+
+    Parameters
+    ----------
+    model : Model
+    data : DistinctRows
+        Rows of the fit.
+    posterior : {"mean_field", "full", "exact"}
+        Family of q.
+    tol : "auto" or float
+    max_iter : int
+    on_iteration : callable, (n_iter, bound, theta) -> bool
+        Called after each iteration; True ends the ascent.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        data: DistinctRows,
+        posterior: str,
+        tol: str | float,
+        max_iter: int,
+        on_iteration: Callable[[int, float, Theta], bool],
+    ):
+        self.model, self.data, self.posterior = model, data, posterior
+        self.tol, self.max_iter, self.on_iteration = tol, max_iter, on_iteration
+
+    def run(self, theta: Theta) -> Ascent:
+        """Return the ascent from theta, by the profile likelihood where there is one."""
+        profile = self.model.profile(self.data.X, self.data.weights)
+        if profile is not None:
+            ascent = self._climb(profile.start(), profile, profile)
+            return replace(ascent, theta=profile.theta(ascent.theta), statistics=None)
+        coordinates = self._coordinates(theta)
+        if uses_grid(self.model.joint(self.data.X[:1], theta), self.posterior):
+            exact = ExactEM(self.model, self.data.X, self.data.weights)
+            return self._climb(theta, exact, coordinates)
+        if self.model.has_gradient and self.model.latent == "continuous":
+            return self._run_by_gradient(theta, coordinates)
+        first = self._climb(theta, self._steps(), coordinates)
+        mean_field = self.model.latent == "binary" and self.posterior == "mean_field"
+        if not (mean_field and first.converged):
+            return first
+        # Mean field of binary latents has local optima: q is also sought where new rows begin.
+        steps = self._steps(thorough=True, start=first.statistics)
+        return self._continued(first, lambda rest: rest._climb(first.theta, steps, coordinates))
+
+    def run_past_saddles(self, theta: Theta) -> Ascent:
+        """Return the ascent from theta, continued where a perturbation of its end climbs higher.
+
+        Ascents from random starts end at maxima; one from a symmetric start, with a latent that has
+        no effect, ends at a saddle point.
+        """
+        ascent = self.run(theta)
+        for _ in range(MAX_SADDLES):
+            if not ascent.converged or self.model.profile(self.data.X, self.data.weights):
+                break
+            higher = self._continued(ascent, lambda rest: rest._higher(ascent))
+            if higher.n_iter == ascent.n_iter:
+                break
+            ascent = higher
+        return ascent
+
+    def _higher(self, ascent: Ascent) -> Ascent:
+        """Return an ascent from near the end of another, of no iterations if that was a maximum."""
+        trial = VariationalAscent(
+            self.model, self.data, self.posterior, self.tol, N_TRIAL, lambda *args: False
+        ).run(self._perturbed(ascent.theta))
+        if trial.lower_bound > ascent.lower_bound + MARGIN:
+            return self.run(trial.theta)
+        return replace(ascent, lower_bounds=())
+
+    def _run_by_gradient(self, theta, coordinates) -> Ascent:
+        """Return an ascent by the gradient of the bound, of which EM confirms the end."""
+        climb = BoundGradientAscent(self.model, self.data, self.posterior == "mean_field", theta)
+        first = climb.run(self.max_iter, self.tol, self.on_iteration)
+        if climb.interrupted or first.converged or first.n_iter >= self.max_iter:
+            return first
+        steps = self._steps(start=climb.q)
+        return self._continued(first, lambda rest: rest._climb(first.theta, steps, coordinates))
+
+    def _climb(self, theta, steps, coordinates) -> Ascent:
+        """Climb by an object with `e_step` and `m_step`, accelerated in free coordinates."""
+        return ascend(
+            theta,
+            steps.e_step,
+            steps.m_step,
+            tol=self.tol,
+            max_iter=self.max_iter,
+            accelerator=Anderson(coordinates.to_vector, coordinates.from_vector),
+            on_iteration=self.on_iteration,
+        )
+
+    def _steps(self, **options) -> VariationalStep:
+        return VariationalStep(self.model, self.data, self.posterior, **options)
+
+    def _continued(
+        self, first: Ascent, climb: Callable[[VariationalAscent], Ascent]
+    ) -> Ascent:
+        """Return an ascent and its continuation as one; `climb` takes the iterations left."""
+
+        def on_iteration(n_iter, bound, theta):
+            return self.on_iteration(n_iter + first.n_iter, bound, theta)
+
+        left = max(1, self.max_iter - first.n_iter)
+        try:
+            second = climb(
+                VariationalAscent(
+                    self.model, self.data, self.posterior, self.tol, left, on_iteration
+                )
+            )
+        except KeyboardInterrupt:  # before the continuation has anything to keep
+            return replace(first, interrupted=True)
+        bounds = (*first.lower_bounds, *second.lower_bounds)
+        return replace(second, start_bound=first.start_bound, lower_bounds=bounds)
+
+    def _coordinates(self, theta) -> ParameterVector:
+        limits = self.model.lower_limits(self.data.X, self.data.weights)
+        return ParameterVector(theta, self.model.constraints, limits)
+
+    def _perturbed(self, theta) -> Theta:
+        """Return theta after a small random step, the same each time."""
+        coordinates, joint = self._coordinates(theta), self.model.joint(self.data.X, theta)
+        q = fit_bernoulli(joint) if self.model.latent == "binary" else fit_gaussian(joint)
+        vector = coordinates.to_vector(theta)
+        scale = parameter_scale(self.model, self.data, coordinates, vector, q)
+        step = PERTURBATION * scale * np.random.RandomState(0).standard_normal(len(vector))
+        moved = coordinates.from_vector(vector + step)
+        return theta if moved is None else moved
