@@ -85,10 +85,10 @@ class VariationalAscent:
         for _ in range(MAX_SADDLES):
             if not ascent.converged or self.model.profile(self.data.X, self.data.weights):
                 break
-            higher = self._continued(ascent, lambda rest: rest._higher(ascent))
-            if higher.n_iter == ascent.n_iter:
+            n_iter = ascent.n_iter
+            ascent = self._continued(ascent, lambda rest, end=ascent: rest._higher(end))
+            if ascent.n_iter == n_iter:
                 break
-            ascent = higher
         return ascent
 
     def _higher(self, ascent: Ascent) -> Ascent:
@@ -96,9 +96,9 @@ class VariationalAscent:
         trial = VariationalAscent(
             self.model, self.data, self.posterior, self.tol, N_TRIAL, lambda *args: False
         ).run(self._perturbed(ascent.theta))
-        if trial.lower_bound > ascent.lower_bound + MARGIN:
+        if trial.lower_bound > ascent.lower_bound + MARGIN and not trial.interrupted:
             return self.run(trial.theta)
-        return replace(ascent, lower_bounds=())
+        return replace(ascent, lower_bounds=(), interrupted=trial.interrupted)
 
     def _run_by_gradient(self, theta, coordinates) -> Ascent:
         """Return an ascent by the gradient of the bound, of which EM confirms the end."""
@@ -124,9 +124,7 @@ class VariationalAscent:
     def _steps(self, **options) -> VariationalStep:
         return VariationalStep(self.model, self.data, self.posterior, **options)
 
-    def _continued(
-        self, first: Ascent, climb: Callable[[VariationalAscent], Ascent]
-    ) -> Ascent:
+    def _continued(self, first: Ascent, climb: Callable[[VariationalAscent], Ascent]) -> Ascent:
         """Return an ascent and its continuation as one; `climb` takes the iterations left."""
 
         def on_iteration(n_iter, bound, theta):
