@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -86,7 +87,7 @@ class VariationalAscent:
             if not ascent.converged or self.model.profile(self.data.X, self.data.weights):
                 break
             n_iter = ascent.n_iter
-            ascent = self._continued(ascent, lambda rest, end=ascent: rest._higher(end))
+            ascent = self._continued(ascent, partial(VariationalAscent._higher, ascent=ascent))
             if ascent.n_iter == n_iter:
                 break
         return ascent
