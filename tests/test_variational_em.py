@@ -364,7 +364,7 @@ def test_units_of_the_data_only_shift_the_score(seed, scale, shift):
 @pytest.mark.parametrize("posterior", ["exact", "full"])
 def test_the_bound_never_falls_at_the_floor_of_the_noise(posterior):
     """Accelerated candidates keep to the floor before they are judged."""
-    for seed in range(100, 112):
+    for seed in range(100, 104):
         rng = np.random.default_rng(seed)
         X = rng.standard_normal((6, 5))
         X[rng.random(X.shape) < 0.25] = np.nan

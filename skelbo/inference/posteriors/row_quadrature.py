@@ -9,7 +9,7 @@ it resolves the row.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.polynomial import legendre
@@ -36,6 +36,8 @@ EDGES = np.array([0.0, 2.0, 4.0, 8.0, 16.0])
 # Half-width and step of the panels that look for other modes, in units of the prior.
 PRIOR_REACH, PRIOR_STEP = 10.0, 0.5
 MAX_SWEEPS = 70
+# Rounding of log p(x), relative to 1 + |log p(x)|.
+ROUNDING = 1e-15
 # Cells (nodes x panels x columns) worked on at a time.
 BLOCK_CELLS = 2**20
 # Half-width of the first grid of two latents, in posterior standard deviations, and its step: the
@@ -102,7 +104,8 @@ def row_quadrature(joint, modes) -> RowQuadrature:
     RowQuadrature
     """
     integrate = _by_panels if joint.shape[1] == 1 else _by_grids
-    return integrate(joint, modes)
+    found = integrate(joint, modes)
+    return replace(found, error=found.error + ROUNDING * (1 + np.abs(found.log_prob)))
 
 
 # ------------------------------------------------------------------ one latent

@@ -84,6 +84,6 @@ def test_separable_items_end_in_an_honest_score(seed):
     n, p = int(rng.integers(8, 30)), int(rng.integers(2, 5))
     eta = 3 * rng.standard_normal((n, 1)) + rng.normal(size=p)
     X = (rng.random((n, p)) < special.expit(-eta)).astype(float)
-    fit = VariationalEM(1, model="bernoulli", posterior="exact", random_state=0).fit(X)
+    fit = VariationalEM(1, model="bernoulli", posterior="exact", max_iter=60, random_state=0).fit(X)
     patterns = np.array(list(np.ndindex(*[2] * p)), dtype=float)
     assert special.logsumexp(fit.score_samples(patterns)) == pytest.approx(0, abs=1e-8)
