@@ -69,7 +69,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         ``"auto"`` keeps variances above 1e-10 of the columns' own and changes nothing else; a
         start that needs this is passed over for one that does not. A number is added to every
         variance.
-    max_iter : int, default=100
+    max_iter : int, default=1000
         Largest number of iterations per start; 0 gives the start itself.
     n_init : int, default=1
         Number of starts; the one with the highest bound is kept. A start that fails is skipped.
@@ -180,7 +180,12 @@ class EMGaussianMixture(LatentVariableEstimator):
         "init_params": [StrOptions(set(STARTS))],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
-        "precisions_init": ["array-like", None],
+        "precisions_init": [
+            "array-like",
+            np.ndarray,
+            Interval(Real, 0, None, closed="neither"),
+            None,
+        ],
         "random_state": ["random_state"],
         "warm_start": ["boolean"],
         "verbose": ["verbose"],
@@ -198,7 +203,7 @@ class EMGaussianMixture(LatentVariableEstimator):
         covariance_type="full",
         tol="auto",
         reg_covar="auto",
-        max_iter=100,
+        max_iter=1000,
         n_init=1,
         init_params="kmeans",
         weights_init=None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from itertools import count
 from typing import Any
 
 from skelbo.em.loop import Ascent, AscentError
@@ -59,8 +60,17 @@ def climb_from_each(
     """
     failures: list[tuple[int, str]] = []
     ascents: list[tuple[bool, float, Ascent]] = []  # the best so far
-    interrupted = False
-    for number, start in enumerate(starts):
+    interrupted, iterator = False, iter(starts)
+    for number in count():
+        try:
+            start = next(iterator)  # which may take a while to make
+        except StopIteration:
+            break
+        except KeyboardInterrupt:
+            if not ascents:
+                raise
+            interrupted = True
+            break
         progress.begin_start(number)
         try:
             ascent = ascent_from(start)

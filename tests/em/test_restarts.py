@@ -18,7 +18,7 @@ def climb(starts, **options):
         return Ascent(theta, 0.0, (bound,), True)
 
     estimator = EMGaussianMixture()
-    progress = Progress(estimator, None, len(starts), 1)
+    progress = Progress(estimator, None, None, 1)
     return climb_from_each(starts, ascent_from, progress, **options)
 
 
@@ -35,6 +35,19 @@ def test_a_regular_ascent_beats_a_degenerate_one_with_a_higher_bound(starts):
     restarts = climb(starts, is_regular=lambda theta: theta == "flat")
     assert restarts.best.theta == "flat"
     assert [cause for _, cause in restarts.failures] == [NOT_REGULAR]
+
+
+def test_ctrl_c_between_starts_keeps_the_best_so_far():
+    """Making a start may take longer than the ascents before it."""
+
+    def starts():
+        yield ("a", 1.0)
+        raise KeyboardInterrupt
+
+    restarts = climb(starts(), is_regular=lambda theta: True)
+    assert restarts.best.theta == "a" and restarts.best.interrupted
+    with pytest.raises(KeyboardInterrupt):
+        climb((start for start in starts() if start[1] > 1), is_regular=lambda theta: True)
 
 
 def test_all_starts_failing_is_an_error():
