@@ -15,6 +15,7 @@ _MODULES = {
     "ELBOMonitor": "skelbo.callbacks",
     "ElboTerms": "skelbo.elbo",
     "GaussianMLE": "skelbo.gaussian_mle",
+    "HeywoodWarning": "skelbo.models.boundary_warnings",
     "ImportanceWarning": "skelbo.neural.log_marginal",
     "MCEM": "skelbo.mcem",
     "NoiseFloorWarning": "skelbo.neural.diagnostics",
@@ -29,6 +30,7 @@ __all__ = [
     "EMGaussianMixture",
     "ElboTerms",
     "GaussianMLE",
+    "HeywoodWarning",
     "ImportanceWarning",
     "NoiseFloorWarning",
     "SingularCovarianceWarning",
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
     from skelbo.gaussian_mixture import EMGaussianMixture
     from skelbo.gaussian_mle import GaussianMLE
     from skelbo.mcem import MCEM
+    from skelbo.models.boundary_warnings import HeywoodWarning
     from skelbo.neural.diagnostics import NoiseFloorWarning
     from skelbo.neural.log_marginal import ImportanceWarning
     from skelbo.vae import VAEEstimator

@@ -24,6 +24,7 @@ from skelbo.inference.fitted_model import FittedModel
 from skelbo.inference.information import n_entries
 from skelbo.inference.model_names import NAMES, adapt, build_model, check_params
 from skelbo.inference.standard_errors import standard_errors
+from skelbo.models.boundary_warnings import HeywoodWarning
 from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel
 from skelbo.transaction import fit_method
@@ -136,6 +137,8 @@ class LatentModelEstimator(LatentVariableEstimator):
             self._publish_bound(data.mean(fitted.elbo_terms(data.X).elbo))
         self._finish(fitted, data, best)
         for message in model.warnings(fitted.theta, data.X, data.weights):
+            if isinstance(message, HeywoodWarning):
+                message = HeywoodWarning(message.columns, vars(self).get("feature_names_in_"))
             warnings.warn(message, UserWarning, stacklevel=2)
         progress.end()
         return self

@@ -11,7 +11,7 @@ from sklearn.datasets import load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
-from skelbo import MCEM, VariationalEM
+from skelbo import MCEM, HeywoodWarning, VariationalEM
 from skelbo.models import BinaryFeatureModel, FactorModel
 from tests.tables import answers, counts, lsat6, real, shapes, trichoptera
 
@@ -162,8 +162,14 @@ def test_gaussian_rows_path_meets_the_covariance_path():
 
 
 def test_heywood_case_is_named():
-    with pytest.warns(UserWarning, match="Heywood"):
-        VariationalEM(2, model="gaussian", random_state=0).fit(load_iris().data)
+    data = load_iris(as_frame=True).data
+    with pytest.warns(HeywoodWarning, match=r"column 2 reached .*Heywood") as caught:
+        VariationalEM(2, model="gaussian", random_state=0).fit(data.to_numpy())
+    assert len(caught) == 1 and caught[0].message.columns == (2,)
+    with pytest.warns(HeywoodWarning, match=r"column 'petal length \(cm\)' reached"):
+        VariationalEM(2, model="gaussian", random_state=0).fit(data)
+    remedy = FactorModel(2, noise="isotropic")  # the warning's own words
+    VariationalEM(model=remedy, random_state=0).fit(data)
 
 
 def test_lsat6():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,7 @@ def weight_vector(sample_weight: Any, n_rows: int) -> np.ndarray:
             "sample_weight has masked weights, expected a number for every row; leave a row out "
             "by weight 0."
         )
-    if np.ndim(sample_weight) == 0:
+    if isinstance(sample_weight, Real) or getattr(sample_weight, "shape", None) == ():
         sample_weight = np.full(n_rows, sample_weight)
     weights = check_array(
         sample_weight,

@@ -8,11 +8,6 @@ from skelbo.likelihoods import Likelihood
 
 # Change of the log-odds, per standard deviation of a latent, of an item that is separable.
 LARGE_LOADING = 6.0
-HEYWOOD = (
-    "the noise variance of column {column} reached its floor, 1e-6 of the column's variance (a "
-    "Heywood case: the column is a function of the latents); use fewer latents, "
-    "noise='isotropic', or remove the column."
-)
 RUNAWAY = (
     "the loadings of column {column} ran away (|loading| = {loading:.3g}): the column is "
     "separable, its likelihood has no maximum; remove the column, use fewer latents or collect "
@@ -24,9 +19,37 @@ ONE_VALUE = (
 )
 
 
-def heywood_warnings(noise: np.ndarray, floor: np.ndarray) -> list[str]:
-    """Return a message for each column whose noise variance, (p,), is at its floor."""
-    return [HEYWOOD.format(column=j) for j in np.flatnonzero(noise <= 1.5 * floor)]
+class HeywoodWarning(UserWarning):
+    """Noise variances at their floor: the columns are functions of the latents.
+
+    Parameters
+    ----------
+    columns : sequence of int
+        Positions of the columns.
+    names : sequence of str, optional
+        Names of all columns of the table; their positions if not given.
+    """
+
+    def __init__(self, columns, names=None):
+        self.columns = tuple(int(column) for column in columns)
+        called = [str(j) if names is None else repr(str(names[j])) for j in self.columns]
+        many = len(called) > 1
+        super().__init__(
+            f"the noise variance{'s' * many} of column{'s' * many} {', '.join(called)} reached "
+            "the floor, 1e-6 of the column's variance (a Heywood case: the column is a function "
+            "of the latents); use fewer latents, one noise variance for all columns (pass "
+            "model=FactorModel(n, noise='isotropic'), or BinaryFeatureModel likewise), or remove "
+            f"{'these columns' if many else 'the column'}."
+        )
+
+    def __reduce__(self):
+        return UserWarning, self.args  # names are in the text already
+
+
+def heywood_warnings(noise: np.ndarray, floor: np.ndarray) -> list[HeywoodWarning]:
+    """Return a warning of the columns whose noise variance, (p,), is at its floor."""
+    columns = np.flatnonzero(noise <= 1.5 * floor)
+    return [HeywoodWarning(columns)] if columns.size else []
 
 
 def divergence_warnings(likelihood: Likelihood, loadings: np.ndarray, X: np.ndarray) -> list[str]:
