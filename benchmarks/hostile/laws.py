@@ -13,6 +13,9 @@ from hostile.subjects import Subject, climbs, one_unit
 from hostile.tables import Table, contained
 from hostile.trial import Trial, check, close
 
+# Spread of a column, as a share of its size, below which rounding of means is seen in scores.
+ROUGH = 1e-6
+
 
 def same_again(trial: Trial) -> None:
     """The same fit gives the same bits, whatever the container."""
@@ -50,7 +53,7 @@ def repetition(trial: Trial) -> None:
 
 def units(trial: Trial) -> None:
     """At the defaults, another unit of a column changes scores by -log of the factor alone."""
-    X = trial.table.X
+    X = trial.table.X.astype(np.float64)
     rng = np.random.default_rng(X.size)
     estimator = trial.subject.default()
     # A constant column has no unit of its own: its scale is that of the others.
@@ -69,11 +72,15 @@ def units(trial: Trial) -> None:
 
 def shifts(trial: Trial) -> None:
     """At the defaults, an exact shift of the columns changes nothing."""
-    X = trial.table.X
-    # The only scale of a table without any spread is where it lies.
-    if not _moderate(X) or _is_constant(X[trial.table.weight_vector > 0]).all():
-        return
+    X = trial.table.X.astype(np.float64)
     sizes = np.nanmax(np.abs(X), axis=0)
+    spread = np.nanmax(X, axis=0) - np.nanmin(X, axis=0)
+    # The only scale of a table without any spread is where it lies; published parameters have no
+    # digits for a spread that is the rounding of their size.
+    coarse = (spread > 0) & (spread < ROUGH * sizes)
+    constant = _is_constant(X[trial.table.weight_vector > 0])
+    if not _moderate(X) or coarse.any() or constant.all():
+        return
     shift = 4 * 2.0 ** np.ceil(np.log2(np.where(sizes > 0, sizes, 1.0))).astype(X.dtype)
     Y = (X + shift).astype(X.dtype)
     X = Y - shift  # so that the shift is exact

@@ -54,6 +54,8 @@ def table_kind(estimator: Any) -> str:
     """Return the kind of table that an estimator is for."""
     if isinstance(getattr(estimator, "model", None), OwnFactorModel):
         return "tame"
+    if not getattr(getattr(estimator, "model", None), "fit_intercept", True):
+        return DISCRETE.get(likelihood_of(estimator), "ratio")
     return DISCRETE.get(likelihood_of(estimator), "real")
 
 

@@ -86,8 +86,9 @@ def draw_table(rng: np.random.Generator, kind: str = "real") -> Table:
     ----------
     rng : numpy.random.Generator
         Source of randomness.
-    kind : {"real", "tame", "binary", "counts", "codes"}, default="real"
-        What the columns hold; "tame" real numbers have scales and offsets of 1e-6 to 1e6.
+    kind : {"real", "tame", "ratio", "binary", "counts", "codes"}, default="real"
+        What the columns hold; "tame" real numbers have scales and offsets of 1e-6 to 1e6; "ratio"
+        ones spread over at least a thousandth of their size, as a model without intercept needs.
 
     Returns
     -------
@@ -95,8 +96,12 @@ def draw_table(rng: np.random.Generator, kind: str = "real") -> Table:
         At most 60 rows and 6 columns.
     """
     n, p = pick(rng, *ROWS), pick(rng, *COLUMNS)
-    if kind in ("real", "tame"):
+    if kind in ("real", "tame", "ratio"):
         X = _real(rng, n, p, tame=kind == "tame")
+        if kind == "ratio":
+            low, high = X.min(axis=0), X.max(axis=0)
+            far = (high > low) & (high - low < 1e-3 * np.maximum(high, -low))
+            X = X - np.where(far, low, 0.0)
     else:
         X = _discrete(rng, n, p, kind)
     if rng.random() < 0.25:

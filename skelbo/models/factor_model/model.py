@@ -145,14 +145,16 @@ class FactorModel(LinearModel):
 
     def joint(self, X: np.ndarray, theta: dict[str, Any]) -> FactorJoint:
         """Return log p(x, z; theta) of rows (n, p) as a function of z."""
+        loadings, intercepts = theta["loadings"], theta["intercepts"]
+        likelihood = self.column_likelihood
+        if likelihood.has_noise:  # far from zero x - b keeps digits that b + W z would lose
+            X, intercepts = X - intercepts, np.zeros(X.shape[1])
         missing = np.isnan(X)
         observed = None if not missing.any() else (~missing).astype(np.float64)
         values = X if observed is None else np.where(missing, 0.0, X)
-        likelihood = self.column_likelihood
         base = np.broadcast_to(likelihood.log_base(values), X.shape)
         base = base.sum(1) if observed is None else (base * observed).sum(1)
         noise = np.broadcast_to(theta.get("noise_variance", 1.0), X.shape[1])
-        loadings, intercepts = theta["loadings"], theta["intercepts"]
         return FactorJoint(likelihood, loadings, intercepts, noise, values, observed, base)
 
     # ------------------------------------------------------------- theta step
