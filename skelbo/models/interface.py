@@ -8,6 +8,7 @@ dict. Densities are in nats.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -218,6 +219,6 @@ class Model(ABC):
         """Return the `ElboTerms` of q, measured on other samples than q was fitted to."""
         return q.terms
 
-    def warnings(self, theta: Theta, X: np.ndarray, weights: np.ndarray) -> list[str]:
-        """Return messages about parameters at the edge of their domain."""
+    def warnings(self, theta: Theta, X: np.ndarray, weights: np.ndarray) -> Sequence[str | Warning]:
+        """Return messages, or warnings, about parameters at the edge of their domain."""
         return []

@@ -2,6 +2,7 @@ r"""Factor models: a linear predictor eta = b + W z of every column, with standa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -239,7 +240,7 @@ class FactorModel(LinearModel):
         """Draw z from the prior, (n_samples, n_latents)."""
         return rng.standard_normal((n_samples, self.n_latents))
 
-    def warnings(self, theta, X, weights) -> list[str]:
+    def warnings(self, theta, X, weights) -> Sequence[str | Warning]:
         """Return messages about parameters at the edge of their domain."""
         if not self.column_likelihood.has_noise:
             return divergence_warnings(self.column_likelihood, theta["loadings"], X)
