@@ -323,6 +323,7 @@ class EMGaussianMixture(LatentVariableEstimator):
             n_starts=n_starts,
             init_params=self.init_params,
             rng=rng,
+            units=engine.units,
         )
 
     def fit_predict(self, X, y=None, sample_weight=None):

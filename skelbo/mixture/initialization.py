@@ -136,6 +136,7 @@ def mixture_starts(
     n_starts: int,
     init_params: str,
     rng: np.random.RandomState,
+    units: np.ndarray | None = None,
 ) -> Iterator[Start]:
     """Yield the starts of a fit: the user's parameters, the others from a clustering of rows.
 
@@ -154,12 +155,14 @@ def mixture_starts(
     init_params : str
         A key of `STARTS`.
     rng : RandomState
+    units : ndarray of shape (n_features,), optional
+        Scales of the columns; see `sample_rows`.
     """
     whole = user.whole(rows.origin)
     if whole is not None:
         yield from [whole] * n_starts
         return
-    sample = sample_rows(rows, n_components)
+    sample = sample_rows(rows, n_components, units)
     options = n_components, structure, regularization, rng
 
     def start(name: str) -> Mixture:

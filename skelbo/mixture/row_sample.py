@@ -13,6 +13,8 @@ from skelbo.data.rows import Rows
 # Rows from which a start is made: enough for k-means to find every cluster worth starting from.
 SAMPLE_ROWS = 4096
 SAMPLE_ROWS_PER_COMPONENT = 64
+# Bits of the 52 of a number's mantissa that hashes do not depend on.
+DROPPED_BITS = 14
 
 
 @dataclass(frozen=True)
@@ -70,16 +72,18 @@ class HashSample:
     size: int
 
     @classmethod
-    def of_table(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> HashSample:
+    def of_table(
+        cls, X: np.ndarray, weights: np.ndarray | None, size: int, units: np.ndarray
+    ) -> HashSample:
         """Draw from a table, which may be a memory map of any size."""
         if weights is None and len(X) <= size:
-            keys = content_hash(X)
+            keys = content_hash(X, units)
             if _distinct(keys):
                 return cls(keys, np.asarray(X), np.ones(len(X)), len(X), size)
-        return cls._of_parts(X, weights, size)
+        return cls._of_parts(X, weights, size, units)
 
     @classmethod
-    def _of_parts(cls, X: np.ndarray, weights: np.ndarray | None, size: int) -> HashSample:
+    def _of_parts(cls, X, weights: np.ndarray | None, size: int, units: np.ndarray) -> HashSample:
         """Merge repeated rows, and keep the smallest part by part."""
         keys: np.ndarray = np.empty(0, np.uint64)
         found: np.ndarray = np.empty(0)
@@ -89,7 +93,7 @@ class HashSample:
             part = slice(start, min(start + SAMPLE_ROWS, len(X)))
             here = np.arange(part.start, part.stop)
             new = np.ones(len(here)) if weights is None else weights[part]
-            hashed, present = content_hash(X[part]), new > 0
+            hashed, present = content_hash(X[part], units), new > 0
             n_present += int(present.sum())
             if len(keys) == size:
                 present &= hashed <= keys[-1]
@@ -126,15 +130,30 @@ def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndar
     return keys[:size], weights[:size], first[:size]
 
 
-def sample_rows(rows: RowSource, n_components: int) -> RowSample:
+def sample_rows(rows: RowSource, n_components: int, units: np.ndarray | None = None) -> RowSample:
     """Draw the rows for a start; a weight counts as so many repetitions.
 
+    Parameters
+    ----------
+    rows : RowSource
+    n_components : int
+    units : ndarray of shape (n_features,), optional
+        Scales of the columns: with them the choice does not depend on the units of X.
+
+    Returns
+    -------
+    RowSample
+        About the origin of `rows`.
+
+    Notes
+    -----
     Rows are chosen by a hash of their content, repeated rows are merged into weighted ones, and
     the result is sorted: neither the order of the rows nor the blocks matter. A table of few
     distinct rows without weights keeps its order, so that k-means labels the clusters as usual.
     """
     size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
-    drawn = rows.fold(HashSample.of_table, size)
+    units = np.ones(rows.n_features) if units is None else units
+    drawn = rows.fold(HashSample.of_table, size, units)
     values = drawn.values - rows.origin
     observed = ~np.isnan(values)
     values[~observed] = 0.0
@@ -153,15 +172,19 @@ def _lexicographic(values: np.ndarray) -> np.ndarray:
     return np.lexsort(values.T) if tied else order
 
 
-def content_hash(X: np.ndarray) -> np.ndarray:
-    """Return a 64-bit hash of the content of each row.
+def content_hash(X: np.ndarray, units: np.ndarray | float = 1.0) -> np.ndarray:
+    """Return a 64-bit hash of the content of each row (n, p), measured in `units`, (n,).
 
+    The last bits of each number are dropped: dividing by the units rounds them.
     The words of a row, their halves mixed (as those of small integers end in zeros), are summed,
     times powers of an odd number, modulo 2^64; the sum is mixed by the finalizer of SplitMix64.
     """
-    values = np.add(X, 0.0, dtype=np.float64, order="C")  # -0.0 becomes 0.0
-    values[np.isnan(values)] = np.nan
+    values = np.divide(X, units, dtype=np.float64, order="C")
+    values += 0.0  # -0.0 becomes 0.0
     bits = values.view(np.uint64)
+    bits += np.uint64(2 ** (DROPPED_BITS - 1))
+    bits >>= np.uint64(DROPPED_BITS)
+    bits[np.isnan(X)] = 0
     bits ^= bits >> np.uint64(32)
     powers = np.cumprod(np.full(bits.shape[1], 0x9E3779B97F4A7C15, dtype=np.uint64))
     key = np.einsum("np,p->n", bits, powers)

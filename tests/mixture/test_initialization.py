@@ -28,11 +28,11 @@ def test_no_start_dies(init, kind, faithful):
     assert np.isfinite(model.lower_bound_)
 
 
-@pytest.mark.parametrize("init", STARTS)
-def test_starts_do_not_see_order_or_repetition(init, iris):
+@pytest.mark.parametrize(("init", "n_init"), [*((init, 1) for init in STARTS), ("kmeans", 4)])
+def test_starts_depend_on_neither_order_nor_repetition(init, n_init, iris):
     counts = np.random.default_rng(0).integers(0, 4, 150)
     order = np.random.default_rng(1).permutation(counts.sum())
-    options = {"init_params": init, "random_state": 3, "max_iter": 0}
+    options = {"init_params": init, "n_init": n_init, "random_state": 3, "max_iter": 0}
     weighted = EMGaussianMixture(3, **options).fit(iris, sample_weight=counts)
     repeated = EMGaussianMixture(3, **options).fit(np.repeat(iris, counts, axis=0)[order])
     assert_allclose(weighted.means_, repeated.means_, rtol=1e-10)
@@ -61,6 +61,17 @@ def test_units_change_scores_by_the_jacobian_only(kind, n_init, iris):
     tolerance = 1e-3 if kind == "factor" else 1e-6
     expected = plain.score_samples(iris) - np.log(c).sum()
     assert_allclose(scaled.score_samples(iris * c), expected, atol=tolerance)
+
+
+def test_units_of_a_table_longer_than_the_sample():
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((9000, 3)) + 3 * rng.integers(3, size=(9000, 1))
+    c = np.array([1e3, 0.3, 1e-7])
+    options = {"n_init": 3, "random_state": 0, "covariance_type": "diag"}
+    plain = EMGaussianMixture(3, **options).fit(X)
+    scaled = EMGaussianMixture(3, **options).fit(X * c)
+    expected = plain.score(X) - np.log(c).sum()
+    assert scaled.score(X * c) == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(5))

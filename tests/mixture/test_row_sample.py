@@ -22,7 +22,9 @@ def test_sample_of_many_rows_is_stable_and_carries_weights():
 
 def test_sample_of_distinct_rows_is_the_table():
     X = np.random.default_rng(0).standard_normal((50, 3))
-    plain, weighted = HashSample.of_table(X, None, 64), HashSample.of_table(X, np.ones(50), 64)
+    plain, weighted = (
+        HashSample.of_table(X, weights, 64, np.ones(3)) for weights in (None, np.ones(50))
+    )
     for drawn in (plain, weighted):
         assert_array_equal(drawn.values, X)
         assert_array_equal(drawn.keys, content_hash(X))
@@ -52,3 +54,12 @@ def test_missing_cells_stay_missing_in_rows():
     blocks = list(sample.rows(10).blocks())
     assert sum(block.values.shape[1] for block in blocks) == 50
     assert sum((~block.observed).sum() for block in blocks if block.observed is not None) == 1
+
+
+def test_the_sample_of_a_long_table_does_not_depend_on_units():
+    X = np.random.default_rng(0).standard_normal((20_000, 3)) + 100.0
+    c = np.array([1e3, 0.3, 1e-7])
+    plain = sample_rows(Rows(X), 2, X.std(axis=0)).values
+    scaled = sample_rows(Rows(X * c), 2, (X * c).std(axis=0)).values
+    kept = np.isin(plain[:, 0].round(6), (scaled[:, 0] / c[0]).round(6)).mean()
+    assert kept > 0.99  # but for cells whose last bits round to the other side
