@@ -56,20 +56,16 @@ class NaturalParameters:
         A component of weight zero has a constant of -inf, which is kept out of the product: a
         kernel that pads its tiles with zeros would multiply it by them.
         """
-        log_joint = np.dot(self._finite, statistics)
-        if self.absent.any():
-            log_joint[self.absent] = -np.inf
-        return log_joint
+        if np.minimum.reduce(self.eta[:, 0]) > -np.inf:
+            return np.dot(self.eta, statistics)
+        absent = self.absent[:, None]
+        log_joint = np.dot(np.where(absent, 0.0, self.eta), statistics)
+        return np.where(absent, -np.inf, log_joint)
 
-    @cached_property
+    @property
     def absent(self) -> np.ndarray:
         """Which components have weight zero, (K,)."""
         return np.isneginf(self.eta[:, 0])
-
-    @cached_property
-    def _finite(self) -> np.ndarray:
-        """The parameters with zeros for the components of weight zero."""
-        return np.where(self.absent[:, None], 0.0, self.eta) if self.absent.any() else self.eta
 
 
 @dataclass(frozen=True)

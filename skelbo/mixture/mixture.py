@@ -152,7 +152,7 @@ class Mixture:
         density = self.density(block)
         resp = density.log_joint()
         log_prob = normalize(resp, self.log_weights, block.weights)
-        bound = float(np.sum(block.weights * log_prob)) + density.total_log_base()
+        bound = float(np.add.reduce(block.weights * log_prob)) + density.total_log_base()
         return ExpectedStatistics(bound, density.moments(resp))
 
     def e_step(self, rows: RowSource) -> tuple[float, Moments]:
