@@ -85,12 +85,18 @@ class Proposer:
         moved, climb, error = self._em_step(draws, joint, q, theta)
         sure = climb - stats.norm.isf(ALPHA) * error > 0
         near = climb < NEAR * self.model.n_parameters(theta) or draws.exact
+        left = self._extrapolated(draws, climb, error)
         if not sure or near or self._newton_accepted:
-            newton = self.newton(draws, joint, q, theta, moved)
-            if newton is not None and not (draws.exact and newton.climb < climb):
+            step = newton_step(self.model, theta, self.data, draws, joint, moved)
+            newton = None if step is None else self._by_information(step, draws, joint, q, theta)
+            if newton is not None:
                 self._newton_accepted = True
-                return newton
-        return Proposal(moved, sure, self._extrapolated(draws, climb, error), climb)
+                if not draws.exact or newton.climb >= climb:
+                    return newton
+                left = newton.left
+            elif step is not None and not step.concave:
+                left = np.inf
+        return Proposal(moved, sure, left, climb)
 
     def newton(self, draws: Draws, joint, q, theta: Theta, moved: Theta) -> Proposal | None:
         """Return Newton's step from draws at theta, None where the quadratic is no guide.
@@ -98,12 +104,15 @@ class Proposer:
         `moved` is theta after an EM step.
         """
         step = newton_step(self.model, theta, self.data, draws, joint, moved)
-        if step is None:
-            return None
+        return None if step is None else self._by_information(step, draws, joint, q, theta)
+
+    def _by_information(self, step: NewtonStep, draws, joint, q, theta) -> Proposal | None:
+        """Return Newton's step, or one off a saddle if that climbs more; None without either."""
         proposal = self._tried(step, draws, joint, q, theta)
-        if step.escape is not None and not (proposal and proposal.sure):
-            return self._off_the_saddle(step.escape, draws, joint, q, theta, moved)
-        return proposal
+        if step.escape is None or (proposal is not None and proposal.climb > self.tol):
+            return proposal
+        off = self._off_the_saddle(step.escape, draws, joint, q, theta)
+        return proposal if off is None else off
 
     def maximize(self, draws: Draws, theta: Theta) -> Theta:
         """Return parameters that raise E log p(x, z) over the draws, by PX-EM where it exists."""
@@ -153,21 +162,21 @@ class Proposer:
         left = newton.left + promised if known else np.inf
         return Proposal(new, climb - stats.norm.isf(ALPHA) * error > 0, left, measured)
 
-    def _off_the_saddle(self, direction, draws, joint, q, theta, moved) -> Proposal:
-        """Return the step along a direction, to either side, that climbs most; or EM's step.
+    def _off_the_saddle(self, direction, draws, joint, q, theta) -> Proposal | None:
+        """Return the step along a direction, to either side, that climbs most, None if none does.
 
-        At a saddle there is no certificate: the gradient and the climbs of EM vanish there.
+        At a saddle the gradient and the climbs of EM vanish, but theta is no maximum.
         """
-        best = Proposal(moved, False, np.inf), self.tol
+        best, most = None, self.tol
         for length in (-1.0, 1.0, -0.25, 0.25):
             new = after_step(theta, length * direction, self.model, self.data)
             if new is None:
                 continue
             climb, error = self._measure(draws, joint, q, new)
             climb -= stats.norm.isf(ALPHA) * error
-            if climb > best[1]:
-                best = Proposal(new, True, np.inf, climb), climb
-        return best[0]
+            if climb > most:
+                best, most = Proposal(new, True, np.inf, climb), climb
+        return best
 
     def _extrapolated(self, draws, climb, error) -> float:
         """Return what is left by the rate at which EM's climbs shrink, and the noise of D.

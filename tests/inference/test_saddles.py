@@ -1,0 +1,47 @@
+"""Degenerate starts: no fit is certified, or stays, at a saddle of log p(X)."""
+
+import numpy as np
+import pytest
+
+from skelbo import MCEM, VariationalEM
+from skelbo.models import BinaryFeatureModel
+
+
+def two_factors(kind):
+    """Return a table with two factors of three columns each, and one factor's parameters."""
+    rng = np.random.default_rng(0)
+    loadings = np.kron(np.eye(2), np.full((3, 1), 1.5))
+    eta = rng.standard_normal((300, 2)) @ loadings.T
+    X = eta + rng.standard_normal((300, 6))
+    if kind == "poisson":
+        X = rng.poisson(np.exp(0.6 * eta)).astype(float)
+    if kind == "missing":
+        X[rng.random(X.shape) < 0.1] = np.nan
+    model = "poisson" if kind == "poisson" else "gaussian"
+    return X, model, VariationalEM(1, model=model, posterior="full").fit(X).params_
+
+
+@pytest.mark.parametrize("shape", ["zero", "equal"])
+@pytest.mark.parametrize("kind", ["complete", "missing", "poisson"])
+def test_monte_carlo_em_leaves_a_factor_that_does_nothing(kind, shape):
+    X, model, one = two_factors(kind)
+    w = one["loadings"]
+    pair = np.hstack([w, 0 * w]) if shape == "zero" else np.hstack([w, w]) / np.sqrt(2)
+    best = VariationalEM(2, model=model, posterior="full").fit(X).score(X)
+    fit = MCEM(2, model=model, params_init={**one, "loadings": pair}, random_state=0).fit(X)
+    assert fit.converged_
+    assert len(X) * (best - fit.score(X)) < 0.1
+
+
+def test_monte_carlo_em_leaves_a_feature_without_loadings():
+    rng = np.random.default_rng(0)
+    features = (rng.random((300, 2)) < 0.4) @ np.array([[2, 2, 0, 0, 1.0], [0, -1, 3, 1, 0]])
+    X = features + 0.5 * rng.standard_normal((300, 5))
+    pair, single = BinaryFeatureModel(2), BinaryFeatureModel(1)
+    best = VariationalEM(2, model=pair, posterior="full", random_state=0).fit(X).score(X)
+    start = VariationalEM(1, model=single, posterior="full", random_state=0).fit(X).params_
+    start["loadings"] = np.hstack([start["loadings"], np.zeros((5, 1))])
+    start["probabilities"] = np.append(start["probabilities"], 0.5)
+    fit = MCEM(2, model=pair, params_init=start, random_state=0).fit(X)
+    assert fit.converged_
+    assert 300 * (best - fit.score(X)) < 0.1
