@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -24,14 +24,17 @@ from skelbo.models.interface import Model, Theta
 # Perturbation of a converged theta, in scales of the parameters; iterations from there; and climb,
 # in nats per row, beyond which theta was a saddle point and no maximum.
 PERTURBATION, N_TRIAL, MARGIN = 0.02, 25, 1e-6
+# Steps of EM before the gradient of the bound is followed.
+N_FIRST = 5
 # Largest number of saddle points that one ascent leaves.
 MAX_SADDLES = 5
 
 
+@dataclass(frozen=True)
 class VariationalAscent:
     """Ascents of the bound of one family of q.
 
-    Parameters
+    Attributes
     ----------
     model : Model
     data : DistinctRows
@@ -44,17 +47,12 @@ class VariationalAscent:
         Called after each iteration; True ends the ascent.
     """
 
-    def __init__(
-        self,
-        model: Model,
-        data: DistinctRows,
-        posterior: str,
-        tol: str | float,
-        max_iter: int,
-        on_iteration: Callable[[int, float, Theta], bool],
-    ):
-        self.model, self.data, self.posterior = model, data, posterior
-        self.tol, self.max_iter, self.on_iteration = tol, max_iter, on_iteration
+    model: Model
+    data: DistinctRows
+    posterior: str
+    tol: str | float
+    max_iter: int
+    on_iteration: Callable[[int, float, Theta], bool]
 
     def run(self, theta: Theta) -> Ascent:
         """Return the ascent from theta, by the profile likelihood where there is one."""
@@ -94,14 +92,29 @@ class VariationalAscent:
 
     def _higher(self, ascent: Ascent) -> Ascent:
         """Return an ascent from near the end of another, of no iterations if that was a maximum."""
-        trial = VariationalAscent(
-            self.model, self.data, self.posterior, self.tol, N_TRIAL, lambda *args: False
-        ).run(self._perturbed(ascent.theta))
+        theta = self._perturbed(ascent.theta)
+        few = replace(self, max_iter=N_TRIAL, on_iteration=lambda *args: False)
+        gradient = self.model.has_gradient and self.model.latent == "continuous"
+        trial = (
+            few._follow_gradient(theta, self._coordinates(theta)) if gradient else few.run(theta)
+        )
         if trial.lower_bound > ascent.lower_bound + MARGIN and not trial.interrupted:
             return self.run(trial.theta)
         return replace(ascent, lower_bounds=(), interrupted=trial.interrupted)
 
     def _run_by_gradient(self, theta, coordinates) -> Ascent:
+        """Return an ascent by the gradient of the bound between a few steps of EM.
+
+        The first find the basin of a maximum more reliably, the last confirm that it is one.
+        """
+        n_first = min(N_FIRST, self.max_iter)
+        first = replace(self, max_iter=n_first)._climb(theta, self._steps(), coordinates)
+        ended = first.converged or first.interrupted or first.n_iter < n_first
+        if ended or n_first == self.max_iter:
+            return first
+        return self._continued(first, lambda rest: rest._follow_gradient(first.theta, coordinates))
+
+    def _follow_gradient(self, theta, coordinates) -> Ascent:
         """Return an ascent by the gradient of the bound, of which EM confirms the end."""
         climb = BoundGradientAscent(self.model, self.data, self.posterior == "mean_field", theta)
         first = climb.run(self.max_iter, self.tol, self.on_iteration)
@@ -133,11 +146,7 @@ class VariationalAscent:
 
         left = max(1, self.max_iter - first.n_iter)
         try:
-            second = climb(
-                VariationalAscent(
-                    self.model, self.data, self.posterior, self.tol, left, on_iteration
-                )
-            )
+            second = climb(replace(self, max_iter=left, on_iteration=on_iteration))
         except KeyboardInterrupt:  # before the continuation has anything to keep
             return replace(first, interrupted=True)
         bounds = (*first.lower_bounds, *second.lower_bounds)
