@@ -31,8 +31,8 @@ class BinaryFeatureModel(LinearModel):
     n_latents : int, default=2
         Number of latent features. It may exceed the number of columns: two columns can show the
         sums of three features.
-    noise : {"isotropic", "diag"}, default="isotropic"
-        One noise variance, or one for each column.
+    noise : {"diag", "isotropic"}, default="diag"
+        Noise variance of each column, or one for all: only the first obeys the units of columns.
     fit_intercept : bool, default=True
         Whether b is fitted; else it is zero.
 
@@ -66,7 +66,7 @@ class BinaryFeatureModel(LinearModel):
     likelihood = "gaussian"
     constraints = {"noise_variance": "positive", "probabilities": "unit_interval"}
 
-    def __init__(self, n_latents=2, *, noise="isotropic", fit_intercept=True):
+    def __init__(self, n_latents=2, *, noise="diag", fit_intercept=True):
         self.n_latents = n_latents
         self.noise = noise
         self.fit_intercept = fit_intercept
