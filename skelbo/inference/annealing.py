@@ -12,6 +12,8 @@ from skelbo.inference.sampling.gibbs import GibbsChains
 N_CHAINS, STEPS_PER_LATENT, MAX_STEPS = 8, 20, 120
 # First inverse temperatures of even and odd chains (noisy data need a lower temperature), and last.
 FIRST, LAST = (0.1, 0.2), 1.0
+# Steps at the last temperature after the parameters of a relaxed model were restricted.
+RESTRICTED_STEPS = 10
 # Rows that a start uses.
 MAX_ROWS = 500
 # Up to this many latents states are drawn exactly, beyond that by Gibbs sweeps.
@@ -45,17 +47,22 @@ def annealed_start(model, X, weights, rng, number=0):
         weights = np.ones(MAX_ROWS)
     best, best_value = None, -np.inf
     n_steps = min(MAX_STEPS, STEPS_PER_LATENT * model.n_latents)
+    relaxed = model.relaxation()
     for chain in range(min(N_CHAINS, 2 * model.n_latents)):
-        theta = _chain(model, X, weights, rng, np.geomspace(FIRST[chain % 2], LAST, n_steps))
+        theta = relaxed.start(X, weights, rng, 0)
+        schedule = np.geomspace(FIRST[chain % 2], LAST, n_steps)
+        theta = _chain(relaxed, theta, X, weights, rng, schedule)
+        if relaxed is not model:
+            theta = model.restrict(theta)
+            theta = _chain(model, theta, X, weights, rng, np.full(RESTRICTED_STEPS, LAST))
         value = weights @ _bound(model.joint(X, theta))
         if best is None or value > best_value:
             best, best_value = theta, value
     return best
 
 
-def _chain(model, X, weights, rng, inverse_temperatures):
+def _chain(model, theta, X, weights, rng, inverse_temperatures):
     """Return the parameters of stochastic EM along a sequence of inverse temperatures."""
-    theta = model.start(X, weights, rng, 0)
     Z = (rng.random_sample((len(X), model.n_latents)) < 0.5).astype(np.float64)
     draw = _draw_states if model.n_latents <= MAX_STATES else _sweep
     for inverse_temperature in inverse_temperatures:

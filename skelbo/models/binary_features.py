@@ -131,6 +131,23 @@ class BinaryFeatureModel(LinearModel):
             "probabilities": np.full(d, 0.5),
         }
 
+    def relaxation(self):
+        """Return the model with an intercept.
+
+        There a feature and its absence are the same up to b, so that a chain can exchange them;
+        without an intercept it would have to pass through worse models.
+        """
+        return BinaryFeatureModel(self.n_latents, noise=self.noise)
+
+    def restrict(self, theta):
+        """Return theta without intercepts: features exchanged for their absence to bring b near 0."""
+        if self.fit_intercept:
+            return theta
+        W, b, pi = theta["loadings"], theta["intercepts"], theta["probabilities"]
+        flip = nearest_flips(W, b, np.broadcast_to(theta["noise_variance"], len(W)))
+        W, pi = np.where(flip, -W, W), np.where(flip, 1 - pi, pi)
+        return {**theta, "loadings": W, "intercepts": 0 * b, "probabilities": pi}
+
     def away_from_boundary(self, theta):
         """Return theta with probabilities from which a dead feature can come back."""
         return {**theta, "probabilities": np.clip(theta["probabilities"], *REVIVABLE)}
@@ -175,3 +192,20 @@ class BinaryFeatureModel(LinearModel):
         limit = self.lower_limits(X, weights)["noise_variance"]
         noise = np.broadcast_to(theta["noise_variance"], X.shape[1])
         return heywood_warnings(noise, limit)[:1]
+
+
+def nearest_flips(loadings, intercepts, noise):
+    """Return the features, (d,) of bool, whose loadings bring the intercepts near 0 if added.
+
+    Features are exchanged for their absence one or two at a time, as long as that helps.
+    """
+    units = np.sqrt(noise)
+    W, b, d = loadings / units[:, None], intercepts / units, loadings.shape[1]
+    single = np.eye(d, dtype=bool)
+    changes = np.unique((single[:, None] | single).reshape(-1, d), axis=0)
+    flip, size = np.zeros(d, dtype=bool), b @ b
+    while True:
+        sizes = ((b + (flip ^ changes) @ W.T) ** 2).sum(1)
+        if not sizes.min() < size * (1 - 1e-12):
+            return flip
+        flip, size = flip ^ changes[sizes.argmin()], sizes.min()

@@ -149,6 +149,14 @@ class Model(ABC):
         """Return theta from which an annealed chain can revive latents that died."""
         return theta
 
+    def relaxation(self) -> Model:
+        """Return a model with this one as a special case, in which annealed chains mix better."""
+        return self
+
+    def restrict(self, theta: Theta) -> Theta:
+        """Return parameters of `relaxation` as parameters of this model, as near as they can be."""
+        return theta
+
     def diverges(self, theta: Theta) -> bool:
         """Return whether a parameter grows as it does where the likelihood has no maximum."""
         return False
