@@ -140,7 +140,7 @@ class BinaryFeatureModel(LinearModel):
         return BinaryFeatureModel(self.n_latents, noise=self.noise)
 
     def restrict(self, theta):
-        """Return theta without intercepts: features exchanged for their absence to bring b near 0."""
+        """Return theta without intercepts, features exchanged to bring them near 0 before."""
         if self.fit_intercept:
             return theta
         W, b, pi = theta["loadings"], theta["intercepts"], theta["probabilities"]

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.base import clone
+from sklearn.datasets import load_iris, load_wine
 
-from skelbo import MCEM, VariationalEM
+from skelbo import MCEM, GaussianMLE, VariationalEM
 from skelbo.inference.posteriors.bernoulli import all_states
 from skelbo.models import BinaryFeatureModel
+from skelbo.models.binary_features import nearest_flips
 from tests.tables import real
 
 
@@ -30,3 +33,52 @@ def test_a_feature_that_no_row_shows_has_a_regular_regression(estimator, noise):
     model = BinaryFeatureModel(1, noise=noise, fit_intercept=False)
     fit = estimator(1, model=model, random_state=0).fit([[20.0], [20.0]])
     assert np.isfinite(fit.lower_bound_) and np.isfinite(fit.params_["loadings"]).all()
+
+
+@pytest.mark.parametrize("estimator", [VariationalEM(random_state=0), MCEM(random_state=0)])
+@pytest.mark.parametrize("table", [load_iris, load_wine])
+def test_the_default_answer_is_a_good_one_in_any_units(estimator, table):
+    X = table().data
+    units = 10.0 ** np.random.default_rng(0).integers(-3, 4, X.shape[1])
+    score = clone(estimator).fit(X).score(X)
+    there = clone(estimator).fit(X * units).score(X * units) + np.log(units).sum()
+    assert np.isclose(score, there, rtol=0, atol=1e-6)
+    assert score > GaussianMLE("diag").fit(X).score(X) + 2
+    assert score > {load_iris: -2.54, load_wine: -19.36}[table]
+
+
+def features(seed, n=200, p=10, d=5, noise=0.1):
+    """Return rows that are sums of features and noise, and the parameters behind them."""
+    rng = np.random.default_rng(seed)
+    loadings = (rng.random((p, d)) < 0.4) * (0.5 + rng.random((p, d)))
+    Z = rng.random((n, d)) < 0.3
+    X = Z @ loadings.T + noise * rng.standard_normal((n, p))
+    variance = np.full(p, noise**2)
+    return X, {
+        "loadings": loadings,
+        "intercepts": np.zeros(p),
+        "noise_variance": variance,
+        "probabilities": np.full(d, 0.3),
+    }
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("noise", ["isotropic", "diag"])
+def test_features_are_found_without_an_intercept(seed, noise):
+    """As well as exact EM from the truth does."""
+    X, truth = features(seed)
+    model = BinaryFeatureModel(5, noise=noise, fit_intercept=False)
+    if noise == "isotropic":
+        truth["noise_variance"] = truth["noise_variance"].mean()
+    best = VariationalEM(5, model=model, posterior="full", params_init=truth).fit(X).lower_bound_
+    found = VariationalEM(5, model=model, posterior="full", random_state=0).fit(X)
+    assert found.lower_bound_ > best - 1e-6
+    assert not found.params_["intercepts"].any()
+
+
+def test_flips_bring_the_intercepts_nearest_to_zero():
+    rng = np.random.default_rng(0)
+    W, noise = rng.standard_normal((12, 6)), rng.uniform(0.5, 2, 12)
+    hidden = rng.random(6) < 0.5
+    flip = nearest_flips(W, -W[:, hidden].sum(1) + 0.01 * rng.standard_normal(12), noise)
+    np.testing.assert_array_equal(flip, hidden)
