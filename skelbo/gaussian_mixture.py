@@ -443,7 +443,8 @@ class EMGaussianMixture(LatentVariableEstimator):
         """Take one step of stepwise EM towards the statistics of a batch."""
         columns = self._stepwise.columns
         rows = rows.about(columns.mean)
-        rule = regularization(self.reg_covar, columns.positive_variance)
+        variances = columns.positive_variance
+        rule = regularization(self.reg_covar, variances, columns.rounding_variance)
         step, state = self._stepwise.step(self._theta(rows.origin), rows, rule)
         self._publish(step, rows, lambda theta: theta.e_step(rows))
         self._stepwise = state

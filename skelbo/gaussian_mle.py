@@ -17,8 +17,14 @@ from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.gaussian.components import Components
+from skelbo.gaussian.exponential_family import SAFE_TERMS
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, regularization
+from skelbo.gaussian.regularization import (
+    SINGULAR,
+    Regularization,
+    SingularCovarianceWarning,
+    regularization,
+)
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.attributes import cast
 from skelbo.mixture.mixture import Mixture
@@ -217,22 +223,24 @@ class GaussianMLE(LatentVariableEstimator):
     def _maximum(self, moments: Moments, columns: ColumnMoments) -> Ascent:
         """Maximise log p(X; theta) in closed form."""
         structure = STRUCTURES[self.covariance_type]
-        rule = regularization(self.reg_covar, columns.positive_variance)
-        theta = Mixture.from_moments(structure, moments, rule)
+        theta = Mixture.from_moments(structure, moments, self._rule(columns))
         bound = theta.components.expected_log_prob(moments) / moments.weight[0]
         return Ascent(theta, bound, (bound,), True)
 
     def _climb(self, rows: RowSource, columns: ColumnMoments, progress: Progress) -> Ascent:
         """Maximise the likelihood of the observed cells by EM: the missing ones are hidden."""
         structure, p = STRUCTURES[self.covariance_type], rows.n_features
-        variances = columns.positive_variance
-        rule, units = regularization(self.reg_covar, variances), np.sqrt(variances)
+        rule, units = self._rule(columns), np.sqrt(columns.positive_variance)
         kind = structure.scatter
         scatter = np.diag(columns.variance) if kind.dense else columns.variance
         independent = Moments(kind, np.ones(1), np.zeros((1, p)), scatter[None])
         start = Mixture.from_moments(structure, independent, rule)
         engine = EMEngine(rows, rule, units, self.tol, self.max_iter)
-        return engine.fit([start], progress).best
+        return engine.fit([lambda: start], progress).best
+
+    def _rule(self, columns: ColumnMoments) -> Regularization:
+        variances = columns.positive_variance
+        return regularization(self.reg_covar, variances, columns.rounding_variance)
 
     def _publish(
         self,
@@ -255,7 +263,8 @@ class GaussianMLE(LatentVariableEstimator):
             [precision_cholesky], 1, len(mean)
         )
         published = Components((mean.astype(np.float64) - rows.origin)[None], covariance)
-        if moments is None or (whole and not ascent.theta.is_regular):
+        terms = np.asarray(arrays["precisions_"][0] * arrays["covariances_"][0])
+        if moments is None or (whole and np.abs(terms).max() > SAFE_TERMS):
             # Moments of nearly collinear columns have lost the digits that rows still have.
             bound = Mixture(np.ones(1), published).e_step(rows)[0]
         else:
@@ -264,8 +273,7 @@ class GaussianMLE(LatentVariableEstimator):
         self.covariance_ = cast(arrays["covariances_"][0], dtype)
         self.precision_ = cast(arrays["precisions_"][0], dtype)
         self._origin, self._columns, self._moments = rows.origin, columns, moments
-        self._publish_ascent(ascent)
-        self.lower_bound_ = self.lower_bounds_[-1] = bound
+        self._publish_ascent(ascent.with_bound(bound))
         if not ascent.theta.is_regular:
             message = SINGULAR.format(what="the data")
             warnings.warn(message, SingularCovarianceWarning, stacklevel=3)

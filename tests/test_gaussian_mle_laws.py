@@ -116,3 +116,24 @@ def test_a_warning_made_an_error_leaves_the_fit_before():
     with pytest.raises(SingularCovarianceWarning):
         model.fit(X)
     assert model.n_features_in_ == 2 and np.isfinite(model.score(X[:, :2]))
+
+
+@ignore_singular
+@pytest.mark.parametrize("gaps", [False, True])
+def test_a_singular_covariance_far_from_zero(gaps):
+    """The floor is not below the rounding of the values, nor then that of the mean."""
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 2))[:, [0, 1, 0]] + 1e12
+    X[rng.random(X.shape) < 0.1 * gaps] = np.nan
+    model = GaussianMLE().fit(X)
+    assert model.score(X) == pytest.approx(model.lower_bound_, rel=1e-9)
+    assert np.diff(model.lower_bounds_).min(initial=0.0) > -1.5  # half a nat for each column
+    assert model.lower_bound_ > GaussianMLE().fit(X[:, :2]).lower_bound_ + 5
+
+
+def test_a_ridge_that_leaves_incomplete_rows_singular_is_refused():
+    column = np.random.default_rng(0).standard_normal((30, 1))
+    X = np.c_[column, 2 * column, -column]
+    X[0, 0] = np.nan
+    with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+        GaussianMLE(reg_covar=0.0).fit(X)

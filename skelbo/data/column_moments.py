@@ -15,6 +15,8 @@ from skelbo.data.rows import Block, over_rows
 # A column whose cells differ by at most this share of the largest is constant: what is left is the
 # rounding of its values, whatever their number.
 CONSTANT = 4 * float(np.finfo(np.float64).eps)
+# Largest relative error of a rounded number.
+ROUNDING = 0.5 * float(np.finfo(np.float64).eps)
 # Smallest standard deviation of a column: a share of 1e-10 of its square still has an inverse.
 SMALLEST = 1e-140
 # Cells of a table that are read at a time.
@@ -164,7 +166,9 @@ class ColumnMoments:
                 "remove the column or supply values."
             )
         with np.errstate(over="ignore", invalid="ignore"):
-            infinite = np.flatnonzero(~np.isfinite(np.maximum(self.weight, 1.0) * self.rms**2))
+            squares = np.maximum(self.weight, 1.0) * self.rms**2
+            squares += (self.largest - self.smallest) ** 2
+            infinite = np.flatnonzero(~np.isfinite(squares))
         if infinite.size:
             raise ValueError(
                 f"column {infinite[0]} of X has values whose squares overflow float64; divide the "
@@ -188,9 +192,20 @@ class ColumnMoments:
     @cached_property
     def is_constant(self) -> np.ndarray:
         """Whether the cells of a column are equal but for rounding, (n_features,)."""
-        size = np.maximum(np.abs(self.smallest), np.abs(self.largest))
         with np.errstate(over="ignore"):
-            return self.largest - self.smallest <= CONSTANT * size
+            return self.largest - self.smallest <= CONSTANT * self._size
+
+    @property
+    def _size(self) -> np.ndarray:
+        return np.maximum(np.abs(self.smallest), np.abs(self.largest))
+
+    @property
+    def rounding_variance(self) -> np.ndarray:
+        """Square of the rounding of a column's largest cell, and of its mean, (n_features,).
+
+        Zero where all cells are equal: then the mean is exact.
+        """
+        return np.where(self.rms > 0, ROUNDING * self._size, 0.0) ** 2
 
     @property
     def deviation(self) -> np.ndarray:

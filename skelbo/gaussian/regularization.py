@@ -128,12 +128,14 @@ class Floor(Regularization):
     ----------
     scale : ndarray of shape (n_features,)
         Variance of each column, positive; see `ColumnMoments.positive_variance`.
+    rounding : ndarray of shape (n_features,) or float, default=0.0
+        Variance of each column that is the rounding of its values: the floor is not below it.
     """
 
     always_succeeds = True
 
-    def __init__(self, scale: np.ndarray):
-        self.scale = scale
+    def __init__(self, scale: np.ndarray, rounding: np.ndarray | float = 0.0):
+        self.scale = np.maximum(scale, rounding / FLOOR)
 
     def dense(self, covariances):
         """Clip the eigenvalues, in units of the columns, of those matrices that need it."""
@@ -165,9 +167,11 @@ class Floor(Regularization):
         return np.maximum(variances, floor), np.any(variances < floor, axis=1)
 
 
-def regularization(reg_covar: float | str, scale: np.ndarray) -> Regularization:
-    """Return the rule that the parameter `reg_covar` names: "auto" or an amount."""
-    return Floor(scale) if isinstance(reg_covar, str) else Ridge(float(reg_covar))
+def regularization(
+    reg_covar: float | str, scale: np.ndarray, rounding: np.ndarray | float = 0.0
+) -> Regularization:
+    """Return the rule that the parameter `reg_covar` names: "auto" or an amount; see `Floor`."""
+    return Floor(scale, rounding) if isinstance(reg_covar, str) else Ridge(float(reg_covar))
 
 
 def to_precision_cholesky(cholesky: np.ndarray) -> np.ndarray:

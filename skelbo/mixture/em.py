@@ -47,7 +47,8 @@ def mixture_engine(
     EMEngine
     """
     variances = columns.positive_variance
-    rule, units = regularization(reg_covar, variances), np.sqrt(variances)
+    rule = regularization(reg_covar, variances, columns.rounding_variance)
+    units = np.sqrt(variances)
     if solver == "gradient":
         options |= {"acceleration": None, "steady": False}
         options["m_step_from"] = partial(
