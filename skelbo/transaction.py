@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import inspect
 from collections.abc import Callable
 from functools import wraps
 from typing import Any, TypeVar
@@ -43,9 +43,9 @@ def fit_method(method: Method) -> Method:
 
 def is_within_search() -> bool:
     """Return whether the present call comes from a search or a comparison of estimators."""
-    frame = sys._getframe()
-    while frame.f_back is not None:
-        frame = frame.f_back
+    frame = inspect.currentframe()
+    while frame is not None:
         if str(frame.f_globals.get("__name__")).startswith(SEARCHES):
             return True
+        frame = frame.f_back
     return False
