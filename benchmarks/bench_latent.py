@@ -79,7 +79,14 @@ def of(run, X):
     return run[0], run[1].score(X)
 
 
-def poisson(repeats):
+def with_errors(model, X):
+    """Fit a model and compute its standard errors."""
+    model.fit(X)
+    assert model.standard_errors_
+    return model
+
+
+def poisson(repeats, levels):
     """Poisson factors, against pyPLNmodels; both judged by our bound at their parameters.
 
     Its own `elbo` puts Stirling's formula for log x! and is on another scale. Our bound is that of
@@ -87,13 +94,14 @@ def poisson(repeats):
     """
     rng = np.random.default_rng(0)
     n, p, d = 1000, 50, 5
-    eta = 1 + rng.standard_normal((n, d)) @ rng.standard_normal((d, p)) * 0.5
+    eta = np.linspace(*levels, p) + rng.standard_normal((n, d)) @ rng.standard_normal((d, p)) * 0.5
     X = rng.poisson(np.exp(eta)).astype(float)
-    print(f"Poisson factor model, simulated counts {n} x {p}, {d} factors")
+    print(f"Poisson factor model, simulated counts {n} x {p}, {d} factors, intercepts {levels}")
     fits = {
         f"skelbo tol={tol}": lambda tol=tol: VariationalEM(d, model="poisson", tol=tol).fit(X)
         for tol in (1e-2, 1e-3, 1e-4, "auto")
     }
+    fits["skelbo, standard errors too"] = lambda: with_errors(VariationalEM(d, model="poisson"), X)
     try:
         from pyPLNmodels import PlnPCA
     except ImportError as error:
@@ -159,5 +167,6 @@ if __name__ == "__main__":
     parser.add_argument("--repeats", type=int, default=3)
     repeats = parser.parse_args().repeats
     factor_analysis(repeats)
-    poisson(repeats)
+    poisson(repeats, (1, 1))
+    poisson(repeats, (-1, 3))
     two_parameter_logistic(repeats)
