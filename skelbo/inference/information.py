@@ -107,7 +107,7 @@ class Information:
         return units[:, None] * (basis @ vectors), values
 
 
-def observed_information(model, theta, data, seed: int) -> Information:
+def observed_information(model, theta, data, seed: int, *, with_root: bool = True) -> Information:
     """Return the observed information of log p(X).
 
     Parameters
@@ -118,6 +118,8 @@ def observed_information(model, theta, data, seed: int) -> Information:
         Rows of the fit.
     seed : int
         Of the draws behind expectations that no rule gives.
+    with_root : bool
+        Whether the root of the expected information is needed, too.
     """
     formula = model.observed_information(theta, data.X, data.weights)
     if formula is not None:
@@ -134,9 +136,10 @@ def observed_information(model, theta, data, seed: int) -> Information:
         means, rest, explained, own = _moments(model, theta, X, weights, draws, joint)
         total += own - explained - rest
         complete += np.diagonal(own)
-        root = _stacked(root, np.sqrt(weights)[:, None] * means)
+        if with_root:
+            root = _stacked(root, np.sqrt(weights)[:, None] * means)
         sampled |= not draws.exact
-    if len(data.X) < 2 * size:
+    if with_root and len(data.X) < 2 * size:
         root = _stacked(root, _simulated_scores(model, theta, data, noise, max_points, seed))
     return Information(total, _units(complete), root, sampled)
 
@@ -160,9 +163,16 @@ def flat_directions(model, theta, data, information, constraint, seed: int) -> n
     basis = information.unseen(constraint(theta))
     if not basis.size or np.abs(information.along(basis)).max() < SINGULAR:
         return basis
+    return basis[:, : nullity(model, theta, data, constraint, seed)]
+
+
+def nullity(model, theta, data, constraint, seed: int) -> int:
+    """Return how many directions leave p(x) as it is, at parameters near theta.
+
+    The arguments are those of `flat_directions`.
+    """
     near = _nearby(theta, model.constraints, seed)
-    unseen = observed_information(model, near, data, seed).unseen(constraint(near))
-    return basis[:, : unseen.shape[1]]
+    return observed_information(model, near, data, seed).unseen(constraint(near)).shape[1]
 
 
 def posterior_points(joint, noise: BaseNoise, max_points: float) -> Draws:

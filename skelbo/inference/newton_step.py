@@ -17,8 +17,8 @@ from scipy import special, stats
 
 from skelbo.inference.information import (
     NOTHING,
-    flat_directions,
     n_entries,
+    nullity,
     observed_information,
 )
 from skelbo.inference.standard_errors import at_limit, quadratic_forms, score_moments, split
@@ -92,7 +92,7 @@ class NewtonStep:
         return variance / (2 * mean) * stats.chi2.ppf(CONFIDENCE, 2 * mean**2 / variance)
 
 
-def newton_step(model, theta, data, draws, joint, moved) -> NewtonStep | None:
+def newton_step(model, theta, data, draws, joint, moved, n_flat: int) -> NewtonStep | None:
     """Return Newton's step on log p(X), None where the quadratic is no guide.
 
     Parameters
@@ -108,23 +108,31 @@ def newton_step(model, theta, data, draws, joint, moved) -> NewtonStep | None:
     moved : dict of str to ndarray
         theta after an EM step: a parameter that such a step leaves at the edge of its domain, and
         the gradient pushes further out, is held there.
+    n_flat : int
+        Number of directions that leave p(x) as it is, besides rotations; see `n_flat_directions`.
     """
     if n_entries(theta) > model.max_information:
         return None
     gradient, spread = score_moments(model, theta, data, draws, joint)
     edge = _at_the_edge(theta, moved, model.constraints, gradient, np.sqrt(np.diagonal(spread)))
     edge |= at_limit(model, theta, data)
-
-    def held(theta):
-        return np.concatenate([model.invariant_directions(theta), np.eye(len(edge))[edge]])
-
-    information = observed_information(model, theta, data, SEED)
-    flat = flat_directions(model, theta, data, information, held, SEED).T / information.units
+    held = np.concatenate([model.invariant_directions(theta), np.eye(len(edge))[edge]])
+    information = observed_information(model, theta, data, SEED, with_root=n_flat > 0)
+    if n_flat:
+        flat = information.unseen(held)[:, :n_flat]
+        held = np.concatenate([held, flat.T / information.units])
     slope, bend = _scales(theta, model.constraints)
     information = information.rescaled(slope, -gradient * bend)
-    axes, values = information.axes(slope * np.concatenate([held(theta), flat]))
+    axes, values = information.axes(slope * held)
     saddle = SADDLE_SAMPLED if information.sampled else SADDLE
     return _step_along(axes, values, slope * gradient, slope[:, None] * spread * slope, saddle)
+
+
+def n_flat_directions(model, theta, data) -> int:
+    """Return the number of directions near theta that leave p(x) as it is, besides rotations."""
+    if n_entries(theta) > model.max_information:
+        return 0
+    return nullity(model, theta, data, model.invariant_directions, SEED)
 
 
 def _step_along(axes, values, gradient, spread, saddle: float) -> NewtonStep | None:

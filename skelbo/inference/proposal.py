@@ -22,7 +22,13 @@ import numpy as np
 from scipy import stats
 
 from skelbo.inference.distinct_rows import DistinctRows
-from skelbo.inference.newton_step import NewtonStep, after_step, log_ratio, newton_step
+from skelbo.inference.newton_step import (
+    NewtonStep,
+    after_step,
+    log_ratio,
+    n_flat_directions,
+    newton_step,
+)
 from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.draws import Draws
 from skelbo.models.interface import Model, Theta
@@ -79,6 +85,7 @@ class Proposer:
         self.model, self.data, self.family, self.tol = model, data, family, tol
         self._climbs: list[tuple[int, float]] = []
         self._newton_accepted = False
+        self._n_flat: int | None = None
 
     def propose(self, draws: Draws, joint, q, theta: Theta) -> Proposal:
         """Return Newton's step on log p(X) where it can be trusted, else EM's."""
@@ -87,7 +94,7 @@ class Proposer:
         near = climb < NEAR * self.model.n_parameters(theta) or draws.exact
         left = self._extrapolated(draws, climb, error)
         if not sure or near or self._newton_accepted:
-            step = newton_step(self.model, theta, self.data, draws, joint, moved)
+            step = self._newton_step(draws, joint, theta, moved)
             newton = None if step is None else self._by_information(step, draws, joint, q, theta)
             if newton is not None:
                 self._newton_accepted = True
@@ -103,8 +110,13 @@ class Proposer:
 
         `moved` is theta after an EM step.
         """
-        step = newton_step(self.model, theta, self.data, draws, joint, moved)
+        step = self._newton_step(draws, joint, theta, moved)
         return None if step is None else self._by_information(step, draws, joint, q, theta)
+
+    def _newton_step(self, draws, joint, theta, moved) -> NewtonStep | None:
+        if self._n_flat is None:  # the same everywhere but at singular points
+            self._n_flat = n_flat_directions(self.model, theta, self.data)
+        return newton_step(self.model, theta, self.data, draws, joint, moved, self._n_flat)
 
     def _by_information(self, step: NewtonStep, draws, joint, q, theta) -> Proposal | None:
         """Return Newton's step, or one off a saddle if that climbs more; None without either."""
