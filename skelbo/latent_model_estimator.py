@@ -23,6 +23,7 @@ from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.fitted_model import FittedModel
 from skelbo.inference.information import n_entries
 from skelbo.inference.model_names import NAMES, adapt, build_model, check_params
+from skelbo.inference.row_report import RowReport
 from skelbo.inference.standard_errors import standard_errors
 from skelbo.models.boundary_warnings import HeywoodWarning
 from skelbo.models.interface import Model, Theta
@@ -223,7 +224,7 @@ class LatentModelEstimator(LatentVariableEstimator):
         size, limit = n_entries(fitted.theta), fitted.model.max_information
         if size > limit:
             raise AttributeError(NO_ERRORS.format(name=name, size=size, limit=limit))
-        errors, root = standard_errors(fitted, data)
+        errors, root = standard_errors(fitted, data, RowReport() if self.verbose else None)
         found = {"standard_errors_": errors, **self._further_errors(fitted, data, root)}
         dtype = np.result_type(*self.params_.values())
         return {name: _as_dtype(errors, dtype) for name, errors in found.items()}

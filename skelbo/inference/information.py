@@ -16,7 +16,7 @@ variational bound is not an information matrix. Louis (1982); Oates, Girolami an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,11 +24,12 @@ from scipy import linalg
 
 from skelbo.inference.cubature import MAX_LATENTS, moment_points, nodes_per_axis, posterior_rule
 from skelbo.inference.log_marginal import log_marginal
-from skelbo.inference.posteriors.gaussian import find_mode, fit_gaussian
+from skelbo.inference.posteriors.gaussian import find_mode, fit_gaussian, regular
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws
 from skelbo.models.constraints import constraint_of
 
+Report = Callable[[int, int], None]
 # Multiplications, and cells, that the outer products of the scores may take.
 MAX_WORK, BLOCK_CELLS = 5e9, 2**21
 MIN_DRAWS, MAX_DRAWS = 40, 1000
@@ -107,7 +108,9 @@ class Information:
         return units[:, None] * (basis @ vectors), values
 
 
-def observed_information(model, theta, data, seed: int, *, with_root: bool = True) -> Information:
+def observed_information(
+    model, theta, data, seed: int, *, with_root: bool = True, report: Report | None = None
+) -> Information:
     """Return the observed information of log p(X).
 
     Parameters
@@ -120,6 +123,8 @@ def observed_information(model, theta, data, seed: int, *, with_root: bool = Tru
         Of the draws behind expectations that no rule gives.
     with_root : bool
         Whether the root of the expected information is needed, too.
+    report : callable, optional
+        Called with the number of rows that are done, and of all.
     """
     formula = model.observed_information(theta, data.X, data.weights)
     if formula is not None:
@@ -139,6 +144,8 @@ def observed_information(model, theta, data, seed: int, *, with_root: bool = Tru
         if with_root:
             root = _stacked(root, np.sqrt(weights)[:, None] * means)
         sampled |= not draws.exact
+        if report is not None:
+            report(min(rows.stop, len(data.X)), len(data.X))
     if with_root and len(data.X) < 2 * size:
         root = _stacked(root, _simulated_scores(model, theta, data, noise, max_points, seed))
     return Information(total, _units(complete), root, sampled)
@@ -243,7 +250,7 @@ def _without_z(model, theta, X, weights, draws, joint, scores):
     if found is None:
         return scores, np.zeros((scores.shape[2], scores.shape[2]))
     mixed, own = found
-    factor = np.linalg.cholesky(own)
+    factor = np.linalg.cholesky(regular(own))
     half = np.linalg.solve(factor, mixed.transpose(0, 2, 1))
     slopes = np.linalg.solve(factor.transpose(0, 2, 1), half)
     u = joint.gradient(draws.Z)[1]

@@ -118,6 +118,8 @@ def newton_step(model, theta, data, draws, joint, moved, n_flat: int) -> NewtonS
     edge |= at_limit(model, theta, data)
     held = np.concatenate([model.invariant_directions(theta), np.eye(len(edge))[edge]])
     information = observed_information(model, theta, data, SEED, with_root=n_flat > 0)
+    if not np.isfinite(information.observed).all():
+        return None
     if n_flat:
         flat = information.unseen(held)[:, :n_flat]
         held = np.concatenate([held, flat.T / information.units])

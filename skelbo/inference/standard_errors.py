@@ -43,7 +43,7 @@ AT_A_SADDLE = (
 )
 
 
-def standard_errors(fitted, data) -> tuple[dict[str, np.ndarray], np.ndarray]:
+def standard_errors(fitted, data, report=None) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return the standard error of every parameter of a fitted model, and their covariance.
 
     Parameters
@@ -51,6 +51,8 @@ def standard_errors(fitted, data) -> tuple[dict[str, np.ndarray], np.ndarray]:
     fitted : FittedModel
     data : DistinctRows
         The rows of the fit.
+    report : callable, optional
+        Called with the number of rows that are done, and of all.
 
     Returns
     -------
@@ -61,7 +63,7 @@ def standard_errors(fitted, data) -> tuple[dict[str, np.ndarray], np.ndarray]:
         Root of the covariance of what is determined.
     """
     model, theta = fitted.model, fitted.theta
-    information = observed_information(model, theta, data, fitted.seed)
+    information = observed_information(model, theta, data, fitted.seed, report=report)
     turns, held = model.invariant_directions(theta), at_limit(model, theta, data)
     held |= near_limit(model, theta, data, *information.axes(_with_held(turns, held)))
     inward = _inward(model, theta)[held]

@@ -198,3 +198,13 @@ def test_two_latents_of_counts_have_errors(posterior):
     X = counts(300, 12, 2)
     errors = VariationalEM(2, model="poisson", posterior=posterior).fit(X).standard_errors_
     assert all(np.isfinite(value).all() for value in errors.values())
+
+
+def test_report_counts_the_rows():
+    X = counts(200)
+    model = FactorModel(2, likelihood="poisson")
+    theta = model.start(X, np.ones(200), None, 0)
+    seen = []
+    data = DistinctRows(X, np.ones(200), np.arange(200))
+    observed_information(model, theta, data, 0, report=lambda *rows: seen.append(rows))
+    assert seen == sorted(seen) and seen[-1] == (200, 200)
