@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import combinations
+from typing import NamedTuple
 
 import numpy as np
 from scipy import special
 
+from skelbo.elbo import LOG_2PI
 from skelbo.inference.sampling.draws import Draws
 
 # Nodes per axis of products by number of latents, and the log-share below which one is left out.
@@ -49,7 +51,21 @@ def nodes_per_axis(n_latents: int, max_points: float) -> int:
     return NODES[1][-1] if n_latents == 1 else 0
 
 
-def posterior_rule(joint, mean, precision, max_points: float) -> Draws:
+class RowRule(NamedTuple):
+    """Weighted points that stand for p(z | x), and log p(x) by the same rule.
+
+    Attributes
+    ----------
+    draws : Draws
+    log_prob : ndarray of shape (n_rows,)
+        In nats.
+    """
+
+    draws: Draws
+    log_prob: np.ndarray
+
+
+def posterior_rule(joint, mean, precision, max_points: float) -> RowRule:
     """Return weighted points that stand for p(z | x), from a rule around a Gaussian near it.
 
     Parameters
@@ -63,11 +79,14 @@ def posterior_rule(joint, mean, precision, max_points: float) -> Draws:
         Number of points per row that can be afforded.
     """
     points, log_weights = gaussian_rule(mean.shape[1], max_points)
-    root = np.linalg.inv(np.linalg.cholesky(precision))  # covariance = root' root
+    factor = np.linalg.cholesky(precision)
+    root = np.linalg.inv(factor)  # covariance = root' root
     Z = mean + np.einsum("nij,si->snj", root, points)
-    terms = joint.log_joint(Z) + (log_weights + 0.5 * (points**2).sum(1))[:, None]
-    weights = np.exp(terms - special.logsumexp(terms, axis=0))
-    return Draws(Z, weights, np.arange(len(Z)), exact=True)
+    log_density = -0.5 * ((points**2).sum(1) + points.shape[1] * LOG_2PI)
+    terms = joint.log_joint(Z) + (log_weights - log_density)[:, None]
+    log_total = special.logsumexp(terms, axis=0)
+    draws = Draws(Z, np.exp(terms - log_total), np.arange(len(Z)), exact=True)
+    return RowRule(draws, log_total - np.log(np.einsum("nkk->nk", factor)).sum(-1))
 
 
 def moment_points(mean, precision) -> Draws:

@@ -140,7 +140,7 @@ def test_few_points_meet_many(n_rows, d):
     theta = FactorModel(d, likelihood="poisson").start(X, np.ones(n_rows), None, 0)
     joint = FactorModel(d, likelihood="poisson").joint(X, theta)
     q = fit_gaussian(joint)
-    few, many = (posterior_rule(joint, q.mean, q.precision, size) for size in (0, 4000))
+    few, many = (posterior_rule(joint, q.mean, q.precision, size).draws for size in (0, 4000))
     assert len(few.Z) == d * d + 3 * d + 3 < len(many.Z)
     width = np.sqrt(np.einsum("nkk->nk", np.linalg.inv(q.precision)))
     assert np.abs((few.mean - many.mean) / width).max() < 0.15
