@@ -56,7 +56,7 @@ def tables():
     yield "cancer 2 5 6", cancer[:, [1, 4, 5]], 4
     yield "cancer 6 7 9", cancer[:, [5, 6, 8]], 3
     yield "diabetes 3 4 9", diabetes[:, [2, 3, 8]], 3
-    yield "diabetes 5 6 8 10", diabetes[:, [4, 5, 7, 9]], 5
+    yield "diabetes 3 4 5 10", diabetes[:, [2, 3, 4, 9]], 5
     yield "digits", digits[:, :2], 6
     yield "digits", digits, 5
     yield "faithful", faithful, 3

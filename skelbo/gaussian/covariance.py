@@ -207,7 +207,13 @@ class BlockDensity(Protocol):
     """Densities and moments of a block of rows under K weighted Gaussians."""
 
     def log_joint(self) -> np.ndarray:
-        """Return log p(x, z = k) - h(x), (n_components, n_rows), in nats."""
+        """Return log p(x, z = k) - h(x), (n_components, n_rows), in nats.
+
+        It may be -inf for a component that no sum over those of its row would show.
+        """
+
+    def whole_log_joint(self) -> np.ndarray:
+        """Return the same of every component, however small beside the others."""
 
     def log_base(self) -> np.ndarray | float:
         """Return h(x), (n_rows,) or zero, in nats."""
@@ -240,6 +246,10 @@ class CompletedDensity(ABC):
 
     def log_joint(self) -> np.ndarray:
         """Return log p(x, z = k), (n_components, n_rows), in nats."""
+        return self.log_prob + self.log_weights[:, None]
+
+    def whole_log_joint(self) -> np.ndarray:
+        """Return log p(x, z = k) of every component, however small beside the others."""
         return self.log_prob + self.log_weights[:, None]
 
     def log_base(self) -> float:

@@ -84,6 +84,10 @@ class NaturalDensity:
         """Return log p(x, z = k) - h(x), (K, n), in nats."""
         return self.natural.log_joint(self.statistics)
 
+    def whole_log_joint(self) -> np.ndarray:
+        """Return the same: no component is left out."""
+        return self.log_joint()
+
     def log_base(self) -> np.ndarray | float:
         """Return h(x), (n,), in nats."""
         P, x = self.natural.common, self.block.values

@@ -76,6 +76,12 @@ class HybridDensity:
         log_joint[self.unsafe] = self.others.log_joint()
         return log_joint
 
+    def whole_log_joint(self) -> np.ndarray:
+        """Return log p(x, z = k) of every component, however small beside the others."""
+        log_joint = self.natural.log_joint()
+        log_joint[self.unsafe] = self.others.whole_log_joint()
+        return log_joint
+
     def log_base(self) -> float:
         """Return zero: nothing is left out of `log_joint`."""
         return 0.0

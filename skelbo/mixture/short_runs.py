@@ -27,7 +27,8 @@ from skelbo.mixture.row_sample import RowSample
 CANDIDATES, SECOND_ROUND_SHARE = 25, 5
 # Iterations of the two rounds.
 FIRST_ROUND, SECOND_ROUND = 10, 30
-# Cells of the responsibilities of all candidates: fewer candidates where rows are many.
+# Cells of the responsibilities or covariances of all candidates: fewer of these where rows or
+# columns are many.
 MAX_CELLS = 2**22
 # Runs whose bounds differ by less, in nats per row, are on the way to the same mode.
 SAME_MODE = 1e-4
@@ -129,7 +130,7 @@ class MixtureBatch:
     def expected(self, block: Block) -> BatchStatistics:
         """Return the E-step's statistics of one block."""
         density = self.union.density(block)
-        log_joint = density.log_joint()
+        log_joint = density.whole_log_joint()  # components of other mixtures are no measure
         shape = len(self), self.n_components
         log_weights = self.union.log_weights.reshape(shape)
         log_prob = normalize(log_joint.reshape(*shape, -1), log_weights, block.weights)
@@ -213,7 +214,8 @@ def promising_starts(
         Highest bounds first.
     """
     (n_rows, p), K = sample.values.shape, n_components
-    most = max(MAX_CELLS // (n_rows * K), 2 * n_starts)
+    cells = max(n_rows, p * p if structure.scatter.dense else p)
+    most = max(MAX_CELLS // (cells * K), 2 * n_starts)
     if sample.observed is not None:  # each pattern of missing cells has matrices of its own
         most = 2 * n_starts
     labels = _nearest_of_random_rows(

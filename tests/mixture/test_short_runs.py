@@ -5,8 +5,10 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skelbo.data.rows import Rows
+from skelbo.gaussian.components import Components
 from skelbo.gaussian.regularization import Ridge, regularization
 from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.row_sample import sample_rows
 from skelbo.mixture.short_runs import MixtureBatch, can_run_together, promising_starts
 from tests.mixture.fits import clouds
@@ -49,6 +51,22 @@ def test_a_batch_is_its_mixtures(kind, missing):
         assert_allclose(found.weights, theta.weights, rtol=1e-8)
         assert_allclose(found.components.means, theta.components.means, atol=1e-8)
         assert found.e_step(rows)[0] == pytest.approx(theta.e_step(rows)[0], rel=1e-10)
+
+
+@pytest.mark.parametrize("p", [4, 64])
+def test_components_of_better_mixtures_leave_the_others_theirs(p):
+    """In a wide table too, where densities far below the largest of a row are not computed."""
+    rng = np.random.default_rng(0)
+    centres = 10.0 * rng.standard_normal((3, p))
+    X = centres[np.repeat([0, 1, 2], 100)] + 1e-2 * rng.standard_normal((300, p))
+    precisions = np.repeat([1e4, 1e-2], 3)[:, None, None] * np.eye(p)  # sharp, and broad
+    covariance = STRUCTURES["full"].from_precisions(precisions, 6, p)
+    union = Mixture(np.full(6, 1 / 3), Components(np.tile(centres, (2, 1)), covariance))
+    batch = MixtureBatch(STRUCTURES["full"], union, 3)
+    rows = Rows(X)
+    found = rows.total(batch.expected).log_prob / 300
+    expected = [batch.mixture(k).e_step(rows)[0] for k in range(2)]
+    assert_allclose(found, expected, rtol=1e-9)
 
 
 def test_one_covariance_within_labels():
