@@ -236,7 +236,8 @@ class GaussianMLE(LatentVariableEstimator):
         independent = Moments(kind, np.ones(1), np.zeros((1, p)), scatter[None])
         start = Mixture.from_moments(structure, independent, rule)
         engine = EMEngine(rows, rule, units, self.tol, self.max_iter)
-        return engine.fit([lambda: start], progress).best
+        with rows.own_threads():
+            return engine.fit([lambda: start], progress).best
 
     def _rule(self, columns: ColumnMoments) -> Regularization:
         variances = columns.positive_variance

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.data.dask_dispatch import in_memory
+from skelbo.data.threads import threads_for
 from skelbo.data.weights import check_weights
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
@@ -43,6 +44,9 @@ MODEL_CONSTRAINTS: dict = {
     "warm_start": ["boolean"],
     "verbose": ["verbose"],
 }
+
+# Values of z per row in one operation of a step: draws, or points of a quadrature.
+DRAWS_AT_ONCE = 100
 
 NO_ERRORS = (
     "{name} is not available: params_ has {size} numbers, and the information matrix is formed for "
@@ -120,18 +124,27 @@ class LatentModelEstimator(LatentVariableEstimator):
         seed = rng.randint(2**31 - 1)
         starts = self._starts(model, data, rng)
         progress = Progress(self, X, len(starts), self.max_iter, self.verbose)
-        restarts = climb_from_each(
-            starts,
-            lambda start: self._ascend(model, data, start(), progress, rng),
-            progress,
-            is_regular=lambda theta: True,
-        )
-        best = restarts.best
+        with threads_for(len(data.X) * DRAWS_AT_ONCE):
+            restarts = climb_from_each(
+                starts,
+                lambda start: self._ascend(model, data, start(), progress, rng),
+                progress,
+                is_regular=lambda theta: True,
+            )
+            self.failed_starts_, self._seed = restarts.failures, seed
+            self._publish(user_model, model, data, restarts.best, X.dtype)
+        progress.end()
+        return self
+
+    def _publish(
+        self, user_model: LatentVariableModel, model: Model, data: DistinctRows, best: Ascent, dtype
+    ) -> None:
+        """Set the fitted attributes, and warn."""
         rotate = model.is_rotation_invariant(data.X, self._family(model))
         theta = model.identify(best.theta, rotate=rotate)
-        self.model_, self.params_ = user_model, _as_dtype(theta, X.dtype)
-        self.failed_starts_, self._seed = restarts.failures, seed
-        self._data, self._errors = data, {}
+        self.model_, self.params_ = user_model, _as_dtype(theta, dtype)
+        self._data = data
+        self._errors: dict[str, Any] = {}
         self._publish_ascent(best)
         fitted = self._fitted()
         if model.bound_is_sampled:
@@ -140,9 +153,7 @@ class LatentModelEstimator(LatentVariableEstimator):
         for message in model.warnings(fitted.theta, data.X, data.weights):
             if isinstance(message, HeywoodWarning):
                 message = HeywoodWarning(message.columns, vars(self).get("feature_names_in_"))
-            warnings.warn(message, UserWarning, stacklevel=2)
-        progress.end()
-        return self
+            warnings.warn(message, UserWarning, stacklevel=3)
 
     def _starts(self, model: Model, data: DistinctRows, rng) -> list[Callable[[], Theta]]:
         """Return a function for each start that returns its first parameters."""
@@ -224,8 +235,9 @@ class LatentModelEstimator(LatentVariableEstimator):
         size, limit = n_entries(fitted.theta), fitted.model.max_information
         if size > limit:
             raise AttributeError(NO_ERRORS.format(name=name, size=size, limit=limit))
-        errors, root = standard_errors(fitted, data, RowReport() if self.verbose else None)
-        found = {"standard_errors_": errors, **self._further_errors(fitted, data, root)}
+        with threads_for(len(data.X) * self.n_importance_samples):
+            errors, root = standard_errors(fitted, data, RowReport() if self.verbose else None)
+            found = {"standard_errors_": errors, **self._further_errors(fitted, data, root)}
         dtype = np.result_type(*self.params_.values())
         return {name: _as_dtype(errors, dtype) for name, errors in found.items()}
 
@@ -255,20 +267,24 @@ class LatentModelEstimator(LatentVariableEstimator):
         return self.model_.n_latents
 
     def _log_prob(self, X):
-        return self._fitted().log_prob(X)
+        with threads_for(len(X) * self.n_importance_samples):
+            return self._fitted().log_prob(X)
 
     def _elbo_terms(self, X):
-        return self._fitted().elbo_terms(X)
+        with threads_for(len(X) * DRAWS_AT_ONCE):
+            return self._fitted().elbo_terms(X)
 
     def _posterior_mean(self, X):
-        return self._fitted().mean(X)
+        with threads_for(len(X) * DRAWS_AT_ONCE):
+            return self._fitted().mean(X)
 
     def _reconstruct(self, Z):
         fitted = self._fitted()
         return fitted.model.mean(Z.astype(np.float64), fitted.theta).astype(Z.dtype)
 
     def _expected_cells(self, X):
-        return self._fitted().impute(X)
+        with threads_for(len(X) * self.n_importance_samples):
+            return self._fitted().impute(X)
 
     def _draw(self, n_samples, random_state):
         fitted = self._fitted()

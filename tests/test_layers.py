@@ -22,7 +22,7 @@ IMPORTS = {
     "likelihoods": {"data"},
     "models": {"data", "likelihoods"},
     "inference": {"autograd", "data", "elbo", "em", "likelihoods", "models"},
-    "neural": {"data", "elbo", "em", "estimator", "likelihoods"},
+    "neural": {"data", "elbo", "em", "estimator", "likelihoods", "transaction"},
     "scores": {"data", "elbo"},
     "transaction": set(),
     "estimator": {"data", "em", "scores", "transaction"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 
 from skelbo.data.blocks import iter_blocks
 from skelbo.data.memmap import release_pages
-from skelbo.data.threads import map_in_order, n_threads, own_threads
+from skelbo.data.threads import map_in_order, n_threads, one_thread, own_threads
 
 # Float64 cells that a block and its temporaries may take: 16 MiB, within the last cache. Threads
 # get into each other's way between numpy's calls, of which larger blocks need fewer.
@@ -202,7 +202,7 @@ class Rows:
 
     def own_threads(self) -> AbstractContextManager:
         """Return a context for work that passes over these rows several times."""
-        return own_threads() if self._large else nullcontext()
+        return own_threads() if self._large else one_thread()
 
     @property
     def _n_threads(self) -> int:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar, copy_context
 from functools import cache
 from threading import Lock
@@ -18,8 +19,18 @@ from threadpoolctl import ThreadpoolController
 _reserved: ContextVar[int | None] = ContextVar("skelbo_threads", default=None)
 
 
-@cache
+# Operations on fewer cells stay in one thread. A shared operation waits until the last of its
+# threads has had a core, on a busy machine up to 25 ms; those on 2^21 cells take 10 to 40 ms.
+MIN_SHARED_CELLS = 2**21
+
+
 def _libraries(api: str) -> ThreadpoolController:
+    return _loaded_libraries(api, "torch" in sys.modules)
+
+
+@cache
+def _loaded_libraries(api: str, with_torch: bool) -> ThreadpoolController:
+    """Return the thread pools of one kind; torch brings its own when it is imported."""
     return ThreadpoolController().select(user_api=api)
 
 
@@ -69,6 +80,18 @@ def one_blas_thread() -> AbstractContextManager:
 def one_openmp_thread() -> AbstractContextManager:
     """Limit loops of compiled code to one thread, for work that is too little to share."""
     return _libraries("openmp").limit(limits=1)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit BLAS, OpenMP and torch to one thread."""
+    with one_blas_thread(), one_openmp_thread():
+        yield
+
+
+def threads_for(n_cells: float) -> AbstractContextManager:
+    """Leave operations on so many cells the threads they have, or one if they are too few."""
+    return nullcontext() if n_cells >= MIN_SHARED_CELLS else one_thread()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 from torch.utils.data import Dataset
 
 from skelbo.data.dask_detection import is_dask
+from skelbo.data.threads import threads_for
 from skelbo.data.weights import check_weights
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
@@ -25,7 +27,7 @@ from skelbo.neural.diagnostics import (
     warn_of_end,
     warn_of_floor,
 )
-from skelbo.neural.log_marginal import WeightedDraws
+from skelbo.neural.log_marginal import DECODED_AT_ONCE, WeightedDraws
 from skelbo.neural.model.latent_family import LatentFamily
 from skelbo.neural.training.distributed import Processes
 from skelbo.neural.training.early_stopping import warmup_epochs
@@ -40,12 +42,15 @@ from skelbo.neural.training.make_net import (
 )
 from skelbo.neural.training.net import VAENet
 from skelbo.neural.training.train import Training, train
+from skelbo.transaction import is_within_search
 
 # A memory map larger than this is read while the networks learn, never whole.
 STREAMED_BYTES = 2**28
 # Rows times draws behind `lower_bound_`: the bound of a large table needs few draws of each row.
 # A pass of `partial_fit` must not spend longer on it than on learning.
 BOUND_DRAWS, PASS_DRAWS = 100_000, 10_000
+# Multiply-adds that take as long as an elementary function of one cell.
+ADDS_PER_CELL = 128
 
 
 def is_large_file(X: Any, limit: int = STREAMED_BYTES) -> bool:
@@ -160,15 +165,17 @@ class NetworkEstimator(LatentVariableEstimator):
             )
             warmup = 0 if before and self.kl_warmup == "auto" else self.kl_warmup
             net.kl_warmup = warmup_epochs(warmup, rows.n_batches, self.max_iter)
-            training = train(
-                net,
-                rows,
-                on_device(generator, net.device),
-                progress,
-                _mean_log_jacobian(columns, table.sample()),
-                self.early_stopping,
-                self.n_iter_no_change,
-            )
+            offset = _mean_log_jacobian(columns, table.sample())
+            with threads_for(_n_cells(net, self.batch_size)):
+                training = train(
+                    net,
+                    rows,
+                    on_device(generator, net.device),
+                    progress,
+                    offset,
+                    self.early_stopping,
+                    self.n_iter_no_change,
+                )
         progress.end_start()
         return net, training
 
@@ -188,7 +195,7 @@ class NetworkEstimator(LatentVariableEstimator):
             net.kl_warmup = 0 if self.kl_warmup == "auto" else self.kl_warmup
             like = net.module_.likelihood.offset
             rows = training_rows(*table[:2], columns, like, 0, self.batch_size, rng, table.streamed)
-            with net.undone_on_error():
+            with net.undone_on_error(), threads_for(_n_cells(net, self.batch_size)):
                 net.train(rows, on_device(generator, net.device), epochs=1)
                 training = Training([*bounds, np.nan], held_out, converged)
                 self._publish(net, columns, table.sample(), seed, training, PASS_DRAWS)
@@ -206,7 +213,8 @@ class NetworkEstimator(LatentVariableEstimator):
         net.module_.eval()
         n_draws = int(np.clip(budget // len(sample.X), 1, self.n_importance_samples))
         draws = WeightedDraws(net.module_, columns, n_draws, seed)
-        mean, bound = draws.posterior(sample.X)[0], self._bound(draws, sample.X)
+        with threads_for(_n_cells(net, min(len(sample.X) * n_draws, DECODED_AT_ONCE))):
+            mean, bound = draws.posterior(sample.X)[0], self._bound(draws, sample.X)
         check_finite(bound, mean, net.n_epochs_, self.lr)
         lower_bound = float(np.average(bound, weights=sample.weights))
         self.net_, self._columns, self._seed = net, columns, seed
@@ -226,6 +234,8 @@ class NetworkEstimator(LatentVariableEstimator):
         if not Processes().is_rank_zero:
             return
         warn_of_floor(self.net_.module_.likelihood, self._columns, stacklevel=4)
+        if training.interrupted and is_within_search():
+            raise KeyboardInterrupt
         if not training.converged:
             warn_of_end(self.n_iter_, self.max_iter, training.interrupted, stacklevel=4)
 
@@ -258,14 +268,21 @@ class NetworkEstimator(LatentVariableEstimator):
         n_draws = self.n_importance_samples if n_draws is None else n_draws
         return WeightedDraws(self.net_.module_, self._columns, n_draws, self._seed)
 
+    def _threads(self, X: np.ndarray, n_draws: int = 1) -> AbstractContextManager:
+        """Return the context of a prediction."""
+        return threads_for(_n_cells(self.net_, min(len(X) * n_draws, DECODED_AT_ONCE)))
+
     def _log_prob(self, X):
-        return self._draws().log_prob(X)
+        with self._threads(X, self.n_importance_samples):
+            return self._draws().log_prob(X)
 
     def _elbo_terms(self, X):
-        return self._draws().elbo_terms(X)
+        with self._threads(X, self.n_importance_samples):
+            return self._draws().elbo_terms(X)
 
     def _posterior_mean(self, X):
-        return self._draws().posterior(X)[0]
+        with self._threads(X):
+            return self._draws().posterior(X)[0]
 
     @torch.inference_mode()
     def _reconstruct(self, Z):
@@ -275,7 +292,8 @@ class NetworkEstimator(LatentVariableEstimator):
         return self._columns.restore(mean.cpu().numpy()).astype(Z.dtype)
 
     def _expected_cells(self, X):
-        return self._draws().expectation(X)
+        with self._threads(X, self.n_importance_samples):
+            return self._draws().expectation(X)
 
     @torch.inference_mode()
     def _draw(self, n_samples, random_state):
@@ -324,3 +342,9 @@ class NetworkEstimator(LatentVariableEstimator):
 def _mean_log_jacobian(columns: Columns, sample: TrainingTable) -> float:
     """Return the mean of log |du/dx|: a bound in the units of the data minus one in the net's."""
     return float(np.average(columns.log_jacobian(sample.X), weights=sample.weights))
+
+
+def _n_cells(net: VAENet, n_rows: int) -> int:
+    """Return the work of the widest layer on so many rows, in elementary functions."""
+    widest = max(p.numel() for p in net.module_.parameters())
+    return n_rows * widest // ADDS_PER_CELL

@@ -2,13 +2,14 @@
 
 import threading
 import time
+import warnings
 from contextvars import copy_context
 
 import numpy as np
 import pytest
 from threadpoolctl import threadpool_limits
 
-from skelbo.data.threads import map_in_order, n_threads, own_threads
+from skelbo.data.threads import map_in_order, n_threads, one_thread, own_threads, threads_for
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
@@ -114,3 +115,53 @@ def test_threads_are_given_back():
         map_in_order(lambda item: n_threads(), range(4), 2, seen.append)
     assert n_threads() == before
     assert seen == [1, 1, 1, 1]
+
+
+def test_small_operations_stay_in_one_thread():
+    """Those of BLAS, OpenMP and torch, which is imported after the first fit here."""
+    torch = pytest.importorskip("torch")
+    with threadpool_limits(2):
+        for n_cells, expected in ((2**21 - 1, 1), (2**21, 2)):
+            with threads_for(n_cells):
+                assert n_threads() == expected
+                assert torch.get_num_threads() == expected
+        assert n_threads() == torch.get_num_threads() == 2
+        with pytest.raises(ZeroDivisionError), one_thread():
+            raise ZeroDivisionError
+        assert n_threads() == torch.get_num_threads() == 2
+
+
+def test_small_fits_stay_in_one_thread(iris):
+    """A model of one's own, in fit and score, and a small network."""
+    torch = pytest.importorskip("torch")
+    from skelbo import MCEM, VAEEstimator, VariationalEM
+    from skelbo.models import LatentVariableModel
+
+    threads = set()
+
+    class Mean(LatentVariableModel):
+        n_latents = 1
+
+        def initialize(self, X, rng):
+            return {"mean": np.nanmean(X, axis=0)}
+
+        def log_likelihood(self, X, Z, theta):
+            threads.add(torch.get_num_threads())
+            return -0.5 * ((X - theta["mean"] - Z) ** 2).sum(-1)
+
+    class Decoder(torch.nn.Linear):
+        def forward(self, z):
+            if len(z) > 1:  # one row checks the shapes
+                threads.add(torch.get_num_threads())
+            return super().forward(z)
+
+    with threadpool_limits(2), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for model in (
+            VariationalEM(1, model=Mean()),
+            MCEM(1, model=Mean(), max_iter=2),
+            VAEEstimator(2, decoder=Decoder(2, 4), max_iter=2, hidden_layer_sizes=(4,)),
+        ):
+            model.set_params(n_importance_samples=100).fit(iris).score(iris)
+        assert threads == {1}
+        assert torch.get_num_threads() == 2
