@@ -43,33 +43,52 @@ def _blas_threads() -> int:
     return max((library.num_threads for library in _libraries("blas").lib_controllers), default=1)
 
 
-class _OneBlasThread:
-    """Limit of one BLAS thread for the whole process, counted by its holders.
+class _SharedLimit:
+    """Limit of one thread for the whole process, counted by its holders.
 
     The limit of the process is restored by the last holder: concurrent fits that each restored
     what they had found could restore the limit of one another.
+
+    Parameters
+    ----------
+    impose : callable
+        Imposes the limit and returns a function that restores what was before.
     """
 
-    def __init__(self):
+    def __init__(self, impose: Callable[[], Callable[[], Any]]):
+        self.impose = impose
         self.lock = Lock()
         self.holders = 0
-        self.limiter: Any = None
+        self.restore: Callable[[], Any] = lambda: None
 
     def __enter__(self) -> None:
         with self.lock:
-            if self.holders == 0 and _blas_threads() > 1:
-                self.limiter = _libraries("blas").limit(limits=1)
+            if self.holders == 0:
+                self.restore = self.impose()
             self.holders += 1
 
     def __exit__(self, *error: object) -> None:
         with self.lock:
             self.holders -= 1
-            if self.holders == 0 and self.limiter is not None:
-                self.limiter.restore_original_limits()
-                self.limiter = None
+            if self.holders == 0:
+                self.restore()
 
 
-_one_blas_thread = _OneBlasThread()
+def _limit_blas() -> Callable[[], Any]:
+    return _libraries("blas").limit(limits=1).restore_original_limits
+
+
+def _limit_torch() -> Callable[[], Any]:
+    """Limit torch, whose matrix products are those of a library of its own, if it is imported."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return lambda: None
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return lambda: torch.set_num_threads(before)
+
+
+_one_blas_thread, _one_torch_thread = _SharedLimit(_limit_blas), _SharedLimit(_limit_torch)
 
 
 def one_blas_thread() -> AbstractContextManager:
@@ -85,7 +104,7 @@ def one_openmp_thread() -> AbstractContextManager:
 @contextmanager
 def one_thread() -> Iterator[None]:
     """Limit BLAS, OpenMP and torch to one thread."""
-    with one_blas_thread(), one_openmp_thread():
+    with one_blas_thread(), _one_torch_thread, one_openmp_thread():
         yield
 
 
