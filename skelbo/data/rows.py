@@ -52,7 +52,7 @@ class Block:
     index: np.ndarray
     observed: np.ndarray | None = None
     room: int = 0
-    _known: dict[Any, np.ndarray] = field(default_factory=dict, repr=False)
+    _known: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     def move(self, step: np.ndarray) -> None:
         """Put the origin `step` further on, in place."""
@@ -63,8 +63,8 @@ class Block:
         """Return the largest absolute value of a cell, NaN if a cell is missing."""
         return np.maximum(self.values.max(), -self.values.min())
 
-    def once(self, function: Callable[[Block], np.ndarray]) -> np.ndarray:
-        """Return ``function(self)``, remembered for later passes where there is room."""
+    def once(self, function: Callable[[Block], Any]) -> Any:
+        """Return ``function(self)``, kept for later passes where there is room for its `size`."""
         known = self._known.get(function)
         if known is not None:
             return known

@@ -116,12 +116,12 @@ class Dense(Matrices):
         np.multiply(precisions.reshape(-1, p * p).take(index, 1), share, out=eta[:, p + 1 :])
         return NaturalParameters(self.scatter, eta, self.reach, None, largest)
 
-    def complete(self, means, values, observed):
+    def complete(self, means, block):
         """Factorize a block of each matrix for every pattern of missing cells."""
         shape = (*means.shape, means.shape[1])
         covariances = np.broadcast_to(self.covariances, shape)
         U = np.broadcast_to(self.precision_cholesky, shape)
-        return DenseCompletion(covariances, U, means, values, observed)
+        return DenseCompletion(covariances, U, means, block)
 
     def expected_log_prob(self, moments, regularization=None):
         """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""

@@ -117,10 +117,10 @@ class Diagonal(Matrices):
         distances += self._half_log_det(len(values))[:, None]
         return distances
 
-    def complete(self, means, values, observed):
+    def complete(self, means, block):
         """Put missing cells at their means."""
         variances = np.broadcast_to(self.covariances, means.shape)
-        return IndependentCompletion(variances, means, values, observed)
+        return IndependentCompletion(variances, means, block)
 
     def expected_log_prob(self, moments, regularization=None):
         """Return sum_k N_k E[log N(x; mu_k, Sigma_k)]."""

@@ -113,12 +113,12 @@ class Matrices(Covariance):
         """Return the densities and moments of a block."""
         if block.observed is None:
             return MatrixDensity(self, means, log_weights, block.values)
-        completion = self.complete(means, block.values, block.observed)
+        completion = self.complete(means, block)
         return MatrixDensity(self, means, log_weights, completion.values, completion)
 
     @abstractmethod
-    def complete(self, means: np.ndarray, values: np.ndarray, observed: np.ndarray) -> Completion:
-        """Condition on the observed cells of rows (n_features, n_rows)."""
+    def complete(self, means: np.ndarray, block: Block) -> Completion:
+        """Condition on the observed cells of a block of incomplete rows."""
 
     # --------------------------------------------------------- generalized EM
 

@@ -20,6 +20,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from skelbo.data.blocks import iter_blocks
+from skelbo.data.rows import Block
 from skelbo.elbo import LOG_2PI
 from skelbo.em.loop import AscentError
 from skelbo.gaussian.regularization import ILL_DEFINED
@@ -53,11 +55,13 @@ class IndependentCompletion(Completion):
     Parameters
     ----------
     variances, means : ndarray of shape (n_components, n_features)
-    values : ndarray of shape (n_features, n_rows)
-    observed : ndarray of bool, shape (n_features, n_rows)
+    block : Block
+        Incomplete rows.
     """
 
-    def __init__(self, variances, means, values, observed):
+    def __init__(self, variances, means, block: Block):
+        values, observed = block.values, block.observed
+        assert observed is not None
         self.variances, self.missing = variances, (~observed).astype(float)
         self.values = np.where(observed, values, means[:, :, None])
         terms = (self.values - means[:, :, None]) ** 2 / variances[:, :, None]
@@ -70,7 +74,7 @@ class IndependentCompletion(Completion):
 
 
 @dataclass(frozen=True)
-class Pattern:
+class PatternGroup:
     """Patterns of missing cells with equal counts, and the rows that have them.
 
     Attributes
@@ -87,6 +91,29 @@ class Pattern:
     rows: np.ndarray
     pattern: np.ndarray
 
+    @property
+    def by_precision(self) -> bool:
+        """Whether the missing block is not larger than the observed one."""
+        return self.missing.shape[1] <= self.observed.shape[1]
+
+
+@dataclass(frozen=True)
+class Patterns:
+    """All patterns of missing cells of a block, grouped by their counts."""
+
+    groups: tuple[PatternGroup, ...]
+
+    @classmethod
+    def of_block(cls, block: Block) -> Patterns:
+        """Find the patterns of incomplete rows."""
+        assert block.observed is not None
+        return cls(tuple(_groups(block.observed)))
+
+    @property
+    def size(self) -> int:
+        """Number of cells of the arrays."""
+        return sum(g.missing.size + g.observed.size + 2 * g.rows.size for g in self.groups)
+
 
 class DenseCompletion(Completion):
     """Completion under dense covariances: one factorization for each pattern of missing cells.
@@ -97,45 +124,50 @@ class DenseCompletion(Completion):
     ----------
     covariances, precision_cholesky : ndarray of shape (n_components, n_features, n_features)
     means : ndarray of shape (n_components, n_features)
-    values : ndarray of shape (n_features, n_rows)
-    observed : ndarray of bool, shape (n_features, n_rows)
+    block : Block
+        Incomplete rows.
     """
 
-    def __init__(self, covariances, precision_cholesky, means, values, observed):
-        self.patterns = list(_patterns(observed))
-        self.log_prob = np.empty((len(means), values.shape[1]))
-        self.values = np.empty((len(means), *values.shape))
-        self.spreads: list[list[np.ndarray]] = []
-        known = -0.5 * LOG_2PI * observed.sum(axis=0)
-        for k, (mean, U) in enumerate(zip(means, precision_cholesky, strict=True)):
-            steps = np.where(observed, values - mean[:, None], 0.0)
-            log_scale, squares = np.empty((2, values.shape[1]))
-            spreads = []
-            for part in self.patterns:
-                if part.missing.shape[1] <= part.observed.shape[1]:
-                    spread, scale, distances = _by_precision(U, steps, part)
-                else:
-                    spread, scale, distances = _by_covariance(covariances[k], steps, part)
-                spreads.append(spread)
-                log_scale[part.rows], squares[part.rows] = scale[part.pattern], distances
-            self.spreads.append(spreads)
-            self.log_prob[k] = known + log_scale - 0.5 * squares
-            self.values[k] = np.where(observed, values, mean[:, None] + steps)
+    def __init__(self, covariances, precision_cholesky, means, block: Block):
+        values, observed = block.values, block.observed
+        assert observed is not None
+        (K, p), n = means.shape, values.shape[1]
+        self.groups = block.once(Patterns.of_block).groups
+        steps = np.where(observed.T, values.T - means[:, None, :], 0.0)
+        log_scale, squares = np.empty((2, K, n))
+        self.spreads = []
+        for group in self.groups:
+            by_precision, parts = group.by_precision, []
+            matrices = precision_cholesky if by_precision else covariances
+            condition = _by_precision if by_precision else _by_covariance
+            cells = (p + min(group.missing.shape[1], group.observed.shape[1]) ** 2) * n
+            for some in iter_blocks(K, cells):
+                moved = steps[some][:, group.rows]
+                spread, scale, distances = condition(matrices[some], moved, group)
+                steps[some, group.rows], squares[some, group.rows] = moved, distances
+                log_scale[some, group.rows] = scale[:, group.pattern]
+                parts.append(spread)
+            self.spreads.append(np.concatenate(parts))
+        self.log_prob = log_scale - 0.5 * (squares + LOG_2PI * observed.sum(axis=0))
+        steps += means[:, None, :]
+        self.values = np.where(observed, values, steps.swapaxes(1, 2))
 
     def scatter(self, weights):
         """Return the sums, (K, p, p)."""
-        p = self.values.shape[1]
-        total = np.zeros((len(weights), p * p))
-        for k, weight in enumerate(weights):
-            for part, spread in zip(self.patterns, self.spreads[k], strict=True):
-                counts = np.bincount(part.pattern, weight[part.rows], len(spread))
-                cells = p * part.missing[:, :, None] + part.missing[:, None, :]
-                weighted = counts[:, None, None] * spread
-                total[k] += np.bincount(cells.ravel(), weighted.ravel(), p * p)
-        return total.reshape(-1, p, p)
+        K, p = self.values.shape[:2]
+        total = np.zeros(K * p * p)
+        numbers = np.arange(K)[:, None]
+        for group, spread in zip(self.groups, self.spreads, strict=True):
+            m = len(group.missing)
+            index, part = numbers * m + group.pattern, weights[:, group.rows]
+            counts = np.bincount(index.ravel(), part.ravel(), K * m).reshape(K, m, 1, 1)
+            cells = p * group.missing[:, :, None] + group.missing[:, None, :]
+            index = p * p * numbers + cells.ravel()
+            total += np.bincount(index.ravel(), (counts * spread).ravel(), K * p * p)
+        return total.reshape(K, p, p)
 
 
-def _patterns(observed: np.ndarray) -> Iterator[Pattern]:
+def _groups(observed: np.ndarray) -> Iterator[PatternGroup]:
     """Yield the patterns of a block (p, n), those of equal counts together."""
     p = len(observed)
     patterns, pattern = np.unique(observed, axis=1, return_inverse=True)
@@ -147,40 +179,44 @@ def _patterns(observed: np.ndarray) -> Iterator[Pattern]:
         rows = np.flatnonzero(number[pattern] >= 0)
         # A stable sort puts the missing columns first, each part in ascending order.
         columns = np.argsort(patterns[:, chosen].T, axis=1, kind="stable")
-        yield Pattern(columns[:, :count], columns[:, count:], rows, number[pattern[rows]])
+        yield PatternGroup(columns[:, :count], columns[:, count:], rows, number[pattern[rows]])
 
 
-def _by_precision(U: np.ndarray, steps: np.ndarray, part: Pattern):
-    """Condition by the missing block of the precision; put expected deviations into `steps`.
+def _by_precision(U: np.ndarray, steps: np.ndarray, group: PatternGroup):
+    """Condition by the missing block of the precision.
 
-    Return the conditional covariances and half the log-determinants of the observed precisions,
-    one a pattern, and the squares of the rows' Mahalanobis distances.
+    Put the expected deviations into the missing cells, zero so far, of `steps` (K, n, p). Return
+    the conditional covariances (K, m, r, r) and half the log-determinants of the observed
+    precisions (K, m), one a pattern, and the squares of the Mahalanobis distances (K, n).
     """
-    P, missing = U @ U.T, part.missing
-    lower = _cholesky(P[missing[:, :, None], missing[:, None, :]])
+    missing, here = group.missing, group.missing[None, group.pattern]
+    P = U @ U.swapaxes(1, 2)
+    lower = _cholesky(P[:, missing[:, :, None], missing[:, None, :]])
     inverse = np.linalg.inv(lower)
-    here = missing[part.pattern], part.rows[:, None]
-    right = np.dot(P, steps[:, part.rows]).T  # the missing cells of `steps` are zero
-    right = np.take_along_axis(right, here[0], axis=1)
-    white = _times(inverse[part.pattern], right)
-    steps[here] = -_times(inverse.swapaxes(1, 2)[part.pattern], white)
-    distances = (np.dot(U.T, steps[:, part.rows]) ** 2).sum(axis=0)
-    log_scale = np.log(np.diagonal(U)).sum() - _log_diagonal(lower)
-    return inverse.swapaxes(1, 2) @ inverse, log_scale, distances
+    right = np.take_along_axis(steps @ P, here, axis=2)
+    each = inverse[:, group.pattern]
+    white = each @ right[:, :, :, None]
+    np.put_along_axis(steps, here, -(each.swapaxes(2, 3) @ white)[:, :, :, 0], axis=2)
+    distances = ((steps @ U) ** 2).sum(axis=2)
+    log_scale = _log_diagonal(U)[:, None] - _log_diagonal(lower)
+    return inverse.swapaxes(2, 3) @ inverse, log_scale, distances
 
 
-def _by_covariance(covariance: np.ndarray, steps: np.ndarray, part: Pattern):
+def _by_covariance(covariances: np.ndarray, steps: np.ndarray, group: PatternGroup):
     """Condition by the observed block of the covariance; see `_by_precision`."""
-    missing, observed = part.missing, part.observed
-    lower = _cholesky(covariance[observed[:, :, None], observed[:, None, :]])
+    missing, observed = group.missing, group.observed
+    lower = _cholesky(covariances[:, observed[:, :, None], observed[:, None, :]])
     inverse = np.linalg.inv(lower)
-    cross = covariance[missing[:, :, None], observed[:, None, :]] @ inverse.swapaxes(1, 2)
-    white = _times(inverse[part.pattern], steps[observed[part.pattern], part.rows[:, None]])
-    steps[missing[part.pattern], part.rows[:, None]] = _times(cross[part.pattern], white)
-    spread = covariance[missing[:, :, None], missing[:, None, :]] - cross @ cross.swapaxes(1, 2)
-    variances = np.einsum("mrr->mr", spread)
+    cross = covariances[:, missing[:, :, None], observed[:, None, :]] @ inverse.swapaxes(2, 3)
+    known = np.take_along_axis(steps, observed[None, group.pattern], axis=2)
+    white = inverse[:, group.pattern] @ known[:, :, :, None]
+    expected = (cross[:, group.pattern] @ white)[:, :, :, 0]
+    np.put_along_axis(steps, missing[None, group.pattern], expected, axis=2)
+    spread = covariances[:, missing[:, :, None], missing[:, None, :]]
+    spread = spread - cross @ cross.swapaxes(2, 3)
+    variances = np.einsum("kmrr->kmr", spread)
     np.maximum(variances, 0.0, out=variances)
-    return spread, -_log_diagonal(lower), (white**2).sum(axis=1)
+    return spread, -_log_diagonal(lower), (white[:, :, :, 0] ** 2).sum(axis=2)
 
 
 def _cholesky(matrices: np.ndarray) -> np.ndarray:
@@ -190,11 +226,6 @@ def _cholesky(matrices: np.ndarray) -> np.ndarray:
         raise AscentError(ILL_DEFINED) from None
 
 
-def _log_diagonal(lower: np.ndarray) -> np.ndarray:
-    """Return half the log-determinant of L L^T, (n_patterns,)."""
-    return np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(axis=1)
-
-
-def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
-    """Return the products of matrices (n, i, j) with vectors (n, j)."""
-    return (matrices @ vectors[:, :, None])[:, :, 0]
+def _log_diagonal(triangular: np.ndarray) -> np.ndarray:
+    """Return the sums of the logarithms of the diagonals of matrices (..., p, p)."""
+    return np.log(np.diagonal(triangular, axis1=-2, axis2=-1)).sum(axis=-1)

@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 from scipy import stats
 
+from skelbo.data.rows import Block
 from skelbo.gaussian.missing_cells import DenseCompletion, IndependentCompletion
 
 K, P, N = 2, 6, 40
@@ -18,6 +19,10 @@ def make(share, seed=0):
     X[rng.random(X.shape) < share] = np.nan
     X[0] = np.nan
     return roots @ roots.swapaxes(1, 2), rng.standard_normal((K, P)), X.T
+
+
+def block_of(values):
+    return Block(values, np.ones(N), np.arange(N), ~np.isnan(values))
 
 
 def upper(covariances):
@@ -55,7 +60,7 @@ def check(found, covariances, means, values, rtol=1e-9):
 def test_dense(share):
     """Few gaps are conditioned by the precision, many by the covariance."""
     covariances, means, values = make(share)
-    found = DenseCompletion(covariances, upper(covariances), means, values, ~np.isnan(values))
+    found = DenseCompletion(covariances, upper(covariances), means, block_of(values))
     check(found, covariances, means, values)
 
 
@@ -63,7 +68,7 @@ def test_dense(share):
 def test_independent(share):
     covariances, means, values = make(share)
     variances = np.diagonal(covariances, axis1=1, axis2=2)
-    found = IndependentCompletion(variances, means, values, ~np.isnan(values))
+    found = IndependentCompletion(variances, means, block_of(values))
     check(found, variances[:, :, None] * np.eye(P), means, values)
 
 
@@ -77,5 +82,5 @@ def test_a_nearly_singular_covariance_keeps_its_digits(share):
     rows = np.random.default_rng(2).standard_normal((N, P)) @ sizes @ rotation.T
     means = np.zeros((K, P))
     values = np.where(np.isnan(values), np.nan, rows.T)
-    found = DenseCompletion(covariances, upper(covariances), means, values, ~np.isnan(values))
+    found = DenseCompletion(covariances, upper(covariances), means, block_of(values))
     check(found, covariances, means, values, rtol=1e-5)
