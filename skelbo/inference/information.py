@@ -137,7 +137,7 @@ def observed_information(
     max_points = MAX_WORK / (len(data.X) * size**2)
     total, complete, root = np.zeros((size, size)), np.zeros(size), np.zeros((0, size))
     sampled = False
-    for rows in blocks_of_rows(len(data.X), min(max_points, 2**12) * size):
+    for rows in blocks_of_rows(len(data.X), min(max_points, 2**10) * size):
         X, weights = data.X[rows], data.weights[rows]
         joint = model.joint(X, theta)
         draws = posterior_points(joint, noise, max_points)
