@@ -60,7 +60,8 @@ class MCEM(LatentModelEstimator):
         ``"importance"``: randomised quasi-Monte Carlo draws from the Gaussian that fits the row,
         with a defensive part; of binary latents, from the list of their states (at most 12
         latents). ``"gibbs"``: sweeps over binary latents. ``"hmc"``: Hamiltonian Monte Carlo.
-        ``"auto"``: the first up to 12 binary or 10 continuous latents, then one of the others.
+        ``"auto"``: the first up to 12 binary or 10 continuous latents, then one of the others; and
+        no draws where p(z | x) is a Gaussian, whose moments are exact (Gaussian factor models).
     n_samples : "auto" or int, default="auto"
         Draws per row and iteration, rounded up to whole sets (64 for ``"importance"``, moves of 10
         chains for the others); ``"auto"`` is the ascent rule.
@@ -100,14 +101,15 @@ class MCEM(LatentModelEstimator):
     standard_errors_ : dict of str to ndarray
         Their standard errors, from the observed information of log p(X) (Louis 1982).
     mc_standard_errors_ : dict of str to ndarray
-        Monte Carlo errors that the finite number of draws adds to them.
+        Monte Carlo errors that the finite number of draws adds to them; zero without draws.
     remaining_climb_ : float
         Upper limit, at 95 % confidence, of the climb of log p(X) from `params_` to its (local)
         maximum, in nats per row. Infinite where it is not known.
     n_samples_history_ : list of int
         Draws per row in each iteration.
     effective_sample_sizes_ : ndarray of shape (n_samples,)
-        Effective number of draws of each row in the last iteration; NaN where its weight is zero.
+        Effective number of draws of each row in the last iteration; infinite where moments were
+        exact, NaN where the weight of the row is zero.
     lower_bound_ : float
         Mean ELBO per row, in nats, at `params_`: of the best Gaussian q with full covariance, or
         (binary latents) of the exact posterior up to 12 latents and mean field beyond.

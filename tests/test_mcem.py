@@ -194,3 +194,15 @@ def test_scikit_learn_checks(estimator, monkeypatch):
     results = check_estimator(estimator, on_fail=None)
     assert [r for r in results if r["status"] not in ("passed", "skipped")] == []
     assert len(results) >= 50
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.1])
+def test_a_gaussian_posterior_needs_no_draws(missing):
+    X = real(150, 6)
+    X[np.random.default_rng(1).random(X.shape) < missing] = np.nan
+    exact = VariationalEM(2, model="gaussian", posterior="exact").fit(X)
+    drawn = MCEM(2, model="gaussian", random_state=0).fit(X)
+    assert drawn.converged_ and abs(150 * (exact.score(X) - drawn.score(X))) < 0.01
+    assert np.all(np.isinf(drawn.effective_sample_sizes_))
+    assert all(np.all(errors == 0) for errors in drawn.mc_standard_errors_.values())
+    assert set(drawn.n_samples_history_) == {4}
