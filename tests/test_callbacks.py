@@ -37,7 +37,9 @@ def test_task_tree(faithful):
     tasks = recorder.tasks
     assert tasks[0] == "setup" and tasks[-1] == "teardown"
     assert tasks[1] == ("begin", "fit", 0) and tasks[-2] == ("end", "fit", 0)
-    assert [t[2] for t in tasks[1:-1] if t[:2] == ("begin", "start")] == [0, 1, 2]
+    # Ascents are numbered; of three starts the more promising ones are continued.
+    starts = [t[2] for t in tasks[1:-1] if t[:2] == ("begin", "start")]
+    assert starts in ([0], [0, 1], [0, 1, 2])
     begun = [t[1:] for t in tasks[1:-1] if t[0] == "begin"]
     ended = [t[1:] for t in tasks[1:-1] if t[0] == "end"]
     assert sorted(begun) == sorted(ended)
