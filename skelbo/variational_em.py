@@ -72,7 +72,8 @@ class VariationalEM(LatentModelEstimator):
     lower_bounds_ : list of float
         The same after each iteration of the best start. With three or more continuous latents of a
         torch model the bound is climbed on 64 fixed points of every q, on which q looks better than
-        it is: the whole list is published less that optimism at the end, measured on 2048 other points.
+        it is: the whole list is published less that optimism at the end, measured on 2048 other
+        points.
     n_iter_ : int
         Number of iterations of the best start.
     converged_ : bool
