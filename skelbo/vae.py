@@ -132,9 +132,10 @@ class VAEEstimator(NetworkEstimator):
     n_iter_ : int
         Number of epochs.
     converged_ : bool
-        Whether the training came to its end rather than to that of `max_iter`.
+        Whether the training came to its own end: by the stopping rule or, without one, by the
+        last epoch. False where `max_iter`, a callback or Ctrl-C ended it earlier.
     n_skipped_steps_ : int
-        Steps that were not finite.
+        Number of steps that were skipped as their loss or gradient was not finite.
     n_parameters_ : int
         Number of parameters of p(x, z): of the decoder and the noise.
     n_features_in_ : int
@@ -154,6 +155,9 @@ class VAEEstimator(NetworkEstimator):
     and all end with the model that one process would have found, to rounding (with
     ``gradient="score_function"`` and one draw, up to its baseline, which is that of a share).
     Every process needs all of X; the first one prints and warns.
+
+    Small networks train and score on one of torch's threads; the caller's number of threads is
+    left as it was. A forked process uses one thread: those of OpenMP do not survive a fork.
 
     Cells are taken to lie at most 1e9 (float32) or 1e100 (float64) standard deviations from the
     mean of their column.
@@ -359,6 +363,7 @@ class VAEEstimator(NetworkEstimator):
         if not hasattr(self, "_stream"):
             self._stream = self._random_stream()
         self._train_one_pass(table, columns, self._stream)
+        self._warn()
         return self
 
     def _check_objective(self):
@@ -399,4 +404,5 @@ class VAEEstimator(NetworkEstimator):
         X = self._validate(in_memory(self, X, reset=False)[0])
         check_scalar(n_steps, "n_steps", Integral, min_val=0)
         check_scalar(lr, "lr", Real, min_val=0, include_boundaries="neither")
-        return refine(self._draws(), X, n_steps, lr)
+        with self._threads(X, self.n_importance_samples):
+            return refine(self._draws(), X, n_steps, lr)

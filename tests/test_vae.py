@@ -3,6 +3,7 @@
 import pickle
 import subprocess
 import sys
+import threading
 
 import numpy as np
 import pytest
@@ -103,6 +104,32 @@ def test_callers_generators_are_untouched():
     model.sample(3)
     assert np.array_equal(np.random.get_state()[1], numpy_before)
     assert torch.equal(torch.get_rng_state(), torch_before)
+
+
+def test_fits_in_parallel_threads_are_those_of_their_seed():
+    alone, found = [small(random_state=s).fit(IRIS).score(IRIS) for s in range(4)], {}
+
+    def fit(seed):
+        found[seed] = small(random_state=seed).fit(IRIS).score(IRIS)
+
+    before = torch.get_rng_state()
+    workers = [threading.Thread(target=fit, args=(seed,)) for seed in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert [found[seed] for seed in range(4)] == alone
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("n_rows", [100, 500])
+def test_a_column_is_the_same_in_float32_and_float64(n_rows):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((n_rows, 1)) + 0.5 * rng.standard_normal((n_rows, 3))
+    X[:, 0] = 1.7e9 + 1000 * X[:, 0] / X[:, 0].std()
+    X = X.astype(np.float32)
+    single, double = (small(max_iter=20).fit(rows) for rows in (X, X.astype(np.float64)))
+    assert single.score(X) == pytest.approx(double.score(X.astype(np.float64)), abs=0.05)
 
 
 def test_random_state_is_exact_and_none_is_not():

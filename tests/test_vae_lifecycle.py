@@ -9,10 +9,18 @@ import torch
 from sklearn.base import clone
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning
-from skorch.callbacks import Callback, Checkpoint, EarlyStopping, LRScheduler
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    Checkpoint,
+    EarlyStopping,
+    EpochScoring,
+    LRScheduler,
+)
 from torch import nn
+from torch.utils.data import TensorDataset
 
-from skelbo import ELBOMonitor, VAEEstimator
+from skelbo import ELBOMonitor, NoiseFloorWarning, VAEEstimator
 from tests.neural.networks import small, weights
 
 IRIS = load_iris().data
@@ -70,6 +78,13 @@ def test_nothing_stops_during_the_warm_up_of_the_kl():
     assert model.n_iter_ > 60
 
 
+def test_a_fit_that_ends_within_the_warm_up_of_the_kl_has_not_converged():
+    with pytest.warns(ConvergenceWarning, match=r"weight of the KL was still rising .* \(now 9"):
+        model = small(kl_warmup=9, max_iter=5).fit(IRIS)
+    assert not model.converged_
+    assert small(kl_warmup=4, max_iter=5).fit(IRIS).converged_
+
+
 def test_a_stop_by_ctrl_c_keeps_what_was_learned():
     with pytest.warns(ConvergenceWarning, match="interrupted after 3 epochs"):
         model = small(max_iter=50, callbacks=[Interrupt(4)]).fit(IRIS)
@@ -111,7 +126,10 @@ def test_callbacks_of_scikit_learn_see_every_epoch_and_may_stop():
     assert len(bounds) == 5
     assert bounds[:-1] == pytest.approx(model.lower_bounds_[:-1])
     stopper = ELBOMonitor(patience=1, min_climb=np.inf)
-    assert small().set_callbacks(stopper).fit(IRIS).n_iter_ == 2
+    with pytest.warns(ConvergenceWarning, match="a callback ended the fit after 2 epochs"):
+        model = small().set_callbacks(stopper).fit(IRIS)
+    assert model.n_iter_ == 2
+    assert not model.converged_
 
 
 def test_progress_bar(capsys):
@@ -132,11 +150,12 @@ def test_callbacks_of_skorch_work_and_the_parameter_is_not_written_to(tmp_path):
     callbacks = [stop, scheduler, checkpoint]
     model = small(max_iter=20, callbacks=callbacks)
     before = dict(vars(stop))
-    model.fit(IRIS)
+    with pytest.warns(ConvergenceWarning, match="a callback ended the fit"):
+        model.fit(IRIS)
     assert vars(stop) == before
     assert model.callbacks is callbacks
     assert model.n_iter_ < 20
-    assert model.converged_
+    assert not model.converged_
     assert model.net_.history[:, "train_loss"][0] > 0
     assert model.net_.optimizer_.param_groups[0]["lr"] < 1e-3 / 2
     assert (tmp_path / "params.pt").exists()
@@ -172,6 +191,68 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted():
     assert model.n_skipped_steps_ == 1
     assert torch.isfinite(weights(model)).all()
     assert np.isfinite(model.lower_bounds_).all()
+
+
+class Direction(nn.Module):
+    """An encoder of unit vectors: its gradient at a row of zeros is NaN, its value is not."""
+
+    def __init__(self, n_inputs, n_outputs):
+        super().__init__()
+        self.first = nn.Linear(n_inputs, 8, bias=False)
+        self.last = nn.Linear(8, n_outputs)
+
+    def forward(self, x):
+        h = self.first(x)
+        return self.last(h / (1e-6 + h.square().sum(1, keepdim=True).sqrt()))
+
+
+def test_a_gradient_that_is_not_finite_is_skipped_and_counted():
+    X = np.random.default_rng(0).standard_normal((400, 3))
+    X[7] = np.nan
+    model = small(encoder=Direction, batch_size=20).fit(X)
+    assert model.n_skipped_steps_ == 5  # the row comes once per epoch
+    assert torch.isfinite(weights(model)).all()
+    assert np.isfinite(model.score(X))
+
+
+def test_scoring_callbacks_of_skorch_see_the_bound():
+    def bound(net, X, y=None):
+        return float(net.forward(X).mean())
+
+    callbacks = [
+        EpochScoring(bound, name="epoch_cached"),
+        EpochScoring(bound, name="epoch", use_caching=False),
+        EpochScoring(bound, name="train", on_train=True),
+        BatchScoring(bound, name="batch"),
+        BatchScoring(bound, name="batch_train", on_train=True),
+    ]
+    options = {"early_stopping": True, "max_iter": 3, "batch_size": 20}
+    with pytest.warns(ConvergenceWarning, match="still rising"):
+        model = small(callbacks=callbacks, **options).fit(IRIS)
+    with pytest.warns(ConvergenceWarning, match="still rising"):
+        plain = small(**options).fit(IRIS)
+    assert torch.equal(weights(model), weights(plain))
+    for row in model.net_.history:
+        for name in ("epoch_cached", "batch"):
+            assert row[name] == pytest.approx(-row["valid_loss"], rel=1e-6)
+        assert row["epoch"] == pytest.approx(-row["valid_loss"], abs=0.5)
+        for name in ("train", "batch_train"):
+            assert row[name] == pytest.approx(-row["train_loss"], rel=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::skelbo.ImportanceWarning")
+@pytest.mark.parametrize("batch_size", [2, 4, 128])
+@pytest.mark.parametrize("n_rows", [3, 33])
+@pytest.mark.parametrize("on_disk", [False, True])
+def test_batch_normalisation_gets_no_batch_of_one_row(batch_size, n_rows, on_disk):
+    def encoder(n, m):
+        return nn.Sequential(nn.Linear(n, 4), nn.BatchNorm1d(4), nn.Linear(4, m))
+
+    X = IRIS[:n_rows]
+    rows = TensorDataset(torch.tensor(X)) if on_disk else X
+    # Four columns of three rows are nearly copies of each other, and have no noise.
+    model = small(encoder=encoder, batch_size=batch_size, max_iter=2, noise="unit").fit(rows)
+    assert np.isfinite(model.score(X))
 
 
 # ------------------------------------------------------------ going on
@@ -221,6 +302,14 @@ def test_partial_fit_climbs_pass_by_pass():
     for _ in range(40):
         again.partial_fit(IRIS)
     assert np.array_equal(again.transform(IRIS), model.transform(IRIS))
+
+
+def test_partial_fit_warns_of_a_constant_column():
+    X = np.column_stack([IRIS, np.full(150, 3.0)])
+    model = small()
+    for _ in range(2):
+        with pytest.warns(NoiseFloorWarning, match="column 4"):
+            model.partial_fit(X)
 
 
 def test_partial_fit_after_fit_and_in_batches():

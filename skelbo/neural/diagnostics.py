@@ -21,14 +21,25 @@ AT_FLOOR = (
     "column has no upper bound. It may be discrete or a copy of another; drop it, or name its "
     "likelihood."
 )
-STILL_RISING = (
-    "the bound was still rising after max_iter={max_iter} epochs; increase max_iter or lr."
-)
+# Cause of the end of a training that did not converge -> warning.
+NOT_CONVERGED = {
+    "max_epochs": (
+        "the bound was still rising after max_iter={max_iter} epochs; increase max_iter or lr."
+    ),
+    "warm_up": (
+        "the weight of the KL was still rising after max_iter={max_iter} epochs; decrease "
+        "kl_warmup (now {kl_warmup} epochs) or increase max_iter."
+    ),
+    "callback": (
+        "a callback ended the fit after {n} epochs, before the bound was known to rise no more; "
+        "let it end later, or take the fit as it is."
+    ),
+    "interrupted": "the fit was interrupted after {n} epochs; the best weights so far are kept.",
+}
 DIVERGED = (
     "the bound of {n} of {total} rows is not finite after epoch {epoch}: the weights have run "
     "away; use a smaller lr (now {lr:g})."
 )
-INTERRUPTED = "the fit was interrupted after {n} epochs; the best weights so far are kept."
 
 
 class NoiseFloorWarning(UserWarning):
@@ -78,8 +89,7 @@ def warn_of_floor(likelihood: TableLikelihood, columns: Columns, stacklevel: int
         warnings.warn(message, NoiseFloorWarning, stacklevel=stacklevel + 1)
 
 
-def warn_of_end(n_iter: int, max_iter: int, interrupted: bool, stacklevel: int) -> None:
-    """Warn that training did not come to its end."""
-    message = INTERRUPTED if interrupted else STILL_RISING
-    message = message.format(n=n_iter, max_iter=max_iter)
+def warn_of_end(end: str, n_iter: int, max_iter: int, kl_warmup: int, stacklevel: int) -> None:
+    """Warn that training did not converge, with the cause of its end."""
+    message = NOT_CONVERGED[end].format(n=n_iter, max_iter=max_iter, kl_warmup=kl_warmup)
     warnings.warn(message, ConvergenceWarning, stacklevel=stacklevel + 1)

@@ -41,6 +41,7 @@ from skelbo.neural.training.make_net import (
     resolve_device,
 )
 from skelbo.neural.training.net import VAENet
+from skelbo.neural.training.torch_threads import use_one_thread_after_fork
 from skelbo.neural.training.train import Training, train
 from skelbo.transaction import is_within_search
 
@@ -147,6 +148,7 @@ class NetworkEstimator(LatentVariableEstimator):
         before: VAENet | None,
     ) -> tuple[VAENet, Training]:
         """Make a net, or a copy of one, and train it."""
+        use_one_thread_after_fork()
         progress.verbose = self.verbose if Processes().is_rank_zero else 0
         progress.begin_start(0)
         with fit_generator(self, draw_seed(rng)) as generator:
@@ -183,21 +185,24 @@ class NetworkEstimator(LatentVariableEstimator):
         self, table: TrainingTable, columns: Columns, rng: np.random.RandomState
     ) -> None:
         """Make a net, or take the present one, train it for one epoch and publish it."""
+        use_one_thread_after_fork()
         first = not hasattr(self, "net_")
         with fit_generator(self, draw_seed(rng)) as generator:
             if first:
                 net = make_net(self, columns, self._latent_family(), table.X.dtype, generator)
-                bounds, held_out, converged, seed = [], [], False, draw_seed(rng)
+                training, seed = Training([], [], "max_epochs"), draw_seed(rng)
             else:
-                net, bounds, held_out = self.net_, self.lower_bounds_, self.validation_lower_bounds_
-                converged, seed = self.converged_, self._seed
+                end = "converged" if self.converged_ else "max_epochs"
+                training = Training(self.lower_bounds_, self.validation_lower_bounds_, end)
+                net, seed = self.net_, self._seed
             net.set_params(lr=self.lr)
             net.kl_warmup = 0 if self.kl_warmup == "auto" else self.kl_warmup
             like = net.module_.likelihood.offset
             rows = training_rows(*table[:2], columns, like, 0, self.batch_size, rng, table.streamed)
             with net.undone_on_error(), threads_for(_n_cells(net, self.batch_size)):
                 net.train(rows, on_device(generator, net.device), epochs=1)
-                training = Training([*bounds, np.nan], held_out, converged)
+                # The bound of this pass is that at its end, which `_publish` evaluates.
+                training = training._replace(lower_bounds=[*training.lower_bounds, np.nan])
                 self._publish(net, columns, table.sample(), seed, training, PASS_DRAWS)
 
     def _publish(
@@ -229,15 +234,16 @@ class NetworkEstimator(LatentVariableEstimator):
         self.n_iter_ = len(training.lower_bounds)
         self.converged_ = training.converged
 
-    def _warn(self, training: Training) -> None:
-        """Warn of noise at its floor and of a training that did not converge."""
+    def _warn(self, training: Training | None = None) -> None:
+        """Warn of noise at its floor, and of a training that did not converge."""
         if not Processes().is_rank_zero:
             return
         warn_of_floor(self.net_.module_.likelihood, self._columns, stacklevel=4)
-        if training.interrupted and is_within_search():
+        if training is not None and training.end == "interrupted" and is_within_search():
             raise KeyboardInterrupt
-        if not training.converged:
-            warn_of_end(self.n_iter_, self.max_iter, training.interrupted, stacklevel=4)
+        if training is not None and not training.converged:
+            kl_warmup = self.net_.kl_warmup
+            warn_of_end(training.end, self.n_iter_, self.max_iter, kl_warmup, stacklevel=4)
 
     # ---------------------------------------------------------------- after fit
 
@@ -270,6 +276,7 @@ class NetworkEstimator(LatentVariableEstimator):
 
     def _threads(self, X: np.ndarray, n_draws: int = 1) -> AbstractContextManager:
         """Return the context of a prediction."""
+        use_one_thread_after_fork()
         return threads_for(_n_cells(self.net_, min(len(X) * n_draws, DECODED_AT_ONCE)))
 
     def _log_prob(self, X):

@@ -102,6 +102,20 @@ def as_batch(
     return Batch(torch.as_tensor(U).to(like), mask, scaled)
 
 
+def n_even_batches(n_rows: int, batch_size: int) -> int:
+    """Return the number of batches of nearly equal size, none of one row unless all are.
+
+    A batch of two may then have three rows: normalisation over a batch takes two at least.
+
+    Examples
+    --------
+    >>> n_even_batches(129, 128), n_even_batches(5, 2), n_even_batches(5, 1)
+    (2, 2, 5)
+    """
+    n_batches = -(-n_rows // batch_size)
+    return n_batches if batch_size == 1 else max(1, min(n_batches, n_rows // 2))
+
+
 class TableRows:
     """Training rows in memory on the device, beside those held out.
 
@@ -118,7 +132,7 @@ class TableRows:
 
     def __init__(self, train: Batch, held_out: Batch | None, batch_size: int):
         self.train, self.held_out = train, held_out
-        self.n_batches = -(-train.n_samples // batch_size)
+        self.n_batches = n_even_batches(train.n_samples, batch_size)
 
     def __len__(self) -> int:
         return self.train.n_samples
@@ -132,7 +146,7 @@ class TableRows:
         """Return rows that represent the training rows: here all of them."""
         return self.train
 
-    def shuffled(self, generator: torch.Generator | None = None) -> Iterator[Batch]:
+    def shuffled(self, generator: torch.Generator) -> Iterator[Batch]:
         """Yield the training rows once, in random order."""
         order = torch.randperm(len(self), device=self.like.device, generator=generator)
         for index in order.tensor_split(self.n_batches):

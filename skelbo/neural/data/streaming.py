@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skelbo.neural.data.batches import Batch, as_batch
+from skelbo.neural.data.batches import Batch, as_batch, n_even_batches
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.datasets import DatasetTable
 
@@ -53,7 +53,7 @@ class StreamedRows:
         self.learned[held_out] = False
         self.held_out = self._read(held_out) if len(held_out) else None
         self.batch_size = batch_size
-        self.n_batches = -(-len(self) // batch_size)
+        self.n_batches = n_even_batches(len(self), batch_size)
 
     def __len__(self) -> int:
         return int(self.learned.sum())
@@ -69,19 +69,29 @@ class StreamedRows:
         index = np.flatnonzero(self.learned)
         return self._read(index[:: -(-len(index) // n_samples)])
 
-    def shuffled(self, generator: torch.Generator | None = None) -> Iterator[Batch]:
+    def shuffled(self, generator: torch.Generator) -> Iterator[Batch]:
         """Yield the training rows once, in an order that is random as far as a buffer goes."""
+        device = self.like.device
+        for index in self._buffers(generator):
+            buffer = self._read(index)
+            order = torch.randperm(len(index), device=device, generator=generator)
+            for part in order.tensor_split(n_even_batches(len(index), self.batch_size)):
+                yield buffer.take(part)
+
+    def _buffers(self, generator: torch.Generator) -> Iterator[np.ndarray]:
+        """Yield the places of the rows of each buffer; a single row joins its neighbour."""
         run, device = BATCHES_PER_RUN * self.batch_size, self.like.device
         n_runs = -(-len(self.X) // run)
         starts = torch.randperm(n_runs, device=device, generator=generator).cpu().numpy() * run
+        waiting = np.empty(0, dtype=np.intp)
         for first in range(0, len(starts), RUNS_PER_BUFFER):
             runs = [np.arange(s, s + run) for s in starts[first : first + RUNS_PER_BUFFER]]
             index = np.concatenate(runs)
             index = index[index < len(self.X)]
             index = index[self.learned[index]]
-            if not len(index):
-                continue
-            buffer = self._read(index)
-            order = torch.randperm(len(index), device=device, generator=generator)
-            for part in order.tensor_split(-(-len(index) // self.batch_size)):
-                yield buffer.take(part)
+            if len(index) > 1 and len(waiting) > 1:
+                yield waiting
+                waiting = index
+            else:
+                waiting = np.concatenate([waiting, index])
+        yield waiting

@@ -170,6 +170,7 @@ class AutoEncoder(nn.Module):
         widths = family.n_latents, self.likelihood.n_outputs
         self.decoder = network(decoder, *widths, hidden_layer_sizes[::-1])
         self._run: Callable[[nn.Module, Tensor], Any] = _run
+        self.has_custom_networks = encoder is not None or decoder is not None
         # Only a likelihood with a link function has offsets other than zero.
         self.centred = not bool(self.likelihood.offset.any())
 
@@ -207,12 +208,6 @@ class AutoEncoder(nn.Module):
     def __getstate__(self):
         """Leave out compiled code, which does not pickle."""
         return {**super().__getstate__(), "_run": _run}
-
-    def custom_modules(self) -> list[str]:
-        """Return the names of classes in encoder and decoder that are not of torch.nn."""
-        modules = (*self.encoder.modules(), *self.decoder.modules())
-        kinds = dict.fromkeys(type(module) for module in modules)
-        return [kind.__name__ for kind in kinds if not kind.__module__.startswith("torch.nn.")]
 
     @torch.no_grad()
     def check_shapes(self) -> None:

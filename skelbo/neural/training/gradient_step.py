@@ -56,6 +56,8 @@ class GradientStep:
     ----------
     learned : list of Parameter
         Parameters that the epoch updates.
+    probed : list of Parameter
+        Parameters whose gradients show whether a step is finite.
     """
 
     def __init__(
@@ -69,27 +71,34 @@ class GradientStep:
         self.model, self.objective, self.optimizer = model, objective, optimizer
         self.processes, self.generator = processes, generator
         self.learned: list[nn.Parameter] = []
+        self.probed: list[nn.Parameter] = []
         self.bound: Callable[..., Estimate] = partial(objective, model)
         if processes.size > 1:
             # A network of the user's own may have parameters that it does not use.
-            custom = bool(model.custom_modules())
-            self.bound = processes.parallel(Bound(model, objective), find_unused=custom)
+            bound = Bound(model, objective)
+            self.bound = processes.parallel(bound, find_unused=model.has_custom_networks)
 
     def run_epoch(
         self, batches: Iterable[Batch], kl_weight: float, notify: Callable[..., None]
     ) -> EpochSums:
         """Take a step for each batch and add them up; `notify` calls skorch's hooks by name."""
         self.learned = [p for p in self.model.parameters() if p.requires_grad]
+        self.probed = self.learned
+        if not self.model.has_custom_networks:
+            # What goes wrong in the backward pass of perceptrons reaches the first bias of the
+            # encoder, the last gradient to be computed. Other networks may have other paths.
+            self.probed = [p for p in self.learned if p.ndim == 1][:1]
         sums = EpochSums(self.model.likelihood)
         for batch in batches:
-            notify("on_batch_begin", batch=batch)
-            self._run(batch, kl_weight, sums, notify)
-            notify("on_batch_end", batch=batch)
+            notify("on_batch_begin", batch)
+            loss, bound = self._run(batch, kl_weight, sums, notify)
+            notify("on_batch_end", batch, loss=loss, y_pred=bound)
         return sums
 
     def _run(
         self, batch: Batch, kl_weight: float, sums: EpochSums, notify: Callable[..., None]
-    ) -> None:
+    ) -> tuple[Tensor, Tensor]:
+        """Take one step; return its loss and the bounds of its rows."""
         noise = self.objective.noise(self.model, batch, self.generator)
         rows, noise = self.processes.share(batch, noise)
         estimate = self.bound(rows, noise, kl_weight)
@@ -99,23 +108,16 @@ class GradientStep:
         for parameter in self.learned:
             parameter.grad = None
         self.processes.poison_nonfinite(loss).backward()
-        notify("on_grad_computed", batch=batch)
+        notify("on_grad_computed", batch)
         sums.steps += 1
         if math.isfinite(self._probe(loss)):
             self.optimizer.step()
             sums.add(rows, estimate)
         else:
             sums.skipped += 1
+        return loss.detach(), estimate.bound
 
     def _probe(self, loss: Tensor) -> Tensor:
-        """Return a number that is finite if the step is.
-
-        A backward pass that fails ends in the first gradients of the encoder, the last to be
-        computed.
-        """
-        probe = loss.detach()
-        for parameter in self.learned:
-            # The smallest of a layer's gradients shows as much as the largest: take the bias.
-            if parameter.grad is not None and parameter.ndim == 1:
-                return probe + parameter.grad.sum()
-        return probe
+        """Return a number that is finite if the step is."""
+        gradients = [p.grad.sum() for p in self.probed if p.grad is not None]
+        return torch.stack([loss.detach(), *gradients]).sum()

@@ -29,7 +29,11 @@ HELD_OUT_DRAWS = 1000
 # An epoch that loses more than this share of its steps ends the fit.
 MAX_SKIPPED = 0.5
 
-DIVERGED = (
+WEIGHTS_DIVERGED = (
+    "the weights are not finite after epoch {epoch}; use a smaller lr (now {lr:g}), or look for "
+    "cells far outside the rest of their column."
+)
+STEPS_DIVERGED = (
     "{skipped} of {steps} steps of epoch {epoch} were not finite and were skipped; use a smaller "
     "lr (now {lr:g}), a larger batch_size, or look for cells far outside the rest of their column."
 )
@@ -41,7 +45,9 @@ class VAENet(NeuralNet):
     Its epoch keeps the data in memory, slices batches off a permutation, and reads one number per
     step from the device. ``net.history`` has one entry per epoch, with ``train_loss`` and
     ``valid_loss`` (minus the bound, in the units of the network), so that skorch's callbacks find
-    what they expect; those that override a hook for batches are called for each one.
+    what they expect; those that override a hook for batches are called for each one. Scoring
+    callbacks get the rows of the epoch as X and None as y; ``net.forward(X)`` is the bound of each
+    row, ``EpochScoring(lambda net, X, y=None: net.forward(X).mean())`` its mean.
 
     Parameters
     ----------
@@ -184,11 +190,31 @@ class VAENet(NeuralNet):
             bound, size, count = self._learn(iterator), len(iterator), iterator.n_batches
         else:
             bound, size, count = self._judge(iterator), iterator.n_samples, 1
+        # The batch of the whole epoch comes after those that a callback listened to.
         if training or not self.history[-1]["batches"]:
             self.history.new_batch()
         self.history.record_batch(f"{prefix}_loss", -bound)
         self.history.record_batch(f"{prefix}_batch_size", size)
         self.history.record(f"{prefix}_batch_count", count)
+        if not training and self._is_heard():
+            news = {"loss": -bound, "y_pred": self.held_out_bounds_}
+            self.notify("on_batch_end", batch=(iterator, None), training=False, **news)
+
+    def forward_iter(self, X, training=False, device="cpu"):
+        """Yield the bounds of rows, in nats, in the units of the network, batch by batch.
+
+        Scoring callbacks call it by ``net.forward(X)``, with the rows of an epoch as X.
+        """
+        if not isinstance(X, (Batch, TableRows, StreamedRows)):
+            yield from super().forward_iter(X, training, device)
+            return
+        self.module_.train(training)
+        rows = X if isinstance(X, Batch) else X.sample(FINAL_DRAWS)
+        generator = torch.Generator().manual_seed(rows.n_samples)
+        with torch.no_grad():
+            for part in rows.slices(FINAL_DRAWS):
+                noise = self.objective.noise(self.module_, part, generator)
+                yield self.objective(self.module_, part, noise, self.beta).bound.to(device)
 
     def initialize_history(self):
         """Begin a history, and the counts that go with it."""
@@ -218,42 +244,33 @@ class VAENet(NeuralNet):
     def _learn(self, rows: TableRows | StreamedRows) -> float:
         """Run one epoch of Algorithm 2, then the theta-step of the noise; return the bound."""
         assert self._step is not None, "call train(rows, generator)"
-        step, before = self._step, [p.detach().clone() for p in self.module_.parameters()]
-        heard = any(_listens_to_batches(callback) for _, callback in self.callbacks_)
-        notify = self._notify_of_batch if heard else _notify_nobody
+        step = self._step
+        notify = self._notify_of_batch if self._is_heard() else _notify_nobody
         sums = step.run_epoch(rows.shuffled(step.generator), self._kl_weight(), notify)
         self.processes.add(*sums.tensors)
         self.n_epochs_ += 1
-        skipped = self._repair(before, sums)
+        self._check(sums)
         gaussian = self.module_.likelihood.gaussian
-        if gaussian is not None and skipped < sums.steps:
+        if gaussian is not None:
             draws = len(rows) * self.objective.n_draws
             rate = max(min(1.0, draws / DRAWS_OF_VARIANCE), 1 / self.n_epochs_)
             gaussian.maximize(sums.variance(), rate)
-        kept = len(rows) * (1 - skipped / sums.steps)
-        return float(sums.bound) / kept if kept else float("nan")
+        return float(sums.bound) / (len(rows) * (1 - sums.skipped / sums.steps))
 
-    def _repair(self, before: list[Tensor], sums: EpochSums) -> int:
-        """Return the number of skipped steps; undo an epoch that left weights not finite."""
-        skipped, weights = sums.skipped, list(self.module_.parameters())
-        with torch.no_grad():
-            # One number for all: reading one per parameter would stall a GPU as often.
-            if not math.isfinite(sum(p.sum() for p in weights)):
-                for parameter, value in zip(weights, before, strict=True):
-                    parameter.copy_(value)
-                self.optimizer_.state.clear()
-                skipped = sums.steps
-        self.n_skipped_steps_ += skipped
-        if skipped > MAX_SKIPPED * sums.steps:
+    def _check(self, sums: EpochSums) -> None:
+        """Count the steps that were skipped; raise if they are too many or weights not finite."""
+        self.n_skipped_steps_ += sums.skipped
+        lr = float(self.optimizer_.param_groups[0]["lr"])
+        if sums.skipped > MAX_SKIPPED * sums.steps:
             raise AscentError(
-                DIVERGED.format(
-                    skipped=skipped,
-                    steps=sums.steps,
-                    epoch=self.n_epochs_,
-                    lr=float(self.optimizer_.param_groups[0]["lr"]),
+                STEPS_DIVERGED.format(
+                    skipped=sums.skipped, steps=sums.steps, epoch=self.n_epochs_, lr=lr
                 )
             )
-        return skipped
+        with torch.no_grad():
+            # One number for all: reading one per parameter would stall a GPU as often.
+            if not math.isfinite(sum(p.sum() for p in self.module_.parameters())):
+                raise AscentError(WEIGHTS_DIVERGED.format(epoch=self.n_epochs_, lr=lr))
 
     @torch.no_grad()
     def maximize_noise(self, table: TableRows | StreamedRows) -> None:
@@ -302,14 +319,20 @@ class VAENet(NeuralNet):
             return float(self.beta)
         return float(self.beta) * (self.n_epochs_ + 1) / (self.kl_warmup + 1)
 
-    def _notify_of_batch(self, hook: str, batch: Batch) -> None:
-        news: dict[str, Any] = {}
+    def _is_heard(self) -> bool:
+        """Return whether a callback listens to batches."""
+        return any(_listens_to_batches(callback) for _, callback in self.callbacks_)
+
+    def _notify_of_batch(self, hook: str, batch: Batch, **news: Any) -> None:
+        """Call a hook of skorch, for which a batch is a pair of X and y."""
         if hook == "on_grad_computed":
             news["named_parameters"] = list(self.module_.named_parameters())
-        self.notify(hook, batch=batch, training=True, **news)
+        if hook == "on_batch_end":
+            self.history.record_batch("train_batch_size", batch.n_samples)
+        self.notify(hook, batch=(batch, None), training=True, **news)
 
 
-def _notify_nobody(hook: str, batch: Batch) -> None:
+def _notify_nobody(hook: str, batch: Batch, **news: Any) -> None:
     """Skip skorch's hooks for batches, which cost more than small batches themselves."""
 
 

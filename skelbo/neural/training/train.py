@@ -21,16 +21,19 @@ class Training(NamedTuple):
     lower_bounds, validation_lower_bounds : list of float
         Mean bound per row after each epoch, in nats, in the units of the data: of the training
         rows, and of those held out.
-    converged : bool
-        Whether the training came to its end before that of `max_iter`.
-    interrupted : bool
-        Whether Ctrl-C ended it.
+    end : {"converged", "max_epochs", "warm_up", "callback", "interrupted"}
+        Cause of the end: the stopping rule (or the last epoch, without one), the number of
+        epochs, their number while the weight of the KL was still rising, a callback, or Ctrl-C.
     """
 
     lower_bounds: list[float]
     validation_lower_bounds: list[float]
-    converged: bool
-    interrupted: bool = False
+    end: str
+
+    @property
+    def converged(self) -> bool:
+        """Whether the training came to its own end."""
+        return self.end == "converged"
 
 
 def train(
@@ -71,11 +74,17 @@ def train(
     net.train(rows, generator, [rule, ProgressReport(progress, offset)])
     net.maximize_noise(rows)
     done = [row for row in net.history if "train_loss" in row]
-    # Without a rule the last of the epochs is the end.
-    finished = early_stopping is False and net.end_ == "max_epochs"
     return Training(
         [offset - float(row["train_loss"]) for row in done],
         [offset - float(row["valid_loss"]) for row in done if "valid_loss" in row],
-        converged=finished or net.end_ in ("converged", "callback"),
-        interrupted=net.end_ == "interrupted",
+        _end(net, early_stopping),
     )
+
+
+def _end(net: VAENet, early_stopping: Any) -> str:
+    """Return the cause of the end; without a stopping rule the last epoch is convergence."""
+    if net.end_ != "max_epochs":
+        return str(net.end_)
+    if net.beta and net.n_epochs_ <= net.kl_warmup:
+        return "warm_up"
+    return "converged" if early_stopping is False else "max_epochs"
