@@ -163,10 +163,12 @@ def test_gaussian_rows_path_meets_the_covariance_path():
 
 def test_heywood_case_is_named():
     data = load_iris(as_frame=True).data
-    with pytest.warns(HeywoodWarning, match=r"column 2 reached .*Heywood") as caught:
+    with pytest.warns(HeywoodWarning, match=r"columns 1, 2 reached .*Heywood") as caught:
         VariationalEM(2, model="gaussian", random_state=0).fit(data.to_numpy())
-    assert len(caught) == 1 and caught[0].message.columns == (2,)
-    with pytest.warns(HeywoodWarning, match=r"column 'petal length \(cm\)' reached"):
+    assert len(caught) == 1 and caught[0].message.columns == (1, 2)
+    with pytest.warns(
+        HeywoodWarning, match=r"columns 'sepal width .*', 'petal length .*' reached"
+    ):
         VariationalEM(2, model="gaussian", random_state=0).fit(data)
     remedy = FactorModel(2, noise="isotropic")  # the warning's own words
     VariationalEM(model=remedy, random_state=0).fit(data)

@@ -7,11 +7,15 @@ Given the noise variances :math:`\Psi` the best loadings are principal axes of
 from __future__ import annotations
 
 import numpy as np
-from scipy import linalg
+from scipy import linalg, optimize
 
 from skelbo.likelihoods.gaussian import LOG_2PI
-from skelbo.likelihoods.noise_floor import noise_floor
+from skelbo.likelihoods.noise_floor import NOISE_FLOOR, noise_floor
 
+# Steps of L-BFGS between two checks of convergence, and the gradient, in nats per row, at its end.
+MAX_STEPS, SMALLEST_GRADIENT = 200, 1e-10
+# Largest logarithm of a noise variance, in units of the column's variance.
+LARGEST_LOG = 100.0
 # Cells per block of rows.
 BLOCK_CELLS = 2**18
 
@@ -41,6 +45,9 @@ class GaussianProfile:
     def __init__(self, covariance, intercepts, n_latents, floor, isotropic):
         self.covariance, self.intercepts, self.n_latents = covariance, intercepts, n_latents
         self.floor, self.isotropic = floor, isotropic
+        self.unit = floor / NOISE_FLOOR
+        root = np.sqrt(self.unit)
+        self.correlation = covariance / (root[:, None] * root)
 
     @classmethod
     def of_rows(cls, X, weights, n_latents, *, isotropic, fit_intercept) -> GaussianProfile:
@@ -62,36 +69,65 @@ class GaussianProfile:
 
     def e_step(self, noise):
         """Return the log-likelihood per row at the best loadings, and those loadings."""
+        value, loadings = self._relative(noise / self.unit)
+        return value - 0.5 * np.log(self.unit).sum(), np.sqrt(self.unit)[:, None] * loadings
+
+    def _relative(self, noise):
+        """Return the log-likelihood and the loadings in units of the columns."""
         units = np.sqrt(noise)
         p = len(noise)
         values, vectors = linalg.eigh(
-            self.covariance / (units[:, None] * units),
+            self.correlation / (units[:, None] * units),
             subset_by_index=(p - self.n_latents, p - 1),
             check_finite=False,
         )
         size = np.maximum(values - 1, 0.0)
         loadings = units[:, None] * vectors[:, ::-1] * np.sqrt(size[::-1])
-        trace = (np.diagonal(self.covariance) / noise).sum()
+        trace = (np.diagonal(self.correlation) / noise).sum()
         log_det = np.log(noise).sum() + np.log1p(size).sum()
         fit = trace - (size / (1 + size) * values).sum()
         return -0.5 * (p * LOG_2PI + log_det + fit), loadings
 
-    def m_step(self, loadings, noise):
-        """Return the noise variances: what these loadings do not explain."""
-        if self.isotropic:
-            return noise
+    def unexplained(self, loadings):
+        """Return the noise variances after a step of EM: what these loadings do not explain."""
         rest = np.diagonal(self.covariance) - (loadings**2).sum(1)
         return np.maximum(rest, self.floor)
 
+    def m_step(self, loadings, noise):
+        """Return noise variances of a larger profile likelihood, by L-BFGS in their logarithms.
+
+        EM itself needs thousands of steps where a variance runs to its floor (Heywood cases); a
+        bound of the coordinates is reached in a few.
+        """
+        if self.isotropic:
+            return noise
+        result = optimize.minimize(
+            self._objective,
+            self.to_vector(self.unexplained(loadings)),
+            jac=True,
+            method="L-BFGS-B",
+            bounds=[(np.log(NOISE_FLOOR), LARGEST_LOG)] * len(noise),
+            options={"maxiter": MAX_STEPS, "ftol": 0.0, "gtol": SMALLEST_GRADIENT},
+        )
+        better = self.from_vector(result.x)
+        return better if self.e_step(better)[0] >= self.e_step(noise)[0] else noise
+
+    def _objective(self, vector):
+        """Return minus the profile likelihood and its gradient, zero where EM stands still."""
+        noise = np.exp(vector)
+        value, loadings = self._relative(noise)
+        rest = np.diagonal(self.correlation) - (loadings**2).sum(1)
+        return -value, 0.5 * (1 - rest / noise)
+
     def to_vector(self, noise):
-        """Return unconstrained coordinates."""
-        return np.log(noise)
+        """Return the logarithms of the noise variances, in the units of the columns."""
+        return np.log(noise / self.unit)
 
     def from_vector(self, vector):
-        """Return the noise variances of coordinates."""
-        if np.any(vector > 700):
+        """Return the noise variances of coordinates, None beyond the range of float64."""
+        if np.any(vector > LARGEST_LOG):
             return None
-        return np.maximum(np.exp(vector), self.floor)
+        return np.maximum(np.exp(vector) * self.unit, self.floor)
 
     def theta(self, noise):
         """Return the parameters of the model at these noise variances."""

@@ -33,7 +33,7 @@ def factor_start(model, X, weights, rng, number):
     if profile is not None and not number:
         variances = profile.start()
         for _ in range(PROFILE_STEPS):
-            variances = profile.m_step(profile.e_step(variances)[1], variances)
+            variances = profile.unexplained(profile.e_step(variances)[1])
         return profile.theta(variances)
     known = ~np.isnan(X)
     values = np.where(known, X, 0.0)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from scipy import stats
+from sklearn.datasets import load_wine
 from sklearn.decomposition import PCA, FactorAnalysis
 
 from skelbo.models.factor_model.gaussian_information import expected_information
@@ -52,7 +53,7 @@ def test_it_ends_where_scikit_learn_ends():
     X = real(200)
     climbing = profile(X, isotropic=False)
     noise = climbing.start()
-    for _ in range(3000):
+    for _ in range(3):
         noise = climbing.m_step(climbing.e_step(noise)[1], noise)
     reference = FactorAnalysis(2, tol=1e-12, max_iter=10_000, svd_method="lapack").fit(X)
     assert climbing.e_step(noise)[0] >= reference.score(X) - 1e-9
@@ -90,3 +91,28 @@ def test_information_is_the_covariance_of_the_score():
     got = expected_information(theta, 7.0)
     keep = np.r_[: p * d, p * d + p : p * d + 2 * p]
     np.testing.assert_allclose(got[np.ix_(keep, keep)], expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("columns", [(0, 1, 2, 3, 6), (0, 1, 2, 6, 12), (0, 1, 6, 7, 8)])
+def test_heywood_ridges_end_at_their_maximum_in_any_units(columns):
+    """Two latents on five correlated columns of wine: EM was not done after 1000 iterations."""
+    X = load_wine().data[:, columns]
+    climbing, scaled = profile(X, isotropic=False), profile(1024 * X, isotropic=False)
+    noise, there = climbing.start(), scaled.start()
+    for _ in range(2):
+        noise = climbing.m_step(climbing.e_step(noise)[1], noise)
+        there = scaled.m_step(scaled.e_step(there)[1], there)
+    np.testing.assert_array_equal(there, 1024**2 * noise)
+    value, loadings = climbing.e_step(noise)
+    at_floor = noise <= climbing.floor * (1 + 1e-12)
+    slope = 1 - (np.diagonal(climbing.covariance) - (loadings**2).sum(1)) / noise
+    assert np.abs(slope[~at_floor]).max() < 1e-4  # rounding: columns at the floor count 1e6-fold
+    assert np.all(slope[at_floor] > 0)
+    assert value > log_prob_of_long_em(climbing) - 1e-9
+
+
+def log_prob_of_long_em(climbing):
+    noise = climbing.start()
+    for _ in range(3000):
+        noise = climbing.unexplained(climbing.e_step(noise)[1])
+    return climbing.e_step(noise)[0]
