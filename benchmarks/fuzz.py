@@ -69,6 +69,7 @@ def flood(arguments: argparse.Namespace) -> bool:
             refusals[outcome.kind] += 1
         if outcome.status == "failed":
             failures[name, mechanism(outcome)].append((seed, outcome))
+            print(f"{name} --case {seed}: {outcome.kind}: {outcome.detail[:100]}", flush=True)
     report(counts, refusals, failures)
     print(f"{time.time() - start:.0f} s, cases from {arguments.seed} on")
     return bool(failures)

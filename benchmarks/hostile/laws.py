@@ -11,10 +11,7 @@ from sklearn.base import clone
 
 from hostile.subjects import Subject, climbs, one_unit
 from hostile.tables import Table, contained
-from hostile.trial import Trial, check, close
-
-# Spread of a column, as a share of its size, below which rounding of means is seen in scores.
-ROUGH = 1e-6
+from hostile.trial import Trial, check, is_coarse
 
 
 def same_again(trial: Trial) -> None:
@@ -31,12 +28,12 @@ def containers(trial: Trial) -> None:
     """A plain array of the same cells gives the same fit."""
     X = trial.table.X
     model = trial.refit(X.copy(), trial.table.weights)
-    close("container", model.lower_bound_, trial.model.lower_bound_, trial.tolerance)
+    trial.agree("container", model.lower_bound_, trial.model.lower_bound_)
     for container in ("masked", "frame", "read_only"):
         if container != trial.table.container:
             rows = contained(X, container)
             again = clone(trial.estimator).fit(rows, sample_weight=trial.table.weights)
-            close(f"container {container}", again.lower_bound_, model.lower_bound_, trial.tolerance)
+            trial.agree(f"container {container}", again.lower_bound_, model.lower_bound_)
 
 
 def repetition(trial: Trial) -> None:
@@ -45,10 +42,10 @@ def repetition(trial: Trial) -> None:
     present = np.flatnonzero(weights > 0)
     twice = np.r_[present, present]
     model = trial.refit(trial.table.X[twice], weights[twice] / 2)
-    close("weights are repetitions", model.lower_bound_, trial.model.lower_bound_, trial.tolerance)
+    trial.agree("weights are repetitions", model.lower_bound_, trial.model.lower_bound_)
     score = model.score(trial.table.X[twice], sample_weight=weights[twice] / 2)
     want = trial.model.score(trial.X, sample_weight=trial.table.weights)
-    close("weights are repetitions in score", score, want, trial.tolerance)
+    trial.agree("weights are repetitions in score", score, want)
 
 
 def units(trial: Trial) -> None:
@@ -67,20 +64,17 @@ def units(trial: Trial) -> None:
     base = trial.refit(X, trial.table.weights, estimator)
     model = trial.refit(Y, trial.table.weights, estimator)
     jacobian = np.where(np.isnan(X), 0.0, np.log(factors)).sum(axis=1)
-    close("units", model.score_samples(Y) + jacobian, base.score_samples(X), 10 * trial.tolerance)
+    trial.agree("units", model.score_samples(Y) + jacobian, base.score_samples(X), 10)
 
 
 def shifts(trial: Trial) -> None:
     """At the defaults, an exact shift of the columns changes nothing."""
     X = trial.table.X.astype(np.float64)
-    sizes = np.nanmax(np.abs(X), axis=0)
-    spread = np.nanmax(X, axis=0) - np.nanmin(X, axis=0)
-    # The only scale of a table without any spread is where it lies; published parameters have no
-    # digits for a spread that is the rounding of their size.
-    coarse = (spread > 0) & (spread < ROUGH * sizes)
+    # The only scale of a table without any spread is where it lies.
     constant = _is_constant(X[trial.table.weight_vector > 0])
-    if not _moderate(X) or coarse.any() or constant.all():
+    if not _moderate(X) or constant.all() or is_coarse(X):
         return
+    sizes = np.nanmax(np.abs(X), axis=0)
     shift = 4 * 2.0 ** np.ceil(np.log2(np.where(sizes > 0, sizes, 1.0))).astype(X.dtype)
     Y = (X + shift).astype(X.dtype)
     X = Y - shift  # so that the shift is exact
@@ -89,7 +83,7 @@ def shifts(trial: Trial) -> None:
     estimator = trial.subject.default()
     base = trial.refit(X, trial.table.weights, estimator)
     model = trial.refit(Y, trial.table.weights, estimator)
-    close("shifts", model.score_samples(Y), base.score_samples(X), 100 * trial.tolerance)
+    trial.agree("shifts", model.score_samples(Y), base.score_samples(X), 100)
 
 
 def _is_constant(X: np.ndarray) -> np.ndarray:
@@ -118,7 +112,7 @@ def stream(trial: Trial) -> None:
     check("partial_fit is finite", np.isfinite(scores), lambda: f"{scores}")
     if type(trial.estimator).__name__ == "GaussianMLE":
         score = model.score(trial.X, sample_weight=table.weights)
-        close("partial_fit is fit", score, trial.model.lower_bound_, 10 * trial.tolerance)
+        trial.agree("partial_fit is fit", score, trial.model.lower_bound_, 10)
 
 
 def empty_row(trial: Trial) -> None:
@@ -137,7 +131,7 @@ def batches(trial: Trial) -> None:
     last = trial.table.take([-1]).rows
     for name in ("score_samples", "elbo", "transform"):
         ask = getattr(trial.model, name)
-        close(f"{name} row by row", ask(last)[0], ask(trial.X)[-1], trial.tolerance)
+        trial.agree(f"{name} row by row", ask(last)[0], ask(trial.X)[-1])
 
 
 def warm(trial: Trial) -> None:

@@ -7,14 +7,19 @@ import warnings
 
 from sklearn.exceptions import ConvergenceWarning
 
-from skelbo import ImportanceWarning, NoiseFloorWarning, SingularCovarianceWarning
+from skelbo import (
+    HeywoodWarning,
+    ImportanceWarning,
+    NoiseFloorWarning,
+    SingularCovarianceWarning,
+)
 
 # Kind of refusal -> its message. Everything else is a defect.
 REFUSALS = {
     "singular": r"ill-defined empirical covariance",
     "too few rows": r"n_samples >= n_components|minimum of \d+ is required|would hold out \d+ of",
     "empty column": r"column .* of X has no observed cell",
-    "no weight": r"at least one non-zero",
+    "no weight": r"sample_weight is zero for all rows",
     "overflow": r"squares? (overflow float64|underflows)|too large to square in float64",
     "wrong likelihood": r"likelihood.* expect(s|ed) (0 or 1|counts|integer codes|less than)",
     "too many codes": r"has the code|but likelihood 'categorical' expected",
@@ -25,12 +30,13 @@ REFUSALS = {
 }
 LIBRARY_WARNINGS = (
     ConvergenceWarning,
+    HeywoodWarning,
     ImportanceWarning,
     NoiseFloorWarning,
     SingularCovarianceWarning,
 )
 # Warnings of the class UserWarning alone, by message.
-PLAIN_WARNINGS = re.compile(r"Heywood case|ran away|runs away|reached its floor")
+PLAIN_WARNINGS = re.compile(r"ran away|runs away")
 
 
 def refusal_of(error: BaseException) -> str | None:

@@ -161,13 +161,14 @@ def _variational(rng: np.random.Generator) -> VariationalEM:
 def _monte_carlo(rng: np.random.Generator) -> MCEM:
     """Return an MCEM."""
     model = _model(rng)
+    slow = isinstance(model, DecoderModel | OwnFactorModel)
     return MCEM(
         _latents(model, rng),
         model=model,
         sampler=pick(rng, "auto", "auto", "auto", "gibbs", "hmc", "importance"),
         n_samples=pick(rng, "auto", 64),
         averaging=pick(rng, None, None, "saem"),
-        max_iter=pick(rng, 1, 3, 8),
+        max_iter=1 if slow else pick(rng, 1, 3, 8),
         n_importance_samples=20,
         random_state=int(rng.integers(1000)),
     )

@@ -105,3 +105,10 @@ def test_what_a_ridge_accepts_can_be_conditioned_on():
 def test_constant_columns_of_any_size_have_a_floor(estimator, value):
     model = estimator.fit(np.full((4, 2), value))
     assert np.isfinite([model.lower_bound_, model.score(np.full((4, 2), value))]).all()
+
+
+def test_of_many_matrices_none_need_be_regular():
+    singular = np.ones((200, P, P))
+    covariances, factors, floored = Floor(np.ones(P)).dense(singular)
+    assert floored.all() and np.isfinite(factors).all()
+    assert_allclose(covariances[0], covariances[-1])
