@@ -166,9 +166,7 @@ def test_heywood_case_is_named():
     with pytest.warns(HeywoodWarning, match=r"columns 1, 2 reached .*Heywood") as caught:
         VariationalEM(2, model="gaussian", random_state=0).fit(data.to_numpy())
     assert len(caught) == 1 and caught[0].message.columns == (1, 2)
-    with pytest.warns(
-        HeywoodWarning, match=r"columns 'sepal width .*', 'petal length .*' reached"
-    ):
+    with pytest.warns(HeywoodWarning, match=r"columns 'sepal width .*', 'petal length .*' reached"):
         VariationalEM(2, model="gaussian", random_state=0).fit(data)
     remedy = FactorModel(2, noise="isotropic")  # the warning's own words
     VariationalEM(model=remedy, random_state=0).fit(data)
