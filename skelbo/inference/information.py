@@ -22,20 +22,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg
 
-from skelbo.inference.cubature import MAX_LATENTS, moment_points, nodes_per_axis, posterior_rule
-from skelbo.inference.log_marginal import log_marginal
-from skelbo.inference.posteriors.gaussian import find_mode, fit_gaussian, regular
-from skelbo.inference.sampling.draws import Draws
-from skelbo.inference.sampling.importance import BaseNoise, importance_draws
+from skelbo.inference.cubature import moment_points
+from skelbo.inference.posterior_points import base_noise, posterior_points
+from skelbo.inference.posteriors.gaussian import regular
 from skelbo.models.constraints import constraint_of
 
 Report = Callable[[int, int], None]
 # Multiplications, and cells, that the outer products of the scores may take.
 MAX_WORK, BLOCK_CELLS = 5e9, 2**21
-MIN_DRAWS, MAX_DRAWS = 40, 1000
-# Points of a rule where p(z | x) may have several modes, and agreement of its log p(x), in nats,
-# with that of other methods, without which it is not used.
-MAX_POINTS, AGREEMENT = 100, 1e-3
 # Share of the complete-data information below which a direction of the expected information is
 # flat, and below which one of the observed information is no more than rounding.
 FLAT, NOTHING = 1e-12, 1e-13
@@ -132,9 +126,9 @@ def observed_information(
     formula = model.observed_information(theta, data.X, data.weights)
     if formula is not None:
         return _closed_form(model, theta, data, formula)
-    noise = base_noise(model, theta, len(data.X), seed)
     size = n_entries(theta)
     max_points = MAX_WORK / (len(data.X) * size**2)
+    noise = base_noise(model.n_latents, max_points, seed)
     total, complete, root = np.zeros((size, size)), np.zeros(size), np.zeros((0, size))
     sampled = False
     for rows in blocks_of_rows(len(data.X), min(max_points, 2**10) * size):
@@ -185,48 +179,9 @@ def nullity(model, theta, data, constraint, seed: int) -> int:
     return observed_information(model, near, data, seed).unseen(constraint(near)).shape[1]
 
 
-def posterior_points(joint, noise: BaseNoise, max_points: float) -> Draws:
-    """Return weighted points that stand for p(z | x) of each row."""
-    d = joint.shape[1]
-    if joint.latent == "continuous" and d <= MAX_LATENTS and joint.unimodal:
-        max_points = 0.0 if joint.gaussian else max_points  # few points are exact there
-        return posterior_rule(joint, *_gaussian_near(joint, max_points), max_points).draws
-    log_prob, _, draws = log_marginal(joint, noise)
-    if draws is None:
-        mean, precision = joint.start()
-        return importance_draws(joint, mean, precision, noise)[0]
-    if joint.latent == "continuous" and d <= MAX_LATENTS:
-        # Scores of a model without closed forms cost as much as all else: few points, if they do.
-        max_points = min(max_points, MAX_POINTS)
-        rule = posterior_rule(joint, *_gaussian_near(joint, max_points), max_points)
-        if np.abs(rule.log_prob - log_prob).max() < AGREEMENT:
-            return rule.draws
-    return draws
-
-
-def _gaussian_near(joint, max_points: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and precision of a Gaussian near p(z | x): Laplace's if nodes are many."""
-    if joint.gaussian:
-        return joint.start()
-    if not nodes_per_axis(joint.shape[1], max_points):
-        q = fit_gaussian(joint)
-        return q.mean, q.precision
-    mode, precision = find_mode(joint)
-    # A mode is found to within a share of log p(x, z), which may be large.
-    gradient = joint.expected(mode)[2]
-    return mode + np.linalg.solve(precision, gradient[..., None])[..., 0], precision
-
-
 def n_entries(theta) -> int:
     """Return the number of entries of all parameters."""
     return sum(np.size(value) for value in theta.values())
-
-
-def base_noise(model, theta, n_rows: int, seed: int) -> BaseNoise:
-    """Return the noise behind expectations that no rule gives, as much as time allows."""
-    work = n_rows * n_entries(theta) ** 2
-    n_draws = int(np.clip(MAX_WORK / work, MIN_DRAWS, MAX_DRAWS))
-    return BaseNoise.draw(n_draws, model.n_latents, np.random.RandomState(seed))
 
 
 def blocks_of_rows(n_rows: int, cells_per_row: float) -> Iterator[slice]:
