@@ -119,5 +119,8 @@ class GradientStep:
 
     def _probe(self, loss: Tensor) -> Tensor:
         """Return a number that is finite if the step is."""
-        gradients = [p.grad.sum() for p in self.probed if p.grad is not None]
-        return torch.stack([loss.detach(), *gradients]).sum()
+        probe = loss.detach()
+        for parameter in self.probed:
+            if parameter.grad is not None:
+                probe = probe + parameter.grad.sum()
+        return probe
