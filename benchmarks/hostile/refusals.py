@@ -25,7 +25,8 @@ REFUSALS = {
     "too many codes": r"has the code|but likelihood 'categorical' expected",
     "options": r"does not fit (covariance_type|solver)|use gradient='dreg'|exceeds n_features"
     r"|sampler=.* draws|posterior='exact' needs",
-    "steps": r"were not finite and were skipped|rows is not finite|weights (have run away|are not finite)",
+    "steps": r"were not finite and were skipped|(rows is|weights are) not finite"
+    r"|weights have run away",
     "incomplete": r"partial_fit got missing cells",
 }
 LIBRARY_WARNINGS = (
