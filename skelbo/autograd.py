@@ -1,4 +1,4 @@
-"""Derivatives by torch, also where the caller has switched them off."""
+"""Context in which torch records gradients, even inside ``no_grad`` or ``inference_mode``."""
 
 from __future__ import annotations
 

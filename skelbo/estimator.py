@@ -276,7 +276,7 @@ class LatentVariableEstimator(
         warnings.warn(message, ConvergenceWarning, stacklevel=3)
 
     def _publish_ascent(self, ascent: Ascent) -> None:
-        """Set the attributes of the path; an interrupted one gets a warning or ends the search."""
+        """Set the attributes of an ascent; if it was interrupted, warn, or end a search."""
         if ascent.interrupted:
             if is_within_search():
                 raise KeyboardInterrupt

@@ -34,7 +34,7 @@ from skelbo.mixture.attributes import (
     predictor_of,
     public_arrays,
 )
-from skelbo.mixture.em import mixture_engine
+from skelbo.mixture.engine import mixture_engine
 from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.initialization import STARTS, UserParameters, mixture_starts
 from skelbo.mixture.mixture import Mixture

@@ -1,4 +1,4 @@
-"""Maximum likelihood for one Gaussian: nothing is hidden, and the maximum has a closed form."""
+"""Maximum likelihood for one Gaussian: in closed form, or by EM where cells are missing."""
 
 from __future__ import annotations
 

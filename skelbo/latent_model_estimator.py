@@ -1,4 +1,4 @@
-"""Shell of the estimators that take a model: VariationalEM and MCEM."""
+"""Base class of the estimators that take a model, VariationalEM and MCEM."""
 
 from __future__ import annotations
 

@@ -186,12 +186,12 @@ class ColumnMoments:
 
     @property
     def complete(self) -> bool:
-        """Whether no cell is missing."""
+        """True if no cell is missing."""
         return not self.n_missing.any()
 
     @cached_property
     def is_constant(self) -> np.ndarray:
-        """Whether the cells of a column are equal but for rounding, (n_features,)."""
+        """True if the cells of a column are equal but for rounding, (n_features,)."""
         with np.errstate(over="ignore"):
             return self.largest - self.smallest <= CONSTANT * self._size
 

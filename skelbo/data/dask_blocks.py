@@ -82,7 +82,7 @@ class Table(NamedTuple):
 
     @property
     def has_rows(self) -> bool:
-        """Whether there is a row of a weight other than zero."""
+        """True if there is a row of a weight other than zero."""
         return bool(len(self.X) and (self.weights is None or self.weights.any()))
 
 

@@ -40,7 +40,7 @@ class Block:
     weights : ndarray of shape (n_rows,)
         Frequency weights, all positive.
     index : ndarray of int, shape (n_rows,)
-        Where the rows stand in the table.
+        Positions of the rows in the table.
     observed : ndarray of bool, shape (n_features, n_rows), or None
         Which cells are known; None where all are. Unknown cells of `values` are NaN.
     room : int

@@ -11,7 +11,7 @@ class Theta(Protocol):
     """Parameters theta of a model p(x, z; theta) whose E- and M-step are in closed form; immutable.
 
     An implementation gets starts, restarts, acceleration and progress from `EMEngine`. The
-    statistics are its own affair: the engine passes them from the E-step to the M-step.
+    engine passes the statistics from the E-step to the M-step and does not read them.
 
     Attributes
     ----------

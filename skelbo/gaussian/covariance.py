@@ -1,4 +1,4 @@
-r"""Contracts of the Gaussian wing: covariance structures, fitted covariances, densities of rows.
+r"""Contracts of `skelbo.gaussian`: covariance structures, fitted covariances, row densities.
 
 A new structure is one class in one file, and one line of the table in `skelbo.gaussian.structures`.
 Most derive from `Dense` or `Diagonal`, which hold the triangular factor of the precision:

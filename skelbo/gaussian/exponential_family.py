@@ -1,4 +1,4 @@
-r"""The mixture as an exponential family: E-step and M-step are one matrix product each.
+r"""K weighted Gaussians as an exponential family: E-step and M-step are one matrix product each.
 
 .. math:: \log \pi_k N(x; \mu_k, \Sigma_k) = \eta_k^T t(x) + h(x), \qquad
     t(x) = (1, x, \text{products of } x)
@@ -64,7 +64,7 @@ class NaturalParameters:
 
     @property
     def absent(self) -> np.ndarray:
-        """Which components have weight zero, (K,)."""
+        """Mask of the components of weight zero, (K,)."""
         return np.isneginf(self.eta[:, 0])
 
 

@@ -93,7 +93,7 @@ class PatternGroup:
 
     @property
     def by_precision(self) -> bool:
-        """Whether the missing block is not larger than the observed one."""
+        """True if the missing block is not larger than the observed one."""
         return self.missing.shape[1] <= self.observed.shape[1]
 
 

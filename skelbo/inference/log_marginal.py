@@ -69,26 +69,6 @@ def log_marginal(joint, noise: BaseNoise) -> tuple[np.ndarray, np.ndarray, Draws
     return log_prob, std, draws.replaced(np.flatnonzero(doubted), other)
 
 
-def quadrature(joint, mode, precision, n_nodes, pruned=60.0) -> tuple[np.ndarray, Draws]:
-    """Return log p(x) by Gauss-Hermite nodes around the mode, and these as weighted points.
-
-    Nodes whose log-weight is more than `pruned` below the largest are left out.
-    """
-    d = mode.shape[1]
-    nodes, weights = np.polynomial.hermite_e.hermegauss(n_nodes)
-    grid = np.stack(np.meshgrid(*[nodes] * d, indexing="ij"), -1).reshape(-1, d)
-    log_weights = np.log(np.stack(np.meshgrid(*[weights] * d, indexing="ij"), -1)).sum(-1).ravel()
-    kept = log_weights > log_weights.max() - pruned
-    grid, log_weights = grid[kept], log_weights[kept]
-    factor = np.linalg.cholesky(precision)
-    Z = mode + np.einsum("nij,si->snj", np.linalg.inv(factor), grid)
-    log_det = np.log(np.einsum("nkk->nk", factor)).sum(-1)
-    terms = joint.log_joint(Z) + (log_weights + 0.5 * (grid**2).sum(1))[:, None]
-    log_total = special.logsumexp(terms, axis=0)
-    draws = Draws(Z, np.exp(terms - log_total), np.arange(len(Z)), exact=True)
-    return log_total - log_det, draws
-
-
 def _closed_form(joint):
     """Return log p(x) = log p(x, z) - log p(z | x) at the posterior mean."""
     mean, precision = joint.start()

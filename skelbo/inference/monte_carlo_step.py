@@ -93,7 +93,7 @@ class MonteCarloStep:
         self._q: Posterior | None = None
 
     def e_step(self, theta: Theta) -> tuple[float, Posterior]:
-        """Return the bound per row, in nats, at the best q, and q: a guide, and not climbed."""
+        """Return the bound per row, in nats, at the best q, and q; the bound may fall."""
         self._q = best_q(self.model.joint(self.data.X, theta), self.family, self._q)
         return self.data.mean(self._q.terms.elbo), self._q
 

@@ -1,4 +1,4 @@
-r"""Newton's step on log p(X) from draws at theta, and the Monte Carlo error of its promise.
+r"""Newton's step on log p(X) from draws at theta, and a limit of the climb left.
 
 With the gradient :math:`\hat g` of log p(X) from draws, its Monte Carlo covariance V and the
 observed information I, the maximum is about Newton's step :math:`I^{-1} \hat g` away and
@@ -67,7 +67,7 @@ class NewtonStep:
 
     @property
     def climb(self) -> float:
-        """Climb of log p(X) that the step promises, in nats; too high by half the noise."""
+        """Predicted climb of log p(X), in nats; biased upwards by half the trace of `noise`."""
         return 0.5 * float(self.pull @ self.pull)
 
     @property
@@ -93,7 +93,7 @@ class NewtonStep:
 
 
 def newton_step(model, theta, data, draws, joint, moved, n_flat: int) -> NewtonStep | None:
-    """Return Newton's step on log p(X), None where the quadratic is no guide.
+    """Return Newton's step on log p(X), None without usable information.
 
     Parameters
     ----------

@@ -1,14 +1,14 @@
 r"""Proposals of Monte Carlo EM: new parameters from draws, and the evidence for them.
 
-With D the climb that a step promises and s its Monte Carlo standard error, a step is sure if
+With D the estimated climb of a step and s its Monte Carlo standard error, a step is sure if
 :math:`D - z_\alpha s > 0`. Caffo, Jank and Jones (2005), *Ascent-based Monte Carlo
 expectation-maximization*. Three changes:
 
 - On the draws that a step was fitted to, D is too high by about P/m (P parameters, m draws), so
-  that with many parameters every step looks sure. D is measured on the draws of one half of the
+  that with many parameters every step passes. D is measured on the draws of one half of the
   chains for a step fitted to the other half.
 - Near the maximum the step is Newton's on log p(X), not EM's, which may need hundreds more; it is
-  accepted as far as log p(X), measured on the draws, did what it promised.
+  accepted as far as log p(X), measured on the draws, climbs as predicted.
 - The last of EM's steps can be small far from the maximum. The stopping rule is about the whole
   climb that is left (`newton_step`), not the next step's.
 """
@@ -88,7 +88,7 @@ class Proposer:
         self._n_flat: int | None = None
 
     def propose(self, draws: Draws, joint, q, theta: Theta) -> Proposal:
-        """Return Newton's step on log p(X) where it can be trusted, else EM's."""
+        """Return Newton's step on log p(X) where it is accepted, else EM's."""
         moved, climb, error = self._em_step(draws, joint, q, theta)
         sure = climb - stats.norm.isf(ALPHA) * error > 0
         near = climb < NEAR * self.model.n_parameters(theta) or draws.exact
@@ -155,7 +155,7 @@ class Proposer:
         return weights @ climb, np.sqrt(weights**2 @ variance)
 
     def _tried(self, newton: NewtonStep, draws, joint, q, theta) -> Proposal | None:
-        """Return Newton's step, or a part of it, if log p(X) keeps its promise, else None."""
+        """Return Newton's step, or a part of it, if log p(X) climbs as predicted, else None."""
         lengths = [newton.length, 0.25 * newton.length]
         for length in [1.0, *lengths] if draws.exact else lengths:
             new = after_step(theta, length * newton.step, self.model, self.data)

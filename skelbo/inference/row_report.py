@@ -1,4 +1,4 @@
-"""Lines on the terminal about work that goes through the rows of a table."""
+"""Progress of the computation of standard errors, printed on the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ascent of the bound from one start: the steps that a model allows, and a way out of saddles."""
+"""Ascent of the bound from one start: the steps that a model allows, and escape from saddles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Functions that NumPy and torch spell differently; torch is not imported for NumPy arrays."""
+"""Functions for NumPy arrays and torch tensors; torch is not imported for NumPy arrays."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ class Likelihood(Support, ComponentLikelihood):
     Attributes
     ----------
     name : str
-        Word of the vocabulary.
+        Name of the likelihood, its key in `LIKELIHOODS` if it has one.
     expects : str
         The values of such a column, and a remedy: the end of the error message of `check`.
     has_noise : bool

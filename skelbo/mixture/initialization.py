@@ -109,7 +109,7 @@ class UserParameters:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing is given."""
+        """True if nothing is given."""
         return self.weights is None and self.means is None and self.covariance is None
 
     def whole(self, origin: np.ndarray) -> Mixture | None:

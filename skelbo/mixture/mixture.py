@@ -90,7 +90,7 @@ class Mixture:
 
     @property
     def is_regular(self) -> bool:
-        """Whether no covariance had to be altered to become regular."""
+        """True if no covariance had to be altered to become regular."""
         return not self.components.covariance.floored.any()
 
     @cached_property

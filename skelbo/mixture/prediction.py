@@ -86,7 +86,7 @@ class LinearForm:
 
     @property
     def is_representable(self) -> bool:
-        """Whether no parameter overflows its precision, and none of h(x) underflows."""
+        """True if no parameter overflows its precision, and none of h(x) underflows."""
         eta, P = self.natural.eta, self.natural.common
         if not all(a is None or np.isfinite(a).all() for a in (eta, P, self.origin)):
             return False
@@ -102,7 +102,7 @@ class LinearForm:
 
     @property
     def _forms_statistics(self) -> bool:
-        """Whether t(x) is computed, rather than products with parts of eta."""
+        """True if t(x) is computed, rather than products with parts of eta."""
         kind = self.natural.kind
         return not kind.shared and (kind.dense or self._n_features < MANY_COLUMNS)
 

@@ -123,7 +123,7 @@ class MixtureBatch:
 
     @property
     def are_regular(self) -> np.ndarray:
-        """Whether no covariance of a mixture had to be altered, (n_mixtures,)."""
+        """True if no covariance of a mixture had to be altered, (n_mixtures,)."""
         floored = self.union.components.covariance.floored
         return np.logical_not(np.any(floored.reshape(len(self), -1), axis=1))
 

@@ -90,12 +90,12 @@ class FirstRows:
 
     @property
     def enough(self) -> bool:
-        """Whether no more rows need be kept, by their number or their weight."""
+        """True if no more rows need be kept, by their number or their weight."""
         return max(self.weight, self.n_rows) >= self.size
 
     @property
     def due(self) -> bool:
-        """Whether to fit the rows whole now."""
+        """True if all rows kept are to be fitted together now."""
         sizes = (self.size / GROWTH**power for power in range(32))
         return not self.fitted or self.enough or any(self.fitted < n <= self.weight for n in sizes)
 

@@ -149,7 +149,7 @@ class BinaryFeatureModel(LinearModel):
         return {**theta, "loadings": W, "intercepts": 0 * b, "probabilities": pi}
 
     def away_from_boundary(self, theta):
-        """Return theta with probabilities from which a dead feature can come back."""
+        """Return theta with the probabilities of features moved away from 0 and 1."""
         return {**theta, "probabilities": np.clip(theta["probabilities"], *REVIVABLE)}
 
     def maximize(self, theta, X, weights, mean, covariance=None, *, n_steps=2, expand=False):

@@ -1,4 +1,4 @@
-"""Interface of a model: what inference may ask of p(x, z; theta).
+"""Interface of a model p(x, z; theta): the attributes and methods that inference uses.
 
 A `Model` holds hyperparameters; parameters theta are a dict of float64 arrays. Shapes: n rows, p
 columns, d latents, S points or draws of z for each row, P entries of theta in the order of the
@@ -19,7 +19,7 @@ MAX_INFORMATION = 1500
 
 
 class Profile(Protocol):
-    """Profile likelihood of some parameters, the others being at their best: an EM of its own."""
+    """Profile likelihood of some parameters, maximised over the others, by E- and M-steps."""
 
     def start(self) -> np.ndarray:
         """Return the first values of the parameters that remain."""
@@ -41,7 +41,7 @@ class Profile(Protocol):
 
 
 class Model(ABC):
-    """A model as inference uses it, with defaults for what few models have.
+    """A model as inference uses it; methods that few models need have defaults.
 
     Implemented by the built-in models and, for a model that a user wrote in torch, by
     `skelbo.inference.user_model.adapter.TorchModel`.
@@ -146,7 +146,7 @@ class Model(ABC):
         return {}
 
     def away_from_boundary(self, theta: Theta) -> Theta:
-        """Return theta from which an annealed chain can revive latents that died."""
+        """Return theta with the probabilities of latents moved away from 0 and 1, for annealing."""
         return theta
 
     def relaxation(self) -> Model:

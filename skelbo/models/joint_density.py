@@ -56,15 +56,15 @@ class ContinuousJointDensity(JointDensity, Protocol):
 
     @property
     def gaussian(self) -> bool:
-        """Whether p(z | x) is a Gaussian, which `start` then returns exactly."""
+        """True if p(z | x) is a Gaussian, which `start` then returns exactly."""
 
     @property
     def unimodal(self) -> bool:
-        """Whether log p(z | x) is known to have a single mode."""
+        """True if log p(z | x) is known to have a single mode."""
 
     @property
     def supports_grid(self) -> bool:
-        """Whether `log_likelihood_at` and `expected_sums` are available."""
+        """True if `log_likelihood_at` and `expected_sums` are available."""
 
     @property
     def n_steps(self) -> int:

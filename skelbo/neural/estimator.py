@@ -1,4 +1,4 @@
-"""Shell of the estimators that own networks: reading of X, methods of a fitted net, files."""
+"""Base class of the estimators with networks: reading of X, methods of a fitted net, files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 r"""Moments of rows x joined with their hidden factors z.
 
-The regression of x on z, which is the M-step of factor analysis, looks at four sums per component:
+The regression of x on z, which is the M-step of factor analysis, uses four sums per component:
 :math:`\sum w`, the squares of x, the products :math:`x z^T` and :math:`z z^T`, all about the
 means. They are additive like any moments, and p q numbers where a scatter matrix takes p p.
 """

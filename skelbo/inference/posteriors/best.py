@@ -62,7 +62,7 @@ def uses_grid(joint, posterior: str) -> bool:
     if posterior != "exact" or joint.latent == "binary" or joint.gaussian:
         return False
     if not joint.supports_grid:
-        reason = "this model is not linear in z"
+        reason = "log p(x | z) of this model is not linear in x"
     elif joint.shape[1] > MAX_LATENTS:
         reason = f"got {joint.shape[1]} latents"
     else:

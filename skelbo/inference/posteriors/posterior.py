@@ -1,4 +1,4 @@
-"""Interface of a posterior q(z | x): what the theta step and the scores use of it."""
+"""Interface of a posterior q(z | x): its mean, its bound, and its draws for the theta step."""
 
 from __future__ import annotations
 

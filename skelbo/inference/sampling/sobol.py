@@ -3,7 +3,7 @@ r"""Randomised quasi-Monte Carlo: evenly spread base noise in independent copies
 Points of a Sobol sequence, with their binary digits shifted at random: every point is uniform, so
 that means are unbiased, and together they leave smaller holes than independent ones, so that the
 error of a smooth mean falls almost like 1 / S instead of :math:`1 / \sqrt{S}`. Copies with shifts
-of their own are independent: their spread is an honest error.
+of their own are independent: their spread estimates the error.
 
 L'Ecuyer and Lemieux (2002), *Recent advances in randomized quasi-Monte Carlo methods*.
 """

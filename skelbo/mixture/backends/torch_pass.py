@@ -73,7 +73,7 @@ class DeviceTable:
 
     @property
     def is_kept(self) -> bool:
-        """Whether the rows are on the device."""
+        """True if the rows stay on the device between passes."""
         return self._kept is not None
 
     def e_step(self, theta: Mixture) -> tuple[float, Moments]:

@@ -144,12 +144,12 @@ class FactorJoint:
 
     @property
     def gaussian(self) -> bool:
-        """Whether p(z | x) is a Gaussian, which `start` then returns exactly."""
+        """True if p(z | x) is a Gaussian, which `start` then returns exactly."""
         return self.likelihood.has_noise
 
     @property
     def supports_grid(self) -> bool:
-        """Whether log p(x | z) is linear in x, up to what depends on x alone."""
+        """True if log p(x | z) is linear in x, up to what depends on x alone."""
         return self.likelihood.linear
 
     def defensive_draws(self, normal, centre, root):

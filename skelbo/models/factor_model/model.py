@@ -97,7 +97,7 @@ class FactorModel(LinearModel):
 
     @property
     def gaussian_posterior(self) -> bool:  # type: ignore[override]
-        """Whether p(z | x) is a Gaussian."""
+        """True if p(z | x) is a Gaussian."""
         return self.column_likelihood.has_noise
 
     @property

@@ -80,7 +80,7 @@ def as_batch(
     X : ndarray of shape (n_samples, n_features)
         Rows in the units of the data, possibly with missing cells (NaN).
     columns : Columns
-        What the columns are.
+        Likelihood, centre and scale of each column.
     like : Tensor
         Any floating tensor of the network.
     weights : ndarray of shape (n_samples,), optional
@@ -122,9 +122,9 @@ class TableRows:
     Parameters
     ----------
     train : Batch
-        Rows to learn from.
+        Training rows.
     held_out : Batch or None
-        Rows to judge by.
+        Rows on which the stopping rule evaluates the bound.
     batch_size : int
         Upper limit; rows are spread evenly over the batches, so that no epoch ends in a tiny,
         noisy one.

@@ -1,4 +1,4 @@
-"""Training rows on disk, in a memory map or a Dataset, read while the networks learn."""
+"""Training rows on disk, in a memory map or a Dataset, read during training."""
 
 from __future__ import annotations
 

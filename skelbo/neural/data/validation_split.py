@@ -1,4 +1,4 @@
-"""Split of the rows into those that are learned from and those held out."""
+"""Split of the rows into training rows and rows held out."""
 
 from __future__ import annotations
 

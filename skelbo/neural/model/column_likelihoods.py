@@ -140,7 +140,7 @@ class GaussianColumns(ColumnGroup):
 
     @property
     def at_floor(self) -> Tensor:
-        """Whether each column's noise lies at its floor."""
+        """True if each column's noise lies at its floor."""
         return self.variance <= NOISE_FLOOR * (1 + 1e-6)
 
     def sample(self, outputs: Tensor, generator: torch.Generator | None = None) -> Tensor:

@@ -72,7 +72,7 @@ class Features(nn.Module):
     Parameters
     ----------
     columns : Columns
-        What the columns are.
+        Likelihood, centre and scale of each column.
     with_mask : bool
         Whether to append which cells are observed, one 0 or 1 per column.
     """

@@ -39,7 +39,7 @@ class Processes:
 
     @property
     def is_rank_zero(self) -> bool:
-        """Whether this process is the one that prints and warns."""
+        """True if this process is the one that prints and warns."""
         return self.rank == 0
 
     def share(self, batch: Batch, noise: Tensor) -> tuple[Batch, Tensor]:

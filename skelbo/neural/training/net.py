@@ -1,4 +1,4 @@
-"""The skorch net of an auto-encoder, whose epoch costs as much as a bare loop."""
+"""The skorch net of an auto-encoder, without overhead of skorch per batch."""
 
 from __future__ import annotations
 

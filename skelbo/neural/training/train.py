@@ -32,7 +32,7 @@ class Training(NamedTuple):
 
     @property
     def converged(self) -> bool:
-        """Whether the training came to its own end."""
+        """True if the training came to its own end."""
         return self.end == "converged"
 
 

@@ -121,7 +121,7 @@ def test_expected_statistics_add_up_to_the_data():
 def test_what_is_out_of_reach_says_so():
     with pytest.raises(ValueError, match="at most 2 latents; got 3 latents"):
         VariationalEM(3, model="poisson", posterior="exact", random_state=0).fit(counts())
-    with pytest.raises(ValueError, match="not linear in z"):
+    with pytest.raises(ValueError, match="not linear in x"):
         VariationalEM(1, model="decoder", posterior="exact", random_state=0).fit(real())
 
 
