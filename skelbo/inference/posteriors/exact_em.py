@@ -39,7 +39,7 @@ class ExactEM:
             except TooSharp:
                 self.shared = None
         joint = self.model.joint(self.X, theta)
-        self.mode, precision = find_mode(joint, self.mode)
+        self.mode, precision = find_mode(joint, _best_start(joint, self.mode))
         found = row_quadrature(joint, [(self.mode, precision)])
         return float(self.weights @ found.log_prob / self.weights.sum()), found.draws
 
@@ -51,3 +51,17 @@ class ExactEM:
         return self.model.maximize_at(
             theta, statistics.points, statistics.mass, statistics.totals, statistics.counts
         )
+
+
+def _best_start(joint, mode: np.ndarray | None) -> np.ndarray:
+    """Return the last modes, (n, d), or a rough mean where that has the larger log p(x, z).
+
+    Down an exponential slope of large loadings Newton's steps have constant length: from a last
+    mode far off they would not arrive.
+    """
+    rough = joint.start()[0]
+    if mode is None:
+        return rough
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite there: the rough mean is taken
+        closer = joint.log_joint(mode[None])[0] >= joint.log_joint(rough[None])[0]
+    return np.where(closer[:, None], mode, rough)

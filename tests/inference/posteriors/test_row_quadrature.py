@@ -5,6 +5,7 @@ import pytest
 from scipy import integrate, special
 
 from skelbo import VariationalEM
+from skelbo.inference.posteriors.exact_em import ExactEM
 from skelbo.inference.posteriors.gaussian import find_mode
 from skelbo.inference.posteriors.row_quadrature import LACKING, NODES, WEIGHTS, row_quadrature
 from skelbo.models import FactorModel
@@ -87,3 +88,20 @@ def test_separable_items_end_in_an_honest_score(seed):
     fit = VariationalEM(1, model="bernoulli", posterior="exact", max_iter=60, random_state=0).fit(X)
     patterns = np.array(list(np.ndindex(*[2] * p)), dtype=float)
     assert special.logsumexp(fit.score_samples(patterns)) == pytest.approx(0, abs=1e-8)
+
+
+@pytest.mark.parametrize("size", [634.0, 1e4])
+def test_posteriors_are_found_after_a_loading_changed_its_sign(size):
+    """The last modes lie on the wrong side of an exponential slope, hundreds of units up."""
+    X = np.array([[1.0, 1.0, 0.0], [2.0, 2.0, 0.0], [0.0, 0.0, 0.0]])
+    model = FactorModel(1, likelihood="poisson", fit_intercept=False)
+
+    def theta(last):
+        return {"loadings": np.array([[-0.13], [-0.13], [last]]), "intercepts": np.zeros(3)}
+
+    moved = ExactEM(model, X, np.ones(3))
+    moved.shared = None  # every row has points of its own
+    moved.e_step(theta(-size))
+    reached = moved.e_step(theta(size))[0]
+    exact = integrated(model.joint(X, theta(size))).log_prob.mean()
+    assert reached == pytest.approx(exact, abs=1e-12)
