@@ -180,7 +180,7 @@ def to_precision_cholesky(cholesky: np.ndarray) -> np.ndarray:
         return linalg.lapack.dtrtri(cholesky, lower=1)[0].T
     if len(cholesky) <= MANY_MATRICES:
         inverses = [linalg.lapack.dtrtri(factor, lower=1)[0].T for factor in cholesky]
-    return np.array(inverses).reshape(cholesky.shape)  # of no matrices, too
+        return np.array(inverses).reshape(cholesky.shape)  # of no matrices, too
     upper = np.zeros_like(cholesky)
     for i, row in enumerate(cholesky.swapaxes(0, 1)):  # forward substitution, all at once
         pivot = row[:, i]

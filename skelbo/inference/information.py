@@ -175,7 +175,7 @@ def nullity(model, theta, data, constraint, seed: int) -> int:
 
     The arguments are those of `flat_directions`.
     """
-    near = _nearby(theta, model.constraints, seed)
+    near = _nearby(theta, model.constraints, _row_units(model, theta, data, seed), seed)
     return observed_information(model, near, data, seed).unseen(constraint(near)).shape[1]
 
 
@@ -245,12 +245,25 @@ def _simulated_scores(model, theta, data, noise, max_points, seed) -> np.ndarray
     return scale * np.einsum("sn,snp->np", draws.weights, scores)
 
 
-def _nearby(theta, constraints, seed):
-    """Return parameters at a random distance of about a tenth of their size."""
-    rng, moved = np.random.RandomState(seed), {}
+def _row_units(model, theta, data, seed) -> np.ndarray:
+    """Return standard errors (P,) that one row of complete data would give; 0 if infinite."""
+    few = replace(data, X=data.X[:ROWS_FOR_SCALE], weights=data.weights[:ROWS_FOR_SCALE])
+    units = observed_information(model, theta, few, seed, with_root=False).units
+    return np.where(units < 1e100, units * np.sqrt(few.total), 0.0)
+
+
+def _nearby(theta, constraints, row_units, seed):
+    """Return parameters at a random distance of about a tenth of their size.
+
+    A size of zero would lead nowhere: it is not below what one row would determine, `row_units`.
+    """
+    rng, moved, first = np.random.RandomState(seed), {}, 0
     for name, value in theta.items():
         domain, value = constraint_of(name, constraints), np.asarray(value)
-        size = np.where(domain.edge(value) == 0, np.sqrt(np.mean(value**2)), 1.0)
+        least = row_units[first : first + value.size].reshape(value.shape)
+        first += value.size
+        free = np.maximum(np.sqrt(np.mean(value**2)), least)
+        size = np.where(domain.edge(value) == 0, free, 1.0)
         new = domain.move(value, NEARBY * size * rng.standard_normal(value.shape))
         moved[name] = new if domain.contains(new) else value
     return moved

@@ -112,3 +112,20 @@ def test_of_many_matrices_none_need_be_regular():
     covariances, factors, floored = Floor(np.ones(P)).dense(singular)
     assert floored.all() and np.isfinite(factors).all()
     assert_allclose(covariances[0], covariances[-1])
+
+
+def test_many_regular_matrices_are_factorized_like_each_alone():
+    regular = np.arange(1.0, 41.0)[:, None, None] * np.array([[2.0, 0.9], [0.9, 1.0]])
+    together = Floor(np.ones(2)).dense(regular)[1]
+    alone = [Floor(np.ones(2)).dense(matrix[None])[1][0] for matrix in regular]
+    assert_allclose(together, alone, rtol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")
+def test_first_chunk_with_a_constant_column():
+    """Short runs from many starts, all of whose covariances are singular."""
+    X = np.c_[np.random.default_rng(1).normal(size=(77, 2)), np.full(77, 98.6)]
+    scores = [
+        EMGaussianMixture(2, random_state=0).partial_fit(Y).score(Y) for Y in (X, X - [0, 0, 98.6])
+    ]
+    assert_allclose(*scores, rtol=1e-6)

@@ -45,3 +45,17 @@ def test_monte_carlo_em_leaves_a_feature_without_loadings():
     fit = MCEM(2, model=pair, params_init=start, random_state=0).fit(X)
     assert fit.converged_
     assert 300 * (best - fit.score(X)) < 0.1
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-9])
+@pytest.mark.parametrize("kind", ["complete", "bernoulli"])
+def test_monte_carlo_em_leaves_loadings_that_are_all_zero(kind, size):
+    X, model, one = two_factors("complete")
+    if kind == "bernoulli":
+        X, model = 1.0 * (X > 0), kind
+        one = VariationalEM(1, model=model).fit(X).params_
+    best = VariationalEM(2, model=model, posterior="full").fit(X).score(X)
+    start = {**one, "loadings": np.full((6, 2), size)}
+    fit = MCEM(2, model=model, params_init=start, random_state=0).fit(X)
+    assert fit.converged_
+    assert len(X) * (best - fit.score(X)) < 0.1
