@@ -145,7 +145,9 @@ def observed_information(
             report(min(rows.stop, len(data.X)), len(data.X))
     if with_root and len(data.X) < 2 * size:
         root = _stacked(root, _simulated_scores(model, theta, data, noise, max_points, seed))
-    return Information(total, _units(complete), root, sampled)
+    # The posteriors of all rows may leave a parameter out that rows of the model would determine.
+    units = _units(np.maximum(complete, NOTHING * (root**2).sum(0)))
+    return Information(total, units, root, sampled)
 
 
 def flat_directions(model, theta, data, information, constraint, seed: int) -> np.ndarray:

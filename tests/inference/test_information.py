@@ -12,7 +12,7 @@ from skelbo.inference.cubature import posterior_rule
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.information import observed_information
 from skelbo.inference.posteriors.gaussian import fit_gaussian
-from skelbo.models import FactorModel, LatentVariableModel
+from skelbo.models import BinaryFeatureModel, FactorModel, LatentVariableModel
 from tests.tables import answers, counts, lsat6, real
 
 
@@ -208,3 +208,19 @@ def test_report_counts_the_rows():
     data = DistinctRows(X, np.ones(200), np.arange(200))
     observed_information(model, theta, data, 0, report=lambda *rows: seen.append(rows))
     assert seen == sorted(seen) and seen[-1] == (200, 200)
+
+
+def test_a_feature_that_no_row_has_leaves_the_units_of_the_others_finite():
+    """Rows of the model have the feature and determine its loading: rows of the table do not."""
+    X = np.array([[4.0], [4.1], [3.9], [4.05]])
+    theta = {
+        "loadings": np.array([[-0.2, 1e3]]),
+        "intercepts": np.array([4.1]),
+        "noise_variance": np.array([1e-2]),
+        "probabilities": np.array([0.4, 0.2]),
+    }
+    data = DistinctRows.of_table(X, None)
+    information = observed_information(BinaryFeatureModel(2), theta, data, 0)
+    scaled = information.root * information.units
+    assert np.abs(scaled).max() < 1e7
+    assert np.abs(information.along(np.eye(6))[1]) == 0
