@@ -8,7 +8,7 @@ from skelbo import EMGaussianMixture, GaussianMLE
 from skelbo.em.loop import AscentError
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.moments import Moments
-from skelbo.gaussian.regularization import FLOOR, Floor, Ridge
+from skelbo.gaussian.regularization import FLOOR, Floor, Ridge, to_precision_cholesky
 from skelbo.gaussian.structures import STRUCTURES
 from tests.gaussian.test_structures import NAMES, N, P, make
 
@@ -129,3 +129,13 @@ def test_first_chunk_with_a_constant_column():
         EMGaussianMixture(2, random_state=0).partial_fit(Y).score(Y) for Y in (X, X - [0, 0, 98.6])
     ]
     assert_allclose(*scores, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_matrices", [0, 3, 200])
+def test_precision_factors_of_any_number_of_matrices(n_matrices):
+    rng = np.random.default_rng(0)
+    root = np.tril(rng.standard_normal((n_matrices, 4, 4))) + 3 * np.eye(4)
+    upper = to_precision_cholesky(root)
+    assert upper.shape == root.shape
+    identity = np.broadcast_to(np.eye(4), root.shape)
+    assert_allclose(upper.swapaxes(-1, -2) @ root, identity, atol=1e-12)

@@ -101,11 +101,13 @@ def test_probabilities_of_all_bit_patterns_add_up_to_one():
 def test_change_of_units(noise):
     """log p(c x + b) = log p(x) - p log c, and the latents stay."""
     model = small(noise=noise, max_iter=20).fit(IRIS)
-    for c, b in [(1e-6, 0.0), (1e6, 0.0), (1.0, 1e6), (1e-200, 0.0)]:
+    for c, b in [(1e-6, 0.0), (1e6, 0.0), (1.0, 1e6), (1e-130, 0.0)]:
         other = small(noise=noise, max_iter=20).fit(c * IRIS + b)
         expected = model.score_samples(IRIS) - 4 * np.log(c)
         np.testing.assert_allclose(other.score_samples(c * IRIS + b), expected, atol=1e-4)
         np.testing.assert_allclose(other.transform(c * IRIS + b), model.transform(IRIS), atol=1e-4)
+    with pytest.raises(ValueError, match="column 0 of X has a standard deviation of .* underflows"):
+        small(noise=noise, max_iter=20).fit(1e-200 * IRIS)
 
 
 def test_columns_of_very_different_scales():

@@ -6,7 +6,12 @@ import torch
 
 from skelbo import MCEM, VariationalEM
 from skelbo.inference.posteriors.gaussian import fit_gaussian
-from skelbo.models import DecoderModel, FactorModel, LatentVariableModel
+from skelbo.models import (
+    BinaryFeatureModel,
+    DecoderModel,
+    FactorModel,
+    LatentVariableModel,
+)
 from tests.own_models import Counts, Features, TwoParameterLogistic
 from tests.tables import answers, counts, lsat6, real
 
@@ -77,7 +82,8 @@ def test_binary_user_model_equals_the_built_in_one():
         "noise_variance": own.params_["scale"] ** 2,
         "probabilities": own.params_["share"],
     }
-    built = VariationalEM(2, posterior="full", params_init=init, random_state=0).fit(X)
+    model = BinaryFeatureModel(2, noise="isotropic")
+    built = VariationalEM(model=model, posterior="full", params_init=init, random_state=0).fit(X)
     assert np.isclose(own.score(X), built.score(X), atol=1e-4)
     assert np.isclose(own.lower_bound_, own.score(X), atol=1e-9)
     field = VariationalEM(model=Features(), random_state=0).fit(X)
