@@ -42,8 +42,9 @@ def factor_start(model, X, weights, rng, number):
     centre, covariance = _predictor_moments(model, values, known, share, weights.sum())
     scale = np.diagonal(covariance).copy()
     scale[scale <= 0] = scale.mean() or 1.0
-    half = residual_axes(covariance / np.sqrt(scale[:, None] * scale), model.n_latents)
-    loadings = np.sqrt(scale)[:, None] * half
+    root = np.sqrt(scale)  # products of variances would leave the range of float64
+    half = residual_axes(covariance / (root[:, None] * root), model.n_latents)
+    loadings = root[:, None] * half
     if number:
         loadings += np.sqrt(scale / 2)[:, None] * rng.standard_normal(loadings.shape)
     if model.column_likelihood.separable:
