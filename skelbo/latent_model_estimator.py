@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
 from typing import Any
@@ -26,6 +27,7 @@ from skelbo.inference.information import n_entries
 from skelbo.inference.model_names import NAMES, adapt, build_model, check_params
 from skelbo.inference.row_report import RowReport
 from skelbo.inference.standard_errors import standard_errors
+from skelbo.inference.table_unit import TableUnit
 from skelbo.models.boundary_warnings import HeywoodWarning
 from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel
@@ -235,11 +237,13 @@ class LatentModelEstimator(LatentVariableEstimator):
         size, limit = n_entries(fitted.theta), fitted.model.max_information
         if size > limit:
             raise AttributeError(NO_ERRORS.format(name=name, size=size, limit=limit))
+        unit = TableUnit.of_rows(fitted.model, data)
+        fitted, data = replace(fitted, theta=unit.relative(fitted.theta)), unit.table(data)
         with threads_for(len(data.X) * self.n_importance_samples):
             errors, root = standard_errors(fitted, data, RowReport() if self.verbose else None)
             found = {"standard_errors_": errors, **self._further_errors(fitted, data, root)}
         dtype = np.result_type(*self.params_.values())
-        return {name: _as_dtype(errors, dtype) for name, errors in found.items()}
+        return {name: _as_dtype(unit.absolute(errors), dtype) for name, errors in found.items()}
 
     def _further_errors(self, fitted: FittedModel, data: DistinctRows, root) -> dict[str, Any]:
         """Return the errors of one algorithm by their names; `root` is of their covariance."""

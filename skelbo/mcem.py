@@ -18,6 +18,7 @@ from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.samplers import SAMPLERS, make_sampler
 from skelbo.inference.standard_errors import monte_carlo_errors
+from skelbo.inference.table_unit import TableUnit
 from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimator
 
 NOT_CERTIFIED = (
@@ -216,18 +217,27 @@ class MCEM(LatentModelEstimator):
         """Run one ascent, which the step ends when its stopping rule is met."""
         sampler = make_sampler(self.sampler, model, rng)
         kind = MonteCarloStep if self.averaging is None else AveragedStep
-        data, tol = data.repeated(sampler.n_repeated), self._total_tol(model, data, theta)
+        unit = TableUnit.of_rows(model, data)
+        shift, theta = unit.log_density(data), unit.relative(theta)
+        data, tol = unit.table(data), self._total_tol(model, data, theta)
+        data = data.repeated(sampler.n_repeated)
         step = kind(model, data, sampler, self.n_samples, self._family(model), tol)
 
         def is_over(n_iter, bound, theta) -> bool:
-            return step.is_over(theta, progress.iteration(n_iter, bound, theta))
+            stop = progress.iteration(n_iter, bound + shift, unit.absolute(theta))
+            return step.is_over(theta, stop)
 
         ascent = ascend(
             theta, step.e_step, step.m_step, tol=0.0, max_iter=self.max_iter, on_iteration=is_over
         )
-        path = ascent.start_bound, ascent.lower_bounds
+        bounds = tuple(bound + shift for bound in ascent.lower_bounds)
         return MonteCarloAscent(
-            ascent.theta, *path, step.certified, interrupted=ascent.interrupted, step=step
+            unit.absolute(ascent.theta),
+            ascent.start_bound + shift,
+            bounds,
+            step.certified,
+            interrupted=ascent.interrupted,
+            step=step,
         )
 
     def _total_tol(self, model, data, theta) -> float:

@@ -66,6 +66,9 @@ class Model(ABC):
         Whether p(z | x) is a Gaussian, whose moments need no draws.
     max_information : int
         Largest number of parameters for which an information matrix is formed.
+    unit_powers : dict of str to int
+        Power of a common unit of the columns that parameters are proportional to; empty if p(x)
+        does not follow such a unit.
     """
 
     latent: str
@@ -78,6 +81,7 @@ class Model(ABC):
     has_gradient = False
     gaussian_posterior = False
     max_information = MAX_INFORMATION
+    unit_powers: dict[str, int] = {}
 
     @abstractmethod
     def check(self, X: np.ndarray) -> None:

@@ -34,6 +34,13 @@ class LinearModel(Model, LatentVariableModel):
     def column_likelihood(self) -> Likelihood:
         """The likelihood of every column."""
 
+    @property
+    def unit_powers(self) -> dict[str, int]:  # type: ignore[override]
+        """Powers of a common unit of the columns: Gaussian columns have one."""
+        if not self.column_likelihood.has_noise:
+            return {}
+        return {"loadings": 1, "intercepts": 1, "noise_variance": 2}
+
     @abstractmethod
     def draw_latents(self, n_samples, theta, rng):
         """Draw z from the prior, (n_samples, n_latents)."""

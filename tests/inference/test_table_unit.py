@@ -1,0 +1,38 @@
+"""Unit of a table: fits and errors follow it over the range of float64."""
+
+import numpy as np
+import pytest
+
+from skelbo import MCEM, VariationalEM
+from skelbo.models import BinaryFeatureModel, FactorModel
+from tests.tables import real
+
+POWERS = {"loadings": 1, "intercepts": 1, "noise_variance": 2, "probabilities": 0}
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pytest.mark.parametrize("exponent", [-390, -260, -1, 465])
+@pytest.mark.parametrize("missing", [False, True])
+@pytest.mark.parametrize("model", [FactorModel(1), BinaryFeatureModel(1)])
+def test_fits_and_errors_follow_the_unit(model, missing, exponent):
+    X, unit = real(60), 2.0**exponent
+    X[2, 1] = np.nan if missing else X[2, 1]
+    plain = MCEM(1, model=model, max_iter=20, random_state=0).fit(X)
+    scaled = MCEM(1, model=model, max_iter=20, random_state=0).fit(unit * X)
+    for kind in ("params_", "standard_errors_", "mc_standard_errors_"):
+        for name, value in getattr(plain, kind).items():
+            expected, actual = unit ** POWERS[name] * value, getattr(scaled, kind)[name]
+            np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=0)
+    shift = np.log(unit) * np.isfinite(X).sum() / len(X)
+    assert scaled.lower_bound_ + shift == pytest.approx(plain.lower_bound_, abs=1e-8)
+    assert scaled.n_iter_ == plain.n_iter_
+
+
+@pytest.mark.parametrize("unit", [1e-118, 1e-78, 1e140])
+def test_errors_of_the_closed_form_follow_the_unit(unit):
+    X = real(60)
+    plain = VariationalEM(1, model="gaussian").fit(X)
+    scaled = VariationalEM(1, model="gaussian").fit(unit * X)
+    for name, error in plain.standard_errors_.items():
+        actual = scaled.standard_errors_[name] / unit ** POWERS[name]
+        np.testing.assert_allclose(actual, error, rtol=1e-6)
