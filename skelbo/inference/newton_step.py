@@ -21,7 +21,13 @@ from skelbo.inference.information import (
     nullity,
     observed_information,
 )
-from skelbo.inference.standard_errors import at_limit, quadratic_forms, score_moments, split
+from skelbo.inference.standard_errors import (
+    NEAR_EDGE,
+    at_limit,
+    quadratic_forms,
+    score_moments,
+    split,
+)
 from skelbo.models.constraints import constraint_of
 
 CONFIDENCE = 0.95
@@ -207,9 +213,14 @@ def log_ratio(joint, q, new_joint, new_q, draws) -> tuple[np.ndarray, np.ndarray
 
 
 def _at_the_edge(theta, moved, constraints, gradient, errors) -> np.ndarray:
-    """Return which parameters an EM step left where they are against a sure gradient, (P,)."""
+    """Return which parameters an EM step left at an edge against a sure gradient, (P,).
+
+    A step may leave others, too, where it is stopped by rounding.
+    """
     parts = []
     for name, value in theta.items():
+        domain = constraint_of(name, constraints)
         still = np.abs(moved[name] - value) <= 1e-9 * np.abs(value)
-        parts.append(np.ravel(still * constraint_of(name, constraints).edge(value)))
+        near = domain.edge_attained & (domain.distance(value) < NEAR_EDGE)
+        parts.append(np.ravel(still * near * domain.edge(value)))
     return np.concatenate(parts) * gradient > 3 * errors

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+import torch
 
 from skelbo import MCEM, VariationalEM
-from skelbo.models import BinaryFeatureModel
+from skelbo.models import BinaryFeatureModel, LatentVariableModel
 
 
 def two_factors(kind):
@@ -59,3 +60,28 @@ def test_monte_carlo_em_leaves_loadings_that_are_all_zero(kind, size):
     fit = MCEM(2, model=model, params_init=start, random_state=0).fit(X)
     assert fit.converged_
     assert len(X) * (best - fit.score(X)) < 0.1
+
+
+class OwnFactor(LatentVariableModel):
+    """One factor with a standard deviation per column, which has no lower limit."""
+
+    n_latents = 1
+    constraints = {"s": "positive"}
+
+    def initialize(self, X, rng):
+        ones = torch.ones(X.shape[1], dtype=torch.float64)
+        return {"m": X.mean(0), "w": ones, "s": ones}
+
+    def log_likelihood(self, X, Z, theta):
+        return (
+            torch.distributions.Normal(theta["m"] + Z * theta["w"], theta["s"]).log_prob(X).sum(-1)
+        )
+
+
+def test_monte_carlo_em_does_not_take_rounding_for_an_edge():
+    """With a constant column EM's steps stall, as the other scales still fall to zero."""
+    X = np.random.default_rng(0).normal(size=(40, 3))
+    X[:, 1], X[:, 2] = 3.0, X[:, 0]
+    with pytest.warns(UserWarning, match="s of OwnFactor went to zero"):
+        fit = MCEM(model=OwnFactor(), random_state=0, max_iter=40).fit(X)
+    assert not fit.converged_ or fit.params_["s"].max() < 1e-6
