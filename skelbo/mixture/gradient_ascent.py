@@ -105,8 +105,9 @@ class GradientAscent:
             covariances, factors, _ = Ridge(0.0).dense(covariances)
             pivots = 1 / np.diagonal(factors, axis1=1, axis2=2) ** 2
         else:
-            pivots = covariances
-            covariances = covariances[:, :1] if self.structure.isotropic else covariances
+            isotropic = self.structure.isotropic
+            covariances = covariances[:, :1] if isotropic else covariances
+            pivots, _ = Ridge(0.0).diagonal(covariances, isotropic)
             factors = 1 / np.sqrt(covariances)
         floored = np.any(pivots < 100 * FLOOR * self.units**2, axis=1)
         covariance = self.structure(covariances, factors, floored)
