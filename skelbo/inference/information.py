@@ -22,6 +22,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy import linalg
 
+from skelbo.data.blocks import iter_blocks
 from skelbo.inference.cubature import moment_points
 from skelbo.inference.posterior_points import base_noise, posterior_points
 from skelbo.inference.posteriors.gaussian import regular
@@ -188,8 +189,7 @@ def n_entries(theta) -> int:
 
 def blocks_of_rows(n_rows: int, cells_per_row: float) -> Iterator[slice]:
     """Yield slices of rows whose scores fit into cache."""
-    size = max(1, int(BLOCK_CELLS // cells_per_row))
-    return (slice(first, first + size) for first in range(0, n_rows, size))
+    return iter_blocks(n_rows, int(cells_per_row), BLOCK_CELLS)
 
 
 def _moments(model, theta, X, weights, draws, joint):

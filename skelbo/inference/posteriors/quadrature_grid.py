@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from skelbo.data.blocks import iter_blocks
 from skelbo.elbo import ElboTerms
 
 MAX_LATENTS = 2
@@ -137,8 +138,7 @@ def fit_grid(joint) -> GridPosterior:
         log p(x, z; theta) of n rows, which `supports_grid`.
     """
     n, d = joint.shape
-    size = max(1, BLOCK_CELLS // N_POINTS**d)
-    parts = [_resolved(joint.take(slice(i, i + size))) for i in range(0, n, size)]
+    parts = [_resolved(joint.take(rows)) for rows in iter_blocks(n, N_POINTS**d, BLOCK_CELLS)]
     means, terms = zip(*parts, strict=True)
     return GridPosterior(np.concatenate(means), ElboTerms.concatenate(terms))
 
@@ -181,10 +181,13 @@ class GridEM:
     X : ndarray of shape (n_rows, n_features)
         Rows, NaN where missing.
     weights : ndarray of shape (n_rows,)
+    block_cells : int
+        Cells (rows x points) worked on at a time.
     """
 
-    def __init__(self, model, X, weights):
+    def __init__(self, model, X, weights, block_cells: int = BLOCK_CELLS):
         self.model, self.X, self.weights = model, X, weights
+        self.block_cells = block_cells
         self.grid = QuadratureGrid.over_prior(model.n_latents)
 
     def e_step(self, theta) -> tuple[float, GridStatistics]:
@@ -201,9 +204,7 @@ class GridEM:
         log_prob, mass = np.empty(n), np.zeros(len(points))
         totals, counts = np.zeros((len(points), p)), np.zeros((len(points), p))
         border, half_error = np.zeros((2, points.shape[1])), np.zeros(points.shape[1])
-        size = max(1, BLOCK_CELLS // len(points))
-        for first in range(0, n, size):
-            rows = slice(first, first + size)
+        for rows in iter_blocks(n, len(points), self.block_cells):
             joint = self.model.joint(self.X[rows], theta)
             weighed = _GridWeights(joint, self.grid)
             border = np.maximum(border, weighed.border())

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.polynomial import legendre
 from scipy import special
 
+from skelbo.data.blocks import iter_blocks
 from skelbo.elbo import ElboTerms
 from skelbo.inference.posteriors.gaussian import find_mode
 from skelbo.inference.posteriors.quadrature_grid import (
@@ -135,9 +136,7 @@ class _Panels:
     def evaluate(cls, joint, row, low, high, end) -> _Panels:
         """Return panels with their values."""
         values = np.empty((len(NODES), len(row)))
-        size = max(1, BLOCK_CELLS // len(NODES))
-        for first in range(0, len(row), size):
-            part = slice(first, first + size)
+        for part in iter_blocks(len(row), len(NODES), BLOCK_CELLS):
             Z = _nodes(low[part], high[part])[..., None]
             values[:, part] = joint.take(row[part]).log_joint(Z)
         values[np.isnan(values)] = -np.inf

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from skelbo.data.blocks import iter_blocks
 from skelbo.inference.cubature import moment_points
 from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED, all_states, enumerate_posterior
 from skelbo.inference.sampling.draws import Draws
@@ -92,8 +93,7 @@ class StateSampler(Sampler):
     def restart(self, joint, q):
         """List the states."""
         n, self.states = joint.shape[0], all_states(joint.shape[1])
-        size = max(1, BLOCK_CELLS // len(self.states))
-        blocks = (np.arange(i, min(i + size, n)) for i in range(0, n, size))
+        blocks = iter_blocks(n, len(self.states), BLOCK_CELLS)
         self.tables = [np.cumsum(enumerate_posterior(joint.take(b)).weights, 0) for b in blocks]
         self.n_rows, self.batches = n, []
         if self.shifts is None or not self.common:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import linalg, optimize
 
+from skelbo.data.blocks import iter_blocks
 from skelbo.likelihoods.gaussian import LOG_2PI
 from skelbo.likelihoods.noise_floor import NOISE_FLOOR, noise_floor
 
@@ -16,8 +17,6 @@ from skelbo.likelihoods.noise_floor import NOISE_FLOOR, noise_floor
 MAX_STEPS, SMALLEST_GRADIENT = 200, 1e-10
 # Largest logarithm of a noise variance, in units of the column's variance.
 LARGEST_LOG = 100.0
-# Cells per block of rows.
-BLOCK_CELLS = 2**18
 
 
 class GaussianProfile:
@@ -141,9 +140,8 @@ class GaussianProfile:
 def second_moments(X, share, centre) -> np.ndarray:
     """Return the weighted second moments of complete rows about a point, (p, p), by blocks."""
     total = np.zeros((X.shape[1], X.shape[1]))
-    size = max(1, BLOCK_CELLS // X.shape[1])
-    for first in range(0, len(X), size):
-        root = X[first : first + size] - centre
-        root *= np.sqrt(share[first : first + size, None])
+    for rows in iter_blocks(len(X), X.shape[1]):
+        root = X[rows] - centre
+        root *= np.sqrt(share[rows, None])
         total += root.T @ root
     return total
