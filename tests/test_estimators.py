@@ -96,6 +96,7 @@ def test_check_estimator_whole(estimator):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::skelbo.HeywoodWarning")
 @pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning")
 @pytest.mark.parametrize("check", EXTRA_CHECKS)
 @pytest.mark.parametrize("estimator", ESTIMATORS + LATENT, ids=repr)

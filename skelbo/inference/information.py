@@ -37,6 +37,8 @@ FLAT, NOTHING = 1e-12, 1e-13
 # Observed information, in the same shares, along a direction without an expected one that calls for
 # a look at parameters nearby, and how far these are, relative to their size.
 SINGULAR, NEARBY = 1e-3, 0.1
+# Ratio of the units of two entries from which on a row does not determine one of them.
+UNDETERMINED = 1e3
 # Rows that give the scale of parameters where the information is a closed form.
 ROWS_FOR_SCALE = 200
 
@@ -257,12 +259,14 @@ def _row_units(model, theta, data, seed) -> np.ndarray:
 def _nearby(theta, constraints, row_units, seed):
     """Return parameters at a random distance of about a tenth of their size.
 
-    A size of zero would lead nowhere: it is not below what one row would determine, `row_units`.
+    A size of zero would lead nowhere: it is not below what one row would determine, `row_units`,
+    unless a row determines an entry much less than others (the intercept of a rate of zero).
     """
     rng, moved, first = np.random.RandomState(seed), {}, 0
     for name, value in theta.items():
         domain, value = constraint_of(name, constraints), np.asarray(value)
         least = row_units[first : first + value.size].reshape(value.shape)
+        least = np.where(least > UNDETERMINED * least.min(initial=np.inf), 0.0, least)
         first += value.size
         free = np.maximum(np.sqrt(np.mean(value**2)), least)
         size = np.where(domain.edge(value) == 0, free, 1.0)

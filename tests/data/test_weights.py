@@ -75,6 +75,7 @@ def test_a_fit_takes_every_type_of_weight(name):
     assert scalar == pytest.approx(repeated, abs=1e-10)
 
 
+@pytest.mark.filterwarnings("ignore::skelbo.HeywoodWarning")
 @pytest.mark.parametrize("likelihood", ["bernoulli", "poisson", "gaussian"])
 def test_only_ratios_of_weights_matter_to_the_maximum(likelihood):
     """Weights that sum to 0.1 have the start and the maximum of weights that sum to 60."""
