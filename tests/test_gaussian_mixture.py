@@ -50,6 +50,7 @@ def test_constructor_parameters_contain_scikit_learns():
 # ---------------------------------------------------------------------------------------- restarts
 
 
+@pytest.mark.slow
 def test_collapsed_starts_are_recorded_and_passed_over():
     """scikit-learn raises here with ten starts; ours keeps one that stands."""
     X = np.random.default_rng(0).standard_normal((40, 2))

@@ -113,6 +113,7 @@ def test_every_way_to_draw_meets_the_maximum(sampler, averaging):
     assert np.all(lacking < 0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ["importance", "gibbs"])
 @pytest.mark.parametrize("start", ["exact", None])
 def test_binary_features_meet_exact_em(sampler, start):

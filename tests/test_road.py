@@ -50,6 +50,7 @@ def test_mle_is_numpys(iris):
     assert_allclose(mle.inverse_transform(Z), iris)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["gem", "gradient"])
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical", "tied_diag"])
 @pytest.mark.parametrize("data", ["iris", "faithful"])

@@ -253,6 +253,7 @@ def test_rows_from_anywhere_have_finite_answers(dtype, likelihood):
         assert log_prob[0] < log_prob[3]
 
 
+@pytest.mark.slow
 def test_fewer_rows_than_a_batch():
     model = small(batch_size=1000, noise="unit").fit(IRIS[:3])
     assert np.isfinite(model.score(IRIS[:3]))

@@ -240,6 +240,7 @@ def test_scoring_callbacks_of_skorch_see_the_bound():
             assert row[name] == pytest.approx(-row["train_loss"], rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::skelbo.ImportanceWarning")
 @pytest.mark.parametrize("batch_size", [2, 4, 128])
 @pytest.mark.parametrize("n_rows", [3, 33])
@@ -291,6 +292,7 @@ def test_warm_start_needs_the_same_columns():
         model.fit(IRIS[:, :3])
 
 
+@pytest.mark.slow
 def test_partial_fit_climbs_pass_by_pass():
     model = small(lr=1e-2)
     for _ in range(40):

@@ -366,6 +366,7 @@ def test_units_of_the_data_only_shift_the_score(seed, scale, shift):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("posterior", ["exact", "full"])
 def test_the_bound_never_falls_at_the_floor_of_the_noise(posterior):

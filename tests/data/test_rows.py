@@ -99,6 +99,7 @@ def test_memory_beyond_X_does_not_grow(kind):
     assert max(peaks) < 64 * 2**20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [190_000, 400_000])
 def test_memory_of_two_threads(n):
     """Rows kept or read anew in each pass: under 64 MiB beyond X, 16 columns, 16 components."""

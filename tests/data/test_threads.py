@@ -131,6 +131,7 @@ def test_small_operations_stay_in_one_thread():
         assert n_threads() == torch.get_num_threads() == 2
 
 
+@pytest.mark.slow
 def test_small_fits_stay_in_one_thread(iris):
     """A model of one's own, in fit and score, and a small network."""
     torch = pytest.importorskip("torch")

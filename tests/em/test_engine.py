@@ -137,6 +137,7 @@ def test_the_bound_is_the_sum_over_all_paths():
     assert moments.weight.sum() == pytest.approx(6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", STRUCTURES)
 def test_a_chain_climbs_and_acceleration_reaches_its_mode(kind):
     """Monotone, with fewer iterations where plain EM takes many, at a bound no lower."""
@@ -151,6 +152,7 @@ def test_a_chain_climbs_and_acceleration_reaches_its_mode(kind):
     assert fast.lower_bound > plain.lower_bound - 1e-6
 
 
+@pytest.mark.slow
 def test_a_chain_gets_restarts_and_callbacks():
     X, monitor = sequence(150, 2, 3), ELBOMonitor()
 

@@ -18,6 +18,7 @@ MODELS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize(("estimator", "X"), MODELS, ids=lambda v: getattr(v, "model", ""))
 def test_a_row_without_cells_has_probability_one(estimator, X):

@@ -34,6 +34,7 @@ class CountedCalls(LatentVariableModel):
 # ------------------------------------------------------------ when asked for
 
 
+@pytest.mark.slow
 def test_errors_cost_nothing_until_they_are_asked_for_and_then_once():
     model = VariationalEM(model=CountedCalls(), random_state=0).fit(answers(40))
     fitted = CountedCalls.calls
@@ -134,6 +135,7 @@ def test_large_counts_leave_the_errors_of_known_latents(level):
     assert np.allclose(errors, loadings / 20, rtol=2e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_rows", "d"), [(30, 5), (1000, 5), (40, 3)])
 def test_few_points_meet_many(n_rows, d):
     X = counts(n_rows, 8, d)

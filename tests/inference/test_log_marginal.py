@@ -146,6 +146,7 @@ class TwoModes(LatentVariableModel):
         return torch.distributions.Normal(Z**2, theta["scale"]).log_prob(X).sum(-1)
 
 
+@pytest.mark.slow
 def test_a_second_mode_is_not_missed():
     X = np.array([[1.0], [2.0], [0.5], [3.0]])
     estimator = VariationalEM(

@@ -22,6 +22,7 @@ def two_factors(kind):
     return X, model, VariationalEM(1, model=model, posterior="full").fit(X).params_
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", ["zero", "equal"])
 @pytest.mark.parametrize("kind", ["complete", "missing", "poisson"])
 def test_monte_carlo_em_leaves_a_factor_that_does_nothing(kind, shape):
@@ -34,6 +35,7 @@ def test_monte_carlo_em_leaves_a_factor_that_does_nothing(kind, shape):
     assert len(X) * (best - fit.score(X)) < 0.1
 
 
+@pytest.mark.slow
 def test_monte_carlo_em_leaves_a_feature_without_loadings():
     rng = np.random.default_rng(0)
     features = (rng.random((300, 2)) < 0.4) @ np.array([[2, 2, 0, 0, 1.0], [0, -1, 3, 1, 0]])
@@ -48,6 +50,7 @@ def test_monte_carlo_em_leaves_a_feature_without_loadings():
     assert 300 * (best - fit.score(X)) < 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [0.0, 1e-9])
 @pytest.mark.parametrize("kind", ["complete", "bernoulli"])
 def test_monte_carlo_em_leaves_loadings_that_are_all_zero(kind, size):
@@ -78,6 +81,7 @@ class OwnFactor(LatentVariableModel):
         )
 
 
+@pytest.mark.slow
 def test_monte_carlo_em_does_not_take_rounding_for_an_edge():
     """With a constant column EM's steps stall, as the other scales still fall to zero."""
     X = np.random.default_rng(0).normal(size=(40, 3))

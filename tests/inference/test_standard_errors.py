@@ -15,6 +15,7 @@ from tests.own_models import TwoParameterLogistic
 from tests.tables import answers, real
 
 
+@pytest.mark.slow
 def test_standard_errors_are_finite_infinite_or_absent_but_never_nan():
     absent = VariationalEM(
         model=DecoderModel(1, hidden_layer_sizes=(40,)), max_iter=2, tol=1e9, random_state=0

@@ -34,6 +34,7 @@ def test_a_factor_without_effect_is_no_maximum(likelihood, posterior):
     assert np.diff(fit.lower_bounds_).min() > -1e-9
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:the noise variance")
 @pytest.mark.parametrize(("d", "start", "unit"), [(1, 0.0, 1.0), (1, 0.3, 100.0)])
 def test_an_own_factor_model_ends_where_the_built_in_one_does(d, start, unit):

@@ -64,6 +64,7 @@ def test_density_and_maximum():
     np.testing.assert_allclose(got, stats.geom.logpmf(x + 1, success).sum(1), rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("posterior", ["mean_field", "full", "exact"])
 def test_factor_model(posterior):
     X = failures()
@@ -105,6 +106,7 @@ def test_decoder_model():
     assert fit.sample(5, random_state=0)[0].shape == (5, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_vae_with_other_columns():
     X = np.column_stack([failures(), np.random.default_rng(1).standard_normal(150)])

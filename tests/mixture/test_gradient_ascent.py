@@ -6,6 +6,7 @@ import pytest
 from skelbo import EMGaussianMixture
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("covariance_type", ["tied_spherical", "spherical", "tied_diag", "diag"])
 @pytest.mark.parametrize("seed", [*range(4), 949])

@@ -63,6 +63,7 @@ def test_the_last_fit_of_the_first_rows_goes_by_short_runs():
     assert stream.lower_bound_ == pytest.approx(whole.lower_bound_, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_weighted_stream_is_a_repeated_one():
     """Also where the first rows end, which depends on how many rows they stand for."""
     rng = np.random.default_rng(0)
@@ -74,6 +75,7 @@ def test_a_weighted_stream_is_a_repeated_one():
         assert_allclose(weighted.score_samples(X), repeated.score_samples(X), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 1e6), (1e-6, 0.0)])
 def test_a_stream_does_not_depend_on_units(scale, shift):
     X = blobs(20_000, 2, 3, np.random.default_rng(0))

@@ -62,6 +62,7 @@ def features(seed, n=200, p=10, d=5, noise=0.1):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("noise", ["isotropic", "diag"])
 def test_features_are_found_without_an_intercept(seed, noise):

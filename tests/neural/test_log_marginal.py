@@ -175,6 +175,7 @@ def test_refined_q_of_a_linear_model_with_one_latent_is_the_posterior():
 # ---------------------------------------------------------- missing cells
 
 
+@pytest.mark.slow
 def test_scores_of_incomplete_rows_are_those_of_the_observed_cells():
     model = small(hidden_layer_sizes=(), max_iter=200, lr=1e-2, n_importance_samples=4000)
     X = IRIS.copy()

@@ -36,6 +36,7 @@ def heywood_maximum(X, latents):
     return -0.5 * (len(covariance) * (np.log(2 * np.pi) + 1) + log_det)
 
 
+@pytest.mark.slow
 def test_heywood_cases_end_in_few_iterations(iris, wine):
     """Where noise runs to zero plain EM is not there in thousands; the bound never falls.
 

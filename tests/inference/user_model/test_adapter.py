@@ -16,6 +16,7 @@ from tests.own_models import Counts, Features, TwoParameterLogistic
 from tests.tables import answers, counts, lsat6, real
 
 
+@pytest.mark.slow
 def test_user_model_equals_the_built_in_one():
     X, weights = lsat6()
     own = VariationalEM(model=TwoParameterLogistic(), posterior="full", random_state=0)
@@ -57,6 +58,7 @@ def test_bound_of_a_user_model_is_that_of_elbo_and_below_log_prob(d, posterior):
     assert np.isclose(model.lower_bound_, exact.mean(), atol=2e-3)
 
 
+@pytest.mark.slow
 def test_user_model_by_monte_carlo():
     X, weights = lsat6()
     weights = np.round(weights / 4)
@@ -91,6 +93,7 @@ def test_binary_user_model_equals_the_built_in_one():
     assert np.diff(field.lower_bounds_).min() > -1e-9
 
 
+@pytest.mark.slow
 def test_global_generators_are_left_alone():
     torch.manual_seed(3)
     np.random.seed(3)

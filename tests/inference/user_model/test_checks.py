@@ -73,6 +73,7 @@ def test_mistakes_are_named_before_the_fit(model, message, chapter):
         chapter(model=model).fit(answers(20))
 
 
+@pytest.mark.slow
 def test_missing_methods_are_named():
     empty = type("Empty", (LatentVariableModel,), {"n_latents": 1})()
     with pytest.raises(NotImplementedError, match=r"Empty does not define initialize"):

@@ -22,6 +22,7 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 dynamo = pytest.mark.filterwarnings("ignore:The .grad attribute", "ignore::DeprecationWarning")
 
 
+@pytest.mark.slow
 @dynamo
 @pytest.mark.parametrize("gradient", ["reparameterized", "dreg"])
 def test_compiled_networks_are_those_of_an_eager_fit(gradient):
