@@ -19,8 +19,6 @@ CONSTANT = 4 * float(np.finfo(np.float64).eps)
 ROUNDING = 0.5 * float(np.finfo(np.float64).eps)
 # Smallest standard deviation of a column: a share of 1e-10 of its square still has an inverse.
 SMALLEST = 1e-140
-# Cells of a table that are read at a time.
-CELLS = 2**18
 
 
 @dataclass(frozen=True)
