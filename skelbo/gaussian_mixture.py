@@ -21,16 +21,19 @@ from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.gaussian.covariance import CovarianceStructure
+from skelbo.gaussian.published_matrices import (
+    MATRICES,
+    edited_matrices,
+    fingerprint,
+    precision_roots,
+)
 from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, regularization
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.attributes import (
     COVARIANCE_ARRAYS,
-    MATRICES,
     FactorMatrices,
     differs,
-    fingerprint,
     mixture_of,
-    precision_roots,
     predictor_of,
     public_arrays,
 )
@@ -505,15 +508,20 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     # -------------------------------------------------------------- after fit
 
-    def _parameter_arrays(self) -> list[np.ndarray]:
-        """Return the public arrays that determine theta, matrices that were edited included."""
-        weights, means = np.asarray(self.weights_), np.asarray(self.means_)
-        names = STRUCTURES[self.covariance_type].state_names
+    def _density_arrays(self) -> tuple[str, list[np.ndarray]]:
+        """Return a covariance type and its public arrays, matrices that were edited included.
+
+        The type is that of the fit, but "full" where matrices replace factors.
+        """
+        kind, (K, p) = self.covariance_type, np.shape(self.means_)
+        names, attributes = STRUCTURES[kind].state_names, vars(self)
+        state = [np.asarray(self.weights_), np.asarray(self.means_)]
         if names != MATRICES[-1:]:
-            return [weights, means, *(np.asarray(getattr(self, name)) for name in names)]
-        matrices = {name: vars(self)[name] for name in MATRICES if name in vars(self)}
-        roots = precision_roots(matrices, self._fingerprints, self.covariance_type, *means.shape)
-        return [weights, means, roots]
+            if not edited_matrices(attributes, self._fingerprints):
+                return kind, state + [np.asarray(attributes[name]) for name in names]
+            kind = "full"
+        roots = precision_roots(attributes, self._fingerprints, STRUCTURES[kind], K, p)
+        return kind, [*state, roots]
 
     def _theta(self, origin: np.ndarray) -> Mixture:
         """Return theta about an origin, from the public arrays."""
@@ -522,14 +530,23 @@ class EMGaussianMixture(LatentVariableEstimator):
                 f"X with {len(origin)} features does not fit the mixture fitted before, which has "
                 f"{self.means_.shape[1]}; set warm_start=False to begin anew."
             )
-        return mixture_of(self.covariance_type, *self._parameter_arrays()).about(origin)
+        kind, arrays = self._density_arrays()
+        if kind != self.covariance_type:
+            raise ValueError(
+                f"A fit with covariance_type={self.covariance_type!r} cannot go on from matrices "
+                f"that were set by hand; set {' and '.join(self._structure(2).state_names)}, or "
+                "delete the matrices."
+            )
+        return mixture_of(kind, *arrays).about(origin)
 
     def _predictor(self) -> Predictor:
         """Return the predictor of the public arrays as they are now."""
-        return predictor_of(self.covariance_type, *self._parameter_arrays())
+        kind, arrays = self._density_arrays()
+        return predictor_of(kind, *arrays)
 
     def _fitted(self) -> FittedMixture:
-        return FittedMixture(mixture_of(self.covariance_type, *self._parameter_arrays()))
+        kind, arrays = self._density_arrays()
+        return FittedMixture(mixture_of(kind, *arrays))
 
     @property
     def n_parameters_(self):

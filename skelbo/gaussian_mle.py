@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from numbers import Integral, Real
+from types import MappingProxyType
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
@@ -19,6 +21,7 @@ from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.exponential_family import SAFE_TERMS
 from skelbo.gaussian.moments import Moments, Scatter
+from skelbo.gaussian.published_matrices import MATRIX, fingerprint, precision_roots
 from skelbo.gaussian.regularization import (
     SINGULAR,
     Regularization,
@@ -107,6 +110,7 @@ class GaussianMLE(LatentVariableEstimator):
     # Of the rows so far, for `partial_fit`; None where cells were missing.
     _moments: Moments | None
     _columns: ColumnMoments
+    _fingerprints: Mapping[str, int] = MappingProxyType({})  # of the matrices of the fit
     _origin: np.ndarray
 
     def __init__(self, covariance_type="full", *, reg_covar="auto", tol="auto", max_iter=1000):
@@ -273,6 +277,7 @@ class GaussianMLE(LatentVariableEstimator):
         self.mean_, self.precision_cholesky_ = mean, precision_cholesky
         self.covariance_ = cast(arrays["covariances_"][0], dtype)
         self.precision_ = cast(arrays["precisions_"][0], dtype)
+        self._fingerprints = {name: fingerprint(getattr(self, name)) for name in MATRIX}
         self._origin, self._columns, self._moments = rows.origin, columns, moments
         self._publish_ascent(ascent.with_bound(bound))
         if not ascent.theta.is_regular:
@@ -285,9 +290,10 @@ class GaussianMLE(LatentVariableEstimator):
         return Rows(X, origin=np.asarray(self.mean_, dtype=np.float64), cells_per_row=X.shape[1])
 
     def _components(self) -> Components:
-        """Return the Gaussian about its own mean, from the public attributes."""
+        """Return the Gaussian about its own mean, from the public attributes as they are now."""
         p, structure = len(self.mean_), STRUCTURES[self.covariance_type]
-        covariance = structure.from_public_arrays([self.precision_cholesky_], 1, p)
+        roots = precision_roots(vars(self), self._fingerprints, structure, 1, p, MATRIX)
+        covariance = structure.from_public_arrays([roots], 1, p)
         return Components(np.zeros((1, p)), covariance)
 
     def _shaping_parameters(self):

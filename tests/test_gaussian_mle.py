@@ -24,6 +24,38 @@ def test_attributes(kind, iris):
     assert list(model.get_feature_names_out()) == names
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["covariance_", "precision_", "precision_cholesky_"])
+def test_edited_matrices_are_obeyed(kind, name, iris):
+    """Twice the standard deviations, by whichever array, are those of rows half as far apart."""
+    model = GaussianMLE(kind).fit(iris)
+    X = iris.copy()
+    X[::3, 1] = np.nan
+    expected = model.score_samples(model.mean_ + 0.5 * (X - model.mean_))
+    expected -= np.log(2) * np.isfinite(X).sum(axis=1)
+    filled, drawn = model.impute(X), model.sample(5, random_state=0)[0] - model.mean_
+    power = {"covariance_": 2, "precision_": -2, "precision_cholesky_": -1}[name]
+    setattr(model, name, getattr(model, name) * 2.0**power)
+    assert_allclose(model.score_samples(X), expected, rtol=1e-9)
+    assert_allclose(model.impute(X), filled, rtol=1e-9)
+    assert_allclose(model.sample(5, random_state=0)[0] - model.mean_, 2 * drawn, rtol=1e-9)
+    assert_allclose(model.inverse_transform(model.transform(iris)), iris, rtol=1e-9)
+
+
+def test_a_matrix_edited_in_place_is_obeyed_or_named(iris):
+    model = GaussianMLE().fit(iris)
+    model.covariance_[0, 0] *= 100
+    assert model.impute([[9.0, np.nan, np.nan, np.nan]])[0, 2] < 4  # the slope is a hundredth
+    model.covariance_[0, 0] *= -1
+    with pytest.raises(ValueError, match="covariance_ was set to what is not symmetric"):
+        model.score(iris)
+    model.covariance_ = np.ones(4)
+    with pytest.raises(
+        ValueError, match=r"covariance_ was set to an array of shape \(4,\), expected \(4, 4\)"
+    ):
+        model.score(iris)
+
+
 @pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")  # of the first few rows
 @pytest.mark.parametrize("kind", KINDS)
 @given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=5), offset=st.sampled_from([0, 1e6]))

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
+from skelbo.gaussian.published_matrices import MATRICES
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
@@ -19,7 +17,6 @@ from skelbo.mixture.prediction import Predictor
 CACHED_CELLS = 2**14
 # Steps of a mean, in standard deviations, whose square is seen in the bound.
 VISIBLE = 1e-5
-MATRICES = ("covariances_", "precisions_", "precisions_cholesky_")
 # All public arrays of the covariances, of every covariance type.
 COVARIANCE_ARRAYS = {*MATRICES}.union(*(s.state_names for s in STRUCTURES.values()))
 
@@ -62,46 +59,6 @@ def differs(rounded: Mixture, theta: Mixture) -> bool:
     return moved or not np.allclose(rounded.weights, theta.weights, rtol=1e-12, atol=0)
 
 
-def fingerprint(array: np.ndarray) -> int:
-    """Return a checksum of an array's content."""
-    return zlib.crc32(np.ascontiguousarray(array).data)
-
-
-def precision_roots(
-    attributes: Mapping[str, Any], published: Mapping[str, int], kind: str, K: int, p: int
-) -> np.ndarray:
-    """Return roots of the precisions from the public matrices, whichever the user has set.
-
-    Parameters
-    ----------
-    attributes : mapping
-        Those of `MATRICES` that the estimator has.
-    published : mapping
-        Fingerprints of what the fit published; empty without a fit.
-    kind : str
-        Covariance type, one with matrices.
-    K, p : int
-        Numbers of components and features.
-    """
-    present = [name for name in MATRICES[::-1] if name in attributes]
-    edited = [name for name in present if fingerprint(attributes[name]) != published.get(name)]
-    name = (edited or present)[0]
-    array = np.asarray(attributes[name])
-    if name == "precisions_cholesky_":
-        return array
-    structure = STRUCTURES[kind]
-    array = array.astype(np.float64).reshape(structure.shape(K, p))
-    try:
-        if name == "covariances_":
-            array = np.linalg.inv(array) if structure.scatter.dense else 1 / array
-        return structure.from_precisions(array, K, p).public_arrays()["precisions_cholesky_"]
-    except (ValueError, np.linalg.LinAlgError):
-        raise ValueError(
-            f"{name} was set to what is not symmetric and positive-definite; set it to a valid "
-            "array, or call fit again."
-        ) from None
-
-
 def mixture_of(kind: str, weights: np.ndarray, means: np.ndarray, *arrays: np.ndarray) -> Mixture:
     """Return the mixture about zero of public arrays: those of `STRUCTURES[kind].state_names`."""
     covariance = STRUCTURES[kind].from_public_arrays(arrays, *means.shape)
@@ -125,7 +82,7 @@ def _cached(kind: str, *contents: tuple[np.dtype, tuple[int, ...], bytes]) -> Pr
 class FactorMatrices:
     """A public matrix that most fits store, computed on access where covariances are factors'.
 
-    Stored arrays shadow it: it has no setter.
+    What is computed cannot be edited in place. Stored arrays shadow it: it has no setter.
     """
 
     def __set_name__(self, owner, name):
@@ -138,4 +95,6 @@ class FactorMatrices:
             raise AttributeError(f"{type(model).__name__!r} object has no attribute {self.name!r}")
         arrays = model.loadings_, model.noise_variances_
         covariance = FactorCovariance.from_public_arrays(arrays, *model.means_.shape)
-        return cast(covariance.matrices()[self.name], model.means_.dtype)
+        matrices = cast(covariance.matrices()[self.name], model.means_.dtype)
+        matrices.flags.writeable = False
+        return matrices

@@ -93,23 +93,46 @@ def test_a_singular_root_is_refused():
         by_hand(precisions_cholesky_=np.ones((2, 2))).score_samples([[0.0, 1.0]])
 
 
-@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "factor"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", ["covariances_", "precisions_", "precisions_cholesky_"])
 def test_edited_matrices_are_obeyed(kind, name, iris):
-    """Twice the standard deviations, by whichever array; in place or not."""
-    model = EMGaussianMixture(2, covariance_type=kind, random_state=0).fit(iris)
+    """Twice the standard deviations, by whichever array, are those of rows half as far apart."""
+    model = EMGaussianMixture(2, covariance_type=kind, n_factors=1, random_state=0).fit(iris)
+    rows = model.means_[0] + 0.5 * (iris - model.means_[0])
+    model.means_ = np.tile(model.means_[0], (2, 1))
+    expected = model.score_samples(rows) - 4 * np.log(2)
     power = {"covariances_": 2, "precisions_": -2, "precisions_cholesky_": -1}[name]
-    expected = EMGaussianMixture(2, covariance_type=kind, random_state=0).fit(iris)
-    expected.precisions_cholesky_ = expected.precisions_cholesky_ / 2
     setattr(model, name, getattr(model, name) * 2.0**power)
-    assert_allclose(model.score_samples(iris), expected.score_samples(iris), rtol=1e-9)
-    assert_allclose(model.elbo(iris), expected.elbo(iris), rtol=1e-9)
+    assert_allclose(model.score_samples(iris), expected, rtol=1e-9)
+    assert_allclose(model.elbo(iris), expected, rtol=1e-9)
+    model.fit(iris)
+    assert model.lower_bound_ == pytest.approx(model.score(iris), rel=1e-12)
+
+
+@pytest.mark.parametrize("name", ["covariances_", "precisions_", "precisions_cholesky_"])
+def test_matrices_of_factors_are_not_edited_in_place(name, iris):
+    """They are computed on access, and a change of the result would be lost."""
+    model = EMGaussianMixture(2, covariance_type="factor", random_state=0).fit(iris)
+    with pytest.raises(ValueError, match="read-only"):
+        getattr(model, name)[0] *= 2
+
+
+def test_a_factor_fit_does_not_go_on_from_matrices(iris):
+    model = EMGaussianMixture(2, covariance_type="factor", warm_start=True, random_state=0)
+    model.fit(iris).covariances_ = np.tile(np.eye(4), (2, 1, 1))
+    with pytest.raises(ValueError, match="set loadings_ and noise_variances_, or delete"):
+        model.fit(iris)
+    del model.covariances_
+    assert model.fit(iris).converged_
 
 
 def test_matrices_edited_to_nonsense_are_named(iris):
     model = EMGaussianMixture(2, random_state=0).fit(iris)
     model.covariances_[0] = -np.eye(4)
     with pytest.raises(ValueError, match="covariances_ was set to what is not symmetric"):
+        model.predict(iris)
+    model.covariances_ = np.eye(4)
+    with pytest.raises(ValueError, match=r"array of shape \(4, 4\), expected \(2, 4, 4\)"):
         model.predict(iris)
 
 
