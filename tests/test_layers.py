@@ -18,7 +18,7 @@ IMPORTS = {
     "data": set(),
     "em": set(),
     "gaussian": {"data", "elbo", "em"},
-    "mixture": {"autograd", "data", "elbo", "em", "gaussian"},
+    "mixture": {"autograd", "data", "elbo", "em", "gaussian", "likelihoods"},
     "likelihoods": {"data"},
     "models": {"data", "likelihoods"},
     "inference": {"autograd", "data", "elbo", "em", "likelihoods", "models"},

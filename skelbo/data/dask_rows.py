@@ -61,9 +61,18 @@ class DaskRows:
         """Number of columns."""
         return len(self.origin)
 
-    def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> DaskRows:
+    def about(
+        self,
+        origin: np.ndarray,
+        cells_per_row: int | None = None,
+        cells_per_gap: int | None = None,
+    ) -> DaskRows:
         """Return the same rows about another origin."""
-        return replace(self, origin=origin, cells_per_row=cells_per_row or self.cells_per_row)
+        cells_per_row = cells_per_row or self.cells_per_row
+        cells_per_gap = cells_per_gap or self.cells_per_gap
+        return replace(
+            self, origin=origin, cells_per_row=cells_per_row, cells_per_gap=cells_per_gap
+        )
 
     def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:
         """Return the sum of ``statistic(block, *parameters)`` over the blocks of all tables."""

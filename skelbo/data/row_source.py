@@ -38,7 +38,12 @@ class RowSource(Protocol):
     def total_weight(self) -> float:
         """Sum of the weights: the number of rows they stand for."""
 
-    def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> RowSource:
+    def about(
+        self,
+        origin: np.ndarray,
+        cells_per_row: int | None = None,
+        cells_per_gap: int | None = None,
+    ) -> RowSource:
         """Return the same rows about another origin."""
 
     def total(self, statistic: Callable[..., Any], *parameters: Any) -> Any:

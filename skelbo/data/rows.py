@@ -54,6 +54,11 @@ class Block:
     room: int = 0
     _known: dict[Any, Any] = field(default_factory=dict, repr=False)
 
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return self.values.size
+
     def move(self, step: np.ndarray) -> None:
         """Put the origin `step` further on, in place."""
         np.subtract(self.values, step[:, None], out=self.values)
@@ -141,11 +146,17 @@ class Rows:
         """Number of rows of positive weight."""
         return self.n_samples if self.weights is None else int(np.count_nonzero(self.weights))
 
-    def about(self, origin: np.ndarray, cells_per_row: int | None = None) -> Rows:
+    def about(
+        self,
+        origin: np.ndarray,
+        cells_per_row: int | None = None,
+        cells_per_gap: int | None = None,
+    ) -> Rows:
         """Return the same rows about another origin; blocks that were kept move there."""
-        cells = cells_per_row or self.cells_per_row
-        rows = Rows(self.X, self.weights, origin, cells, self.cells_per_gap, self._fixed_rows)
-        if self._kept is not None and rows.block_rows == self.block_rows:
+        cells = cells_per_row or self.cells_per_row, cells_per_gap or self.cells_per_gap
+        rows = Rows(self.X, self.weights, origin, *cells, self._fixed_rows)
+        same_gap = rows.cells_per_gap == self.cells_per_gap
+        if self._kept is not None and rows.block_rows == self.block_rows and same_gap:
             rows._kept, self._kept = self._kept, None
             for block in chain.from_iterable(rows._kept):
                 block.move(origin - self.origin)

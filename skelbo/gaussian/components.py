@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import cast
 
 import numpy as np
 
 from skelbo.data.rows import Block
-from skelbo.gaussian.covariance import CompletedDensity, Covariance, CovarianceStructure
+from skelbo.gaussian.covariance import (
+    BlockDensity,
+    CompletedDensity,
+    Covariance,
+    CovarianceStructure,
+)
+from skelbo.gaussian.exponential_family import NaturalParameters
+from skelbo.gaussian.hybrid_form import HybridForm
 from skelbo.gaussian.matrices import Matrices
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
@@ -34,6 +42,30 @@ class Components:
     ) -> Components:
         """Maximise the expected log-density given the moments: closed-form maximum likelihood."""
         return cls(moments.mean, structure.from_moments(moments, regularization))
+
+    def about(self, origin: np.ndarray) -> Components:
+        """Return the Gaussians about `origin`, given about the present one."""
+        return replace(self, means=self.means - origin)
+
+    def centre(self, weights: np.ndarray) -> np.ndarray:
+        """Return the mean of a mixture with these weights, (n_features,)."""
+        return np.average(self.means, 0, weights)
+
+    def take(self, which: np.ndarray) -> Components:
+        """Return some of the Gaussians, by number, in this order."""
+        covariance = self.covariance
+        if not covariance.structure.shared:
+            covariance = covariance.take(which)
+        return Components(self.means[which], covariance)
+
+    def weighted(self, log_weights: np.ndarray) -> WeightedGaussians:
+        """Return the Gaussians with the logarithms of their probabilities, (n_components,)."""
+        return WeightedGaussians(self, log_weights)
+
+    @property
+    def is_regular(self) -> bool:
+        """True if no covariance had to be altered to become regular."""
+        return not self.covariance.floored.any()
 
     def updated(self, moments: Moments, regularization: Regularization) -> Components:
         """Return `from_moments`, except that a component without weight stays as it is."""
@@ -78,7 +110,68 @@ class Components:
         log_weights = np.broadcast_to(log_weights, len(self.means))
         return self.covariance.density(self.means, block, log_weights)
 
+    def expected_cells(self, block: Block, resp: np.ndarray) -> np.ndarray:
+        """Return E[x | observed cells], (n_rows, n_features), given `resp` (K, n_rows)."""
+        if block.observed is None:
+            return block.values.T
+        return np.einsum("kn,kpn->np", resp, self.density(block).values)
+
+    def sample(self, labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
+        """Draw a row from the Gaussian that each label names, (n_rows, n_features)."""
+        noise = rng.standard_normal((len(labels), self.means.shape[1]))
+        X = self.means[labels]
+        for k in range(len(self.means)):
+            X[labels == k] += self.covariance.color(noise[labels == k], k)
+        return X
+
+    def to_vector(self, units: np.ndarray) -> np.ndarray:
+        """Return unconstrained coordinates of means and covariance, columns being in `units`."""
+        return np.concatenate([(self.means / units).ravel(), self.covariance.to_vector(units)])
+
+    def from_vector(self, vector: np.ndarray, units: np.ndarray) -> Components | None:
+        """Return the Gaussians with these coordinates; None if a covariance is singular."""
+        means, rest = vector[: self.means.size], vector[self.means.size :]
+        covariance = self.covariance.structure.from_vector(rest, len(self.means), units)
+        if covariance is None:
+            return None
+        return Components(means.reshape(self.means.shape) * units, covariance)
+
     @property
     def cells(self) -> tuple[int, int | None]:
         """Sizes of the temporaries of a row in an E-step: complete, and incomplete."""
         return self.covariance.structure.row_cells(*self.means.shape)
+
+
+@dataclass(frozen=True)
+class WeightedGaussians:
+    """K Gaussians with their probabilities, in the form that suits a block of rows.
+
+    Attributes
+    ----------
+    components : Components
+    log_weights : ndarray of shape (n_components,)
+        Logarithms of the probabilities.
+    """
+
+    components: Components
+    log_weights: np.ndarray
+
+    @cached_property
+    def natural(self) -> NaturalParameters | None:
+        """The natural parameters; None where they would lose digits or save nothing."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self.components.covariance.natural(self.components.means, self.log_weights)
+
+    @cached_property
+    def hybrid(self) -> HybridForm | None:
+        """The components in two forms; None where one suits all."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return HybridForm.of(self.components, self.log_weights)
+
+    def density(self, block: Block) -> BlockDensity:
+        """Return densities and moments of a block of rows."""
+        form = self.natural or self.hybrid
+        complete = block.observed is None
+        if form is not None and complete and block.once(Block.largest) < form.reach:
+            return form.density(block)
+        return self.components.density(block, self.log_weights)

@@ -81,6 +81,16 @@ class Bernoulli(Likelihood):
         (p,) = parameters
         return namespace(p).stack([finite_log(1 - p), finite_log(p)])
 
+    def coordinates(self, parameters):
+        """Return the angles whose squared sines are the probabilities."""
+        xp = namespace(parameters)
+        return xp.arcsin(xp.sqrt(parameters))
+
+    def from_coordinates(self, coordinates):
+        """Return squared sines of angles, clipped at the probabilities 0 and 1."""
+        xp = namespace(coordinates)
+        return xp.sin(xp.clip(coordinates, 0.0, np.pi / 2)) ** 2
+
 
 def _logistic(eta):
     """Return the logistic function and its integral, log(1 + exp(eta)), without overflow."""

@@ -20,18 +20,26 @@ class Categorical(Likelihood):
     n_codes : int, default=2
         K, for `sufficient_statistics`: the largest number of codes of the columns. Predictors
         have their own.
+    closed : bool, default=False
+        Whether larger codes than those are refused.
     """
 
     name = "categorical"
     expects = "integer codes 0, 1, 2, ...; encode the column, with OrdinalEncoder say"
     has_codes = True
 
-    def __init__(self, n_codes: int = 2):
-        self.n_codes = n_codes
+    def __init__(self, n_codes: int = 2, closed: bool = False):
+        self.n_codes, self.closed = n_codes, closed
+        if closed:
+            self.expects = (
+                f"one of the codes 0 to {n_codes - 1} of the fit; merge the code with one of them, "
+                "set the cell to NaN, or fit with rows that have it"
+            )
 
     def supports(self, values):
-        """Accept nonnegative integers."""
-        return (values >= 0) & (values == np.floor(values)) & np.isfinite(values)
+        """Accept nonnegative integers, up to the largest code where these are closed."""
+        integers = (values >= 0) & (values == np.floor(values)) & np.isfinite(values)
+        return integers & (values < self.n_codes) if self.closed else integers
 
     def _log_probabilities(self, eta):
         return special_functions(eta).log_softmax(eta, -1)
@@ -77,6 +85,31 @@ class Categorical(Likelihood):
     def natural_parameters(self, parameters):
         """Return the log-probabilities."""
         return finite_log(parameters)
+
+    def component_mean(self, parameters):
+        """Return NaN: codes have no mean."""
+        return namespace(parameters).full_like(parameters[0], float("nan"))
+
+    def component_cells(self, parameters, resp):
+        """Return the most probable code."""
+        return _likeliest(namespace(parameters).stack([resp @ p for p in parameters], -1))
+
+    def component_sample(self, parameters, labels, rng):
+        """Draw codes."""
+        return draw_codes(np.moveaxis(parameters[:, labels], 0, -1), rng)
+
+    def n_free(self, n_parameters):
+        """Return one less than the number of codes."""
+        return n_parameters - 1
+
+    def coordinates(self, parameters):
+        """Return square roots of the probabilities, a point of a sphere."""
+        return namespace(parameters).sqrt(parameters)
+
+    def from_coordinates(self, coordinates):
+        """Return squares of what is not negative, in proportion; NaN if nothing is positive."""
+        squares = namespace(coordinates).clip(coordinates, 0.0, None) ** 2
+        return squares / squares.sum(0)
 
 
 def _likeliest(scores):

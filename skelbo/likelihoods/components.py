@@ -70,7 +70,9 @@ class ComponentLikelihood(ABC):
         Returns
         -------
         array of shape (n_parameters, n_components, n_features)
-            On their natural scale, the boundary included (a probability of 0, say).
+            On their natural scale, the boundary included (a probability of 0, say). The first is
+            the mean; a likelihood of which that is not so overrides `component_mean`,
+            `component_cells` and `component_sample`.
         """
 
     @abstractmethod
@@ -119,6 +121,42 @@ class ComponentLikelihood(ABC):
         products = self.sufficient_statistics(x) @ xp.swapaxes(natural, 1, 2)
         result = products.sum(0) + base[:, None]
         return xp.where(result < 0.5 * LOG_ZERO, -np.inf, result)
+
+    def component_mean(self, parameters: Any) -> Any:
+        """Return E[x | component], (n_components, n_features); NaN where codes have no mean."""
+        return parameters[0]
+
+    def component_cells(self, parameters: Any, resp: Any) -> Any:
+        """Return E[x | resp] of cells, of codes the most probable one.
+
+        Parameters
+        ----------
+        parameters : array of shape (n_parameters, n_components, n_features)
+            As `maximize` returns them.
+        resp : array of shape (n_samples, n_components)
+            Probabilities of the components.
+
+        Returns
+        -------
+        array of shape (n_samples, n_features)
+            In the units of x.
+        """
+        return resp @ parameters[0]
+
+    def n_free(self, n_parameters: int) -> int:
+        """Return how many of the parameters of a column in a component are free; by default all."""
+        return n_parameters
+
+    def coordinates(self, parameters: Any) -> Any:
+        """Return coordinates of the parameters, finite on the boundary, to extrapolate EM in.
+
+        By default the parameters themselves.
+        """
+        return parameters
+
+    def from_coordinates(self, coordinates: Any) -> Any:
+        """Return the parameters at any coordinates, projected onto the domain; NaN if none are."""
+        return coordinates
 
 
 def observed_cells(x: Any) -> tuple[Any, Any]:

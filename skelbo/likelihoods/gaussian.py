@@ -115,3 +115,8 @@ class Gaussian(Likelihood):
         mean, variance = parameters
         constant = self._log_density(mean**2 / variance, variance)
         return namespace(mean).stack([constant, mean / variance, -0.5 / variance])
+
+    def component_sample(self, parameters, labels, rng):
+        """Draw x about the means of the components."""
+        mean, variance = parameters[:, labels]
+        return mean + np.sqrt(variance) * draw_normal(mean, rng)

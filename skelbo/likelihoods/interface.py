@@ -249,6 +249,27 @@ class Likelihood(Support, ComponentLikelihood):
             In the units of x.
         """
 
+    def component_sample(self, parameters: Any, labels: np.ndarray, rng: Any) -> Any:
+        """Draw x from components of a mixture.
+
+        Parameters
+        ----------
+        parameters : ndarray of shape (n_parameters, n_components, n_features)
+            As `maximize` returns them.
+        labels : ndarray of int, shape (n_samples,)
+            The component of each row.
+        rng : numpy.random.RandomState
+            Source of randomness.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+            In the units of x; by default `sample` at the predictors of the means.
+        """
+        with np.errstate(divide="ignore"):
+            eta = self.offset(parameters[0], 0.0)
+        return self.sample(eta[labels], 1.0, rng)
+
     # ------------------------------------------------------------ first values
 
     @abstractmethod

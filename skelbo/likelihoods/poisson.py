@@ -98,3 +98,11 @@ class Poisson(Likelihood):
         """Return minus the rate and the log-rate."""
         (rate,) = parameters
         return namespace(rate).stack([-rate, finite_log(rate)])
+
+    def coordinates(self, parameters):
+        """Return square roots of the rates: their variances do not depend on the rates."""
+        return namespace(parameters).sqrt(parameters)
+
+    def from_coordinates(self, coordinates):
+        """Return squares of what is not negative."""
+        return namespace(coordinates).clip(coordinates, 0.0, None) ** 2

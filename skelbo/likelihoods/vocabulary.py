@@ -8,6 +8,7 @@ import numpy as np
 
 from skelbo.likelihoods.bernoulli import Bernoulli
 from skelbo.likelihoods.categorical import Categorical
+from skelbo.likelihoods.column_values import ColumnValues
 from skelbo.likelihoods.gaussian import Gaussian
 from skelbo.likelihoods.interface import Likelihood
 from skelbo.likelihoods.poisson import Poisson
@@ -15,9 +16,6 @@ from skelbo.likelihoods.poisson import Poisson
 LIKELIHOODS: dict[str, Likelihood] = {
     kind.name: kind for kind in (Gaussian(), Bernoulli(), Poisson(), Categorical())
 }
-# "auto" takes integers 0 .. 9 for codes if there are enough rows for each code.
-MAX_AUTO_CODES = 10
-ROWS_PER_CODE = 10
 
 
 def as_likelihood(given: str | Likelihood, *, codes: bool = False) -> Likelihood:
@@ -84,20 +82,37 @@ def column_likelihoods(X: np.ndarray, likelihood: Any) -> list[Likelihood]:
     >>> column_likelihoods(np.array([[1.5, 0.0], [2.5, 1.0]]), "auto")
     [Gaussian(), Bernoulli()]
     """
+    given = given_likelihoods(likelihood, X.shape[1])
+    names = [detect(X[:, j]) if kind == "auto" else kind for j, kind in enumerate(given)]
+    return [as_likelihood(kind, codes=True) for kind in names]
+
+
+def given_likelihoods(likelihood: Any, n_features: int) -> list[str | Likelihood]:
+    """Return what was given for each column: a name, "auto" or a likelihood.
+
+    Parameters
+    ----------
+    likelihood : str, Likelihood, or sequence of these
+        As for `column_likelihoods`.
+    n_features : int
+        Number of columns.
+
+    Raises
+    ------
+    ValueError
+        If there is not one known likelihood for each column.
+    """
     single = isinstance(likelihood, (str, Likelihood))
-    given = [likelihood] * X.shape[1] if single else list(likelihood)
+    given = [likelihood] * n_features if single else list(likelihood)
     known = [kind in LIKELIHOODS or kind == "auto" for kind in given if isinstance(kind, str)]
     known += [isinstance(kind, Likelihood) for kind in given if not isinstance(kind, str)]
-    if len(given) != X.shape[1] or not all(known):
+    if len(given) != n_features or not all(known):
         raise ValueError(
             f"likelihood={likelihood!r} does not name one of {[*LIKELIHOODS, 'auto']} for each of "
-            f"the {X.shape[1]} columns of X; give one name for all columns or a list of that "
+            f"the {n_features} columns of X; give one name for all columns or a list of that "
             "length."
         )
-    return [
-        as_likelihood(detect(X[:, j]) if kind == "auto" else kind, codes=True)
-        for j, kind in enumerate(given)
-    ]
+    return given
 
 
 def detect(column: np.ndarray) -> str:
@@ -124,10 +139,4 @@ def detect(column: np.ndarray) -> str:
     # Most columns are continuous: a few values spare sorting all of them.
     if not observed.size or np.any(observed[:100] != np.floor(observed[:100])):
         return "gaussian"
-    values = np.unique(observed)
-    if np.any(values != np.floor(values)) or values[0] < 0 or len(values) < 2:
-        return "gaussian"
-    if values[-1] == 1:
-        return "bernoulli"
-    few = values[-1] < MAX_AUTO_CODES and len(observed) >= ROWS_PER_CODE * len(values)
-    return "categorical" if few else "gaussian"
+    return ColumnValues.of_columns(observed[None], np.ones(len(observed))).name(0)

@@ -19,7 +19,7 @@ class FittedMixture:
     """
 
     def __init__(self, theta: Mixture):
-        self.origin = np.average(theta.components.means, 0, theta.weights)
+        self.origin = theta.components.centre(theta.weights)
         self.theta = theta.about(self.origin)
 
     def rows(self, X: np.ndarray) -> Rows:
@@ -31,24 +31,28 @@ class FittedMixture:
         stacked = self.rows(X).each(lambda block: self.theta.elbo_terms(block).stack(), 4)
         return ElboTerms(*stacked.T)
 
+    def log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Return log p(x; theta) of each row, (n,), in nats."""
+        return self.rows(X).each(self.theta.log_prob)
+
+    def resp(self, X: np.ndarray) -> np.ndarray:
+        """Return p(z = k | x; theta) of each row, (n, K)."""
+        return self.rows(X).each(lambda block: self.theta.resp(block).T, len(self.theta.weights))
+
+    def labels(self, X: np.ndarray) -> np.ndarray:
+        """Return the most probable component of each row, (n,)."""
+        return self.rows(X).each(self.theta.labels, dtype=np.intp)
+
     def expected_cells(self, X: np.ndarray) -> np.ndarray:
         """Return E[x | observed cells] of every cell, (n, p)."""
 
         def expectation(block: Block) -> np.ndarray:
-            if block.observed is None:
-                return block.values.T
-            values = self.theta.components.density(block).values
-            return np.einsum("kn,kpn->np", self.theta.posterior(block).resp, values)
+            return self.theta.components.expected_cells(block, self.theta.resp(block))
 
         return self.rows(X).each(expectation, X.shape[1]) + self.origin
 
     def draw(self, n_samples: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """Return draws of x (n_samples, p) and of the labels (n_samples,), in their order."""
-        theta = self.theta
-        counts = rng.multinomial(n_samples, theta.weights)
+        counts = rng.multinomial(n_samples, self.theta.weights)
         labels = np.repeat(np.arange(len(counts)), counts)
-        noise = rng.standard_normal((n_samples, len(self.origin)))
-        X = theta.components.means[labels] + self.origin
-        for k in range(len(counts)):
-            X[labels == k] += theta.components.covariance.color(noise[labels == k], k)
-        return X, labels
+        return self.theta.components.sample(labels, rng) + self.origin, labels

@@ -1,12 +1,15 @@
-r"""The Gaussian mixture as a model of rows x and hidden labels z.
+r"""The mixture as a model of rows x and hidden labels z.
 
-.. math:: p(x, z = k; \theta) = \pi_k\, N(x; \mu_k, \Sigma_k)
+.. math:: p(x, z = k; \theta) = \pi_k\, p_k(x)
+
+The components :math:`p_k` are Gaussians, or those times likelihoods of other columns.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -16,9 +19,9 @@ from skelbo.elbo import ElboTerms
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import BlockDensity, CovarianceStructure
 from skelbo.gaussian.exponential_family import NaturalParameters
+from skelbo.gaussian.hybrid_form import HybridForm
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
-from skelbo.mixture.hybrid_form import HybridForm
 from skelbo.mixture.log_sum_exp import normalize
 
 
@@ -30,12 +33,12 @@ class ExpectedStatistics:
     ----------
     log_prob : float
         Weighted sum of log p(x) in nats: the bound, as q is the exact posterior.
-    moments : Moments
-        Expected moments under the posterior.
+    moments : Moments or EmissionStatistics
+        Expected statistics under the posterior.
     """
 
     log_prob: float
-    moments: Moments
+    moments: Any
 
     def __add__(self, other: ExpectedStatistics) -> ExpectedStatistics:
         return ExpectedStatistics(self.log_prob + other.log_prob, self.moments + other.moments)
@@ -62,18 +65,19 @@ class LabelPosterior:
 
 @dataclass(frozen=True)
 class Mixture:
-    """Parameters theta of a Gaussian mixture, about the origin of the rows; immutable.
+    """Parameters theta of a mixture, about the origin of the rows; immutable.
 
     Attributes
     ----------
     weights : ndarray of shape (n_components,)
         Probabilities of the labels.
-    components : Components
-        The Gaussians.
+    components : Components or Emissions
+        The Gaussians, or the distributions of mixed columns. What concerns matrices alone
+        (`from_moments`, `natural`, `hybrid`, `bolder`, `gradient_step`) needs Gaussians.
     """
 
     weights: np.ndarray
-    components: Components
+    components: Any
 
     @classmethod
     def from_moments(
@@ -85,13 +89,12 @@ class Mixture:
 
     def about(self, origin: np.ndarray) -> Mixture:
         """Return the mixture about `origin`, given about the present one."""
-        components = Components(self.components.means - origin, self.components.covariance)
-        return Mixture(self.weights, components)
+        return Mixture(self.weights, self.components.about(origin))
 
     @property
     def is_regular(self) -> bool:
         """True if no covariance had to be altered to become regular."""
-        return not self.components.covariance.floored.any()
+        return self.components.is_regular
 
     @cached_property
     def log_weights(self) -> np.ndarray:
@@ -100,24 +103,23 @@ class Mixture:
             return np.log(self.weights)
 
     @cached_property
-    def natural(self) -> NaturalParameters | None:
-        """The natural parameters; None where they would lose digits or save nothing."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return self.components.covariance.natural(self.components.means, self.log_weights)
+    def weighted(self) -> Any:
+        """The components with their weights, for densities of blocks."""
+        return self.components.weighted(self.log_weights)
 
-    @cached_property
+    @property
+    def natural(self) -> NaturalParameters | None:
+        """The natural parameters of Gaussians; see `WeightedGaussians`."""
+        return self.weighted.natural
+
+    @property
     def hybrid(self) -> HybridForm | None:
-        """The components in two forms; None where one suits all."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return HybridForm.of(self.components, self.log_weights)
+        """The Gaussians in two forms; see `WeightedGaussians`."""
+        return self.weighted.hybrid
 
     def density(self, block: Block) -> BlockDensity:
         """Return densities and moments of a block of rows."""
-        form = self.natural or self.hybrid
-        complete = block.observed is None
-        if form is not None and complete and block.once(Block.largest) < form.reach:
-            return form.density(block)
-        return self.components.density(block, self.log_weights)
+        return self.weighted.density(block)
 
     def posterior(self, block: Block) -> LabelPosterior:
         """Compute q(z) = p(z | x; theta) for a block of rows."""
@@ -155,7 +157,7 @@ class Mixture:
         bound = float(np.add.reduce(block.weights * log_prob)) + density.total_log_base()
         return ExpectedStatistics(bound, density.moments(resp))
 
-    def e_step(self, rows: RowSource) -> tuple[float, Moments]:
+    def e_step(self, rows: RowSource) -> tuple[float, Any]:
         """Return the bound in nats per row and the expected moments, with q = p(z | x; theta).
 
         With this q the gap of eq. 2 of Ding (2020) is zero: the bound is log p(X; theta).
@@ -163,7 +165,7 @@ class Mixture:
         expected = rows.total(self.expected)
         return expected.log_prob / rows.total_weight, expected.moments
 
-    def m_step(self, moments: Moments, regularization: Regularization) -> Mixture:
+    def m_step(self, moments: Any, regularization: Regularization) -> Mixture:
         """Maximise the energy, the first term of eq. 3 of Ding (2020), in closed form."""
         components = self.components.updated(moments, regularization)
         return Mixture(moments.weight / moments.weight.sum(), components)
@@ -222,20 +224,13 @@ class Mixture:
             )
 
     def to_vector(self, units: np.ndarray) -> np.ndarray:
-        """Return unconstrained coordinates: log-weights, means, covariance, in `units`."""
-        means = (self.components.means / units).ravel()
-        covariance = self.components.covariance.to_vector(units)
-        return np.concatenate([self.log_weights, means, covariance])
+        """Return unconstrained coordinates: log-weights, then those of the components."""
+        return np.concatenate([self.log_weights, self.components.to_vector(units)])
 
     def from_vector(self, vector: np.ndarray, units: np.ndarray) -> Mixture | None:
-        """Return the mixture with these coordinates; None if a covariance is singular."""
-        n_components, structure = len(self.weights), self.components.covariance.structure
-        log_weights, rest = vector[:n_components], vector[n_components:]
+        """Return the mixture with these coordinates; None if the components do not exist."""
+        n_components = len(self.weights)
+        log_weights = vector[:n_components]
         weights = np.exp(log_weights - log_weights.max())
-        n_means = n_components * len(units)
-        means, rest = rest[:n_means], rest[n_means:]
-        covariance = structure.from_vector(rest, n_components, units)
-        if covariance is None:
-            return None
-        components = Components(means.reshape(n_components, -1) * units, covariance)
-        return Mixture(weights / weights.sum(), components)
+        components = self.components.from_vector(vector[n_components:], units)
+        return None if components is None else Mixture(weights / weights.sum(), components)

@@ -191,7 +191,7 @@ class Predictor:
     """
 
     def __init__(self, theta: Mixture):
-        self.origin = np.average(theta.components.means, 0, theta.weights)
+        self.origin = theta.components.centre(theta.weights)
         self.theta = theta.about(self.origin)
         self._form_float64 = self._form(theta)
 

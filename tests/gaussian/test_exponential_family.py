@@ -7,10 +7,10 @@ from numpy.testing import assert_allclose
 from skelbo import EMGaussianMixture
 from skelbo.data.rows import Rows
 from skelbo.gaussian.components import Components
+from skelbo.gaussian.hybrid_form import HybridDensity
 from skelbo.gaussian.moments import MAX_STATISTICS, Moments
 from skelbo.gaussian.regularization import Ridge
 from skelbo.gaussian.structures import STRUCTURES
-from skelbo.mixture.hybrid_form import HybridDensity
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
 

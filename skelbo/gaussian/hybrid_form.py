@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skelbo.data.rows import Block
-from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import BlockDensity
 from skelbo.gaussian.exponential_family import SAFE_TERMS, NaturalDensity, NaturalParameters
 from skelbo.gaussian.moments import Moments
+
+if TYPE_CHECKING:
+    from skelbo.gaussian.components import Components
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,9 @@ class HybridForm:
             return None
         eta = np.zeros((len(means), natural.eta.shape[1]))
         eta[safe] = natural.eta
-        others = Components(means[~safe], covariance.take(~safe))
         natural = replace(natural, eta=eta)
-        return cls(natural, np.flatnonzero(~safe), others, log_weights[~safe])
+        unsafe = np.flatnonzero(~safe)
+        return cls(natural, unsafe, components.take(unsafe), log_weights[~safe])
 
     @property
     def reach(self) -> float:
