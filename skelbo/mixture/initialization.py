@@ -196,15 +196,42 @@ def start_mixture(
     else:
         clustered = sample if structure.isotropic else sample.standardized()
         resp = responsibilities(clustered, n_components, rng)
-    weights = resp * sample.weights
+    return mixture_of_labels(sample.values, resp * sample.weights, structure, regularization, own)
+
+
+def mixture_of_labels(
+    values: np.ndarray,
+    weights: np.ndarray,
+    structure: CovarianceStructure,
+    regularization: Regularization,
+    own: bool = True,
+) -> Mixture:
+    """Return the maximum likelihood fit to complete rows whose labels are known.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n_rows, n_features)
+        About the origin.
+    weights : ndarray of shape (n_components, n_rows)
+        Frequency times responsibility.
+    structure : CovarianceStructure
+    regularization : Regularization
+    own : bool, default=True
+        Whether each component keeps its own covariance; the pooled one where that is singular.
+
+    Raises
+    ------
+    AscentError
+        If all covariances are singular and may not be altered.
+    """
     safe = np.where(weights.sum(axis=1) > 0, weights.sum(axis=1), 1.0)
-    reference = (weights @ sample.values) / safe[:, None]
-    moments = partial(structure.label_moments, sample.values.T, weights, reference)
+    reference = (weights @ values) / safe[:, None]
+    moments = partial(structure.label_moments, values.T, weights, reference)
     candidates = [lambda: moments(own=True)] if own else []
     candidates.append(lambda: moments(own=False).with_shared_scatter())
     if regularization.always_succeeds:
         candidates.append(lambda: moments(own=False).with_total_scatter())
-        if structure.scatter.dense and len(sample.weights) <= sample.values.shape[1]:
+        if structure.scatter.dense and len(values) <= values.shape[1]:
             candidates = candidates[-1:]  # every matrix of so few rows is singular
     return _first_regular(candidates, structure, regularization)
 

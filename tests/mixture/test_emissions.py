@@ -87,7 +87,7 @@ def test_probabilities_of_all_patterns_add_up_to_one():
 
 def test_statistics_add_up_and_their_maximum_is_one():
     X = table(missing=0.2)
-    layout, found, rule = emissions()
+    _, found, rule = emissions()
     resp = np.random.default_rng(2).dirichlet(np.ones(3), len(X))
     whole = found.statistics(X, resp)
     parts = found.statistics(X[:20], resp[:20]) + found.statistics(X[20:], resp[20:])
