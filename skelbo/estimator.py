@@ -16,11 +16,13 @@ from sklearn.base import (
 )
 from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_random_state
+from sklearn.utils.metaestimators import available_if
 
 from skelbo.data.dask_dispatch import lazy_on_dask
 from skelbo.data.numeric_table import as_numbers
+from skelbo.data.random_stream import random_stream as random_stream
 from skelbo.em.loop import Ascent
+from skelbo.imputation import Imputation
 from skelbo.scores import DensityScores
 from skelbo.transaction import is_within_search
 
@@ -41,6 +43,7 @@ INTERRUPTED = (
 
 class LatentVariableEstimator(
     DensityScores,
+    Imputation,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     DensityMixin,
@@ -51,9 +54,10 @@ class LatentVariableEstimator(
     """A model p(x, z; theta) behind scikit-learn's interface.
 
     A subclass supplies ``fit`` and the hooks ``_log_prob``, ``_elbo_terms``, ``_posterior_mean``,
-    ``_reconstruct``, ``_expected_cells``, ``_draw`` and ``n_parameters_``; everything that users
-    call is here, once. Scores are in nats, in the units of the X that was passed, every constant
-    included. Hooks may answer in float64: what users get is in the dtype of X.
+    ``_reconstruct``, ``_expected_cells``, ``_draw_cells``, ``_draw`` and ``n_parameters_`` (where z
+    is continuous ``_posterior_std``, too); everything that users call is here, once. Scores are in
+    nats, in the units of the X that was passed, every constant included. Hooks may answer in
+    float64: what users get is in the dtype of X.
     """
 
     def __sklearn_tags__(self):
@@ -63,16 +67,12 @@ class LatentVariableEstimator(
         return tags
 
     @abstractmethod
-    def _posterior_mean(self, X: np.ndarray) -> np.ndarray:
-        """Return the mean of q(z | x) for validated rows."""
-
-    @abstractmethod
     def _reconstruct(self, Z: np.ndarray) -> np.ndarray:
         """Return E[x | z] for validated latents."""
 
-    @abstractmethod
-    def _expected_cells(self, X: np.ndarray) -> np.ndarray:
-        """Return E[x | observed cells] of every cell of validated rows, all of them incomplete."""
+    def _posterior_std(self, X: np.ndarray) -> np.ndarray:
+        """Return the standard deviation of q(z | x) for validated rows, where z is continuous."""
+        raise NotImplementedError
 
     @abstractmethod
     def _draw(self, n_samples: int, random_state: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -113,6 +113,43 @@ class LatentVariableEstimator(
         """
         X = self._validate(X, finite=not self._finds_infinity)
         return self._posterior_mean(X).astype(X.dtype, copy=False)
+
+    @available_if(lambda self: self._has_posterior_std)
+    @lazy_on_dask
+    def transform_std(self, X):
+        """Compute the standard deviation of q(z | x) of each row, where z is continuous.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN), which widen q.
+
+        Returns
+        -------
+        std : ndarray of shape (n_samples, n_latents)
+            As `transform`, whose errors these are given the parameters.
+
+        Raises
+        ------
+        ValueError
+            If X has other columns than in the fit, or an infinite cell.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import GaussianMLE
+        >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 5.0]])
+        >>> GaussianMLE("diag").fit(X).transform_std([[1.0, 2.0], [1.0, np.nan]])
+        array([[0., 0.],
+               [0., 1.]])
+        """
+        X = self._validate(X)
+        return self._posterior_std(X).astype(X.dtype, copy=False)
+
+    @property
+    def _has_posterior_std(self) -> bool:
+        """Whether z is continuous, so that q has a standard deviation."""
+        return type(self)._posterior_std is not LatentVariableEstimator._posterior_std
 
     def inverse_transform(self, Z):
         """Compute E[x | z] of each row of latents.
@@ -155,41 +192,6 @@ class LatentVariableEstimator(
                 "transform(X) returns them."
             )
         return self._reconstruct(Z)
-
-    @lazy_on_dask
-    def impute(self, X):
-        """Replace missing cells by their expectation given the observed ones.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows with missing cells (NaN).
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            A complete copy; observed cells are unchanged.
-
-        Raises
-        ------
-        ValueError
-            If X has other columns than in the fit, or an infinite cell.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skelbo import GaussianMLE
-        >>> X = np.array([[0.0, 1.0], [1.0, 0.0], [2.0, 5.0]])
-        >>> GaussianMLE().fit(X).impute([[1.0, np.nan]])
-        array([[1., 2.]])
-        """
-        X = np.array(self._validate(X))
-        missing = np.isnan(X)
-        incomplete = np.flatnonzero(missing.any(axis=1))
-        if incomplete.size:
-            expected = self._expected_cells(X[incomplete])
-            X[missing] = expected[missing[incomplete]]
-        return X
 
     def sample(self, n_samples=1, random_state=None):
         """Draw from the joint p(x, z).
@@ -286,10 +288,3 @@ class LatentVariableEstimator(
         self.lower_bounds_ = list(ascent.lower_bounds)
         self.n_iter_ = ascent.n_iter
         self.converged_ = ascent.converged
-
-
-def random_stream(random_state: Any) -> np.random.RandomState:
-    """Return a generator that leaves NumPy's global one alone, also for None."""
-    if random_state is None:
-        return np.random.RandomState()
-    return check_random_state(random_state)

@@ -621,6 +621,9 @@ class EMGaussianMixture(LatentVariableEstimator):
     def _expected_cells(self, X):
         return self._fitted().expected_cells(X)
 
+    def _draw_cells(self, X, n_draws, rng):
+        return self._fitted().draw_cells(X, n_draws, rng)
+
     def _draw(self, n_samples, random_state):
         rng = self.random_state_ if random_state is None else None
         rng = rng or random_stream(self.random_state if random_state is None else random_state)

@@ -19,6 +19,7 @@ from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.gaussian.components import Components
+from skelbo.gaussian.conditional import conditionals
 from skelbo.gaussian.exponential_family import SAFE_TERMS
 from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.gaussian.published_matrices import MATRIX, fingerprint, precision_roots
@@ -342,6 +343,26 @@ class GaussianMLE(LatentVariableEstimator):
             lambda block: self._expectation(components, block), X.shape[1]
         )
         return expected + self.mean_
+
+    def _conditionals(self, X):
+        """Yield the distributions of the missing cells of the rows, about the mean."""
+        p = X.shape[1]
+        covariance = self._components().covariance.dense(1, p)[0]
+        return conditionals(X - np.asarray(self.mean_, np.float64), np.zeros(p), covariance)
+
+    def _posterior_std(self, X):
+        covariance, std = self._components().covariance, np.zeros(X.shape)
+        for given in self._conditionals(X):
+            steps = np.zeros((len(given.missing), X.shape[1]))
+            steps[:, given.missing] = given.root.T
+            std[given.rows] = np.sqrt((covariance.whiten(steps, 0) ** 2).sum(axis=0))
+        return std
+
+    def _draw_cells(self, X, n_draws, rng):
+        mean = np.asarray(self.mean_, dtype=np.float64)
+        steps, labels = np.tile(X - mean, (n_draws, 1)), np.zeros(n_draws * len(X), dtype=int)
+        draws = self._components().draw_cells(steps, labels, rng) + mean
+        return draws.reshape(n_draws, *X.shape)
 
     def _draw(self, n_samples, random_state):
         Z = random_stream(random_state).standard_normal((n_samples, self.n_features_in_))

@@ -290,6 +290,19 @@ class LatentModelEstimator(LatentVariableEstimator):
         with threads_for(len(X) * self.n_importance_samples):
             return self._fitted().impute(X)
 
+    @property
+    def _has_posterior_std(self):
+        model = vars(self).get("model_")
+        return model is None or model.latent == "continuous"
+
+    def _posterior_std(self, X):
+        with threads_for(len(X) * DRAWS_AT_ONCE):
+            return self._fitted().std(X)
+
+    def _draw_cells(self, X, n_draws, rng):
+        with threads_for(len(X) * self.n_importance_samples):
+            return self._fitted().draw_cells(X, n_draws, rng)
+
     def _draw(self, n_samples, random_state):
         fitted = self._fitted()
         X, Z = fitted.model.sample(n_samples, fitted.theta, random_stream(random_state))

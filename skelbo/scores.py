@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 
 import numpy as np
+from sklearn.utils.metaestimators import available_if
 
 from skelbo.data.dask_detection import is_dask
 from skelbo.data.dask_dispatch import lazy_on_dask
@@ -27,6 +28,10 @@ class DensityScores(InputValidation, ABC):
     @abstractmethod
     def _elbo_terms(self, X: np.ndarray) -> ElboTerms:
         """Return the terms of the bound for validated rows."""
+
+    @abstractmethod
+    def _posterior_mean(self, X: np.ndarray) -> np.ndarray:
+        """Return the mean of q(z | x) for validated rows."""
 
     @property
     @abstractmethod
@@ -256,6 +261,50 @@ class DensityScores(InputValidation, ABC):
         deviance, n_samples = self._deviance(X, sample_weight)
         return deviance + float(np.log(n_samples)) * self.n_parameters_
 
+    @available_if(lambda self: self._has_labels)
+    def icl(self, X, sample_weight=None):
+        r"""Compute the integrated completed likelihood criterion, lower is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+        sample_weight : array-like of shape (n_samples,), float or None, default=None
+            Frequency weights; the number of rows is their sum.
+
+        Returns
+        -------
+        icl : float
+            :math:`BIC - 2 \sum_i w_i \log \max_k p(z_i = k \mid x_i)`, in nats times two: clusters
+            that overlap cost more than in `bic`.
+
+        Raises
+        ------
+        ValueError
+            If X does not match the fit, or a weight is negative or not finite, or all are zero.
+
+        References
+        ----------
+        Biernacki, Celeux and Govaert (2000), *Assessing a Mixture Model for Clustering with the
+        Integrated Completed Likelihood*; labels are the most probable ones, as in mclust.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMGaussianMixture
+        >>> X = np.array([[0.0], [0.2], [5.0], [5.3]])
+        >>> model = EMGaussianMixture(2, random_state=0).fit(X)
+        >>> bool(np.isclose(model.icl(X), model.bic(X)))
+        True
+        """
+        mean, n_rows = self._mean_over_rows("_log_max_resp", X, sample_weight)
+        return self.bic(X, sample_weight) - 2 * mean * n_rows
+
+    @property
+    def _has_labels(self) -> bool:
+        """Whether z is a label, with probabilities `predict_proba`."""
+        return hasattr(type(self), "predict_proba")
+
     def _deviance(self, X, sample_weight) -> tuple[float, float]:
         """Return -2 log p(X) and the number of rows: the sum of the weights."""
         mean, n_rows = self._mean_log_prob(X, sample_weight)
@@ -263,15 +312,27 @@ class DensityScores(InputValidation, ABC):
 
     def _mean_log_prob(self, X, sample_weight) -> tuple[float, float]:
         """Return the weighted mean of log p(x) and the sum of the weights."""
-        if is_dask(X):
-            from skelbo.data.dask_answers import mean_log_prob
+        return self._mean_over_rows("_log_density", X, sample_weight)
 
-            return mean_log_prob(self, X, sample_weight)
+    def _mean_over_rows(self, name: str, X, sample_weight) -> tuple[float, float]:
+        """Return the weighted mean of a method's values for rows, and the sum of the weights."""
+        if is_dask(X):
+            from skelbo.data.dask_answers import mean_over_rows
+
+            return mean_over_rows(self, name, X, sample_weight)
         X = self._validate(X, finite=not self._finds_infinity)
-        weights = check_weights(sample_weight, len(X))
+        weights, values = check_weights(sample_weight, len(X)), getattr(self, name)
         if weights is None:
-            return float(np.mean(self._log_prob(X)[0], dtype=np.float64)), float(len(X))
+            return float(np.mean(values(X), dtype=np.float64)), float(len(X))
         if not weights.all():
             X, weights = X[weights > 0], weights[weights > 0]
-        mean = np.average(self._log_prob(X)[0].astype(np.float64), weights=weights)
+        mean = np.average(values(X).astype(np.float64), weights=weights)
         return float(mean), float(weights.sum())
+
+    def _log_density(self, X: np.ndarray) -> np.ndarray:
+        """Return log p(x) of validated rows."""
+        return self._log_prob(X)[0]
+
+    def _log_max_resp(self, X: np.ndarray) -> np.ndarray:
+        """Return log max_k p(z = k | x) of validated rows, for the estimators that have labels."""
+        return np.log(self._posterior_mean(X).max(axis=1))

@@ -25,26 +25,30 @@ IN_MEMORY_ONLY = (
 )
 
 
-def mean_log_prob(estimator: Any, X: Any, sample_weight: Any) -> tuple[float, float]:
-    """Return the weighted mean of log p(x) and the sum of the weights, in one pass."""
+def mean_over_rows(estimator: Any, name: str, X: Any, sample_weight: Any) -> tuple[float, float]:
+    """Return the weighted mean of a method's values for rows, and the sum of the weights.
+
+    In one pass; the method takes validated rows.
+    """
     estimator._check_fitted()
     dtype = check_columns(estimator, X, reset=False)
-    sums = Blocks.of(X, sample_weight, dtype).total(_log_prob_of_table, _snapshot(estimator))
+    blocks = Blocks.of(X, sample_weight, dtype)
+    sums = blocks.total(_sums_of_table, _snapshot(estimator), name)
     if sums is None:
         check_array(np.empty((0, X.shape[1])), estimator=estimator)
     check_any_weight(sums[1] > 0)
     return float(sums[0] / sums[1]), float(sums[1])
 
 
-def _log_prob_of_table(table: Table, model: Any) -> np.ndarray | None:
+def _sums_of_table(table: Table, model: Any, name: str) -> np.ndarray | None:
     X, weights = table
     if not len(X):
         return None
-    log_prob = model.score_samples(X).astype(np.float64)
+    values = getattr(model, name)(model._validate(X)).astype(np.float64)
     if weights is None:
-        return np.array([log_prob.sum(), len(X)])
+        return np.array([values.sum(), len(X)])
     present = weights > 0  # a row of weight zero is absent, even where p(x) underflows
-    return np.array([(log_prob[present] * weights[present]).sum(), weights.sum()])
+    return np.array([(values[present] * weights[present]).sum(), weights.sum()])
 
 
 def lazy_answer(estimator: Any, name: str, X: Any, args: tuple, kwargs: dict) -> Any:

@@ -9,6 +9,7 @@ from typing import cast
 import numpy as np
 
 from skelbo.data.rows import Block
+from skelbo.gaussian.conditional import conditionals
 from skelbo.gaussian.covariance import (
     BlockDensity,
     CompletedDensity,
@@ -115,6 +116,21 @@ class Components:
         if block.observed is None:
             return block.values.T
         return np.einsum("kn,kpn->np", resp, self.density(block).values)
+
+    def draw_cells(
+        self, X: np.ndarray, labels: np.ndarray, rng: np.random.RandomState
+    ) -> np.ndarray:
+        """Draw missing cells given the observed ones, from the Gaussian that each label names.
+
+        Rows, (n_rows, n_features), are about the origin; observed cells stay as they are.
+        """
+        result, covariances = X.copy(), self.covariance.dense(*self.means.shape)
+        for k in np.unique(labels):
+            rows = np.flatnonzero(labels == k)
+            for given in conditionals(X[rows], self.means[k], covariances[k]):
+                cells = given.mean + rng.standard_normal(given.mean.shape) @ given.root.T
+                result[np.ix_(rows[given.rows], given.missing)] = cells
+        return result
 
     def sample(self, labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
         """Draw a row from the Gaussian that each label names, (n_rows, n_features)."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from skelbo.data.blocks import iter_blocks
 from skelbo.elbo import ElboTerms
-from skelbo.inference.log_marginal import log_marginal
+from skelbo.inference.log_marginal import log_marginal, posterior_sample
 from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED
 from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.importance import BaseNoise
@@ -87,6 +87,22 @@ class FittedModel:
         n_points = max(POINTS_OF_Q, 2**self.model.n_latents if listed else 0)
         joints = (joint for _, joint in self.joints(X, n_points))
         return np.concatenate([best_q(joint, self.posterior).mean for joint in joints])
+
+    def std(self, X) -> np.ndarray:
+        """Return the standard deviation of q of each row, (n, d); z is continuous."""
+        joints = (joint for _, joint in self.joints(X, POINTS_OF_Q))
+        return np.concatenate([best_q(joint, self.posterior).std for joint in joints])
+
+    def draw_cells(self, X, n_draws: int, rng) -> np.ndarray:
+        """Return draws of rows given their observed cells, (n_draws, n, p)."""
+        shape = (1, self.model.n_latents)
+        noise = ShiftedSobol(shape, rng, N_COPIES).run(self.n_draws)
+        result = np.empty((n_draws, *X.shape))
+        for rows, joint in self.joints(X, max(len(noise.part), n_draws)):
+            Z = posterior_sample(joint, noise, n_draws, rng)
+            cells = self.model.sample_given(Z.reshape(-1, Z.shape[-1]), self.theta, rng)
+            result[:, rows] = cells.reshape(*Z.shape[:2], -1)
+        return result
 
     def impute(self, X) -> np.ndarray:
         """Return E[x | observed cells] of each row, (n, p)."""

@@ -46,9 +46,7 @@ def log_marginal(joint, noise: BaseNoise) -> tuple[np.ndarray, np.ndarray, Draws
         return _binary(joint, noise)
     if joint.gaussian:
         return (*_closed_form(joint), None)
-    modes = [find_mode(joint)]
-    if not joint.unimodal:
-        modes.append(find_mode(joint, joint.second_start(*modes[0])))
+    modes = _modes(joint)
     second = modes[1] if len(modes) > 1 else None
     if joint.shape[1] > MAX_QUADRATURE:
         draws, log_prob, std = importance_draws(joint, *modes[0], noise, second)
@@ -67,6 +65,32 @@ def log_marginal(joint, noise: BaseNoise) -> tuple[np.ndarray, np.ndarray, Draws
     log_prob = np.where(doubted, estimate, log_prob)
     std = np.where(doubted, error, std)
     return log_prob, std, draws.replaced(np.flatnonzero(doubted), other)
+
+
+def posterior_sample(joint, noise: BaseNoise, n_draws: int, rng) -> np.ndarray:
+    """Return draws of z from p(z | x) of each row, (n_draws, n_rows, n_latents).
+
+    Exact where the posterior is a Gaussian or a list of states; else importance-weighted draws are
+    resampled (Rubin 1988). Nodes of a quadrature would be too few different values.
+    """
+    if joint.latent == "binary":
+        return _binary(joint, noise)[2].resampled(n_draws, rng)
+    if joint.gaussian:
+        mean, precision = joint.start()
+        upper = np.linalg.cholesky(precision).swapaxes(1, 2)
+        normal = rng.standard_normal((n_draws, *mean.shape))
+        return mean + np.linalg.solve(upper, normal[..., None])[..., 0]
+    modes = _modes(joint)
+    draws = importance_draws(joint, *modes[0], noise, modes[1] if len(modes) > 1 else None)[0]
+    return draws.resampled(n_draws, rng)
+
+
+def _modes(joint) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return one mode of p(z | x) of each row with its precision, or two if there may be more."""
+    modes = [find_mode(joint)]
+    if not joint.unimodal:
+        modes.append(find_mode(joint, joint.second_start(*modes[0])))
+    return modes
 
 
 def _closed_form(joint):

@@ -186,6 +186,23 @@ class Emissions:
         observed = True if block.observed is None else block.observed.T
         return np.where(observed, block.values.T, result)
 
+    def draw_cells(
+        self, X: np.ndarray, labels: np.ndarray, rng: np.random.RandomState
+    ) -> np.ndarray:
+        """Draw missing cells given the observed ones, from the component that each label names.
+
+        Rows, (n_rows, n_features), are about the origin; observed cells stay as they are.
+        """
+        result, layout = X.copy(), self.layout
+        if self.gaussian is not None:
+            columns = layout.gaussian_columns
+            result[:, columns] = self.gaussian.draw_cells(X[:, columns], labels, rng)
+        if layout.table is not None:
+            columns = layout.other_columns
+            draws = layout.table.draw(self.parameters, labels, rng)
+            result[:, columns] = np.where(np.isnan(X[:, columns]), draws, X[:, columns])
+        return result
+
     def sample(self, labels: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
         """Draw a row from the component that each label names, (n_rows, n_features)."""
         X = np.empty((len(labels), self.layout.n_features))

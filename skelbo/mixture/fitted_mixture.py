@@ -51,8 +51,25 @@ class FittedMixture:
 
         return self.rows(X).each(expectation, X.shape[1]) + self.origin
 
+    def draw_cells(self, X: np.ndarray, n_draws: int, rng: np.random.RandomState) -> np.ndarray:
+        """Return draws of incomplete rows given their observed cells, (n_draws, n, p).
+
+        A label from its exact posterior, then the missing cells from that component.
+        """
+        labels = draw_labels(self.resp(X), n_draws, rng).ravel()
+        steps = np.tile(X - self.origin, (n_draws, 1))
+        draws = self.theta.components.draw_cells(steps, labels, rng) + self.origin
+        return draws.reshape(n_draws, *X.shape)
+
     def draw(self, n_samples: int, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:
         """Return draws of x (n_samples, p) and of the labels (n_samples,), in their order."""
         counts = rng.multinomial(n_samples, self.theta.weights)
         labels = np.repeat(np.arange(len(counts)), counts)
         return self.theta.components.sample(labels, rng) + self.origin, labels
+
+
+def draw_labels(resp: np.ndarray, n_draws: int, rng: np.random.RandomState) -> np.ndarray:
+    """Return draws of labels, (n_draws, n_rows), for probabilities (n_rows, K)."""
+    bounds = np.cumsum(resp, axis=1)[:, :-1]
+    uniform = rng.random_sample((n_draws, len(resp)))
+    return (uniform[:, :, None] > bounds).sum(axis=2)

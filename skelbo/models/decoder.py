@@ -243,10 +243,29 @@ class DecoderModel(LatentVariableModel):
         ((5, 3), (5, 2))
         """
         Z = rng.standard_normal((n_samples, self.n_latents))
+        return self.sample_given(torch.tensor(Z), theta, rng), Z
+
+    def sample_given(self, Z, theta, rng):
+        """Draw rows given their latents.
+
+        Parameters
+        ----------
+        Z : Tensor of shape (n_samples, n_latents)
+            Latents.
+        theta : dict of str to Tensor
+            Weights and noise variance.
+        rng : numpy.random.RandomState
+            Source of randomness.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, n_features)
+            Rows.
+        """
         with torch.no_grad():
-            eta = self._predictor(torch.tensor(Z), theta).numpy()
+            eta = self._predictor(Z, theta).cpu().numpy()
         noise = float(theta.get("noise_variance", 1.0))
-        return self.column_likelihood.sample(eta, noise, rng), Z
+        return self.column_likelihood.sample(eta, noise, rng)
 
     def lower_limits(self, X, weights):
         """Return the smallest values of parameters: a decoder's likelihood is unbounded.

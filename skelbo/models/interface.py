@@ -227,6 +227,10 @@ class Model(ABC):
     def sample(self, n_samples: int, theta: Theta, rng: Any) -> tuple[np.ndarray, np.ndarray]:
         """Return draws (x, z), (n_samples, p) and (n_samples, d), of the joint."""
 
+    @abstractmethod
+    def sample_given(self, Z: np.ndarray, theta: Theta, rng: Any) -> np.ndarray:
+        """Return draws of x given z, (n, p), for Z of shape (n, d)."""
+
     def bound_terms(self, joint: Any, q: Any) -> Any:
         """Return the `ElboTerms` of q, measured on other samples than q was fitted to."""
         return q.terms

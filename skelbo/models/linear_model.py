@@ -170,5 +170,9 @@ class LinearModel(Model, LatentVariableModel):
         ((5, 2), (5, 1))
         """
         Z = self.draw_latents(n_samples, theta, rng)
+        return self.sample_given(Z, theta, rng), Z
+
+    def sample_given(self, Z, theta, rng):
+        """Draw rows given their latents, (n_samples, n_features), for Z (n_samples, n_latents)."""
         eta = theta["intercepts"] + Z @ theta["loadings"].T
-        return self.column_likelihood.sample(eta, theta.get("noise_variance", 1.0), rng), Z
+        return self.column_likelihood.sample(eta, theta.get("noise_variance", 1.0), rng)

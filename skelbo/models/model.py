@@ -187,6 +187,25 @@ class LatentVariableModel(BaseEstimator):
         """
         raise NotImplementedError(_optional(self, "sample(self, n_samples, theta, rng)"))
 
+    def sample_given(self, Z, theta, rng):
+        """Draw x given z, needed by `impute` of the estimator for draws.
+
+        Parameters
+        ----------
+        Z : Tensor of shape (n_samples, n_latents)
+            Latents.
+        theta : dict of str to Tensor
+            Parameters.
+        rng : numpy.random.RandomState
+            Source of randomness.
+
+        Returns
+        -------
+        X : array of shape (n_samples, n_features)
+            One draw for each row of Z.
+        """
+        raise NotImplementedError(_optional(self, "sample_given(self, Z, theta, rng)"))
+
 
 def check_model(model: Any) -> None:
     """Raise an error that names the attribute if a model does not keep the contract."""

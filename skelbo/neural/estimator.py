@@ -302,6 +302,14 @@ class NetworkEstimator(LatentVariableEstimator):
         with self._threads(X, self.n_importance_samples):
             return self._draws().expectation(X)
 
+    def _posterior_std(self, X):
+        with self._threads(X):
+            return self._draws().posterior(X)[1]
+
+    def _draw_cells(self, X, n_draws, rng):
+        with self._threads(X, self.n_importance_samples):
+            return self._draws().draw_cells(X, n_draws, draw_seed(rng))
+
     @torch.inference_mode()
     def _draw(self, n_samples, random_state):
         model = self.net_.module_

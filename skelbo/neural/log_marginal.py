@@ -176,6 +176,27 @@ class WeightedDraws:
             result[place] = self.model.likelihood.average(decoded, share).cpu().numpy()
         return self.columns.restore(result)
 
+    @torch.inference_mode()
+    def draw_cells(self, X: np.ndarray, n_draws: int, seed: int) -> np.ndarray:
+        """Return draws of rows given their observed cells, (n_draws, n, p), in their units.
+
+        The latents are resampled from the weighted draws (Mattei and Frellsen 2019).
+        """
+        noise, result = self.noise(), np.empty((n_draws, *X.shape))
+        generator = torch.Generator(self._like.device).manual_seed(seed)
+        for place, batch in self.blocks(X):
+            q = self.model.encode(batch.targets, batch.mask)
+            share = torch.softmax(self.log_weights(q, batch, noise), 0)
+            index = torch.multinomial(share.T, n_draws, replacement=True, generator=generator).T
+            z = q.draw(noise).gather(0, index[..., None].expand(-1, -1, self.model.n_latents))
+            size = max(1, DECODED_AT_ONCE // batch.n_samples)
+            for start in range(0, n_draws, size):
+                latents = z[start : start + size].flatten(0, 1)
+                x = self.model.likelihood.sample(self.model.decode(latents), generator)
+                cells = self.columns.restore(x.cpu().numpy())
+                result[start : start + size, place] = cells.reshape(-1, batch.n_samples, X.shape[1])
+        return result
+
 
 def summary(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return log mean weight, its standard error and the effective number of draws.

@@ -46,6 +46,13 @@ class GaussianPosterior:
         """Of the same shape as `precision`."""
         return _inverse(self.precision)
 
+    @property
+    def std(self) -> np.ndarray:
+        """Standard deviations, (n_rows, n_latents)."""
+        covariance = self.covariance
+        full = covariance.ndim == 3
+        return np.sqrt(np.einsum("nkk->nk", covariance) if full else covariance)
+
     def draws(self, moments_suffice):
         """Return weights, means and covariances."""
         return np.ones((1, len(self.mean))), self.mean[None], self.covariance

@@ -120,12 +120,13 @@ class GridPosterior:
 
     Attributes
     ----------
-    mean : ndarray of shape (n_rows, n_latents)
+    mean, std : ndarray of shape (n_rows, n_latents)
     terms : ElboTerms
         The bound of each row, here equal to log p(x), in nats.
     """
 
     mean: np.ndarray
+    std: np.ndarray
     terms: ElboTerms
 
 
@@ -139,17 +140,18 @@ def fit_grid(joint) -> GridPosterior:
     """
     n, d = joint.shape
     parts = [_resolved(joint.take(rows)) for rows in iter_blocks(n, N_POINTS**d, BLOCK_CELLS)]
-    means, terms = zip(*parts, strict=True)
-    return GridPosterior(np.concatenate(means), ElboTerms.concatenate(terms))
+    means, stds, terms = zip(*parts, strict=True)
+    mean, std = np.concatenate(means), np.concatenate(stds)
+    return GridPosterior(mean, std, ElboTerms.concatenate(terms))
 
 
-def _resolved(joint) -> tuple[np.ndarray, ElboTerms]:
-    """Return the means and the bounds of some rows, on a grid that resolves them."""
+def _resolved(joint) -> tuple[np.ndarray, np.ndarray, ElboTerms]:
+    """Return means, standard deviations and bounds of some rows, on a grid that resolves them."""
     grid: QuadratureGrid | None = QuadratureGrid.over_prior(joint.shape[1])
     while grid is not None:
         weighed = _GridWeights(joint, grid)
         grid = grid.improved(weighed.border(), weighed.half_error())
-    return weighed.mean, weighed.terms()
+    return weighed.mean, weighed.std(), weighed.terms()
 
 
 @dataclass(frozen=True)
@@ -237,6 +239,12 @@ class _GridWeights:
         weights /= total[:, None]
         self.weights, self.log_prob = weights, largest + np.log(total)
         self.mean = weights @ self.points
+
+    def std(self) -> np.ndarray:
+        """Return the standard deviations, (n_rows, d)."""
+        pairs = zip(self.points.T, self.mean.T, strict=True)
+        squares = [(axis - mean[:, None]) ** 2 for axis, mean in pairs]
+        return np.sqrt([(self.weights * square).sum(1) for square in squares]).T
 
     def terms(self) -> ElboTerms:
         reconstruction = (self.weights * self.likelihood).sum(1)

@@ -87,7 +87,7 @@ def fit_rows(joint) -> GridPosterior:
     reconstruction = draws.expectation(joint.log_likelihood(draws.Z))
     energy = reconstruction + draws.expectation(joint.log_prior(draws.Z))
     terms = ElboTerms(reconstruction, reconstruction - log_prob, energy, log_prob - energy)
-    return GridPosterior(draws.mean, terms)
+    return GridPosterior(draws.mean, draws.std, terms)
 
 
 def row_quadrature(joint, modes) -> RowQuadrature:

@@ -33,6 +33,11 @@ class Draws:
         """Posterior mean, (n_rows, n_latents)."""
         return np.einsum("sn,snd->nd", self.weights, self.Z)
 
+    @property
+    def std(self) -> np.ndarray:
+        """Posterior standard deviation, (n_rows, n_latents)."""
+        return np.sqrt(np.einsum("sn,snd->nd", self.weights, (self.Z - self.mean) ** 2))
+
     def effective_sizes(self) -> np.ndarray:
         """Return the number of independent draws with the same error of the mean of z, (n_rows,).
 
@@ -118,6 +123,15 @@ class Draws:
         Z[: len(other.Z), rows] = other.Z[:, rows]
         weights[: len(other.Z), rows] = other.weights[:, rows]
         return Draws(Z, weights, np.arange(n_draws))
+
+    def resampled(self, n_draws: int, rng) -> np.ndarray:
+        """Return draws from the weighted points, (n_draws, n_rows, n_latents)."""
+        n_rows = self.weights.shape[1]
+        Z = np.broadcast_to(self.Z, (len(self.Z), n_rows, self.Z.shape[2]))
+        bounds = np.cumsum(self.weights, axis=0)
+        uniform = rng.random_sample((n_draws, n_rows)) * bounds[-1]
+        index = np.array([(row >= bounds).sum(axis=0) for row in uniform])
+        return Z[np.minimum(index, len(Z) - 1), np.arange(n_rows)]
 
     def take(self, rows) -> Draws:
         """Return the draws of some rows."""

@@ -258,6 +258,11 @@ class TorchModel(Model):
         X, Z = self.model.sample(n_samples, self._tensors(theta), rng)
         return np.asarray(X), np.asarray(Z)
 
+    def sample_given(self, Z, theta, rng):
+        """Draw x given z by the model's own `sample_given`."""
+        with torch.no_grad():
+            return np.asarray(self.model.sample_given(self._rows(Z), self._tensors(theta), rng))
+
 
 class _Objective:
     """Minus the weighted mean of log p(x, z; theta) in free coordinates, and its gradient."""
