@@ -232,3 +232,22 @@ def test_auto_is_the_rule_of_the_vocabulary_and_weights_are_repetition():
     assert EmissionLayout.of_rows(weighted, "auto").names == ["categorical"]
     absent = Rows(np.vstack([X, np.full((1, 6), -0.5)]), np.append(np.ones(40), 0.0))
     assert list(EmissionLayout.of_rows(absent, "auto").names) == names
+
+
+def test_draws_of_missing_cells_are_those_of_the_component_that_a_label_names():
+    _, found, _ = emissions()
+    X = np.full((6000, 6), np.nan)
+    X[:, 0] = 1.0
+    draws = found.draw_cells(X, np.ones(6000, dtype=int), np.random.RandomState(0))
+    assert_array_equal(draws[:, 0], 1.0)
+    mean, S = found.gaussian.means[1], found.gaussian.covariance.dense(3, 2)[1]
+    spread = S[1, 1] - S[0, 1] ** 2 / S[0, 0]
+    expected = mean[1] + S[0, 1] / S[0, 0] * (1.0 - mean[0])
+    assert abs(draws[:, 2].mean() - expected) < 5 * np.sqrt(spread / 6000)
+    assert draws[:, 2].var() == pytest.approx(spread, rel=0.1)
+    bernoulli, poisson, codes, pairs = (values[:, 1, 0] for values in found.parameters)
+    assert draws[:, 1].mean() == pytest.approx(bernoulli[0], abs=0.03)
+    assert draws[:, 3].mean() == pytest.approx(poisson[0], rel=0.05)
+    for column, probabilities in ((4, codes), (5, pairs)):
+        shares = np.bincount(draws[:, column].astype(int), minlength=len(probabilities)) / 6000
+        assert_allclose(shares, probabilities, atol=0.03)
