@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
-from itertools import chain
+from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from types import MappingProxyType
 
@@ -13,25 +11,20 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.data.column_moments import ColumnMoments
-from skelbo.data.dask_dispatch import lazy_on_dask
 from skelbo.data.row_source import RowSource
 from skelbo.data.rows import Rows
 from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent
-from skelbo.em.progress import Progress
-from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.published_matrices import (
-    MATRICES,
-    edited_matrices,
     fingerprint,
-    precision_roots,
 )
 from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, regularization
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.attributes import (
     COVARIANCE_ARRAYS,
     FactorMatrices,
+    density_arrays,
     differs,
     mixture_of,
     predictor_of,
@@ -42,11 +35,10 @@ from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.initialization import STARTS, UserParameters, mixture_starts
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
-from skelbo.mixture.stepwise_em import FirstRows, StepwiseState
-from skelbo.transaction import fit_method
+from skelbo.mixture_estimator import MixtureEstimator
 
 
-class EMGaussianMixture(LatentVariableEstimator):
+class EMGaussianMixture(MixtureEstimator):
     r"""Fit a mixture of Gaussians by EM.
 
     .. math:: p(x; \theta) = \sum_k \pi_k\, N(x; \mu_k, \Sigma_k)
@@ -246,60 +238,10 @@ class EMGaussianMixture(LatentVariableEstimator):
 
     covariances_, precisions_, precisions_cholesky_ = (FactorMatrices() for _ in range(3))
 
-    random_state_: np.random.RandomState | None = None  # continued by `sample`
     _fingerprints: Mapping[str, int] = MappingProxyType({})  # of the arrays that a fit published
-    _stepwise: StepwiseState  # of `partial_fit`, and of `fit` before it
     _finds_infinity = True
 
     # -------------------------------------------------------------------- fit
-
-    @fit_method
-    def fit(self, X, y=None, sample_weight=None):
-        """Fit the mixture to the rows of X.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN), which are integrated out. A memory map is
-            read block by block. A Dask array or dataframe is computed anew in each iteration:
-            pass ``X.persist()`` where there is memory for it.
-        y : Ignored
-            For the sake of pipelines.
-        sample_weight : array-like of shape (n_samples,), optional
-            Frequency weights: weight 2 is the row twice, weight 0 is the row absent.
-
-        Returns
-        -------
-        self : EMGaussianMixture
-            The fitted mixture.
-
-        Raises
-        ------
-        ValueError
-            If the data cannot be used, or if every start fails.
-        """
-        rows, columns = self._centred(self._read_rows(X, sample_weight))
-        warm = self.warm_start and self._is_fitted
-        engine = self._engine(rows, columns, continued=warm)
-        rng = random_stream(self.random_state)
-        starts = [self._theta(rows.origin)] if warm else self._starts(engine, self.n_init, rng)
-        return self._climb(engine, columns, starts, 1 if warm else self.n_init, rng)
-
-    def _climb(self, engine, columns, starts: Iterable[Start], n_starts, rng) -> EMGaussianMixture:
-        """Run an ascent from each start and publish the best."""
-        rows = engine.rows
-        verbosity = self.verbose, self.verbose_interval
-        progress = Progress(self, rows.X, n_starts, self.max_iter, *verbosity)
-        with rows.own_threads():
-            restarts = engine.fit(starts, progress)
-        best = restarts.best
-        self._publish(best, rows, engine.evaluate)
-        self.failed_starts_, self.random_state_ = restarts.failures, rng
-        weight = rows.total_weight
-        self._stepwise = StepwiseState(best.statistics.scaled(1 / weight), weight, columns)
-        self._warn_if_not_converged(best, self.max_iter, self.tol)
-        progress.end()
-        return self
 
     def _engine(self, rows: RowSource, columns: ColumnMoments, *, continued: bool) -> EMEngine:
         """Return the engine of a fit to these rows."""
@@ -333,125 +275,6 @@ class EMGaussianMixture(LatentVariableEstimator):
             units=engine.units,
         )
 
-    def fit_predict(self, X, y=None, sample_weight=None):
-        """Fit to X and return ``predict(X)``.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
-        y : Ignored
-            For the sake of pipelines.
-        sample_weight : array-like of shape (n_samples,), optional
-            Frequency weights.
-
-        Returns
-        -------
-        labels : ndarray of int, shape (n_samples,)
-            Most probable component of each row.
-        """
-        return self.fit(X, y, sample_weight=sample_weight).predict(X)
-
-    @fit_method
-    def partial_fit(self, X, y=None, sample_weight=None):
-        """Update the mixture by one batch of a stream: stepwise EM.
-
-        The first rows are kept, and fitted whole each time they have grown fourfold, from three
-        starts or `n_init`. When there are 16384 (64 a component if that is more; down to 4096 where
-        rows have more than 64 columns), the last such fit begins from the mixture so far or from
-        one of five starts or `n_init`, whichever is best after a few iterations. From then on no
-        row is kept: each batch moves the expected statistics towards its own, by a step of t^-0.8
-        at the t-th batch if all are of one size, and an M-step follows. After `fit` the stream goes
-        on from there.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN); at the beginning of a stream at least
-            `n_components`. The blocks of a Dask collection are batches, one after another.
-        y : Ignored
-            For the sake of pipelines.
-        sample_weight : array-like of shape (n_samples,), optional
-            Frequency weights.
-
-        Returns
-        -------
-        self : EMGaussianMixture
-            The updated mixture; `lower_bound_` is the mean log-likelihood of this batch.
-
-        Raises
-        ------
-        ValueError
-            If the data cannot be used, or if the first rows are fewer than `n_components`.
-
-        References
-        ----------
-        Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skelbo import EMGaussianMixture
-        >>> rng = np.random.default_rng(0)
-        >>> model = EMGaussianMixture(2, random_state=0)
-        >>> for _ in range(5):
-        ...     labels = rng.integers(2, size=100)
-        ...     model = model.partial_fit(6.0 * labels[:, None] + rng.normal(size=(100, 1)))
-        >>> bool(abs(np.ptp(model.means_) - 6.0) < 0.5)
-        True
-        """
-        reset, min_rows = not self._is_fitted, max(self._min_samples, self.n_components)
-        for rows in self._read_batches(X, sample_weight, reset=reset, min_rows=min_rows):
-            first = self._first_rows(rows.n_features)
-            for part in [rows] if first is None else first.parts(rows):
-                self._take_batch(part)
-        return self
-
-    @property
-    def _is_fitted(self) -> bool:
-        return "means_" in vars(self)
-
-    def _first_rows(self, n_features: int) -> FirstRows | None:
-        """Return the first rows of the stream, None if they are not needed any more."""
-        if "_stepwise" in vars(self):
-            return self._stepwise.first
-        return FirstRows.wanted(self.n_components, n_features)
-
-    def _take_batch(self, rows: Rows) -> None:
-        """Fit a batch together with the first rows, or take a step towards its statistics."""
-        first = self._first_rows(rows.n_features)
-        first = None if first is None else first.joined(rows)
-        if first is not None and first.due:
-            self._fit_first_rows(first)
-        else:
-            self._step_towards(rows)
-        kept = None if first is None else first.kept()
-        self._stepwise = replace(self._stepwise, first=kept)
-
-    def _fit_first_rows(self, first: FirstRows) -> None:
-        """Fit the first rows of a stream, the last time by way of short runs."""
-        rows, columns = self._centred(self._rows_of(*first.table))
-        warm = self.warm_start and self._is_fitted
-        engine = self._engine(rows, columns, continued=warm)
-        rng, n_starts = random_stream(self.random_state), max(self.n_init, first.n_starts)
-        here: list[Start] = (
-            [self._theta(rows.origin)] if warm or (first.enough and self._is_fitted) else []
-        )
-        starts = here if warm else chain(here, self._starts(engine, n_starts, rng))
-        if first.enough:
-            starts = [engine.best_after_short_runs(starts)]
-        self._climb(engine, columns, starts, n_starts, rng)
-
-    def _step_towards(self, rows: RowSource) -> None:
-        """Take one step of stepwise EM towards the statistics of a batch."""
-        columns = self._stepwise.columns
-        rows = rows.about(columns.mean)
-        variances = columns.positive_variance
-        rule = regularization(self.reg_covar, variances, columns.rounding_variance)
-        step, state = self._stepwise.step(self._theta(rows.origin), rows, rule)
-        self._publish(step, rows, lambda theta: theta.e_step(rows))
-        self._stepwise = state
-
     def _centred(self, rows: RowSource) -> tuple[RowSource, ColumnMoments]:
         """Check what the options ask of the rows; return these about their centre."""
         if rows.n_present < self.n_components:
@@ -481,6 +304,10 @@ class EMGaussianMixture(LatentVariableEstimator):
         names = "n_components", "covariance_type"
         return (*names, "n_factors") if self.covariance_type == "factor" else names
 
+    def _regularization(self, columns):
+        variances = columns.positive_variance
+        return regularization(self.reg_covar, variances, columns.rounding_variance)
+
     def _cells(self, n_features):
         return self._structure(n_features).row_cells(self.n_components, n_features)
 
@@ -509,19 +336,8 @@ class EMGaussianMixture(LatentVariableEstimator):
     # -------------------------------------------------------------- after fit
 
     def _density_arrays(self) -> tuple[str, list[np.ndarray]]:
-        """Return a covariance type and its public arrays, matrices that were edited included.
-
-        The type is that of the fit, but "full" where matrices replace factors.
-        """
-        kind, (K, p) = self.covariance_type, np.shape(self.means_)
-        names, attributes = STRUCTURES[kind].state_names, vars(self)
-        state = [np.asarray(self.weights_), np.asarray(self.means_)]
-        if names != MATRICES[-1:]:
-            if not edited_matrices(attributes, self._fingerprints):
-                return kind, state + [np.asarray(attributes[name]) for name in names]
-            kind = "full"
-        roots = precision_roots(attributes, self._fingerprints, STRUCTURES[kind], K, p)
-        return kind, [*state, roots]
+        """Return a covariance type and its public arrays; see `density_arrays`."""
+        return density_arrays(self.covariance_type, vars(self), self._fingerprints)
 
     def _theta(self, origin: np.ndarray) -> Mixture:
         """Return theta about an origin, from the public arrays."""
@@ -554,78 +370,3 @@ class EMGaussianMixture(LatentVariableEstimator):
         self._check_fitted()
         K, p = self.means_.shape
         return K - 1 + K * p + self._structure(p).n_parameters(K, p)
-
-    def _n_parameters(self):
-        return self.n_parameters_
-
-    @property
-    def _n_features_out(self):
-        return self.means_.shape[0]
-
-    def _log_prob(self, X):
-        log_prob = self._predictor().log_prob(X)
-        return log_prob, np.zeros_like(log_prob)
-
-    def _elbo_terms(self, X):
-        return self._fitted().elbo_terms(X)
-
-    def _posterior_mean(self, X):
-        return self._predictor().resp(X)
-
-    def _reconstruct(self, Z):
-        return (Z @ self.means_).astype(Z.dtype)
-
-    @lazy_on_dask
-    def predict_proba(self, X):
-        """Return p(z = k | x) of each row: the responsibilities, same as `transform`.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
-
-        Returns
-        -------
-        resp : ndarray of shape (n_samples, n_components)
-            Rows sum to one: the exact posterior, with which the gap of eq. 2 is zero.
-        """
-        X = self._validate(X, finite=False)
-        return self._posterior_mean(X).astype(X.dtype, copy=False)
-
-    @lazy_on_dask
-    def predict(self, X):
-        """Return the most probable component of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows, possibly with missing cells (NaN).
-
-        Returns
-        -------
-        labels : ndarray of int, shape (n_samples,)
-            Between 0 and n_components - 1.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skelbo import EMGaussianMixture
-        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.1], [4.9]])
-        >>> labels = EMGaussianMixture(2, random_state=0).fit(X).predict(X)
-        >>> [int((labels == label).sum()) for label in (0, 1)]
-        [3, 3]
-        """
-        X = self._validate(X, finite=False)
-        return self._predictor().labels(X)
-
-    def _expected_cells(self, X):
-        return self._fitted().expected_cells(X)
-
-    def _draw_cells(self, X, n_draws, rng):
-        return self._fitted().draw_cells(X, n_draws, rng)
-
-    def _draw(self, n_samples, random_state):
-        rng = self.random_state_ if random_state is None else None
-        rng = rng or random_stream(self.random_state if random_state is None else random_state)
-        X, labels = self._fitted().draw(n_samples, rng)
-        return X.astype(self.means_.dtype), labels

@@ -111,6 +111,10 @@ class Components:
         log_weights = np.broadcast_to(log_weights, len(self.means))
         return self.covariance.density(self.means, block, log_weights)
 
+    def aligned(self, moments: Moments) -> Moments:
+        """Return the moments that these were estimated from; see `Covariance.aligned`."""
+        return self.covariance.aligned(moments)
+
     def expected_cells(self, block: Block, resp: np.ndarray) -> np.ndarray:
         """Return E[x | observed cells], (n_rows, n_features), given `resp` (K, n_rows)."""
         if block.observed is None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
-from skelbo.gaussian.published_matrices import MATRICES
+from skelbo.gaussian.published_matrices import MATRICES, edited_matrices, precision_roots
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
@@ -57,6 +59,37 @@ def differs(rounded: Mixture, theta: Mixture) -> bool:
     white = (covariance.whiten(step[None], k) for k, step in enumerate(steps))
     moved = any(np.abs(step).max() > VISIBLE for step in white)
     return moved or not np.allclose(rounded.weights, theta.weights, rtol=1e-12, atol=0)
+
+
+def density_arrays(
+    kind: str, attributes: Mapping[str, Any], published: Mapping[str, int]
+) -> tuple[str, list[np.ndarray]]:
+    """Return a covariance type and its public arrays, matrices that were edited included.
+
+    Parameters
+    ----------
+    kind : str
+        Covariance type of the fit.
+    attributes : mapping
+        Fitted attributes by name.
+    published : mapping
+        Fingerprints of what the fit published; empty without a fit.
+
+    Returns
+    -------
+    kind : str
+        That of the fit, but "full" where matrices replace factors.
+    arrays : list of ndarray
+        Weights, means, and the arrays that `state_names` names.
+    """
+    names, (K, p) = STRUCTURES[kind].state_names, np.shape(attributes["means_"])
+    state = [np.asarray(attributes["weights_"]), np.asarray(attributes["means_"])]
+    if names != MATRICES[-1:]:
+        if not edited_matrices(attributes, published):
+            return kind, state + [np.asarray(attributes[name]) for name in names]
+        kind = "full"
+    roots = precision_roots(attributes, published, STRUCTURES[kind], K, p)
+    return kind, [*state, roots]
 
 
 def mixture_of(kind: str, weights: np.ndarray, means: np.ndarray, *arrays: np.ndarray) -> Mixture:

@@ -162,6 +162,15 @@ class Emissions:
                 return None
         return Emissions(self.layout, gaussian, parameters)
 
+    def aligned(self, statistics: Statistics) -> Statistics:
+        """Return the statistics that these were estimated from; see `Covariance.aligned`."""
+        if self.gaussian is None:
+            return statistics
+        if isinstance(statistics, Moments):
+            return self.gaussian.aligned(statistics)
+        assert statistics.moments is not None
+        return replace(statistics, moments=self.gaussian.aligned(statistics.moments))
+
     def expected_cells(self, block: Block, resp: np.ndarray) -> np.ndarray:
         """Return E[x | observed cells] of a block, the most probable code in columns of codes.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,6 @@ from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.row_source import RowSource
 from skelbo.data.rows import Rows
 from skelbo.em.loop import Ascent
-from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
 from skelbo.mixture.mixture import Mixture
 
@@ -111,8 +111,8 @@ class StepwiseState:
 
     Attributes
     ----------
-    moments : Moments
-        Expected moments, per row.
+    moments : Moments or EmissionStatistics
+        Expected statistics, per row.
     weight : float
         Number of rows.
     columns : ColumnMoments
@@ -121,7 +121,7 @@ class StepwiseState:
         The rows, while they are few.
     """
 
-    moments: Moments
+    moments: Any
     weight: float
     columns: ColumnMoments
     first: FirstRows | None = None
@@ -133,10 +133,10 @@ class StepwiseState:
         state = self.moved(theta.e_step(rows)[1], rows.total_weight)
         theta = theta.m_step(state.moments, regularization)
         bound = theta.e_step(rows)[0]
-        aligned = theta.components.covariance.aligned(state.moments)
-        return Ascent(theta, bound, (bound,), True), replace(state, moments=aligned)
+        aligned = theta.components.aligned(state.moments)
+        return Ascent(theta, bound, (bound,), True, aligned), replace(state, moments=aligned)
 
-    def moved(self, moments: Moments, weight: float) -> StepwiseState:
+    def moved(self, moments: Any, weight: float) -> StepwiseState:
         """Return the statistics moved towards those of a batch, a sum over its rows."""
         size = (1 + self.weight / weight) ** -FORGETTING
         moments_so_far = self.moments.scaled(1 - size) + moments.scaled(size / weight)

@@ -1,0 +1,344 @@
+"""The base class of mixtures fitted by EM: fits, streams, labels and their probabilities."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from itertools import chain
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from skelbo.data.column_moments import ColumnMoments
+from skelbo.data.dask_dispatch import lazy_on_dask
+from skelbo.data.row_source import RowSource
+from skelbo.data.rows import Rows
+from skelbo.em.engine import EMEngine, Start
+from skelbo.em.loop import Ascent
+from skelbo.em.progress import Progress
+from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.gaussian.regularization import Regularization
+from skelbo.mixture.fitted_mixture import FittedMixture
+from skelbo.mixture.mixture import Mixture
+from skelbo.mixture.stepwise_em import FirstRows, StepwiseState
+from skelbo.transaction import fit_method
+
+
+class RowPredictor(Protocol):
+    """Predictions of a fitted mixture for new rows."""
+
+    def log_prob(self, X: np.ndarray) -> np.ndarray:
+        """Return log p(x; theta) of each row, (n,), in nats."""
+
+    def resp(self, X: np.ndarray) -> np.ndarray:
+        """Return p(z = k | x; theta) of each row, (n, K)."""
+
+    def labels(self, X: np.ndarray) -> np.ndarray:
+        """Return the most probable component of each row, (n,)."""
+
+
+class MixtureEstimator(LatentVariableEstimator):
+    """A mixture fitted by EM; a subclass supplies what its components are.
+
+    Attributes
+    ----------
+    n_components, n_init, max_iter, tol, verbose, verbose_interval, random_state, warm_start
+        Parameters that a subclass has.
+    """
+
+    n_components: int
+    n_init: int
+    max_iter: int
+    tol: float | str
+    verbose: int
+    verbose_interval: int
+    random_state: Any
+    warm_start: bool
+    means_: np.ndarray
+
+    random_state_: np.random.RandomState | None = None  # continued by `sample`
+    _stepwise: StepwiseState  # of `partial_fit`, and of `fit` before it
+
+    @abstractmethod
+    def _centred(self, rows: RowSource) -> tuple[RowSource, ColumnMoments]:
+        """Check what the options ask of rows about zero; return these about their centre."""
+
+    @abstractmethod
+    def _engine(self, rows: RowSource, columns: ColumnMoments, *, continued: bool) -> EMEngine:
+        """Return the engine of a fit to rows about their centre."""
+
+    @abstractmethod
+    def _starts(self, engine: EMEngine, n_starts: int, rng) -> Iterator[Start]:
+        """Return the starts of the ascents."""
+
+    @abstractmethod
+    def _regularization(self, columns: ColumnMoments) -> Regularization:
+        """Return the rule of the M-step for rows with these moments."""
+
+    @abstractmethod
+    def _theta(self, origin: np.ndarray) -> Mixture:
+        """Return theta about an origin, from the public arrays."""
+
+    @abstractmethod
+    def _publish(self, ascent: Ascent, rows: RowSource, e_step: Callable) -> None:
+        """Set the fitted attributes; the bound is that of the parameters as they are rounded."""
+
+    @abstractmethod
+    def _predictor(self) -> RowPredictor:
+        """Return the predictor of the public arrays as they are now."""
+
+    @abstractmethod
+    def _fitted(self) -> FittedMixture:
+        """Return the mixture of the public arrays as they are now."""
+
+    def _ordered(self, ascent: Ascent) -> Ascent:
+        """Return an ascent with its components in the order in which they are published."""
+        return ascent
+
+    # -------------------------------------------------------------------- fit
+
+    @fit_method
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the mixture to the rows of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN), which are integrated out. A memory map is
+            read block by block. A Dask array or dataframe is computed anew in each iteration:
+            pass ``X.persist()`` where there is memory for it.
+        y : Ignored
+            For the sake of pipelines.
+        sample_weight : array-like of shape (n_samples,), optional
+            Frequency weights: weight 2 is the row twice, weight 0 is the row absent.
+
+        Returns
+        -------
+        self : object
+            The fitted mixture.
+
+        Raises
+        ------
+        ValueError
+            If the data cannot be used, or if every start fails.
+        """
+        rows, columns = self._centred(self._read_rows(X, sample_weight))
+        warm = self.warm_start and self._is_fitted
+        engine = self._engine(rows, columns, continued=warm)
+        rng = random_stream(self.random_state)
+        starts = [self._theta(rows.origin)] if warm else self._starts(engine, self.n_init, rng)
+        return self._climb(engine, columns, starts, 1 if warm else self.n_init, rng)
+
+    def _climb(self, engine, columns, starts: Iterable[Start], n_starts, rng) -> Self:
+        """Run an ascent from each start and publish the best."""
+        rows = engine.rows
+        verbosity = self.verbose, self.verbose_interval
+        progress = Progress(self, rows.X, n_starts, self.max_iter, *verbosity)
+        with rows.own_threads():
+            restarts = engine.fit(starts, progress)
+        best = self._ordered(restarts.best)
+        self._publish(best, rows, engine.evaluate)
+        self.failed_starts_, self.random_state_ = restarts.failures, rng
+        weight = rows.total_weight
+        self._stepwise = StepwiseState(best.statistics.scaled(1 / weight), weight, columns)
+        self._warn_if_not_converged(best, self.max_iter, self.tol)
+        progress.end()
+        return self
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit to X and return ``predict(X)``.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+        y : Ignored
+            For the sake of pipelines.
+        sample_weight : array-like of shape (n_samples,), optional
+            Frequency weights.
+
+        Returns
+        -------
+        labels : ndarray of int, shape (n_samples,)
+            Most probable component of each row.
+        """
+        return self.fit(X, y, sample_weight=sample_weight).predict(X)
+
+    @fit_method
+    def partial_fit(self, X, y=None, sample_weight=None):
+        """Update the mixture by one batch of a stream: stepwise EM.
+
+        The first rows are kept, and fitted whole each time they have grown fourfold, from three
+        starts or `n_init`. When there are 16384 (64 a component if that is more; down to 4096 where
+        rows have more than 64 columns), the last such fit begins from the mixture so far or from
+        one of five starts or `n_init`, whichever is best after a few iterations. From then on no
+        row is kept: each batch moves the expected statistics towards its own, by a step of t^-0.8
+        at the t-th batch if all are of one size, and an M-step follows. After `fit` the stream goes
+        on from there.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN); at the beginning of a stream at least
+            `n_components`. The blocks of a Dask collection are batches, one after another.
+        y : Ignored
+            For the sake of pipelines.
+        sample_weight : array-like of shape (n_samples,), optional
+            Frequency weights.
+
+        Returns
+        -------
+        self : object
+            The updated mixture; `lower_bound_` is the mean log-likelihood of this batch.
+
+        Raises
+        ------
+        ValueError
+            If the data cannot be used, or if the first rows are fewer than `n_components`.
+
+        References
+        ----------
+        Cappe and Moulines (2009), *On-line EM algorithm for latent data models*.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMGaussianMixture
+        >>> rng = np.random.default_rng(0)
+        >>> model = EMGaussianMixture(2, random_state=0)
+        >>> for _ in range(5):
+        ...     labels = rng.integers(2, size=100)
+        ...     model = model.partial_fit(6.0 * labels[:, None] + rng.normal(size=(100, 1)))
+        >>> bool(abs(np.ptp(model.means_) - 6.0) < 0.5)
+        True
+        """
+        reset, min_rows = not self._is_fitted, max(self._min_samples, self.n_components)
+        for rows in self._read_batches(X, sample_weight, reset=reset, min_rows=min_rows):
+            first = self._first_rows(rows.n_features)
+            for part in [rows] if first is None else first.parts(rows):
+                self._take_batch(part)
+        return self
+
+    @property
+    def _is_fitted(self) -> bool:
+        return "means_" in vars(self)
+
+    def _first_rows(self, n_features: int) -> FirstRows | None:
+        """Return the first rows of the stream, None if they are not needed any more."""
+        if "_stepwise" in vars(self):
+            return self._stepwise.first
+        return FirstRows.wanted(self.n_components, n_features)
+
+    def _take_batch(self, rows: Rows) -> None:
+        """Fit a batch together with the first rows, or take a step towards its statistics."""
+        first = self._first_rows(rows.n_features)
+        first = None if first is None else first.joined(rows)
+        if first is not None and first.due:
+            self._fit_first_rows(first)
+        else:
+            self._step_towards(rows)
+        kept = None if first is None else first.kept()
+        self._stepwise = replace(self._stepwise, first=kept)
+
+    def _fit_first_rows(self, first: FirstRows) -> None:
+        """Fit the first rows of a stream, the last time by way of short runs."""
+        rows, columns = self._centred(self._rows_of(*first.table))
+        warm = self.warm_start and self._is_fitted
+        engine = self._engine(rows, columns, continued=warm)
+        rng, n_starts = random_stream(self.random_state), max(self.n_init, first.n_starts)
+        here: list[Start] = (
+            [self._theta(rows.origin)] if warm or (first.enough and self._is_fitted) else []
+        )
+        starts = here if warm else chain(here, self._starts(engine, n_starts, rng))
+        if first.enough:
+            starts = [engine.best_after_short_runs(starts)]
+        self._climb(engine, columns, starts, n_starts, rng)
+
+    def _step_towards(self, rows: RowSource) -> None:
+        """Take one step of stepwise EM towards the statistics of a batch."""
+        columns = self._stepwise.columns
+        rows = rows.about(columns.mean)
+        theta, rule = self._theta(rows.origin), self._regularization(columns)
+        step, state = self._stepwise.step(theta, rows, rule)
+        step = self._ordered(step)
+        state = replace(state, moments=step.statistics)
+        self._publish(step, rows, lambda theta: theta.e_step(rows))
+        self._stepwise = state
+
+    # -------------------------------------------------------------- after fit
+
+    def _n_parameters(self):
+        return self.n_parameters_
+
+    @property
+    def _n_features_out(self):
+        return self.means_.shape[0]
+
+    def _log_prob(self, X):
+        log_prob = self._predictor().log_prob(X)
+        return log_prob, np.zeros_like(log_prob)
+
+    def _elbo_terms(self, X):
+        return self._fitted().elbo_terms(X)
+
+    def _posterior_mean(self, X):
+        return self._predictor().resp(X)
+
+    def _reconstruct(self, Z):
+        return (Z @ self.means_).astype(Z.dtype)
+
+    @lazy_on_dask
+    def predict_proba(self, X):
+        """Return p(z = k | x) of each row: the responsibilities, same as `transform`.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+
+        Returns
+        -------
+        resp : ndarray of shape (n_samples, n_components)
+            Rows sum to one: the exact posterior, with which the gap of eq. 2 is zero.
+        """
+        X = self._validate(X, finite=False)
+        return self._posterior_mean(X).astype(X.dtype, copy=False)
+
+    @lazy_on_dask
+    def predict(self, X):
+        """Return the most probable component of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows, possibly with missing cells (NaN).
+
+        Returns
+        -------
+        labels : ndarray of int, shape (n_samples,)
+            Between 0 and n_components - 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMGaussianMixture
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.1], [4.9]])
+        >>> labels = EMGaussianMixture(2, random_state=0).fit(X).predict(X)
+        >>> [int((labels == label).sum()) for label in (0, 1)]
+        [3, 3]
+        """
+        X = self._validate(X, finite=False)
+        return self._predictor().labels(X)
+
+    def _expected_cells(self, X):
+        return self._fitted().expected_cells(X)
+
+    def _draw_cells(self, X, n_draws, rng):
+        return self._fitted().draw_cells(X, n_draws, rng)
+
+    def _draw(self, n_samples, random_state):
+        rng = self.random_state_ if random_state is None else None
+        rng = rng or random_stream(self.random_state if random_state is None else random_state)
+        X, labels = self._fitted().draw(n_samples, rng)
+        return X.astype(self.means_.dtype), labels
