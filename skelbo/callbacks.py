@@ -99,12 +99,17 @@ class ELBOMonitor:
         -------
         ax : matplotlib.axes.Axes
             The axes drawn on.
-        """
-        import matplotlib.pyplot as plt
 
-        ax = plt.subplots()[1] if ax is None else ax
-        for (run, start), bounds in self.curves().items():
-            options = {"label": f"fit {run}, start {start}", **kwargs}
-            ax.plot(range(1, len(bounds) + 1), bounds, **options)
-        ax.set(xlabel="iteration", ylabel="ELBO (nats per row)")
-        return ax
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed (extra ``skelbo[plot]``).
+
+        See Also
+        --------
+        skelbo.display.ELBOCurveDisplay : The picture behind it, also of fitted estimators.
+        """
+        from skelbo.display.elbo_curve import ELBOCurveDisplay
+
+        curves = {f"fit {run}, start {start}": c for (run, start), c in self.curves().items()}
+        return ELBOCurveDisplay(lower_bounds=curves).plot(ax, **kwargs).ax_

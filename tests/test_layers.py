@@ -14,8 +14,9 @@ ROOT = Path(skelbo.__file__).parent
 IMPORTS = {
     "elbo": set(),
     "autograd": set(),
-    "callbacks": set(),
+    "callbacks": {"display"},
     "data": set(),
+    "display": {"data"},
     "em": set(),
     "gaussian": {"data", "elbo", "em"},
     "mixture": {"autograd", "data", "elbo", "em", "gaussian", "likelihoods"},
