@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from inspect import signature
 from numbers import Integral, Real
 
 from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.metaestimators import available_if
 from torch.utils.data import Dataset
 
 from skelbo.autograd import gradients
@@ -20,11 +22,23 @@ from skelbo.neural import (
     DatasetTable,
     GaussianFamily,
     NetworkEstimator,
+    Objective,
+    PointFamily,
     Refinement,
     draw_seed,
     refine,
 )
 from skelbo.transaction import fit_method
+
+
+def _has_density(estimator) -> bool:
+    """Raise if q is a point: it has no density, and so no bound."""
+    if estimator.posterior == "point":
+        raise AttributeError(
+            "elbo, elbo_terms, gap and refine need a density q(z | x), which posterior='point' has "
+            "not; see score_samples, or use posterior='gaussian'."
+        )
+    return True
 
 
 class VAEEstimator(NetworkEstimator):
@@ -42,13 +56,20 @@ class VAEEstimator(NetworkEstimator):
     ----------
     n_components : int, default=2
         Number of latents.
+    posterior : {"gaussian", "point"}, default="gaussian"
+        Form of q: a Gaussian, or a point, which makes it an auto-encoder (Hinton and Salakhutdinov
+        2006): no noise behind z and no KL while it learns. Afterwards p(z) is the Gaussian fitted
+        to the codes, and log p(x) that of x = f(z) + noise. A point has no density: there is no
+        `elbo`, `elbo_terms`, `gap` and `refine`, and `objective`, `gradient`, `beta`, `kl_warmup`
+        and `n_samples` stay at their defaults.
     hidden_layer_sizes : int or sequence of int, default=(128, 128)
         Of the encoder; the decoder has them in reverse. ``()`` is a linear VAE: probabilistic PCA.
     activation : {"relu", "tanh", "gelu", "elu", "silu", "softplus", "leaky_relu"}, default="relu"
         Between the layers.
     encoder, decoder : nn.Module, class, callable or None, default=None
         Networks of your own. The encoder maps (n, n_features) to (n, 2 * n_components), mean and
-        log-variance side by side, or to a tuple of the two; the decoder maps (n, n_components) to
+        log-variance side by side, or to a tuple of the two (to a point: (n, n_components)); the
+        decoder maps (n, n_components) to
         (n, n_features), one output per column (one per code for categorical ones). A class or
         factory is called with these widths (n_inputs, n_outputs), or with nothing; an instance is
         copied, never trained in place.
@@ -56,10 +77,12 @@ class VAEEstimator(NetworkEstimator):
             list, default="gaussian"
         For all columns, or one for each. ``"auto"``: 0/1 is Bernoulli, a few integer codes from 0
         are categorical, everything else is Gaussian.
-    noise : {"unit", "isotropic", "diag"}, default="diag"
+    noise : {"auto", "unit", "isotropic", "diag"}, default="auto"
         Variance of the Gaussian columns: 1 in standardised units (exactly Algorithm 2's loss); one
         for all columns, in the units of the data; one per column. It is learned in closed form
-        once per epoch (Rybkin et al. 2021), and shared by all rows.
+        once per epoch (Rybkin et al. 2021), and shared by all rows. ``"auto"`` is ``"diag"``, for
+        a point ``"isotropic"``: with one variance per column the likelihood of a point has no
+        maximum, as a latent may copy a column.
     objective : {"elbo", "iwae"}, default="elbo"
         The bound: the ELBO, or the importance-weighted one (Burda et al. 2015).
     gradient : {"reparameterized", "score_function", "dreg"}, default="reparameterized"
@@ -123,12 +146,14 @@ class VAEEstimator(NetworkEstimator):
     active_units_ : ndarray of bool, shape (n_components,)
         Which latents the model uses: their mean varies over rows by more than 0.01.
     lower_bound_ : float
-        Mean bound per row of the training data, in nats, at the fitted parameters.
+        Mean bound per row of the training data, in nats, at the fitted parameters; for a point
+        the mean of log p(x).
     lower_bounds_ : list of float
-        The same of each epoch, as it ran; the last is `lower_bound_`.
+        The same of each epoch, as it ran; the last is `lower_bound_`. For a point the
+        reconstruction log p(x | z) of each epoch, shifted so that it ends at `lower_bound_`.
     validation_lower_bounds_ : list of float
         Of the rows held out, after each epoch; empty if there were none. With beta other than 1
-        the weighted bound.
+        the weighted bound; for a point the reconstruction, shifted alike.
     n_iter_ : int
         Number of epochs.
     converged_ : bool
@@ -164,8 +189,9 @@ class VAEEstimator(NetworkEstimator):
 
     References
     ----------
-    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, Algorithm 2. Kingma and Welling
-    (2014), *Auto-Encoding Variational Bayes*.
+    Ding (2020), *The Road from MLE to EM to VAE: A Brief Tutorial*, Algorithm 2, section 8.1.
+    Kingma and Welling (2014), *Auto-Encoding Variational Bayes*. Hinton and Salakhutdinov (2006),
+    *Reducing the Dimensionality of Data with Neural Networks*.
 
     Examples
     --------
@@ -182,12 +208,13 @@ class VAEEstimator(NetworkEstimator):
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
+        "posterior": [StrOptions({"gaussian", "point"})],
         "hidden_layer_sizes": ["array-like", Interval(Integral, 1, None, closed="left")],
         "activation": [StrOptions(set(ACTIVATIONS))],
         "encoder": [callable, None],
         "decoder": [callable, None],
         "likelihood": [StrOptions({*LIKELIHOODS, "auto"}), Likelihood, "array-like"],
-        "noise": [StrOptions({"unit", "isotropic", "diag"})],
+        "noise": [StrOptions({"auto", "unit", "isotropic", "diag"})],
         "objective": [StrOptions({"elbo", "iwae"})],
         "gradient": [StrOptions({"reparameterized", "score_function", "dreg"})],
         "beta": [Interval(Real, 0, None, closed="left")],
@@ -213,12 +240,13 @@ class VAEEstimator(NetworkEstimator):
         self,
         n_components=2,
         *,
+        posterior="gaussian",
         hidden_layer_sizes=(128, 128),
         activation="relu",
         encoder=None,
         decoder=None,
         likelihood="gaussian",
-        noise="diag",
+        noise="auto",
         objective="elbo",
         gradient="reparameterized",
         beta=1.0,
@@ -240,6 +268,7 @@ class VAEEstimator(NetworkEstimator):
         verbose=0,
     ):
         self.n_components = n_components
+        self.posterior = posterior
         self.hidden_layer_sizes = hidden_layer_sizes
         self.activation = activation
         self.encoder = encoder
@@ -273,6 +302,8 @@ class VAEEstimator(NetworkEstimator):
             self.likelihood in counts
         )
         return tags
+
+    network_parameter_names = (*NetworkEstimator.network_parameter_names, "posterior")
 
     # -------------------------------------------------------------------- fit
 
@@ -321,6 +352,8 @@ class VAEEstimator(NetworkEstimator):
         progress = Progress(self, table.X, 1, self.max_iter, self.verbose)
         net, training = self._train(table, columns, rng, progress, before)
         self._publish(net, columns, table.sample(), draw_seed(rng), training)
+        if self.posterior == "point":
+            self._shift_bounds(self.lower_bound_ - training.lower_bounds[-1])
         self._warn(training)
         progress.end()
         return self
@@ -367,20 +400,65 @@ class VAEEstimator(NetworkEstimator):
         return self
 
     def _check_objective(self):
+        if self.posterior == "point":
+            self._check_point()
         if self.objective == "iwae" and self.gradient == "score_function":
             raise ValueError(
                 "gradient='score_function' got objective='iwae', expected 'elbo': its score "
                 "function has too much variance to be of use; use gradient='dreg'."
             )
 
+    def _shift_bounds(self, shift):
+        """Shift the bounds of the epochs, which were those of the reconstruction alone."""
+        self.lower_bounds_ = [
+            *(bound + shift for bound in self.lower_bounds_[:-1]),
+            self.lower_bound_,
+        ]
+        self.validation_lower_bounds_ = [b + shift for b in self.validation_lower_bounds_]
+
+    def _check_point(self):
+        """Refuse parameters that have no meaning for a point."""
+        defaults = signature(type(self)).parameters
+        for name in ("objective", "gradient", "beta", "kl_warmup", "n_samples"):
+            value, default = getattr(self, name), defaults[name].default
+            if value != default:
+                raise ValueError(
+                    f"{name}={value!r} has no meaning with posterior='point', which has no KL and "
+                    f"no draws; expected {name}={default!r}, or use posterior='gaussian'."
+                )
+
+    @property
+    def _kl_warmup(self):
+        return 0 if self.posterior == "point" else self.kl_warmup
+
+    @property
+    def _noise_kind(self):
+        if self.noise != "auto":
+            return self.noise
+        return "isotropic" if self.posterior == "point" else "diag"
+
     def _latent_family(self):
+        if self.posterior == "point":
+            return PointFamily(self.n_components)
         return GaussianFamily(self.n_components)
 
+    def _objective(self):
+        if self.posterior == "point":
+            return Objective("reconstruction")
+        return Objective(self.objective, self.gradient, self.n_samples)
+
+    elbo_terms = available_if(_has_density)(NetworkEstimator.elbo_terms)
+    elbo = available_if(_has_density)(NetworkEstimator.elbo)
+    gap = available_if(_has_density)(NetworkEstimator.gap)
+
     def _bound(self, draws, X):
+        if self.posterior == "point":
+            return draws.bound(X, "iwae")
         # The importance-weighted bound is one of n_samples draws; the ELBO is a mean over any.
         draws = replace(draws, n_draws=self.n_samples) if self.objective == "iwae" else draws
         return draws.bound(X, self.objective)
 
+    @available_if(_has_density)
     @gradients()
     def refine(self, X, n_steps=200, lr=0.05) -> Refinement:
         r"""Improve q of each row, and split the gap of the encoder's q into its two parts.

@@ -23,7 +23,7 @@ IMPORTS = {
     "likelihoods": {"data"},
     "models": {"data", "likelihoods"},
     "inference": {"autograd", "data", "elbo", "em", "likelihoods", "models"},
-    "neural": {"data", "elbo", "em", "estimator", "likelihoods", "transaction"},
+    "neural": {"autograd", "data", "elbo", "em", "estimator", "likelihoods", "transaction"},
     "scores": {"data", "elbo"},
     "transaction": set(),
     "imputation": {"data"},

@@ -8,6 +8,8 @@ from skelbo.neural.log_marginal import ImportanceWarning, WeightedDraws
 from skelbo.neural.model.diagonal_gaussian import GaussianFamily
 from skelbo.neural.model.latent_family import LatentFamily, LatentPosterior
 from skelbo.neural.model.networks import ACTIVATIONS
+from skelbo.neural.model.objectives import Objective
+from skelbo.neural.model.point import PointFamily
 from skelbo.neural.refinement import Refinement, refine
 from skelbo.neural.training.generators import draw_seed
 
@@ -21,6 +23,8 @@ __all__ = [
     "LatentPosterior",
     "NetworkEstimator",
     "NoiseFloorWarning",
+    "Objective",
+    "PointFamily",
     "Refinement",
     "WeightedDraws",
     "draw_seed",

@@ -29,6 +29,7 @@ from skelbo.neural.diagnostics import (
 )
 from skelbo.neural.log_marginal import DECODED_AT_ONCE, WeightedDraws
 from skelbo.neural.model.latent_family import LatentFamily
+from skelbo.neural.model.objectives import Objective
 from skelbo.neural.training.distributed import Processes
 from skelbo.neural.training.early_stopping import warmup_epochs
 from skelbo.neural.training.generators import draw_seed, make_generator, on_device
@@ -87,12 +88,44 @@ class NetworkEstimator(LatentVariableEstimator):
     """An estimator whose p(x | z) and q(z | x) are networks in a skorch net.
 
     A subclass supplies ``fit`` and ``partial_fit`` as sequences of the steps here, and the hooks
-    ``_latent_family`` and ``_bound``.
+    ``_latent_family``, ``_objective`` and ``_bound``.
+
+    Attributes
+    ----------
+    network_parameter_names : tuple of str
+        Parameters that a fit and the fit that continues it must have in common.
+    beta : float
+        Weight of the KL, where it is no parameter of the constructor.
     """
+
+    network_parameter_names: tuple[str, ...] = (
+        "n_components",
+        "likelihood",
+        "noise",
+        "hidden_layer_sizes",
+        "activation",
+        "encoder",
+        "decoder",
+    )
+    beta: float = 1.0
 
     @abstractmethod
     def _latent_family(self) -> LatentFamily:
         """Return the form of q(z | x) and of the prior p(z)."""
+
+    @abstractmethod
+    def _objective(self) -> Objective:
+        """Return what a gradient step climbs."""
+
+    @property
+    def _kl_warmup(self) -> Any:
+        """Epochs over which the weight of the KL rises, or "auto"."""
+        return 0
+
+    @property
+    def _noise_kind(self) -> str:
+        """Noise of the Gaussian columns: "unit", "isotropic" or "diag"."""
+        return self.noise
 
     @abstractmethod
     def _bound(self, draws: WeightedDraws, X: np.ndarray) -> np.ndarray:
@@ -165,7 +198,7 @@ class NetworkEstimator(LatentVariableEstimator):
                 rng,
                 table.streamed,
             )
-            warmup = 0 if before and self.kl_warmup == "auto" else self.kl_warmup
+            warmup = 0 if before and self._kl_warmup == "auto" else self._kl_warmup
             net.kl_warmup = warmup_epochs(warmup, rows.n_batches, self.max_iter)
             offset = _mean_log_jacobian(columns, table.sample())
             with threads_for(_n_cells(net, self.batch_size)):
@@ -196,11 +229,12 @@ class NetworkEstimator(LatentVariableEstimator):
                 training = Training(self.lower_bounds_, self.validation_lower_bounds_, end)
                 net, seed = self.net_, self._seed
             net.set_params(lr=self.lr)
-            net.kl_warmup = 0 if self.kl_warmup == "auto" else self.kl_warmup
+            net.kl_warmup = 0 if self._kl_warmup == "auto" else self._kl_warmup
             like = net.module_.likelihood.offset
             rows = training_rows(*table[:2], columns, like, 0, self.batch_size, rng, table.streamed)
             with net.undone_on_error(), threads_for(_n_cells(net, self.batch_size)):
                 net.train(rows, on_device(generator, net.device), epochs=1)
+                net.maximize_prior(rows)
                 # The bound of this pass is that at its end, which `_publish` evaluates.
                 training = training._replace(lower_bounds=[*training.lower_bounds, np.nan])
                 self._publish(net, columns, table.sample(), seed, training, PASS_DRAWS)
@@ -225,7 +259,7 @@ class NetworkEstimator(LatentVariableEstimator):
         self.net_, self._columns, self._seed = net, columns, seed
         self._network_parameters = network_parameters(self)
         self.likelihood_ = columns.kinds.astype(object)
-        self.noise_variance_ = noise_variance(net.module_.likelihood, columns, self.noise)
+        self.noise_variance_ = noise_variance(net.module_.likelihood, columns, self._noise_kind)
         self.active_units_ = active_units(mean, sample.weights)
         self.n_skipped_steps_ = net.n_skipped_steps_
         self.lower_bound_ = lower_bound
@@ -264,7 +298,7 @@ class NetworkEstimator(LatentVariableEstimator):
         model = self.net_.module_
         groups = model.likelihood.groups.values()
         weights = sum(p.numel() for p in model.decoder.parameters())
-        return weights + sum(group.n_parameters for group in groups)
+        return weights + sum(group.n_parameters for group in groups) + model.family.n_parameters
 
     @property
     def _n_features_out(self):

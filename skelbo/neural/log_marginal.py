@@ -20,7 +20,7 @@ from torch import Tensor
 from skelbo.elbo import ElboTerms
 from skelbo.neural.data.batches import Batch, as_batch
 from skelbo.neural.data.columns import Columns
-from skelbo.neural.model.latent_family import LatentPosterior
+from skelbo.neural.model.latent_family import Proposal
 from skelbo.neural.model.networks import AutoEncoder
 from skelbo.neural.model.objectives import log_weights
 
@@ -80,7 +80,7 @@ class WeightedDraws:
             place = slice(start, min(start + size, len(X)))
             yield place, as_batch(X[place], self.columns, self._like)
 
-    def log_weights(self, q: LatentPosterior, batch: Batch, noise: Tensor) -> Tensor:
+    def log_weights(self, q: Proposal, batch: Batch, noise: Tensor) -> Tensor:
         """Return log p(x, z) - log q(z | x) of each draw, shape (n_draws, n_samples), float64."""
         parts = noise.split(max(1, DECODED_AT_ONCE // batch.n_samples))
         return torch.cat([log_weights(self.model, q, batch, part) for part in parts]).double()
@@ -102,7 +102,7 @@ class WeightedDraws:
         noise = self.noise()
         log_prob, std, size = (np.empty(len(X)) for _ in range(3))
         for place, batch in self.blocks(X):
-            q = self.model.encode(batch.targets, batch.mask)
+            q = self.model.proposal(batch)
             log_w = self.log_weights(q, batch, noise)
             for result, value in zip((log_prob, std, size), summary(log_w), strict=True):
                 result[place] = value.cpu().numpy()
@@ -143,7 +143,7 @@ class WeightedDraws:
         """Return the bound that was climbed, by `n_draws` draws, in the units of the data."""
         noise, result = self.noise(), np.empty(len(X))
         for place, batch in self.blocks(X):
-            q = self.model.encode(batch.targets, batch.mask)
+            q = self.model.proposal(batch)
             log_w = self.log_weights(q, batch, noise)
             if objective == "iwae":
                 value = torch.logsumexp(log_w, 0) - math.log(self.n_draws)
@@ -170,7 +170,7 @@ class WeightedDraws:
         """Return E[x | observed cells], in the units of the data (Mattei and Frellsen 2019)."""
         noise, result = self.noise(), np.empty(X.shape)
         for place, batch in self.blocks(X):
-            q = self.model.encode(batch.targets, batch.mask)
+            q = self.model.proposal(batch)
             share = torch.softmax(self.log_weights(q, batch, noise), 0).to(self._like)
             decoded = self.model.decode(q.draw(noise))
             result[place] = self.model.likelihood.average(decoded, share).cpu().numpy()

@@ -155,7 +155,7 @@ def load(kind: type, path: Any, params: dict[str, Any]) -> Any:
     estimator._network_parameters = network_parameters(estimator)
     estimator.likelihood_ = columns.kinds.astype(object)
     likelihood = net.module_.likelihood
-    estimator.noise_variance_ = noise_variance(likelihood, columns, estimator.noise)
+    estimator.noise_variance_ = noise_variance(likelihood, columns, estimator._noise_kind)
     return estimator
 
 

@@ -29,6 +29,15 @@ def test_a_file_without_pickle_holds_everything(tmp_path, likelihood):
     loaded.set_params(warm_start=True).fit(X)
 
 
+def test_a_file_of_an_auto_encoder_holds_the_prior_of_its_codes(tmp_path):
+    pytest.importorskip("safetensors")
+    model = small(posterior="point").fit(IRIS)
+    model.to_file(tmp_path / "model")
+    loaded = VAEEstimator.from_file(tmp_path / "model")
+    np.testing.assert_array_equal(loaded.score_samples(IRIS), model.score_samples(IRIS))
+    assert loaded.noise_variance_ == model.noise_variance_
+
+
 def test_networks_of_ones_own_are_passed_when_reading(tmp_path):
     pytest.importorskip("safetensors")
     model = small(encoder=nn.Linear).fit(IRIS)

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from skelbo.neural.model.latent_family import LatentFamily
+
 LOG_2PI = math.log(2 * math.pi)
 # q's standard deviation stays within exp(-8) .. exp(4) of the prior's.
 LOG_VARIANCE_RANGE = (-16.0, 8.0)
@@ -60,7 +62,7 @@ class DiagonalGaussian(NamedTuple):
 
 
 @dataclass(frozen=True)
-class GaussianFamily:
+class GaussianFamily(LatentFamily):
     """q(z | x) = N(mu, diag(sigma^2)) and p(z) = N(0, I): a `LatentFamily`.
 
     Attributes
@@ -70,6 +72,7 @@ class GaussianFamily:
     """
 
     n_latents: int
+    parameter_names = "all means, then all log-variances"
 
     @property
     def n_outputs(self) -> int:

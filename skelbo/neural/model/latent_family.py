@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from skelbo.neural.data.batches import Batch
+    from skelbo.neural.model.networks import AutoEncoder
 
-class LatentPosterior(Protocol):
-    """q(z | x) of some rows, one distribution each."""
 
-    @property
-    def mean(self) -> Tensor:
-        """Mean of q, shape (n_samples, n_latents)."""
-
-    @property
-    def std(self) -> Tensor:
-        """Standard deviation of q, shape (n_samples, n_latents)."""
+class Proposal(Protocol):
+    """A distribution over z for each of some rows, of which draws and their densities are known."""
 
     def draw(self, noise: Tensor) -> Tensor:
         """Return draws as a function of the parameters and of `LatentFamily.noise`.
@@ -28,6 +24,18 @@ class LatentPosterior(Protocol):
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log q(z | x) in nats, shape (n_draws, n_samples)."""
+
+
+class LatentPosterior(Proposal, Protocol):
+    """q(z | x) of some rows, one distribution each."""
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean of q, shape (n_samples, n_latents)."""
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation of q, shape (n_samples, n_latents)."""
 
     def kl(self) -> Tensor:
         """Return KL(q || p(z)) in nats, shape (n_samples,)."""
@@ -48,7 +56,8 @@ class LatentPosterior(Protocol):
 class LatentFamily(Protocol):
     """The distributions that an auto-encoder has for its latents.
 
-    A family that learns parameters of its own (a codebook, say) is an ``nn.Module``.
+    A family that learns parameters of its own (a codebook, say) is an ``nn.Module``. Methods with
+    a body here are defaults for families that inherit from this class.
 
     Attributes
     ----------
@@ -56,9 +65,45 @@ class LatentFamily(Protocol):
         Dimension of z.
     n_outputs : int
         Width of the encoder's output: parameters of q per row.
+    n_embedded : int
+        Width of the decoder's input.
+    n_parameters : int
+        Number of free parameters of p(z).
+    parameter_names : str
+        The encoder's outputs in words, for error messages.
     """
 
     n_latents: int
+    n_parameters: int = 0
+    parameter_names: str = "one number per latent"
+
+    @property
+    def n_embedded(self) -> int:
+        """Width of the decoder's input; by default it reads z itself."""
+        return self.n_latents
+
+    def embed(self, z: Tensor) -> Tensor:
+        """Return the decoder's input at z (..., n_latents), shape (..., n_embedded)."""
+        return z
+
+    def proposal(self, model: AutoEncoder, batch: Batch) -> Proposal:
+        """Return the distribution from which log p(x) is estimated; by default q itself.
+
+        Its draws are functions of `noise`, and it has a density.
+        """
+        return model.encode(batch.targets, batch.mask)
+
+    def maximize_prior(self, mean: Tensor, weights: Tensor | None) -> None:
+        """Set the parameters of p(z), if there are any, to their maximum: a theta-step.
+
+        Parameters
+        ----------
+        mean : Tensor of shape (n_samples, n_latents)
+            Means of q of the training rows.
+        weights : Tensor of shape (n_samples,) or None
+            Frequency weights.
+        """
+        return
 
     @property
     def n_outputs(self) -> int:

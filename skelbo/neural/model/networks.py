@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from skelbo.neural.data.batches import Batch
 from skelbo.neural.data.columns import Columns
-from skelbo.neural.model.latent_family import LatentFamily, LatentPosterior
+from skelbo.neural.model.latent_family import LatentFamily, LatentPosterior, Proposal
 from skelbo.neural.model.table_likelihood import TableLikelihood
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -167,7 +168,7 @@ class AutoEncoder(nn.Module):
 
         widths = self.features.n_outputs, family.n_outputs
         self.encoder = network(encoder, *widths, hidden_layer_sizes)
-        widths = family.n_latents, self.likelihood.n_outputs
+        widths = family.n_embedded, self.likelihood.n_outputs
         self.decoder = network(decoder, *widths, hidden_layer_sizes[::-1])
         self._run: Callable[[nn.Module, Tensor], Any] = _run
         self.has_custom_networks = encoder is not None or decoder is not None
@@ -190,12 +191,20 @@ class AutoEncoder(nn.Module):
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the outputs at z (..., n_latents), shape (..., n_outputs)."""
-        if z.ndim == 2:
-            outputs = self._run(self.decoder, z)
+        return self.decode_embedded(self.family.embed(z))
+
+    def decode_embedded(self, inputs: Tensor) -> Tensor:
+        """Return the outputs at inputs of the decoder (..., n_embedded)."""
+        if inputs.ndim == 2:
+            outputs = self._run(self.decoder, inputs)
         else:
-            outputs = self._run(self.decoder, z.reshape(-1, self.n_latents))
-            outputs = outputs.view(*z.shape[:-1], self.likelihood.n_outputs)
+            outputs = self._run(self.decoder, inputs.reshape(-1, self.family.n_embedded))
+            outputs = outputs.view(*inputs.shape[:-1], self.likelihood.n_outputs)
         return outputs if self.centred else outputs + self.likelihood.offset
+
+    def proposal(self, batch: Batch) -> Proposal:
+        """Return the distribution of each row from which its log p(x) is estimated."""
+        return self.family.proposal(self, batch)
 
     def forward(self, targets: Tensor, mask: Tensor | None = None) -> LatentPosterior:
         """Return q(z | x) of each row: see `encode`."""
@@ -216,7 +225,7 @@ class AutoEncoder(nn.Module):
         self.eval()
         targets = self.likelihood.offset.new_zeros(1, self.likelihood.n_features)
         self._check_code(_tried(self.encoder, self.features(targets), "encoder"))
-        outputs = _tried(self.decoder, targets.new_zeros(1, self.n_latents), "decoder")
+        outputs = _tried(self.decoder, targets.new_zeros(1, self.family.n_embedded), "decoder")
         expected = (1, self.likelihood.n_outputs)
         if tuple(outputs.shape) != expected:
             raise ValueError(
@@ -238,8 +247,9 @@ class AutoEncoder(nn.Module):
             got = tuple(code.shape) if isinstance(code, Tensor) else [tuple(p.shape) for p in code]
             raise ValueError(
                 f"encoder gave shape {got} for one row, expected (1, {width}): the parameters of "
-                f"q(z | x) for n_components={self.n_latents} latents side by side (all means, then "
-                "all log-variances), or a tuple of them; change the width of its last layer."
+                f"q(z | x) for n_components={self.n_latents} latents side by side "
+                f"({self.family.parameter_names}), or a tuple of them; change the width of its "
+                "last layer."
             )
 
 

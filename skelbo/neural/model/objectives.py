@@ -18,16 +18,16 @@ import torch
 from torch import Tensor
 
 from skelbo.neural.data.batches import Batch
-from skelbo.neural.model.latent_family import LatentPosterior
+from skelbo.neural.model.latent_family import LatentPosterior, Proposal
 from skelbo.neural.model.networks import AutoEncoder
 
 
 def log_weights(
     model: AutoEncoder,
-    q: LatentPosterior,
+    q: Proposal,
     batch: Batch,
     noise: Tensor,
-    density: LatentPosterior | None = None,
+    density: Proposal | None = None,
 ) -> Tensor:
     """Return log p(x, z) - log q(z | x) of draws of q.
 
@@ -35,13 +35,13 @@ def log_weights(
     ----------
     model : AutoEncoder
         Both networks.
-    q : LatentPosterior
+    q : Proposal
         Distribution of the draws.
     batch : Batch
         Rows.
     noise : Tensor of shape (n_draws, n_samples or 1, ...)
         Noise of the family.
-    density : LatentPosterior, optional
+    density : Proposal, optional
         Density of the draws where it differs from q, as q without its gradient; q by default.
 
     Returns
@@ -81,9 +81,10 @@ class Objective:
 
     Attributes
     ----------
-    name : {"elbo", "iwae"}
+    name : {"elbo", "iwae", "reconstruction"}
         ``"elbo"``: :math:`E_q[\log p(x \mid z)] - \beta\,\mathrm{KL}(q \,\|\, p(z))`, with the KL
         in closed form: Algorithm 2 of Ding (2020). ``"iwae"``: :math:`\log \frac1K \sum_k w_k`.
+        ``"reconstruction"``: :math:`\log p(x \mid z)` at the mean of q, that of an auto-encoder.
     gradient : {"reparameterized", "score_function", "dreg"}
         Through the draws; by the score function (Ding 2020, footnote 5), with the other draws as
         baseline; or doubly reparameterised (Tucker et al. 2018), which for the ELBO is "sticking
@@ -98,6 +99,8 @@ class Objective:
 
     def noise(self, model: AutoEncoder, batch: Batch, generator: torch.Generator) -> Tensor:
         """Draw the noise behind z of a batch, shape (n_draws, n_samples, ...)."""
+        if self.name == "reconstruction":
+            return batch.targets.new_empty(1, batch.n_samples, 0)
         return model.family.noise(self.n_draws, batch.n_samples, batch.targets, generator)
 
     def __call__(
@@ -122,6 +125,8 @@ class Objective:
             Per row, in nats.
         """
         q = model.encode(batch.targets, batch.mask)
+        if self.name == "reconstruction":
+            return _reconstruction(model, q, batch)
         if self.gradient == "score_function":
             return _by_score_function(model, q, batch, noise, kl_weight)
         if self.name == "elbo" and self.gradient == "reparameterized":
@@ -147,6 +152,13 @@ class Objective:
             z.register_hook(lambda gradient: gradient * share[..., None])
         bound = torch.logsumexp(plain, 0) - math.log(self.n_draws)
         return Estimate((share * log_w).sum(0), bound, share, squares)
+
+
+def _reconstruction(model: AutoEncoder, q: LatentPosterior, batch: Batch) -> Estimate:
+    """Return log p(x | z) at the mean of q."""
+    evaluation = model.likelihood.evaluate(model.decode(q.mean), batch.targets, batch.mask)
+    squares = None if evaluation.squares is None else evaluation.squares.detach()[None]
+    return Estimate(evaluation.log_prob, evaluation.log_prob.detach(), None, squares)
 
 
 def _algorithm_2(model, q: LatentPosterior, batch: Batch, noise, kl_weight) -> Estimate:

@@ -15,7 +15,6 @@ from skorch.callbacks import Callback
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.model.latent_family import LatentFamily
 from skelbo.neural.model.networks import AutoEncoder
-from skelbo.neural.model.objectives import Objective
 from skelbo.neural.training.generators import global_seed, make_generator
 from skelbo.neural.training.net import VAENet
 
@@ -28,16 +27,6 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 # Optimisers with a fused kernel: a fifth of a small net's step.
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad, torch.optim.SGD)
-# Parameters that a fit and the fit that continues it must have in common.
-NETWORK_PARAMETERS = (
-    "n_components",
-    "likelihood",
-    "noise",
-    "hidden_layer_sizes",
-    "activation",
-    "encoder",
-    "decoder",
-)
 
 
 def resolve_device(name: str) -> str:
@@ -67,7 +56,7 @@ def layer_sizes(sizes: Any) -> tuple[int, ...]:
 
 def network_parameters(estimator: Any) -> dict[str, Any]:
     """Return the parameters that determine the networks."""
-    return {name: getattr(estimator, name) for name in NETWORK_PARAMETERS}
+    return {name: getattr(estimator, name) for name in estimator.network_parameter_names}
 
 
 def check_network_parameters(estimator: Any, fitted: dict[str, Any]) -> None:
@@ -113,7 +102,7 @@ def make_net(
 
     Parameters
     ----------
-    estimator : VAEEstimator
+    estimator : NetworkEstimator
         Its parameters determine the networks and the optimiser.
     columns : Columns
         Kind and units of each column.
@@ -137,7 +126,7 @@ def make_net(
         model = copy.deepcopy(before.module_)
     net = VAENet(
         model,
-        objective=Objective(estimator.objective, estimator.gradient, estimator.n_samples),
+        objective=estimator._objective(),
         beta=estimator.beta,
         **_net_params(estimator),
     ).initialize()
@@ -182,7 +171,7 @@ def _networks(
     model = AutoEncoder(
         columns,
         family,
-        estimator.noise,
+        estimator._noise_kind,
         generator,
         estimator.encoder,
         estimator.decoder,

@@ -296,6 +296,24 @@ class VAENet(NeuralNet):
         likelihood.gaussian.maximize(sums.variance(), 1.0)
 
     @torch.no_grad()
+    def maximize_prior(self, table: TableRows | StreamedRows) -> None:
+        """Set the parameters of p(z), if there are any, to their closed-form maximum.
+
+        Parameters
+        ----------
+        table : TableRows or StreamedRows
+            The training rows.
+        """
+        family = self.module_.family
+        if not family.n_parameters:
+            return
+        self.module_.eval()
+        rows = table.sample(FINAL_DRAWS)
+        parts = rows.slices(FINAL_DRAWS)
+        means = [self.module_.encode(part.targets, part.mask).mean for part in parts]
+        family.maximize_prior(torch.cat(means), rows.weights)
+
+    @torch.no_grad()
     def _judge(self, batch: Batch) -> float:
         """Return the bound of rows held out, by draws that are the same in every epoch."""
         n = batch.n_samples

@@ -45,7 +45,7 @@ def train(
     early_stopping: Any,
     n_iter_no_change: int,
 ) -> Training:
-    """Train a net, then set its noise to the closed-form maximum.
+    """Train a net, then set its noise and its prior to their closed-form maxima.
 
     Parameters
     ----------
@@ -73,6 +73,7 @@ def train(
     # After the user's callbacks: these find every epoch as they would without a stopping rule.
     net.train(rows, generator, [rule, ProgressReport(progress, offset)])
     net.maximize_noise(rows)
+    net.maximize_prior(rows)
     done = [row for row in net.history if "train_loss" in row]
     return Training(
         [offset - float(row["train_loss"]) for row in done],

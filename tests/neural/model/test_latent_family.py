@@ -12,6 +12,7 @@ from torch import Tensor
 
 from skelbo import VAEEstimator
 from skelbo.neural.model.diagonal_gaussian import GaussianFamily
+from skelbo.neural.model.latent_family import LatentFamily
 
 IRIS = load_iris().data
 
@@ -51,7 +52,7 @@ class LaplaceRows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LaplaceFamily:
+class LaplaceFamily(LatentFamily):
     """Laplace q and a standard Laplace prior."""
 
     n_latents: int
