@@ -11,6 +11,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.data.column_moments import ColumnMoments
+from skelbo.data.precision import cast
 from skelbo.data.row_source import RowSource
 from skelbo.data.rows import Block, Rows
 from skelbo.elbo import ElboTerms
@@ -30,7 +31,6 @@ from skelbo.gaussian.regularization import (
     regularization,
 )
 from skelbo.gaussian.structures import STRUCTURES
-from skelbo.mixture.attributes import cast
 from skelbo.mixture.mixture import Mixture
 from skelbo.transaction import fit_method
 

@@ -11,6 +11,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 from skelbo.data.dask_detection import is_dask
 from skelbo.data.dask_dispatch import lazy_on_dask
+from skelbo.data.precision import cast
 from skelbo.data.random_stream import random_stream
 from skelbo.data.validation import InputValidation
 
@@ -96,7 +97,7 @@ class Imputation(InputValidation, ABC):
         incomplete = np.flatnonzero(missing.any(axis=1))
         if incomplete.size:
             expected = self._expected_cells(X[incomplete])
-            X[missing] = expected[missing[incomplete]]
+            X[missing] = cast(expected[missing[incomplete]], X.dtype)
         return X
 
     def _imputed_draws(self, X, n_draws, random_state) -> np.ndarray:
@@ -117,7 +118,7 @@ class Imputation(InputValidation, ABC):
         incomplete = np.flatnonzero(missing.any(axis=1))
         if incomplete.size:
             draws = self._draw_cells(X[incomplete], int(n_draws), random_stream(random_state))
-            result[:, missing] = draws[:, missing[incomplete]]
+            result[:, missing] = cast(draws[:, missing[incomplete]], X.dtype)
         return result
 
     def _in_container(self, X: Any, completed: np.ndarray) -> Any:

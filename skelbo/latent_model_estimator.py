@@ -14,6 +14,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.data.dask_dispatch import in_memory
+from skelbo.data.precision import cast
 from skelbo.data.threads import threads_for
 from skelbo.data.weights import check_weights
 from skelbo.em.loop import Ascent
@@ -284,7 +285,7 @@ class LatentModelEstimator(LatentVariableEstimator):
 
     def _reconstruct(self, Z):
         fitted = self._fitted()
-        return fitted.model.mean(Z.astype(np.float64), fitted.theta).astype(Z.dtype)
+        return cast(fitted.model.mean(Z.astype(np.float64), fitted.theta), Z.dtype)
 
     def _expected_cells(self, X):
         with threads_for(len(X) * self.n_importance_samples):
@@ -307,7 +308,7 @@ class LatentModelEstimator(LatentVariableEstimator):
         fitted = self._fitted()
         X, Z = fitted.model.sample(n_samples, fitted.theta, random_stream(random_state))
         dtype = np.result_type(*self.params_.values())
-        return X.astype(dtype), Z.astype(dtype)
+        return cast(X, dtype), Z.astype(dtype)
 
 
 def _as_dtype(theta: dict[str, Any], dtype) -> dict[str, Any]:

@@ -151,9 +151,14 @@ def bound(trial: Trial) -> None:
     over = elbo - log_prob - 6 * std - slack
     check("elbo is at most score_samples", over <= 0, lambda: f"above by {np.max(over):.3g}")
     if is_exact(trial.subject, trial.estimator):
-        score = model.score(X, sample_weight=trial.table.weights)
-        trial.agree("lower_bound_ is score(X)", model.lower_bound_, score)
-        trial.agree("elbo is score_samples", elbo, log_prob)
+        # Steps in two latents are beyond quadrature: such scores come with an error.
+        weights = trial.table.weight_vector
+        error = 6 * np.average(std, weights=weights)
+        off = abs(model.lower_bound_ - np.average(log_prob, weights=weights))
+        slack = trial.tolerance * (1 + np.max(np.abs(log_prob))) + trial.rounding + error
+        check("lower_bound_ is score(X)", off <= slack, f"off by {off:.2g}")
+        off = np.abs(elbo - log_prob)
+        check("elbo is score_samples", off <= slack + 6 * std, lambda: f"off by {np.max(off):.2g}")
     if climbs(trial.subject, trial.estimator):
         bounds = np.asarray(model.lower_bounds_)[: -1 if trial.is_coarse else None]
         steps = np.diff(bounds)

@@ -76,11 +76,7 @@ class Dense(Matrices):
 
     def to_vector(self, units):
         """Return log-Cholesky coordinates: the diagonals are logarithms."""
-        lower = self._cholesky / units[:, None]
-        p = len(units)
-        diagonal = np.einsum("kii->ki", lower)
-        diagonal[:] = np.log(diagonal)
-        return lower.reshape(-1, p * p).take(lower_triangle(p), axis=1).ravel()
+        return log_cholesky(self._cholesky / units[:, None])
 
     @cached_property
     def _half_log_det(self) -> np.ndarray:
@@ -156,6 +152,17 @@ class Dense(Matrices):
     def whiten(self, steps, k):
         """Return steps U."""
         return steps @ self.precision_cholesky[0 if self.shared else k]
+
+
+def log_cholesky(lower: np.ndarray) -> np.ndarray:
+    """Return lower triangular matrices (K, p, p) as one vector, their diagonals as logarithms.
+
+    The diagonals are overwritten.
+    """
+    p = lower.shape[-1]
+    diagonal = np.einsum("kii->ki", lower)
+    diagonal[:] = np.log(diagonal)
+    return lower.reshape(-1, p * p).take(lower_triangle(p), axis=1).ravel()
 
 
 def upper_roots(roots: np.ndarray) -> np.ndarray:

@@ -9,8 +9,8 @@ from skelbo.likelihoods.arrays import draw_poisson, namespace, torch_of
 from skelbo.likelihoods.components import finite_log, observed_cells, ratio
 from skelbo.likelihoods.interface import MARGIN, Likelihood
 
-# exp(709) is the largest number in float64.
-MAX_LOG_RATE = 700.0
+# Rates up to 1e130: their products with weights and with squares of loadings stay within float64.
+MAX_LOG_RATE = 300.0
 
 
 class Poisson(Likelihood):
@@ -18,7 +18,7 @@ class Poisson(Likelihood):
 
     Parameters
     ----------
-    max_log_rate : float, default=700
+    max_log_rate : float, default=300
         Larger predictors are clipped. Networks in float32 take a smaller one.
     """
 

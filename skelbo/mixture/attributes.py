@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from skelbo.data.precision import cast, cast_if_representable
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
 from skelbo.gaussian.published_matrices import MATRICES, edited_matrices, precision_roots
@@ -21,19 +22,6 @@ CACHED_CELLS = 2**14
 VISIBLE = 1e-5
 # All public arrays of the covariances, of every covariance type.
 COVARIANCE_ARRAYS = {*MATRICES}.union(*(s.state_names for s in STRUCTURES.values()))
-
-
-def cast(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return an array in another precision; what overflows becomes its largest number."""
-    largest = np.finfo(dtype).max
-    return np.clip(array, -largest, largest).astype(dtype)
-
-
-def cast_if_representable(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Return an array in another precision, unchanged where that cannot hold all its numbers."""
-    sizes, limits = np.abs(array[array != 0]), np.finfo(dtype)
-    representable = np.all((sizes >= limits.tiny) & (sizes <= limits.max))
-    return array.astype(dtype) if representable else array
 
 
 def public_arrays(theta: Mixture, origin: np.ndarray, dtype: np.dtype) -> dict[str, np.ndarray]:

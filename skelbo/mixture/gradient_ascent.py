@@ -6,6 +6,8 @@ unconstrained coordinates of `Mixture.to_vector`.
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 import torch
 
@@ -14,10 +16,14 @@ from skelbo.data.rows import Rows
 from skelbo.elbo import LOG_2PI
 from skelbo.em.loop import AscentError
 from skelbo.gaussian.components import Components
+from skelbo.gaussian.dense import log_cholesky
 from skelbo.gaussian.matrices import Matrices
 from skelbo.gaussian.regularization import FLOOR, ILL_DEFINED, Ridge
 from skelbo.mixture.backends.torch_pass import torch_device
 from skelbo.mixture.mixture import Mixture
+
+# The least variance that is left of one without its ridge, in units of the ridge.
+LEAST = 1e-8
 
 
 class GradientAscent:
@@ -51,7 +57,7 @@ class GradientAscent:
         self.ridge = self._tensor(floor if ridge == "auto" else np.full_like(units, ridge))
         self.patterns = [self._tensors(block) for block in rows.blocks()]
         self.total_weight = rows.total_weight
-        self.vector = self._tensor(theta.to_vector(units)).requires_grad_()
+        self.vector = self._tensor(self._start(theta)).requires_grad_()
         self.optimizer = torch.optim.LBFGS(
             [self.vector],
             max_iter=1,
@@ -61,6 +67,20 @@ class GradientAscent:
             history_size=20,
             line_search_fn="strong_wolfe",
         )
+
+    def _start(self, theta: Mixture) -> np.ndarray:
+        """Return the coordinates of theta without the ridge, which `_unpack` adds."""
+        vector = theta.to_vector(self.units)
+        covariances = cast(Matrices, theta.components.covariance).covariances
+        ridge = self.ridge.cpu().numpy()
+        if not ridge.all():
+            return vector
+        if self.structure.scatter.dense:
+            rest = log_cholesky(_less_ridge(covariances, ridge) / self.units[:, None])
+        else:
+            ridge = ridge[: covariances.shape[1]]
+            rest = np.log(np.maximum(covariances - ridge, LEAST * ridge)).ravel()
+        return np.concatenate([vector[: len(vector) - len(rest)], rest])
 
     def _tensor(self, array) -> torch.Tensor:
         return torch.tensor(array, dtype=torch.float64, device=self.device)
@@ -143,6 +163,16 @@ class GradientAscent:
         else:
             covariances = rest.reshape(groups, -1).exp().expand(n_components, p) + self.ridge
         return torch.log_softmax(log_weights, 0), means, covariances
+
+
+def _less_ridge(covariances: np.ndarray, ridge: np.ndarray) -> np.ndarray:
+    """Return L, lower triangular, with L L^T the covariances (K, p, p) less diag(ridge)."""
+    size = np.sqrt(ridge)
+    values, vectors = np.linalg.eigh(covariances / (size[:, None] * size))
+    roots = np.sqrt(np.maximum(values - 1, LEAST))[:, :, None] * vectors.swapaxes(1, 2) * size
+    upper = np.linalg.qr(roots)[1]
+    signs = np.where(np.einsum("kii->ki", upper) < 0, -1.0, 1.0)
+    return (upper * signs[:, :, None]).swapaxes(1, 2)
 
 
 def _log_prob(values, means, covariances, columns) -> torch.Tensor:

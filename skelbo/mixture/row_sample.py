@@ -148,8 +148,8 @@ def sample_rows(rows: RowSource, n_components: int, units: np.ndarray | None = N
     Notes
     -----
     Rows are chosen by a hash of their content, repeated rows are merged into weighted ones, and
-    the result is sorted: neither the order of the rows nor the blocks matter. A table of few
-    distinct rows without weights keeps its order, so that k-means labels the clusters as usual.
+    the result is sorted: neither the order of the rows nor the blocks matter, nor whether a row is
+    weighted or repeated.
     """
     size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
     units = np.ones(rows.n_features) if units is None else units
@@ -157,10 +157,8 @@ def sample_rows(rows: RowSource, n_components: int, units: np.ndarray | None = N
     values = drawn.values - rows.origin
     observed = ~np.isnan(values)
     values[~observed] = 0.0
-    weights = drawn.weights
-    if len(values) < drawn.n_present or np.any(weights != 1):
-        order = _lexicographic(values)
-        values, weights, observed = values[order], weights[order], observed[order]
+    order = _lexicographic(values)
+    values, weights, observed = values[order], drawn.weights[order], observed[order]
     return RowSample(values, weights, None if observed.all() else observed)
 
 

@@ -88,3 +88,15 @@ def test_user_parameters_are_in_every_start(faithful):
     means = np.array([[2.0, 54.0], [4.3, 80.0]])
     model = EMGaussianMixture(2, means_init=means, n_init=3, max_iter=0, random_state=0)
     assert_allclose(model.fit(faithful).means_, means)
+
+
+@pytest.mark.parametrize("init_params", STARTS)
+def test_a_start_is_that_of_the_content_of_the_table(init_params, iris):
+    """Repeated, weighted and reordered rows: the same parameters, those of `max_iter=0`."""
+    model = EMGaussianMixture(3, init_params=init_params, max_iter=0, random_state=0)
+    X = np.unique(iris, axis=0)
+    expected = model.fit(X).means_
+    order = np.random.default_rng(0).permutation(len(X))
+    assert_allclose(model.fit(X[order]).means_, expected, rtol=1e-10)
+    assert_allclose(model.fit(np.tile(X, (2, 1))).means_, expected, rtol=1e-10)
+    assert_allclose(model.fit(X, sample_weight=np.full(len(X), 2.0)).means_, expected, rtol=1e-10)

@@ -62,6 +62,5 @@ def _best_start(joint, mode: np.ndarray | None) -> np.ndarray:
     rough = joint.start()[0]
     if mode is None:
         return rough
-    with np.errstate(over="ignore", invalid="ignore"):  # infinite there: the rough mean is taken
-        closer = joint.log_joint(mode[None])[0] >= joint.log_joint(rough[None])[0]
+    closer = joint.log_joint(mode[None])[0] >= joint.log_joint(rough[None])[0]
     return np.where(closer[:, None], mode, rough)

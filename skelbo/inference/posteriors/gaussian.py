@@ -19,6 +19,8 @@ from skelbo.elbo import ElboTerms
 TOLERANCE = 1e-12
 MAX_STEPS = 100
 SHORTEST = 2.0**-24
+# Smallest share of a diagonal cell in the pivot of a matrix that is not singular to rounding.
+ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -183,15 +185,24 @@ class _ActiveRows:
 
 
 def regular(precision: np.ndarray) -> np.ndarray:
-    """Return symmetric matrices (n, d, d) as positive definite ones: negative curvature flipped."""
+    """Return symmetric matrices (n, d, d) as positive definite ones.
+
+    Those that are not, or are singular to rounding, have their negative curvature flipped and
+    their smallest eigenvalues raised.
+    """
     try:
-        np.linalg.cholesky(precision)
+        pivots = np.einsum("nkk->nk", np.linalg.cholesky(precision)) ** 2
+        if np.all(pivots > ROUNDING * np.einsum("nkk->nk", precision)):
+            return precision
     except np.linalg.LinAlgError:
-        values, vectors = np.linalg.eigh(precision)
-        floor = 1e-3 * np.maximum(np.abs(values).max(-1, keepdims=True), 1e-3)
-        values = np.maximum(np.abs(values), floor)
-        return (vectors * values[:, None, :]) @ vectors.transpose(0, 2, 1)
-    return precision
+        pass
+    values, vectors = np.linalg.eigh(precision)
+    size = np.abs(values)
+    largest = size.max(-1, keepdims=True)
+    size = np.maximum(size, 1e-3 * np.maximum(largest, 1e-3))
+    mended = (vectors * size[:, None, :]) @ vectors.transpose(0, 2, 1)
+    sound = np.all(values > ROUNDING * largest, axis=-1)
+    return np.where(sound[:, None, None], precision, mended)
 
 
 @dataclass

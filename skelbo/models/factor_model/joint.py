@@ -129,15 +129,11 @@ class FactorJoint:
         return self.log_likelihood(Z) + self.log_prior(Z)
 
     def gradient(self, Z):
-        """Return log p(x, z), (S, n), and its gradient in z, (S, n, d).
-
-        Both are infinite where a rate or its product with a loading overflows.
-        """
+        """Return log p(x, z), (S, n), and its gradient in z, (S, n, d)."""
         eta = self.intercepts + Z @ self.loadings.T
         value, slope, _ = self.likelihood.derivatives(self.values, eta, self.noise)
-        with np.errstate(over="ignore", invalid="ignore"):
-            log_joint = self._known(value).sum(-1) + self.base + self.log_prior(Z)
-            return log_joint, self._known(slope) @ self.loadings - Z
+        log_joint = self._known(value).sum(-1) + self.base + self.log_prior(Z)
+        return log_joint, self._known(slope) @ self.loadings - Z
 
     def expected_sums(self, share):
         """Return expected sums and numbers of observed cells, (S, p) each, for shares (n, S)."""
@@ -171,5 +167,4 @@ class FactorJoint:
         """Return I + W' diag(weight_i) W of each row, as one product of matrices."""
         p, d = self.loadings.shape
         products = (self.loadings[:, :, None] * self.loadings[:, None, :]).reshape(p, d * d)
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.eye(d) + (weight @ products).reshape(-1, d, d)
+        return np.eye(d) + (weight @ products).reshape(-1, d, d)
