@@ -1,0 +1,196 @@
+"""Numba kernels of the recursions of a hidden Markov chain, row by row.
+
+Probabilities are scaled in each row, so that nothing is computed in logarithms; both inner loops
+run along contiguous rows of matrices.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+_options = {"cache": True, "nogil": True, "error_model": "numpy"}
+_compiled = numba.njit(**_options, fastmath={"contract", "reassoc", "nsz"})
+
+
+@_compiled
+def forward(b, bounds, continued, entering, start, A, watch, alpha, steps, lost):
+    """Filter the pieces of a block of rows.
+
+    Parameters
+    ----------
+    b : ndarray of shape (n_rows, K)
+        p(x_t | z_t) over its largest value in the row.
+    bounds : ndarray of int, shape (n_pieces + 1,)
+    continued : bool
+        Whether the first piece continues a run; `entering` holds its state before, (2, K): the
+        filtered probabilities, and the bounds on what underflow has lost of each.
+    entering : ndarray of shape (2, K)
+        Overwritten by the same after the last row.
+    start, A : ndarray
+    watch : float
+        What underflow may lose of a state in one row, as a share of the row; 0 if that is harmless.
+    alpha : ndarray of shape (n_rows, K)
+        Output: p(z_t | rows up to t).
+    steps : ndarray of shape (n_rows,)
+        Output: p(x_t | rows before) in the units of b.
+    lost : ndarray of shape (n_pieces,)
+        Output: bound on the share of the probability that underflow has lost.
+    """
+    K = len(start)
+    before, missed = entering[0].copy(), entering[1].copy()
+    into, missed_into = np.empty(K), np.empty(K)
+    for piece in range(len(bounds) - 1):
+        for t in range(bounds[piece], bounds[piece + 1]):
+            if t == bounds[piece] and not (continued and piece == 0):
+                for j in range(K):
+                    into[j], missed[j], missed_into[j] = start[j], 0.0, 0.0
+            else:
+                for j in range(K):
+                    into[j] = 0.0
+                for i in range(K):
+                    share = before[i]
+                    for j in range(K):
+                        into[j] += share * A[i, j]
+                if watch > 0.0:
+                    _watch_transition(before, missed, A, watch, missed_into)
+            total = 0.0
+            for j in range(K):
+                before[j] = into[j] * b[t, j]
+                total += before[j]
+            steps[t] = total
+            scale = 1.0 / total if total > 0.0 else 0.0
+            for j in range(K):
+                before[j] *= scale
+                alpha[t, j] = before[j]
+            if watch > 0.0:
+                for j in range(K):
+                    reached = into[j] > 0.0 or missed_into[j] > 0.0
+                    missed[j] = missed_into[j] * b[t, j] + (watch if reached else 0.0)
+                    missed[j] = missed[j] * scale if total > 0.0 else np.inf
+        lost[piece] = 0.0
+        for j in range(K):
+            lost[piece] += missed[j]
+    entering[0, :], entering[1, :] = before, missed
+
+
+@_compiled
+def _watch_transition(before, missed, A, watch, missed_into):
+    """Write the bounds after a transition; rare ones count at least `watch` of what they carry."""
+    K = len(before)
+    for j in range(K):
+        missed_into[j] = 0.0
+    for i in range(K):
+        for j in range(K):
+            if A[i, j] > 0.0:
+                missed_into[j] += missed[i] * A[i, j]
+                if before[i] > 0.0 or missed[i] > 0.0:
+                    missed_into[j] += 1e-300
+
+
+@_compiled
+def backward(b, alpha, bounds, leaving, open_end, A_T, weights, skip, pairs, least):
+    """Smooth the pieces of a block of rows, last row first.
+
+    Parameters
+    ----------
+    b : ndarray of shape (n_rows, K)
+    alpha : ndarray of shape (n_rows, K)
+        As `forward` wrote it; overwritten by p(z_t | all rows).
+    bounds : ndarray of int, shape (n_pieces + 1,)
+    leaving : ndarray of shape (K,)
+        p(row after the block and all later ones | its state), up to a factor, if `open_end`;
+        overwritten by the same of the first row of the block.
+    open_end : bool
+        Whether the last piece continues in the next block.
+    A_T : ndarray of shape (K, K)
+        Transposed transition matrix.
+    weights : ndarray of shape (n_pieces,)
+    skip : ndarray of bool, shape (n_pieces,)
+        Pieces to pass over.
+    pairs : ndarray of shape (K, K)
+        The weighted expected number of transitions is added, before it is multiplied by A.
+    least : ndarray of shape (n_pieces,)
+        Output: smallest scale of a row's posterior; one that underflow has touched is tiny.
+    """
+    K = len(A_T)
+    after, beta = leaving.copy(), np.empty(K)
+    for piece in range(len(bounds) - 2, -1, -1):
+        least[piece] = 1.0
+        if skip[piece]:
+            continue
+        first, last = bounds[piece], bounds[piece + 1]
+        for t in range(last - 1, first - 1, -1):
+            if t == last - 1 and not (open_end and piece == len(bounds) - 2):
+                for i in range(K):
+                    beta[i] = 1.0
+            else:
+                for i in range(K):
+                    beta[i] = 0.0
+                for j in range(K):
+                    share = after[j]
+                    for i in range(K):
+                        beta[i] += A_T[j, i] * share
+                total = 0.0
+                for i in range(K):
+                    total += alpha[t, i] * beta[i]
+                least[piece] = min(least[piece], total)
+                scale = 1.0 / total if total > 0.0 else 0.0
+                weight = weights[piece] * scale
+                for i in range(K):
+                    share = alpha[t, i] * weight
+                    for j in range(K):
+                        pairs[i, j] += share * after[j]
+                for i in range(K):
+                    alpha[t, i] *= beta[i] * scale
+            top = 0.0
+            for i in range(K):
+                after[i] = b[t, i] * beta[i]
+                top = max(top, after[i])
+            scale = 1.0 / top if top > 0.0 else 0.0
+            for i in range(K):
+                after[i] *= scale
+    leaving[:] = after
+
+
+@_compiled
+def best_scores(log_prob, bounds, continued, entering, log_start, log_A, pointers):
+    """Run Viterbi's recursion over a block of rows.
+
+    `entering` (K,) holds the scores of the best paths before the block, and is overwritten by those
+    at its end; `pointers` (n_rows, K) receives the best state before each one. Rows begin anew at
+    the bounds of the pieces; the last scores of each piece are written by `ends`.
+    """
+    K = len(log_start)
+    ends = np.empty((len(bounds) - 1, K))
+    before, now = entering.copy(), np.empty(K)
+    for piece in range(len(bounds) - 1):
+        for t in range(bounds[piece], bounds[piece + 1]):
+            fresh = t == bounds[piece] and not (continued and piece == 0)
+            top = -np.inf
+            for j in range(K):
+                best, chosen = log_start[j], 0
+                if not fresh:
+                    best = before[0] + log_A[0, j]
+                    for i in range(1, K):
+                        score = before[i] + log_A[i, j]
+                        if score > best:
+                            best, chosen = score, i
+                pointers[t, j] = chosen
+                now[j] = best + log_prob[t, j]
+                top = max(top, now[j])
+            for j in range(K):
+                before[j] = now[j] - top if top > -np.inf else now[j]
+        ends[piece] = before
+    entering[:] = before
+    return ends
+
+
+@_compiled
+def follow(pointers, bounds, states, path):
+    """Write the paths (n_rows,) that lead to the last states (n_runs,) of the runs."""
+    for run in range(len(bounds) - 1):
+        state = states[run]
+        for t in range(bounds[run + 1] - 1, bounds[run] - 1, -1):
+            path[t] = state
+            state = pointers[t, state]
