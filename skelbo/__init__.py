@@ -22,6 +22,7 @@ _MODULES = {
     "SingularCovarianceWarning": "skelbo.gaussian.regularization",
     "VAEEstimator": "skelbo.vae",
     "VariationalEM": "skelbo.variational_em",
+    "sequences": "skelbo.data.sequences",
 }
 
 __all__ = [
@@ -37,10 +38,12 @@ __all__ = [
     "VAEEstimator",
     "VariationalEM",
     "__version__",
+    "sequences",
 ]
 
 if TYPE_CHECKING:
     from skelbo.callbacks import ELBOMonitor
+    from skelbo.data.sequences import sequences
     from skelbo.elbo import ElboTerms
     from skelbo.gaussian.regularization import SingularCovarianceWarning
     from skelbo.gaussian_mixture import EMGaussianMixture

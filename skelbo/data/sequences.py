@@ -267,8 +267,8 @@ def run_weights(sample_weight: Any, runs: Runs) -> np.ndarray | None:
         number = int(np.searchsorted(runs.bounds, row, "right")) - 1
         raise ValueError(
             f"sample_weight is {weights[row]:g} in row {row} and {per_run[number]:g} in row "
-            f"{runs.bounds[number]} of the same sequence ({runs.ids[number]!r}), expected one "
-            "weight for all rows of a sequence; a weight is the number of times that the whole "
+            f"{runs.bounds[number]} of the same sequence ({runs.ids.tolist()[number]!r}), expected "
+            "one weight for all rows of a sequence; a weight is the number of times that the whole "
             "sequence was observed."
         )
     return None if np.all(per_run == 1) else per_run
@@ -297,10 +297,10 @@ def split_group_column(X: Any, column: Any) -> tuple[Any, Any]:
     if names is not None:
         position = _position_by_name(list(names), column)
         label = list(names)[position]
-        rest = [name for place, name in enumerate(names) if place != position]
+        left = [name for place, name in enumerate(names) if place != position]
         if hasattr(X, "iloc"):
-            return X[rest], X.iloc[:, position].to_numpy()
-        return X.select(rest), X.get_column(label).to_numpy()
+            return X[left], X.iloc[:, position].to_numpy()
+        return X.select(left), X.get_column(label).to_numpy()
     if isinstance(column, str):
         raise ValueError(
             f"group_column={column!r} is a name, but X has no column names; pass a dataframe, or "

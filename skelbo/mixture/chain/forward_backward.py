@@ -240,9 +240,7 @@ class ForwardBackward:
                 resp[start:stop] = posterior.resp[offset : offset + stop - start]
 
 
-def half_log(
-    log_prob: np.ndarray, order: Literal["C", "F"] = "C"
-) -> tuple[np.ndarray, np.ndarray]:
+def half_log(log_prob: np.ndarray, order: Literal["C", "F"] = "C") -> tuple[np.ndarray, np.ndarray]:
     """Return exp(log_prob - top), (n_rows, K) in this order, and top, the largest of each row.
 
     Where every entry is -inf the row is zero, and so is its top.

@@ -52,12 +52,15 @@ def run_posterior(chain: MarkovChain, log_prob: np.ndarray) -> RunPosterior:
     if np.isneginf(totals[-1]):
         return _impossible(chain, log_prob, log_steps, filtered)
     backward = _backward(chain, log_prob)
-    resp = np.exp(forward + backward - totals[-1])
+    joint = forward + backward
+    resp = np.exp(joint - joint.max(axis=1, keepdims=True))
     resp /= resp.sum(axis=1, keepdims=True)
     pairs = np.zeros((chain.n_states, chain.n_states))
     for t in range(1, len(log_prob)):
-        after = log_prob[t] + backward[t] - totals[-1]
-        pairs += np.exp(forward[t - 1][:, None] + chain.log_transmat + after)
+        after = log_prob[t] + backward[t]
+        joint = forward[t - 1][:, None] + chain.log_transmat + after
+        share = np.exp(joint - joint.max())
+        pairs += share / share.sum()
     return RunPosterior(log_steps, filtered, resp, pairs)
 
 

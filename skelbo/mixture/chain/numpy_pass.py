@@ -93,8 +93,8 @@ class NumpyPass:
         missed_into = np.zeros_like(into)
         if continued:
             missed_into[:, segments.heads[0]] = self._watch(*entering)
-        missed, n = missed_into, into.shape[1]
-        for here, before, n in [(0, 0, n), *segments.steps]:
+        missed = missed_into
+        for here, before, n in [(0, 0, into.shape[1]), *segments.steps]:
             if here:
                 rows = filtered[:, before : before + n]
                 into, missed_into = self.A_T @ rows, self._watch(rows, missed[:, :n])
@@ -156,16 +156,17 @@ class NumpyPass:
                     before /= before.sum()
                 columns[there] = before
         else:
-            for here, there in segments.links:
-                leaving = (transfers[here] @ columns[here][:, :, None])[:, :, 0]
-                columns[there] = leaving / leaving.sum(axis=1, keepdims=True)
+            for link in segments.links:
+                leaving = (transfers[link.segments] @ columns[link.segments][:, :, None])[:, :, 0]
+                columns[link.successors] = leaving / leaving.sum(axis=1, keepdims=True)
         into[:] = columns.T
         into *= _reciprocal(np.add.reduce(into, axis=0))
 
     def _carry_backward(self, ends: np.ndarray) -> None:
         """Fill in p(rows after a segment | its last state), up to a factor."""
         transfers, tails, segments = self.transfers, self.segments.tails, self.segments
-        assert transfers is not None and self.tails is not None
+        assert transfers is not None
+        assert self.tails is not None
         rows = np.empty((len(segments.first), len(ends)))  # p(rows of a segment and later | state)
         rows[tails] = np.einsum("lis,ls->si", self.tails[:, :, tails], ends[:, tails])
         rows[tails] /= rows[tails].max(axis=1, keepdims=True)
@@ -177,9 +178,9 @@ class NumpyPass:
                     after /= after.max()
                 rows[here] = after
         else:
-            for here, there in reversed(segments.links):
-                before = (rows[there][:, None, :] @ transfers[here])[:, 0]
-                rows[here] = before / before.max(axis=1, keepdims=True)
+            for link in reversed(segments.links):
+                before = (rows[link.successors][:, None, :] @ transfers[link.segments])[:, 0]
+                rows[link.segments] = before / before.max(axis=1, keepdims=True)
         after = rows[segments.successors].T
         ends[:, segments.linked] = self.A @ (after * _reciprocal(after.max(axis=0)))
 

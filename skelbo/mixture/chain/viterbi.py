@@ -59,15 +59,15 @@ def _best_scores(chain: MarkovChain, block: RunBlock, scores, carry, pointers) -
     """Run the recursion over a block by NumPy; arguments as those of the compiled kernel."""
     segments = block.segments(chain.n_states, True)
     packed = segments.packed(scores.T)
-    n = len(segments.first)
-    best = chain.log_startprob[:, None] + np.zeros(n)
+    n_pieces = len(segments.first)
+    best = now = chain.log_startprob[:, None] + np.zeros(n_pieces)
     chosen = np.zeros(packed.shape, pointers.dtype)
     transitions, head = chain.log_transmat[:, :, None], segments.heads[0]
     if block.continued:
         into = carry[:, None] + chain.log_transmat
         chosen[:, head], best[:, head] = into.argmax(axis=0), into.max(axis=0)
-    ends = np.empty((chain.n_states, n))
-    for here, _, n in [(0, 0, n), *segments.steps]:
+    ends = np.empty((chain.n_states, n_pieces))
+    for here, _, n in [(0, 0, n_pieces), *segments.steps]:
         if here:
             into = now[:, None, :n] + transitions
             chosen[:, here : here + n], best = into.argmax(axis=0), into.max(axis=0)
