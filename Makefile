@@ -13,7 +13,7 @@ FAST := -m "not slow"
 OLDEST := .venv-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-kernels test-oldest lint bench fuzz calibration
+.PHONY: help install demo test test-fast test-kernels test-oldest lint bench fuzz calibration docs
 
 help: ## Show this list
 	@echo "skelbo: make TARGET   (PYTHON=python3.12 chooses the interpreter for .venv)"
@@ -47,6 +47,10 @@ bench: $(STAMP) ## Run every benchmark, one after another
 		if [ -e "$$f" ]; then echo "== $$f"; $(BIN)/python "$$f" || exit 1; fi; \
 	done
 
+docs: $(VENV)/.docs ## Build the documentation into docs/_build/html; its warnings are errors
+	$(TEST_ENV) $(BIN)/python -m sphinx -W --keep-going -q $(ARGS) docs docs/_build/html
+	$(BIN)/python docs/check_links.py docs/_build/html
+
 MINUTES ?= 10
 SEED ?= 0
 fuzz: $(STAMP) ## Try hostile tables on every estimator (MINUTES=10 SEED=0)
@@ -61,6 +65,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Setting up $(VENV): some minutes the first time, nothing after that."
 	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+$(VENV)/.docs: $(STAMP)
+	$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e ".[docs]"
 	@touch $@
 
 # Every lower bound of pyproject.toml, as an equality. torch alone comes from constraints.txt: its

@@ -1,4 +1,6 @@
-"""What beta does to the latents of a VAE, on handwritten digits.
+"""
+What beta does to the latents of a VAE
+======================================
 
 beta weighs the KL in the bound (Higgins et al. 2017). The larger it is, the fewer latents are worth
 their price: the others fall back to the prior and the decoder ignores them. One row of pictures per

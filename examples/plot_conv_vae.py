@@ -1,4 +1,8 @@
-"""A convolutional VAE on handwritten digits, through `encoder=` and `decoder=`.
+"""
+A convolutional VAE on handwritten digits
+=========================================
+
+Networks of your own, through `encoder=` and `decoder=`.
 
 The estimator hands rows to the encoder and expects rows from the decoder; what lies between is the
 user's: here the rows become pictures again. Beside it the default networks, on the same rows.

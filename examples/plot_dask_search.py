@@ -1,4 +1,6 @@
-"""How many clusters are in data that no one machine need hold? A search over Dask.
+"""
+How many clusters are in a Dask array
+=====================================
 
 The table is a Dask array of which only blocks are ever in memory. Each candidate is one distributed
 fit: blocks are read on the workers, additive statistics come back. Candidates therefore run one

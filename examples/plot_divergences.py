@@ -1,4 +1,8 @@
-"""One Gaussian against a density with two modes: what each divergence calls the best fit.
+"""
+One Gaussian under four divergences
+===================================
+
+One Gaussian against a density with two modes: what each divergence calls the best fit.
 
 Maximum likelihood minimises the forward KL(p || q), the q-step of EM the reverse KL(q || p), and
 the game of a GAN the Jensen-Shannon divergence (Goodfellow et al. 2014) or any other

@@ -1,4 +1,8 @@
-"""One neural decoder, one data set, three ways to infer: the comparison of Kingma and Welling.
+"""
+One decoder, three ways to infer
+================================
+
+The comparison of Kingma and Welling: one decoder, one data set, three forms of q.
 
 Auto-Encoding Variational Bayes (2013), figure 3, plots what a VAE and Monte Carlo EM reach of the
 marginal likelihood as they go on. Here is the table that the paper does not print: log p(x) of rows

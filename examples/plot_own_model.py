@@ -1,4 +1,8 @@
-"""From an empty file to standard errors: a model of your own in ten lines.
+"""
+A model of your own
+===================
+
+From an empty file to standard errors in ten lines.
 
 Visits to a website, counted on five days for each person. People differ in how active they are (one
 hidden number z each, standard normal), and a share of the counts is zero because the person was

@@ -49,10 +49,6 @@ class ELBODecompositionDisplay(Display):
         The panel.
     figure_ : matplotlib.figure.Figure
         The figure.
-    elbo : ndarray of shape (n_estimators,)
-        ``reconstruction - kl``, in nats per row.
-    log_prob : ndarray of shape (n_estimators,)
-        ``elbo + gap``, in nats per row.
 
     References
     ----------
