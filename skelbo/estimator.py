@@ -23,6 +23,7 @@ from skelbo.data.numeric_table import as_numbers
 from skelbo.data.random_stream import random_stream as random_stream
 from skelbo.em.loop import Ascent
 from skelbo.imputation import Imputation
+from skelbo.persistence import FileMethods
 from skelbo.scores import DensityScores
 from skelbo.transaction import is_within_search
 
@@ -44,6 +45,7 @@ INTERRUPTED = (
 class LatentVariableEstimator(
     DensityScores,
     Imputation,
+    FileMethods,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     DensityMixin,

@@ -31,11 +31,17 @@ from skelbo.mixture.attributes import (
     public_arrays,
 )
 from skelbo.mixture.engine import mixture_engine
+from skelbo.mixture.file_fields import (
+    covariance_fields,
+    fingerprints_field,
+    stepwise_field,
+)
 from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.initialization import STARTS, UserParameters, mixture_starts
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
 from skelbo.mixture_estimator import MixtureEstimator
+from skelbo.persistence import Array, Optional
 
 
 class EMGaussianMixture(MixtureEstimator):
@@ -332,6 +338,21 @@ class EMGaussianMixture(MixtureEstimator):
             floored = np.flatnonzero(theta.components.covariance.floored)
             what = f"component {floored[0]}" if len(floored) == 1 else f"{len(floored)} components"
             warnings.warn(SINGULAR.format(what=what), SingularCovarianceWarning, stacklevel=3)
+
+    # ------------------------------------------------------------------ files
+
+    def _file_attributes(self):
+        K, p = self.n_components, self.n_features_in_
+        structure = self._structure(p)
+        return {
+            **super()._file_attributes(),
+            "means_": Array((K, p)),
+            **covariance_fields(structure, K, p),
+            "_fingerprints": Optional(
+                fingerprints_field(["weights_", "means_", *sorted(COVARIANCE_ARRAYS)])
+            ),
+            "_stepwise": Optional(stepwise_field(structure, K, p)),
+        }
 
     # -------------------------------------------------------------- after fit
 

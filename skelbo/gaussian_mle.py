@@ -31,7 +31,9 @@ from skelbo.gaussian.regularization import (
     regularization,
 )
 from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixture.file_fields import column_moments_field, fingerprints_field, moments_field
 from skelbo.mixture.mixture import Mixture
+from skelbo.persistence import Array, Nullable
 from skelbo.transaction import fit_method
 
 
@@ -284,6 +286,27 @@ class GaussianMLE(LatentVariableEstimator):
         if not ascent.theta.is_regular:
             message = SINGULAR.format(what="the data")
             warnings.warn(message, SingularCovarianceWarning, stacklevel=3)
+
+    # ------------------------------------------------------------------ files
+
+    def _file_attributes(self):
+        p, structure = self.n_features_in_, STRUCTURES[self.covariance_type]
+        shape = structure.shape(1, p)[1:]
+        return {
+            **super()._file_attributes(),
+            "mean_": Array((p,)),
+            "covariance_": Array(shape),
+            "precision_": Array(shape),
+            "precision_cholesky_": Array(shape),
+            "_fingerprints": fingerprints_field(MATRIX),
+            "_origin": Array((p,), ("float64",)),
+            "_columns": column_moments_field(p),
+            "_moments": Nullable(moments_field(structure, 1, p)),
+        }
+
+    def _set_file_state(self, state):
+        super()._set_file_state(state)
+        self._components()  # ValueError where the arrays are no Gaussian
 
     # ---------------------------------------------------------------- after fit
 

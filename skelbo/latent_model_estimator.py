@@ -23,6 +23,7 @@ from skelbo.em.restarts import climb_from_each
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.inference.annealing import annealed_start
 from skelbo.inference.distinct_rows import DistinctRows
+from skelbo.inference.file_fields import check_domains, model_vocabulary, theta_fields
 from skelbo.inference.fitted_model import FittedModel
 from skelbo.inference.information import n_entries
 from skelbo.inference.model_names import NAMES, adapt, build_model, check_params
@@ -32,6 +33,7 @@ from skelbo.inference.table_unit import TableUnit
 from skelbo.models.boundary_warnings import HeywoodWarning
 from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel
+from skelbo.persistence import Number, Sequence, Text
 from skelbo.transaction import fit_method
 
 MODEL_CONSTRAINTS: dict = {
@@ -253,6 +255,38 @@ class LatentModelEstimator(LatentVariableEstimator):
     def __getstate__(self):
         """Return the state without the rows of the fit."""
         return {k: v for k, v in super().__getstate__().items() if k != "_data"}
+
+    # ------------------------------------------------------------------ files
+
+    # Names of the errors of the parameters.
+    _error_names: tuple[str, ...] = ("standard_errors_",)
+
+    @classmethod
+    def _file_vocabulary(cls):
+        return model_vocabulary()
+
+    def _file_attributes(self):
+        model = build_model(self.model, self.n_components)
+        failure = Sequence((Number(integer=True, low=0), Text()), kind=tuple)
+        return {
+            **super()._file_attributes(),
+            **theta_fields(model, self.n_features_in_, self._error_names),
+            "failed_starts_": Sequence(failure),
+            "_seed": Number(integer=True, low=0, high=2**32 - 1),
+        }
+
+    def _file_state(self):
+        if repr(build_model(self.model, self.n_components)) != repr(self.model_):
+            raise ValueError(
+                f"model={self.model!r} was changed since the fit, which was of {self.model_!r}; "
+                "set it back, or fit anew."
+            )
+        return super()._file_state()
+
+    def _set_file_state(self, state):
+        model = build_model(self.model, self.n_components)
+        check_domains(state["params_"], model)
+        super()._set_file_state({**state, "model_": model})
 
     # -------------------------------------------------------------- after fit
 

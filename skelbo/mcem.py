@@ -20,6 +20,7 @@ from skelbo.inference.sampling.samplers import SAMPLERS, make_sampler
 from skelbo.inference.standard_errors import monte_carlo_errors
 from skelbo.inference.table_unit import TableUnit
 from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimator
+from skelbo.persistence import Array, Number, Sequence
 
 NOT_CERTIFIED = (
     "The fit was not certified to be at a maximum of log p(X) (less than tol={tol:.3g} nats per "
@@ -276,6 +277,18 @@ class MCEM(LatentModelEstimator):
     def _further_errors(self, fitted, data, root):
         data, draws = self._drawn(fitted, data)
         return {"mc_standard_errors_": monte_carlo_errors(fitted, data, draws, root)}
+
+    _error_names = ("standard_errors_", "mc_standard_errors_")
+
+    def _file_attributes(self):
+        count = Number(integer=True, low=0)
+        return {
+            **super()._file_attributes(),
+            "n_samples_history_": Sequence(count),
+            "remaining_climb_": Number(finite=False),
+            "effective_sample_sizes_": Array((None,), finite=False, low=0.0),
+            "_n_last": count,
+        }
 
     @property
     def mc_standard_errors_(self):

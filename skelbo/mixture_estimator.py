@@ -19,9 +19,11 @@ from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.gaussian.regularization import Regularization
+from skelbo.mixture.file_fields import check_weights_of
 from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.stepwise_em import FirstRows, StepwiseState
+from skelbo.persistence import Array, Nullable, Number, Optional, RandomStream, Sequence, Text
 from skelbo.transaction import fit_method
 
 
@@ -265,6 +267,22 @@ class MixtureEstimator(LatentVariableEstimator):
         state = replace(state, moments=step.statistics)
         self._publish(step, rows, lambda theta: theta.e_step(rows))
         self._stepwise = state
+
+    # ------------------------------------------------------------------ files
+
+    def _file_attributes(self):
+        failure = Sequence((Number(integer=True, low=0), Text()), kind=tuple)
+        return {
+            **super()._file_attributes(),
+            "weights_": Array((self.n_components,), low=0.0, high=1.0),
+            "failed_starts_": Optional(Sequence(failure)),
+            "random_state_": Optional(Nullable(RandomStream())),
+        }
+
+    def _set_file_state(self, state):
+        check_weights_of(state)
+        super()._set_file_state(state)
+        self._fitted()  # ValueError where the arrays are no mixture
 
     # -------------------------------------------------------------- after fit
 

@@ -97,6 +97,33 @@ class BinaryFeatureModel(LinearModel):
         """
         if self.noise not in ("diag", "isotropic"):
             raise ValueError(f"noise={self.noise!r}, expected 'isotropic' or 'diag'.")
+        if not isinstance(self.fit_intercept, (bool, np.bool_)):
+            raise ValueError(f"fit_intercept={self.fit_intercept!r}, expected True or False.")
+
+    def parameter_shapes(self, n_features):
+        """Return the shapes of the parameters.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns.
+
+        Returns
+        -------
+        dict of str to tuple of int
+
+        Examples
+        --------
+        >>> from skelbo.models import BinaryFeatureModel
+        >>> BinaryFeatureModel(2).parameter_shapes(5)["loadings"]
+        (5, 2)
+        """
+        return {
+            "loadings": (n_features, self.n_latents),
+            "intercepts": (n_features,),
+            "noise_variance": (n_features,) if self.noise == "diag" else (),
+            "probabilities": (self.n_latents,),
+        }
 
     def joint(self, X, theta):
         """Return log p(x, z; theta) of these rows as a function of z."""

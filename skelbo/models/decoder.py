@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -91,6 +92,45 @@ class DecoderModel(LatentVariableModel):
             If the likelihood is not known, or a cell has no density under it.
         """
         self.column_likelihood.check(X)
+
+    def parameter_shapes(self, n_features):
+        """Return the shapes of the weights, and of the noise variance where there is one.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns.
+
+        Returns
+        -------
+        dict of str to tuple of int
+
+        Raises
+        ------
+        ValueError
+            If a hidden layer has no valid width.
+
+        Examples
+        --------
+        >>> from skelbo.models import DecoderModel
+        >>> model = DecoderModel(2, hidden_layer_sizes=(5,), likelihood="poisson")
+        >>> model.parameter_shapes(3)
+        {'0.weight': (5, 2), '0.bias': (5,), '1.weight': (3, 5), '1.bias': (3,)}
+        """
+        widths = tuple(self.hidden_layer_sizes)
+        if not all(isinstance(width, Integral) and int(width) >= 1 for width in widths):
+            raise ValueError(
+                f"hidden_layer_sizes={self.hidden_layer_sizes!r}, expected integers of at least 1."
+            )
+        if self.decoder is not None:
+            shapes = {name: tuple(v.shape) for name, v in self.decoder.named_parameters()}
+        else:
+            shapes = {}
+            for i, (inner, outer) in enumerate(pairwise([self.n_latents, *widths, n_features])):
+                shapes[f"{i}.weight"], shapes[f"{i}.bias"] = (outer, inner), (outer,)
+        if self.column_likelihood.has_noise:
+            shapes["noise_variance"] = ()
+        return shapes
 
     def initialize(self, X, rng):
         """Return random weights; the last layer is in the units of the data.

@@ -137,6 +137,21 @@ class LatentVariableModel(BaseEstimator):
         """
         return {}
 
+    def parameter_shapes(self, n_features):
+        """Return the shapes of the parameters, which a file of a fit is checked against.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns.
+
+        Returns
+        -------
+        shapes : dict of str to tuple of int, or None
+            None where they are not known: a file may then have any.
+        """
+        return None
+
     def warnings(self, theta, X, weights):
         """Return messages, a list of str, about fitted parameters that a user should look at.
 

@@ -16,7 +16,7 @@ from skelbo.data.threads import threads_for
 from skelbo.data.weights import check_weights
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
-from skelbo.neural import persistence
+from skelbo.likelihoods import LIKELIHOODS
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.datasets import DatasetTable
 from skelbo.neural.data.validation_split import JUDGED_ROWS, number_held_out, training_rows
@@ -30,6 +30,7 @@ from skelbo.neural.diagnostics import (
 from skelbo.neural.log_marginal import DECODED_AT_ONCE, WeightedDraws
 from skelbo.neural.model.latent_family import LatentFamily
 from skelbo.neural.model.objectives import Objective
+from skelbo.neural.persistence import net_state, network_fields, restored_net
 from skelbo.neural.training.distributed import Processes
 from skelbo.neural.training.early_stopping import warmup_epochs
 from skelbo.neural.training.generators import draw_seed, make_generator, on_device
@@ -44,6 +45,7 @@ from skelbo.neural.training.make_net import (
 from skelbo.neural.training.net import VAENet
 from skelbo.neural.training.torch_threads import use_one_thread_after_fork
 from skelbo.neural.training.train import Training, train
+from skelbo.persistence import Vocabulary
 from skelbo.transaction import is_within_search
 
 # A memory map larger than this is read while the networks learn, never whole.
@@ -256,10 +258,8 @@ class NetworkEstimator(LatentVariableEstimator):
             mean, bound = draws.posterior(sample.X)[0], self._bound(draws, sample.X)
         check_finite(bound, mean, net.n_epochs_, self.lr)
         lower_bound = float(np.average(bound, weights=sample.weights))
-        self.net_, self._columns, self._seed = net, columns, seed
-        self._network_parameters = network_parameters(self)
-        self.likelihood_ = columns.kinds.astype(object)
-        self.noise_variance_ = noise_variance(net.module_.likelihood, columns, self._noise_kind)
+        self._set_net(net, columns)
+        self._seed = seed
         self.active_units_ = active_units(mean, sample.weights)
         self.n_skipped_steps_ = net.n_skipped_steps_
         self.lower_bound_ = lower_bound
@@ -267,6 +267,13 @@ class NetworkEstimator(LatentVariableEstimator):
         self.validation_lower_bounds_ = training.validation_lower_bounds
         self.n_iter_ = len(training.lower_bounds)
         self.converged_ = training.converged
+
+    def _set_net(self, net: VAENet, columns: Columns) -> None:
+        """Set the net and what follows from it."""
+        self.net_, self._columns = net, columns
+        self._network_parameters = network_parameters(self)
+        self.likelihood_ = columns.kinds.astype(object)
+        self.noise_variance_ = noise_variance(net.module_.likelihood, columns, self._noise_kind)
 
     def _warn(self, training: Training | None = None) -> None:
         """Warn of noise at its floor, and of a training that did not converge."""
@@ -353,39 +360,28 @@ class NetworkEstimator(LatentVariableEstimator):
         x = model.likelihood.sample(model.decode(z), generator).cpu().numpy()
         return self._columns.restore(x).astype(x.dtype), z.cpu().numpy()
 
-    def to_file(self, path):
-        """Write the fitted estimator to one file, without pickle.
-
-        Weights and statistics are safetensors, parameters and results JSON in its header. What
-        JSON cannot hold (networks of your own, callbacks, the state of the optimiser) is left
-        out: pass it to `from_file`.
-
-        Parameters
-        ----------
-        path : path-like
-            File to write.
-        """
-        check_is_fitted(self)
-        persistence.save(self, path)
+    # ------------------------------------------------------------------ files
 
     @classmethod
-    def from_file(cls, path, **params):
-        """Read what `to_file` wrote.
+    def _file_vocabulary(cls):
+        return Vocabulary(objects=LIKELIHOODS)
 
-        Parameters
-        ----------
-        path : path-like
-            File to read.
-        **params : dict
-            Constructor parameters to override, ``device`` say, or that the file could not hold,
-            such as ``encoder`` and ``decoder``.
+    @classmethod
+    def _file_params(cls, params):
+        elsewhere = str(params["device"]).startswith("cuda") and not torch.cuda.is_available()
+        return {**params, "device": "auto"} if elsewhere else params
 
-        Returns
-        -------
-        estimator : VAEEstimator
-            Fitted: its scores are those of the estimator that was written.
-        """
-        return persistence.load(cls, path, params)
+    def _file_attributes(self):
+        return {**super()._file_attributes(), **network_fields(self)}
+
+    def _file_state(self):
+        return {**vars(self), "_net": net_state(self.net_)}
+
+    def _set_file_state(self, state):
+        columns = state["_columns"]
+        net = restored_net(self, columns, state.pop("_net"))
+        super()._set_file_state(state)
+        self._set_net(net, columns)
 
 
 def _mean_log_jacobian(columns: Columns, sample: TrainingTable) -> float:

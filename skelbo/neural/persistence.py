@@ -1,168 +1,215 @@
-"""Files of fitted estimators without pickle: safetensors, with JSON in the header."""
+"""Networks in files: what a file may hold of a net, and the net made from it."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections.abc import Callable
-from pathlib import Path
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from skelbo.likelihoods import LIKELIHOODS, Likelihood
 from skelbo.neural.data.columns import Columns
-from skelbo.neural.diagnostics import noise_variance
-from skelbo.neural.training.make_net import fit_generator, make_net, network_parameters
-
-FORMAT = "skelbo.VAEEstimator/1"
-WEIGHTS = "net."
-ARRAYS = ("center", "scale", "mean", "constant")
-# Attributes that are written as they are.
-FACTS = (
-    "lower_bound_",
-    "lower_bounds_",
-    "validation_lower_bounds_",
-    "n_iter_",
-    "converged_",
-    "n_skipped_steps_",
-    "n_features_in_",
-    "_seed",
+from skelbo.neural.model.latent_family import LatentFamily
+from skelbo.neural.model.networks import Features
+from skelbo.neural.model.table_likelihood import TableLikelihood
+from skelbo.neural.training.make_net import (
+    fit_generator,
+    has_custom_networks,
+    layer_sizes,
+    make_net,
+)
+from skelbo.neural.training.net import VAENet
+from skelbo.persistence import (
+    Array,
+    Arrays,
+    Chosen,
+    Field,
+    Flag,
+    Mapping,
+    Names,
+    Number,
+    Optional,
+    RandomStream,
+    Record,
+    Sequence,
 )
 
-
-def _safetensors() -> Any:
-    try:
-        import safetensors.torch
-    except ImportError as error:
-        raise ImportError(
-            "to_file and from_file need safetensors; install it with pip install 'skelbo[files]'."
-        ) from error
-    return safetensors
-
-
-def plain_parameters(params: dict[str, Any]) -> dict[str, Any]:
-    """Return those constructor parameters that JSON can hold; the others are left out."""
-    plain = {}
-    for name, value in params.items():
-        if isinstance(value, (np.ndarray, np.generic)):
-            value = value.tolist()
-        try:
-            json.dumps(value)
-        except TypeError:
-            continue
-        plain[name] = list(value) if isinstance(value, tuple) else value
-    return plain
+# What each optimiser keeps of a parameter, in its shape but for the number of steps.
+OPTIMIZER_STATE = {
+    "adam": {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
+    "adamw": {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
+    "adagrad": {"step", "sum"},
+    "rmsprop": {"step", "square_avg", "momentum_buffer", "grad_avg"},
+    "sgd": {"momentum_buffer"},
+}
+# Limits of what is made before the arrays of a file are looked at.
+MAX_LAYERS, MAX_CODE_CELLS = 1000, 2**26
+SMALLEST = float(np.finfo(np.float64).tiny)
+NUMBERS = ("float64", "float32", "int64", "int32", "uint8", "bool")
 
 
-def write(path: Any, module: nn.Module, columns: Columns, facts: dict[str, Any]) -> None:
-    """Write both networks, the units of the columns, and facts that JSON can hold."""
-    save_file = _safetensors().torch.save_file
-    tensors = {
-        WEIGHTS + k: v.detach().cpu().contiguous().clone() for k, v in module.state_dict().items()
+def network_fields(estimator: Any) -> dict[str, Field | Chosen]:
+    """Return the fields of an estimator's columns, net and results."""
+    with torch.device("meta"):  # a family may hold tensors, whose sizes the parameters set
+        family = estimator._latent_family()
+    p, count = estimator.n_features_in_, Number(integer=True, low=0)
+    return {
+        "_columns": columns_field(p, estimator.likelihood),
+        "_net": Chosen(lambda state: _net_field(estimator, state["_columns"], family)),
+        "validation_lower_bounds_": Sequence(Number()),
+        "active_units_": Array((family.n_latents,), ("bool",)),
+        "n_skipped_steps_": count,
+        "_seed": Number(integer=True, low=0, high=2**32 - 1),
+        "_stream": Optional(RandomStream()),
     }
-    for name in ARRAYS:
-        tensors[f"columns.{name}"] = torch.as_tensor(np.array(getattr(columns, name)))
-    for j, frequencies in enumerate(columns.frequencies):
-        tensors[f"columns.frequencies.{j}"] = torch.as_tensor(np.array(frequencies))
-    facts = {
-        **facts,
-        "kinds": columns.kinds.tolist(),
-        "has_missing": columns.has_missing,
-        "n_categorical": len(columns.frequencies),
-    }
-    metadata = {"format": FORMAT, "json": json.dumps(facts)}
-    _replace(path, lambda place: save_file(tensors, place, metadata=metadata))
 
 
-def _replace(path: Any, write_to: Callable[[Path], None]) -> None:
-    """Write a file beside its place and move it there, so that no half of it is ever read."""
-    target = Path(path)
-    # Several processes that train together each write a file of their own, with the same content.
-    beside = target.with_name(f".{target.name}.{os.getpid()}")
-    try:
-        write_to(beside)
-        os.replace(beside, target)
-    finally:
-        beside.unlink(missing_ok=True)
+def columns_field(p: int, likelihood: Any) -> Record:
+    """Return the field of `Columns`; likelihoods of the user's own are those of the parameter."""
+    given = [likelihood] if isinstance(likelihood, (str, Likelihood)) else list(likelihood)
+    own = [kind for kind in given if isinstance(kind, Likelihood)]
+    own = [kind for kind in dict.fromkeys(own) if kind not in LIKELIHOODS.values()]
+    plain, frequency = Array((p,), ("float64",)), Array((None,), ("float64",), low=0.0, high=1.0)
 
+    def columns(**parts: Any) -> Columns:
+        return _checked(Columns(**parts, own=tuple(own)))
 
-def read(path: Any) -> tuple[dict[str, torch.Tensor], Columns, dict[str, Any]]:
-    """Return the state of the networks, the columns and the facts that `write` wrote."""
-    safetensors = _safetensors()
-    try:
-        with safetensors.safe_open(path, framework="pt", device="cpu") as file:
-            metadata = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except safetensors.SafetensorError as error:
-        raise ValueError(
-            f"{path} is no safetensors file ({error}); pass a file that VAEEstimator.to_file wrote."
-        ) from error
-    if metadata.get("format") != FORMAT:
-        raise ValueError(
-            f"{path} has format {metadata.get('format')!r}, expected {FORMAT!r}; pass a file "
-            "that VAEEstimator.to_file wrote."
-        )
-    facts = json.loads(metadata["json"])
-    columns = Columns(
-        np.array(facts.pop("kinds"), dtype="<U11"),
-        frequencies=tuple(
-            tensors[f"columns.frequencies.{j}"].numpy() for j in range(facts.pop("n_categorical"))
-        ),
-        has_missing=facts.pop("has_missing"),
-        **{name: tensors[f"columns.{name}"].numpy() for name in ARRAYS},
+    return Record(
+        columns,
+        {
+            "kinds": Names(p, np.str_),
+            "center": plain,
+            "scale": Array((p,), ("float64",), low=SMALLEST),
+            "mean": plain,
+            "frequencies": Sequence(frequency, kind=tuple),
+            "has_missing": Flag(),
+            "constant": Array((p,), ("bool",)),
+        },
     )
-    weights = {k[len(WEIGHTS) :]: v for k, v in tensors.items() if k.startswith(WEIGHTS)}
-    return weights, columns, facts
 
 
-def save(estimator: Any, path: Any) -> None:
-    """Write a fitted VAEEstimator to a file."""
-    names = getattr(estimator, "feature_names_in_", None)
-    module = estimator.net_.module_
-    facts = {name: getattr(estimator, name) for name in FACTS if hasattr(estimator, name)}
-    facts |= {
-        "params": plain_parameters(estimator.get_params(deep=False)),
-        "active_units_": estimator.active_units_.tolist(),
-        "feature_names_in_": None if names is None else names.tolist(),
-        "dtype": str(module.likelihood.offset.dtype).removeprefix("torch."),
+def _checked(columns: Columns) -> Columns:
+    known = {*LIKELIHOODS, *(kind.name for kind in columns.own)}
+    unknown = sorted(set(columns.kinds.tolist()) - known)
+    if unknown:
+        raise ValueError(f"columns have the likelihoods {unknown}, expected {sorted(known)}")
+    n_categorical, sizes = int(np.sum(columns.kinds == "categorical")), columns.categories
+    if len(sizes) != n_categorical or np.any(sizes < 1):
+        raise ValueError(f"{n_categorical} categorical columns have the numbers of codes {sizes}")
+    if n_categorical * int(sizes.max(initial=0)) > MAX_CODE_CELLS:
+        raise ValueError(f"categorical columns have too many codes for a file: {sizes.max()}")
+    return columns
+
+
+def _net_field(estimator: Any, columns: Columns, family: LatentFamily) -> Mapping:
+    count, custom = Number(integer=True, low=0), has_custom_networks(estimator)
+    shapes = None if custom else weight_shapes(estimator, columns, family)
+    return Mapping(
+        {
+            "weights": Arrays(shapes, NUMBERS, finite=not custom),
+            "optimizer": Arrays(None, NUMBERS),
+            "n_epochs": count,
+            "n_skipped_steps": count,
+            "kl_warmup": count,
+        }
+    )
+
+
+def weight_shapes(
+    estimator: Any, columns: Columns, family: LatentFamily
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of an `AutoEncoder` of perceptrons, without making it."""
+    widths = layer_sizes(estimator.hidden_layer_sizes)
+    if len(widths) > MAX_LAYERS:
+        raise ValueError(f"{len(widths)} hidden layers are more than a file may have")
+    likelihood = TableLikelihood(columns, estimator._noise_kind)
+    features = Features(columns, columns.has_missing)
+    shapes: dict[str, tuple[int, ...]] = {}
+    parts: dict[str, Any] = {"likelihood": likelihood, "features": features, "family": family}
+    for part, module in parts.items():
+        state = module.state_dict() if isinstance(module, nn.Module) else {}
+        shapes |= {f"{part}.{name}": tuple(value.shape) for name, value in state.items()}
+    sizes = {
+        "encoder": [features.n_outputs, *widths, family.n_outputs],
+        "decoder": [family.n_embedded, *widths[::-1], likelihood.n_outputs],
     }
-    write(path, module, estimator._columns, facts)
+    for part, chain in sizes.items():
+        for i, (inner, outer) in enumerate(pairwise(chain)):
+            # An activation stands between two layers.
+            shapes[f"{part}.{2 * i}.weight"] = (outer, inner)
+            shapes[f"{part}.{2 * i}.bias"] = (outer,)
+    return shapes
 
 
-def load(kind: type, path: Any, params: dict[str, Any]) -> Any:
-    """Return the fitted estimator of a class from a file; `params` override its parameters."""
-    weights, columns, facts = read(path)
-    estimator = kind(**{**_constructor(facts.pop("params")), **params})
-    dtype, names = np.dtype(facts.pop("dtype")), facts.pop("feature_names_in_")
+def net_state(net: VAENet) -> dict[str, Any]:
+    """Return weights, state of the optimiser and counts, as `restored_net` takes them."""
+    optimizer = {
+        f"{number}.{name}": _array(value)
+        for number, values in net.optimizer_.state_dict()["state"].items()
+        for name, value in values.items()
+        if value is not None
+    }
+    return {
+        "weights": {name: _array(value) for name, value in net.module_.state_dict().items()},
+        "optimizer": optimizer,
+        "n_epochs": net.n_epochs_,
+        "n_skipped_steps": net.n_skipped_steps_,
+        "kl_warmup": net.kl_warmup,
+    }
+
+
+def restored_net(estimator: Any, columns: Columns, state: dict[str, Any]) -> VAENet:
+    """Return the net of a state that `net_state` gave.
+
+    Raises
+    ------
+    ValueError
+        If the networks that the parameters make have other weights.
+    """
+    weights = state["weights"]
+    dtype = weights["likelihood.offset"].dtype if "likelihood.offset" in weights else np.float64
     with fit_generator(estimator, 0) as generator:
-        net = make_net(estimator, columns, estimator._latent_family(), dtype, generator)
+        family = estimator._latent_family()
+        net = make_net(estimator, columns, family, np.dtype(dtype), generator)
+    tensors = {name: torch.as_tensor(value) for name, value in weights.items()}
     try:
-        net.module_.load_state_dict(weights)
+        net.module_.load_state_dict(tensors)
     except RuntimeError as error:
         raise ValueError(
-            f"the networks do not fit the weights in {path}; pass the encoder and decoder "
-            f"that were used in fit. {error}"
+            "the networks do not fit the weights; pass the encoder and decoder that were used in "
+            f"fit ({error})"
         ) from None
+    gaussian = net.module_.likelihood.gaussian
+    if gaussian is not None and not (gaussian.variance > 0).all():
+        raise ValueError("a noise variance is not positive")
+    load_optimizer(net, state["optimizer"], estimator.optimizer)
+    net.n_epochs_, net.n_skipped_steps_ = state["n_epochs"], state["n_skipped_steps"]
+    net.kl_warmup = state["kl_warmup"]
     net.module_.eval()
-    if names is not None:
-        estimator.feature_names_in_ = np.array(names, dtype=object)
-    estimator.active_units_ = np.array(facts.pop("active_units_"))
-    for name, value in facts.items():
-        setattr(estimator, name, value)
-    estimator.net_, estimator._columns = net, columns
-    estimator._network_parameters = network_parameters(estimator)
-    estimator.likelihood_ = columns.kinds.astype(object)
-    likelihood = net.module_.likelihood
-    estimator.noise_variance_ = noise_variance(likelihood, columns, estimator._noise_kind)
-    return estimator
+    return net
 
 
-def _constructor(written: dict[str, Any]) -> dict[str, Any]:
-    """Return constructor parameters as they were before they were JSON."""
-    if isinstance(written["hidden_layer_sizes"], list):  # JSON has no tuples
-        written["hidden_layer_sizes"] = tuple(written["hidden_layer_sizes"])
-    if written["device"].startswith("cuda") and not torch.cuda.is_available():
-        written["device"] = "auto"  # fitted on another machine
-    return written
+def load_optimizer(net: VAENet, arrays: dict[str, Any], optimizer: Any) -> None:
+    """Set what the optimiser keeps of each parameter; ValueError for what is not its own."""
+    parameters = [p for group in net.optimizer_.param_groups for p in group["params"]]
+    known = OPTIMIZER_STATE[optimizer] if isinstance(optimizer, str) else None
+    state: dict[int, dict[str, Any]] = {}
+    for key, array in arrays.items():
+        number, _, name = key.partition(".")
+        index = int(number) if number.isdigit() and number == str(int(number)) else -1
+        unknown = known is not None and name not in known
+        if not 0 <= index < len(parameters) or not name.isidentifier() or unknown:
+            raise ValueError(f"the optimiser has {key!r}, which is not its own")
+        shape = parameters[index].shape
+        if known is not None and array.shape != (() if name == "step" else shape):
+            raise ValueError(f"the optimiser has {key!r} of shape {array.shape}")
+        scalar = isinstance(array, np.generic)
+        state.setdefault(index, {})[name] = array.item() if scalar else torch.as_tensor(array)
+    net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": state})
+
+
+def _array(value: Any) -> Any:
+    """Return a tensor as an array, a number as a scalar."""
+    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.float64(value)

@@ -109,6 +109,29 @@ class FactorModel(LinearModel):
         """Return whether the covariance of the rows is sufficient: Gaussian and complete."""
         return self.column_likelihood.has_noise and not np.isnan(X).any()
 
+    def parameter_shapes(self, n_features):
+        """Return the shapes of the parameters.
+
+        Parameters
+        ----------
+        n_features : int
+            Number of columns.
+
+        Returns
+        -------
+        dict of str to tuple of int
+
+        Examples
+        --------
+        >>> from skelbo.models import FactorModel
+        >>> FactorModel(2, likelihood="poisson").parameter_shapes(5)
+        {'loadings': (5, 2), 'intercepts': (5,)}
+        """
+        shapes = {"loadings": (n_features, self.n_latents), "intercepts": (n_features,)}
+        if self.column_likelihood.has_noise:
+            shapes["noise_variance"] = (n_features,) if self.noise == "diag" else ()
+        return shapes
+
     # ----------------------------------------------------- density and starts
 
     def check(self, X: np.ndarray) -> None:
@@ -133,6 +156,8 @@ class FactorModel(LinearModel):
         likelihood = self.column_likelihood
         if self.noise not in ("diag", "isotropic"):
             raise ValueError(f"noise={self.noise!r}, expected 'diag' or 'isotropic'.")
+        if not isinstance(self.fit_intercept, (bool, np.bool_)):
+            raise ValueError(f"fit_intercept={self.fit_intercept!r}, expected True or False.")
         if self.n_latents > X.shape[1]:
             raise ValueError(
                 f"n_latents={self.n_latents} exceeds n_features={X.shape[1]}; use fewer latents "
