@@ -11,7 +11,13 @@ from sklearn.base import _fit_context
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 # Modules whose functions run many fits: an interrupt is meant for all of them.
-SEARCHES = ("sklearn.model_selection", "skelbo.meta", "skelbo.compare")
+SEARCHES = (
+    "sklearn.model_selection",
+    "skelbo.meta.candidate",
+    "skelbo.meta.criterion_search",
+    "skelbo.meta.generative_classifier",
+    "skelbo.compare",
+)
 
 
 def fit_method(method: Method) -> Method:
@@ -22,7 +28,18 @@ def fit_method(method: Method) -> Method:
     fitted attributes has changed. On any exception all attributes, `n_features_in_` included, are
     what they were before the call; at the end the parameters of the fit are recorded.
     """
-    managed = _fit_context(prefer_skip_nested_validation=True)(method)
+    return _transaction(method, _fit_context(prefer_skip_nested_validation=True)(method))
+
+
+def meta_fit_method(method: Method) -> Method:
+    """Turn `fit` of a meta-estimator into a transaction; see `fit_method`.
+
+    The parameters of the estimators that it fits are validated, too.
+    """
+    return _transaction(method, _fit_context(prefer_skip_nested_validation=False)(method))
+
+
+def _transaction(method: Method, managed: Callable[..., Any]) -> Method:
 
     @wraps(method)
     def run(self, *args, **kwargs):

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from scipy import linalg
 
+from skelbo.degenerate_fit import DegenerateFitWarning
 from skelbo.em.loop import AscentError
 
 # Smallest variance, in units of the columns' own, that "auto" admits. Far above rounding
@@ -45,7 +46,7 @@ SINGULAR = (
 )
 
 
-class SingularCovarianceWarning(UserWarning):
+class SingularCovarianceWarning(DegenerateFitWarning):
     """A covariance was singular and had to be made regular by ``reg_covar="auto"``."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from skelbo.degenerate_fit import DegenerateFitWarning
 from skelbo.likelihoods import Likelihood
 
 # Change of the log-odds, per standard deviation of a latent, of an item that is separable.
@@ -19,7 +20,7 @@ ONE_VALUE = (
 )
 
 
-class HeywoodWarning(UserWarning):
+class HeywoodWarning(DegenerateFitWarning):
     """Noise variances at their floor: the columns are functions of the latents.
 
     Parameters

@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
+from skelbo.degenerate_fit import DegenerateFitWarning
 from skelbo.em.loop import AscentError
 from skelbo.likelihoods.noise_floor import NOISE_FLOOR
 from skelbo.neural.data.columns import Columns
@@ -42,7 +43,7 @@ DIVERGED = (
 )
 
 
-class NoiseFloorWarning(UserWarning):
+class NoiseFloorWarning(DegenerateFitWarning):
     """The noise variance of a Gaussian column reached its floor."""
 
 

@@ -1,0 +1,160 @@
+"""One candidate of a search: its fit, its criterion, and what went wrong."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from inspect import signature
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import GroupKFold, KFold
+from sklearn.utils import _safe_indexing
+
+from skelbo.degenerate_fit import DegenerateFitWarning
+from skelbo.meta.meta_estimator import rows_of
+
+N_FOLDS = 5
+
+
+@dataclass(frozen=True)
+class Task:
+    """What all candidates of a search are fitted to and judged by.
+
+    Attributes
+    ----------
+    criterion : {"bic", "aic", "icl", "held_out"}
+    X : array-like of shape (n_samples, n_features)
+    weights : ndarray of shape (n_samples,) or None
+    params : dict
+        Metadata for ``fit``, weights included.
+    """
+
+    criterion: str
+    X: Any
+    weights: np.ndarray | None
+    params: dict
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A candidate after its fit.
+
+    Attributes
+    ----------
+    criterion : float
+        NaN if the fit failed.
+    fit_time : float
+        Seconds.
+    model : estimator object or None
+        Fitted to all rows; None with "held_out", or if the fit failed.
+    n_parameters, lower_bound : float
+        NaN where the estimator has none.
+    converged, degenerate : bool
+    error : str
+        Message of the exception, "" if there was none.
+    warnings : list of (type, str)
+        Warnings of its fits.
+    """
+
+    criterion: float
+    fit_time: float
+    model: Any = None
+    n_parameters: float = np.nan
+    lower_bound: float = np.nan
+    converged: bool = False
+    degenerate: bool = False
+    error: str = ""
+    warnings: list[tuple[type, str]] = field(default_factory=list)
+
+
+def run_candidate(model: Any, task: Task, search: Any, context: Any) -> Candidate:
+    """Fit a candidate, and compute its criterion.
+
+    Parameters
+    ----------
+    model : estimator object
+        Not fitted.
+    task : Task
+    search : CriterionSearch
+    context : CallbackContext
+        The place of the fit among the tasks of the search.
+    """
+    start = time.perf_counter()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        with context.propagate_callback_context(model):
+            context.call_on_fit_task_begin(estimator=search, X=task.X)
+            try:
+                criterion, fitted = _judged(model, task)
+                error = ""
+            except (ValueError, ArithmeticError, np.linalg.LinAlgError) as failure:
+                criterion, fitted, error = np.nan, None, f"{type(failure).__name__}: {failure}"
+            context.call_on_fit_task_end(estimator=search, X=task.X)
+    seconds = time.perf_counter() - start
+    messages = [(warning.category, str(warning.message)) for warning in caught]
+    if fitted is None:
+        return Candidate(np.nan, seconds, error=error, warnings=messages)
+    kinds = [warning.category for warning in caught]
+    unfinished = any(issubclass(kind, ConvergenceWarning) for kind in kinds)
+    return Candidate(
+        criterion,
+        seconds,
+        fitted if task.criterion != "held_out" else None,
+        float(getattr(fitted, "n_parameters_", np.nan)),
+        float(getattr(fitted, "lower_bound_", np.nan)),
+        bool(getattr(fitted, "converged_", not unfinished)) and not unfinished,
+        any(issubclass(kind, DegenerateFitWarning) for kind in kinds),
+        error,
+        messages,
+    )
+
+
+def _judged(model: Any, task: Task) -> tuple[float, Any]:
+    """Return the criterion, and the model fitted to all rows (or to those of a fold)."""
+    if task.criterion == "held_out":
+        return _held_out(model, task)
+    model.fit(task.X, **task.params)
+    method = getattr(model, task.criterion)
+    return float(method(task.X, **accepted(method, task.params))), model
+
+
+def _held_out(model: Any, task: Task) -> tuple[float, Any]:
+    """Return the mean log-likelihood of rows held out, in nats per row."""
+    n_samples = task.X.shape[0]
+    weights = np.ones(n_samples) if task.weights is None else task.weights
+    total = 0.0
+    for fold, (train, test) in enumerate(_folds(task, np.flatnonzero(weights > 0))):
+        fitted = model if fold == 0 else clone(model)
+        fitted.fit(_safe_indexing(task.X, train), **rows_of(task.params, n_samples, train))
+        params = accepted(fitted.score, rows_of(task.params, n_samples, test))
+        total += float(fitted.score(_safe_indexing(task.X, test), **params)) * weights[test].sum()
+    return total / weights.sum(), model
+
+
+def _folds(task: Task, present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the rows to fit and those held out, of the rows of positive weight."""
+    groups = task.params.get("groups")
+    groups = None if groups is None else np.asarray(groups)[present]
+    n_units = len(present) if groups is None else len(np.unique(groups))
+    if n_units < 2:
+        raise ValueError(
+            f"criterion='held_out' got {n_units} {'row' if groups is None else 'group'} of "
+            f"positive weight (n_samples={task.X.shape[0]}), expected at least 2; use "
+            "criterion='bic'."
+        )
+    n_folds = min(N_FOLDS, n_units)
+    shuffled = KFold(n_folds, shuffle=True, random_state=0)
+    splitter = shuffled if groups is None else GroupKFold(n_folds)
+    for train, test in splitter.split(present, groups=groups):
+        yield present[train], present[test]
+
+
+def accepted(method: Callable[..., Any], params: dict) -> dict:
+    """Return the parameters that a method takes."""
+    names = signature(method).parameters
+    return {name: value for name, value in params.items() if name in names}
