@@ -13,20 +13,22 @@ ROOT = Path(skelbo.__file__).parent
 # Wing or root module -> the other wings and root modules that it imports.
 IMPORTS = {
     "elbo": set(),
+    "degenerate_fit": set(),
     "autograd": set(),
     "callbacks": {"display"},
     "persistence": set(),
     "data": set(),
     "display": {"data"},
     "em": set(),
-    "gaussian": {"data", "elbo", "em"},
+    "gaussian": {"data", "degenerate_fit", "elbo", "em"},
     "mixture": {"autograd", "data", "elbo", "em", "gaussian", "likelihoods", "persistence"},
     "likelihoods": {"data"},
-    "models": {"data", "likelihoods"},
+    "models": {"data", "degenerate_fit", "likelihoods"},
     "inference": {"autograd", "data", "elbo", "em", "likelihoods", "models", "persistence"},
     "neural": {
         "autograd",
         "data",
+        "degenerate_fit",
         "elbo",
         "em",
         "estimator",
@@ -69,6 +71,7 @@ IMPORTS = {
     "gaussian_mixture": {"data", "em", "gaussian", "mixture", "mixture_estimator", "persistence"},
     "variational_em": {"em", "inference", "latent_model_estimator"},
     "mcem": {"em", "inference", "latent_model_estimator", "persistence"},
+    "meta": {"data", "degenerate_fit", "transaction"},
     "vae": {"autograd", "data", "em", "likelihoods", "neural", "transaction"},
 }
 FILES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")

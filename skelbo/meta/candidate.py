@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils import _safe_indexing
 
 from skelbo.degenerate_fit import DegenerateFitWarning
@@ -137,21 +136,35 @@ def _held_out(model: Any, task: Task) -> tuple[float, Any]:
 
 
 def _folds(task: Task, present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yield the rows to fit and those held out, of the rows of positive weight."""
+    """Yield the rows to fit and those held out, of the rows of positive weight.
+
+    Equal rows, or the rows of a group, are in one fold, so that weights count as repetitions.
+    """
     groups = task.params.get("groups")
-    groups = None if groups is None else np.asarray(groups)[present]
-    n_units = len(present) if groups is None else len(np.unique(groups))
+    keys = row_keys(_safe_indexing(task.X, present) if groups is None else np.asarray(groups))
+    _, unit = np.unique(keys if groups is None else keys[present], return_inverse=True)
+    n_units = int(unit.max()) + 1
     if n_units < 2:
         raise ValueError(
-            f"criterion='held_out' got {n_units} {'row' if groups is None else 'group'} of "
-            f"positive weight (n_samples={task.X.shape[0]}), expected at least 2; use "
+            f"criterion='held_out' got {n_units} different {'row' if groups is None else 'group'} "
+            f"of positive weight (n_samples={task.X.shape[0]}), expected at least 2; use "
             "criterion='bic'."
         )
     n_folds = min(N_FOLDS, n_units)
-    shuffled = KFold(n_folds, shuffle=True, random_state=0)
-    splitter = shuffled if groups is None else GroupKFold(n_folds)
-    for train, test in splitter.split(present, groups=groups):
-        yield present[train], present[test]
+    fold = np.random.RandomState(0).permutation(n_units)[unit] % n_folds
+    for number in range(n_folds):
+        yield present[fold != number], present[fold == number]
+
+
+def row_keys(X: Any) -> np.ndarray:
+    """Return a value for each row that is equal for equal rows."""
+    try:
+        cells = np.asarray(X, dtype=np.float64).reshape(X.shape[0], -1) + 0.0  # no -0.0
+    except (ValueError, TypeError):  # labels of groups, columns of strings
+        rows = np.asarray(X, dtype=object).reshape(X.shape[0], -1)
+        return np.array([repr(row.tolist()) for row in rows])
+    cells[np.isnan(cells)] = np.nan  # of one sign
+    return np.ascontiguousarray(cells).view(np.dtype((np.void, 8 * cells.shape[1]))).ravel()
 
 
 def accepted(method: Callable[..., Any], params: dict) -> dict:

@@ -15,6 +15,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from skelbo.data.sharing import sharing
 from skelbo.meta.candidate import Candidate, Task, run_candidate
 from skelbo.meta.meta_estimator import MetaEstimator
 from skelbo.transaction import meta_fit_method
@@ -45,9 +46,9 @@ DELEGATED = (
 class CriterionSearch(MetaEstimator):
     r"""Fit a grid of parameters to all rows, and keep the fit with the best criterion.
 
-    One fit for each candidate, where cross-validation needs one for each fold besides. All methods
-    of the chosen estimator (`predict`, `transform`, `score_samples`, ...) are methods of the
-    search.
+    One fit for each candidate, where cross-validation needs one for each fold besides. Mixtures
+    that are fitted in one process share their starts. All methods of the chosen estimator
+    (`predict`, `transform`, `score_samples`, ...) are methods of the search.
 
     Parameters
     ----------
@@ -57,8 +58,8 @@ class CriterionSearch(MetaEstimator):
         Values of parameters, as in :class:`sklearn.model_selection.GridSearchCV`.
     criterion : {"bic", "aic", "icl", "held_out"}, default="bic"
         ``"bic"``, ``"aic"``, ``"icl"``: the estimator's method of that name, lower is better.
-        ``"held_out"``: mean log-likelihood in nats per row of 5 folds of shuffled rows (of whole
-        ``groups``, if these are passed to `fit`), higher is better.
+        ``"held_out"``: mean log-likelihood in nats per row of 5 folds of shuffled rows, higher is
+        better. Equal rows (all rows of a group, if ``groups`` are passed to `fit`) are in one fold.
     n_init : int or None, default=None
         Starts of each candidate: its parameter ``n_init``; None leaves it as it is.
     n_jobs : int or None, default=None
@@ -162,7 +163,7 @@ class CriterionSearch(MetaEstimator):
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
             Frequency weights, for the fits and the criterion: weight 2 is the row twice, weight 0
-            is the row absent (with ``"held_out"`` the folds are those of the rows as they are).
+            is the row absent.
         **params : dict
             Metadata for the ``fit`` of the estimator; ``groups`` also shape the folds.
 
@@ -186,10 +187,11 @@ class CriterionSearch(MetaEstimator):
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         contexts = [context.subcontext(task_name="fit-candidate") for _ in grid]
         models = (clone(base).set_params(**clone(values, safe=False)) for values in grid)
-        candidates = Parallel(n_jobs=self.n_jobs, verbose=10 * self.verbose)(
-            delayed(run_candidate)(model, task, self, place)
-            for model, place in zip(models, contexts, strict=True)
-        )
+        with sharing():
+            candidates = Parallel(n_jobs=self.n_jobs, verbose=10 * self.verbose)(
+                delayed(run_candidate)(model, task, self, place)
+                for model, place in zip(models, contexts, strict=True)
+            )
         self._publish(grid, candidates)
         if self._refits:
             model = clone(base).set_params(**clone(self.best_params_, safe=False))

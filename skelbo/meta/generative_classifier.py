@@ -110,9 +110,9 @@ class GenerativeClassifier(ClassifierMixin, MetaEstimator):
         """
         X = self._check_table(X, reset=True)
         n_samples = X.shape[0]
-        check_classification_targets(y)
         y = column_or_1d(y, warn=True)
         assert_all_finite(y, input_name="y")
+        check_classification_targets(y)
         check_consistent_length(X, y)
         weights, params = self._fit_parameters(X, sample_weight, params)
         weights = np.ones(n_samples) if weights is None else weights
@@ -138,9 +138,9 @@ class GenerativeClassifier(ClassifierMixin, MetaEstimator):
             name = f"fit-class-{label}"
             return self._fit_within(context, name, clone(self.estimator), X, None, params)
         except ValueError as error:
-            raise ValueError(f"the density of class {label!r} could not be fitted: {error}") from (
-                error
-            )
+            shown = label.item() if isinstance(label, np.generic) else label
+            message = f"the density of class {shown!r} could not be fitted: {error}"
+            raise ValueError(message) from error
 
     def _class_prior(self, classes: np.ndarray, counts: np.ndarray) -> np.ndarray:
         """Return the probabilities of the classes."""

@@ -65,11 +65,12 @@ class MetaEstimator(MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator, met
                 f"Expected 2D array, got an array of shape {X.shape} instead. Reshape your data: "
                 "X.reshape(-1, 1) if it has a single feature, X.reshape(1, -1) if a single row."
             )
-        if X.shape[0] == 0:
-            raise ValueError(
-                f"Found array with 0 sample(s) (shape={X.shape}) while a minimum of 1 is required "
-                f"by {name}."
-            )
+        for size, what in zip(X.shape, ("sample", "feature"), strict=True):
+            if size == 0:
+                raise ValueError(
+                    f"Found array with 0 {what}(s) (shape={X.shape}) while a minimum of 1 is "
+                    f"required by {name}."
+                )
         validate_data(self, X, reset=reset, skip_check_array=True)
         return X
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
+from hashlib import blake2b
+from typing import Any
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
@@ -13,6 +15,7 @@ from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import assert_all_finite
 
 from skelbo.data.row_source import RowSource
+from skelbo.data.sharing import is_sharing, shared
 from skelbo.data.threads import one_blas_thread, one_openmp_thread
 from skelbo.em.engine import Start
 from skelbo.em.loop import AscentError
@@ -190,13 +193,32 @@ def start_mixture(
     Where the clusters of the start are too small for covariances of their own, all components get
     the pooled one, so that no start fails for a cluster that holds a single row.
     """
-    responsibilities, own = STARTS[name]
+    own = STARTS[name][1]
     if len(sample.weights) < n_components:
         resp = _dealt_out(len(sample.weights), n_components)
     else:
         clustered = sample if structure.isotropic else sample.standardized()
-        resp = responsibilities(clustered, n_components, rng)
+        resp = _responsibilities(name, clustered, n_components, rng)
     return mixture_of_labels(sample.values, resp * sample.weights, structure, regularization, own)
+
+
+def _responsibilities(name: str, sample: RowSample, K: int, rng: np.random.RandomState):
+    """Return the responsibilities of a start; fits of one search to the same rows share them."""
+    responsibilities = STARTS[name][0]
+    if not is_sharing():
+        return responsibilities(sample, K, rng)
+
+    def compute() -> tuple[np.ndarray, Any]:
+        return responsibilities(sample, K, rng), rng.get_state(legacy=True)
+
+    # A fit by itself begins at the same labels, and leaves its generator in the same state.
+    before: Any = rng.get_state(legacy=True)
+    _, words, *rest = before
+    arrays = (sample.values, sample.weights, words)
+    digests = tuple(blake2b(array.tobytes()).digest() for array in arrays)
+    resp, state = shared((name, K, sample.values.shape, digests, *rest), compute)
+    rng.set_state(state)
+    return resp
 
 
 def mixture_of_labels(
