@@ -2,8 +2,9 @@ r"""log p(x), its bounds and E[x | observed cells] by importance sampling from t
 
 .. math:: \log p(x) \approx \log \frac1K \sum_k w_k, \quad w_k = \frac{p(x, z_k)}{q(z_k \mid x)}
 
-The noise behind the z is one tensor for all rows, fixed by a seed, so that the result of a row
-depends neither on its batch nor on its place in it.
+A row that too few of the draws fit gets its log p(x) from chains that go on from q to the
+posterior: see `annealed_importance`. The noise behind the z is one tensor for all rows, fixed by a
+seed, so that the result of a row depends neither on its batch nor on its place in it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from skelbo.autograd import gradients
 from skelbo.elbo import ElboTerms
+from skelbo.neural.annealed_importance import annealed_log_prob, in_float64
 from skelbo.neural.data.batches import Batch, as_batch
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.model.latent_family import Proposal
@@ -26,19 +29,26 @@ from skelbo.neural.model.objectives import log_weights
 
 # Rows times draws that are decoded at once: their activations stay in a core's cache.
 DECODED_AT_ONCE = 8192
-# Fewer effective draws than this, and the standard error itself cannot be trusted.
+# A row with fewer effective draws is annealed: not even their standard error can be trusted.
 POOR_SAMPLE_SIZE = 10.0
+# Rows that are annealed at once.
+ANNEALED_AT_ONCE = 64
+# A path has a temperature for every tenth importance sample, which makes it about 25 times as dear
+# as these; rows whose error is still larger than `POOR_ERROR` get one four times as long.
+SAMPLES_PER_TEMPERATURE, MIN_TEMPERATURES = 10, 10
+LENGTHS = (1, 4)
+POOR_ERROR = 0.5
 TOLERATED_SHARE = 0.01
 
 POOR = (
-    "{share:.1%} of the rows have an effective sample size below {limit:g} of {n_draws} importance "
-    "samples: their log p(x) is probably too low and its standard error too small; raise "
+    "{share:.1%} of the rows have a standard error above {limit:g} nats by {n_draws} importance "
+    "samples and by annealed chains: their log p(x) is probably too low; raise "
     "n_importance_samples, or see refine(X)."
 )
 
 
 class ImportanceWarning(UserWarning):
-    """Importance sampling has too few effective draws for some rows."""
+    """Importance sampling and annealed chains leave log p(x) of some rows uncertain."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,6 @@ class WeightedDraws:
         parts = noise.split(max(1, DECODED_AT_ONCE // batch.n_samples))
         return torch.cat([log_weights(self.model, q, batch, part) for part in parts]).double()
 
-    @torch.inference_mode()
     def log_prob(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return log p(x) and its standard error, in the units of the data.
 
@@ -99,6 +108,24 @@ class WeightedDraws:
         log_prob, std : ndarray of shape (n_samples,)
             Float64. The error is that of the mean weight over the mean weight (delta method).
         """
+        log_prob, std, size = self._importance(X)
+        empty = np.isnan(X).all(axis=1)  # without a cell p(x) is 1, whatever the draws
+        log_prob[empty], std[empty], size[empty] = 0.0, 0.0, self.n_draws
+        poor = np.flatnonzero(size < min(POOR_SAMPLE_SIZE, self.n_draws / 2))
+        by_draws = log_prob.copy()
+        for length in LENGTHS:
+            if poor.size:
+                n = length * max(MIN_TEMPERATURES, self.n_draws // SAMPLES_PER_TEMPERATURE)
+                log_prob[poor], std[poor] = self._anneal(X[poor], by_draws[poor], n)
+                poor = poor[std[poor] > POOR_ERROR]
+        if poor.size > TOLERATED_SHARE * len(X):
+            message = POOR.format(share=poor.size / len(X), limit=POOR_ERROR, n_draws=self.n_draws)
+            warnings.warn(message, ImportanceWarning, stacklevel=4)
+        return log_prob + self.columns.log_jacobian(X), std
+
+    @torch.inference_mode()
+    def _importance(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return log p(x) by draws of q, its standard error and the effective number of draws."""
         noise = self.noise()
         log_prob, std, size = (np.empty(len(X)) for _ in range(3))
         for place, batch in self.blocks(X):
@@ -106,16 +133,28 @@ class WeightedDraws:
             log_w = self.log_weights(q, batch, noise)
             for result, value in zip((log_prob, std, size), summary(log_w), strict=True):
                 result[place] = value.cpu().numpy()
-        empty = np.isnan(X).all(axis=1)  # without a cell p(x) is 1, whatever the draws
-        log_prob[empty], std[empty], size[empty] = 0.0, 0.0, self.n_draws
-        self._warn(size)
-        return log_prob + self.columns.log_jacobian(X), std
+        return log_prob, std, size
 
-    def _warn(self, size: np.ndarray) -> None:
-        share = float(np.mean(size < min(POOR_SAMPLE_SIZE, self.n_draws / 2)))
-        if share > TOLERATED_SHARE:
-            message = POOR.format(share=share, limit=POOR_SAMPLE_SIZE, n_draws=self.n_draws)
-            warnings.warn(message, ImportanceWarning, stacklevel=5)
+    @gradients()
+    def _anneal(
+        self, X: np.ndarray, by_draws: np.ndarray, n_temperatures: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return log p(x) of poor rows and its standard error, by chains from q to the posterior.
+
+        Both estimates of p(x) are unbiased, so that either logarithm is too low in expectation: the
+        larger one counts, and never falls below the bound of the same draws. If that of the draws
+        is larger by more than two errors of the chains, these missed something, and the rest of the
+        difference is part of the error.
+        """
+        model = in_float64(self.model)
+        annealed, error = np.empty(len(X)), np.empty(len(X))
+        for start in range(0, len(X), ANNEALED_AT_ONCE):
+            place = slice(start, start + ANNEALED_AT_ONCE)
+            batch = as_batch(X[place], self.columns, model.likelihood.offset)
+            estimate = annealed_log_prob(model, batch, n_temperatures, self.seed)
+            annealed[place], error[place] = (value.cpu().numpy() for value in estimate)
+        missed = np.maximum(by_draws - annealed - 2 * error, 0.0)
+        return np.maximum(annealed, by_draws), np.hypot(error, missed)
 
     @torch.inference_mode()
     def elbo_terms(self, X: np.ndarray) -> ElboTerms:
