@@ -19,7 +19,7 @@ from __future__ import annotations
 import copy
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -41,7 +41,15 @@ STEP_RANGE = (1e-4, 1.5)
 WIDTH_DRAWS = 256
 
 
-class Point(NamedTuple):
+class ContinuousProposal(Proposal, Protocol):
+    """A proposal with a width, which scales the steps of the chains."""
+
+    @property
+    def std(self) -> Tensor:
+        """Standard deviation, shape (n_samples, n_latents)."""
+
+
+class ChainState(NamedTuple):
     """Chains at one place: z, both log-densities and their gradients.
 
     Attributes
@@ -68,10 +76,10 @@ class Point(NamedTuple):
         """Return the gradient of log f_beta."""
         return torch.lerp(self.start_gradient, self.joint_gradient, beta)
 
-    def where(self, accepted: Tensor, other: Point) -> Point:
+    def where(self, accepted: Tensor, other: ChainState) -> ChainState:
         """Return the places of `other` where accepted, else those here."""
         wide = accepted[..., None]
-        return Point(
+        return ChainState(
             *(
                 torch.where(wide if a.ndim == 3 else accepted, b, a)
                 for a, b in zip(self, other, strict=True)
@@ -89,7 +97,7 @@ class AnnealedPath:
         Both networks, in evaluation mode.
     batch : Batch
         Rows.
-    q : Proposal
+    q : ContinuousProposal
         The encoder's, or what the family draws from instead.
     prior_std : Tensor of shape (n_latents,)
         Standard deviations of the prior.
@@ -97,14 +105,14 @@ class AnnealedPath:
 
     model: AutoEncoder
     batch: Batch
-    q: Proposal
+    q: ContinuousProposal
     prior_std: Tensor
 
     @classmethod
     def to_posterior(cls, model: AutoEncoder, batch: Batch, seed: int) -> AnnealedPath:
         """Return the path from the encoder's q of each row."""
         with torch.no_grad():
-            q = model.proposal(batch)
+            q = cast(ContinuousProposal, model.proposal(batch))
         generator = torch.Generator().manual_seed(seed)
         draws = model.family.sample_prior(WIDTH_DRAWS, model.likelihood.offset, generator)
         return cls(model, batch, q, draws.std(0))
@@ -117,7 +125,7 @@ class AnnealedPath:
         shape = chains[1], self.batch.n_samples, self.model.n_latents
         return torch.cat([self.q.draw(noise), others[:, None].expand(shape)])
 
-    def evaluate(self, z: Tensor) -> Point:
+    def evaluate(self, z: Tensor) -> ChainState:
         """Return both log-densities and their gradients."""
         z = z.detach().requires_grad_()
         total = sum(CHAINS)
@@ -132,7 +140,9 @@ class AnnealedPath:
         joint = likelihood.log_prob + prior
         (start_gradient,) = torch.autograd.grad(start.sum(), z, retain_graph=True)
         (joint_gradient,) = torch.autograd.grad(joint.sum(), z)
-        return Point(z.detach(), start.detach(), joint.detach(), start_gradient, joint_gradient)
+        return ChainState(
+            z.detach(), start.detach(), joint.detach(), start_gradient, joint_gradient
+        )
 
     def scale(self, chains: tuple[int, int], beta: float) -> Tensor:
         """Return the widths of f_beta as the chains meet it, shape (n_chains, n_samples, n)."""
@@ -142,12 +152,14 @@ class AnnealedPath:
         widths = (from_q, precision**-0.5)
         return torch.cat([width.expand(n, *shape) for n, width in zip(chains, widths, strict=True)])
 
-    def move(self, point: Point, beta: float, step: Tensor, noise: Noise) -> tuple[Point, Tensor]:
+    def move(
+        self, point: ChainState, beta: float, step: Tensor, noise: Noise
+    ) -> tuple[ChainState, Tensor]:
         """Move the chains by one trajectory under f_beta.
 
         Parameters
         ----------
-        point : Point
+        point : ChainState
             Where they are.
         beta : float
             Inverse temperature.
@@ -158,7 +170,7 @@ class AnnealedPath:
 
         Returns
         -------
-        point : Point
+        point : ChainState
             Where they are now.
         probability : Tensor of shape (n_chains, n_samples)
             Probability with which the move was accepted.
