@@ -2,9 +2,11 @@
 
 import os
 import re
+import sys
 import warnings
 from importlib.metadata import version as installed_version
 
+sys.path.insert(0, os.path.dirname(__file__))
 # The gallery and the doctests of the pages run without a display, one thread each.
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -44,6 +46,7 @@ sphinx_gallery_conf = {
     "reference_url": {"skelbo": None},
     "inspect_global_variables": True,
     "remove_config_comments": True,
+    "reset_modules": ("matplotlib", "gallery_file.define_file"),
     "show_memory": False,
     "show_signature": False,
     "abort_on_example_error": False,

@@ -114,6 +114,6 @@ def draw(models, n=12):
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="A convolutional VAE on digits.")
     parser.add_argument("--output", default="conv_vae.png", help="picture to write")
     main(parser.parse_args().output)
