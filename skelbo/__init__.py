@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 # costs nothing that is not used: torch, matplotlib and dask above all.
 _MODULES = {
     "EMGaussianMixture": "skelbo.gaussian_mixture",
+    "EMMixture": "skelbo.mixture_model",
     "ELBOMonitor": "skelbo.callbacks",
     "ElboTerms": "skelbo.elbo",
     "GaussianMLE": "skelbo.gaussian_mle",
@@ -29,6 +30,7 @@ __all__ = [
     "MCEM",
     "ELBOMonitor",
     "EMGaussianMixture",
+    "EMMixture",
     "ElboTerms",
     "GaussianMLE",
     "HeywoodWarning",
@@ -49,6 +51,7 @@ if TYPE_CHECKING:
     from skelbo.gaussian_mixture import EMGaussianMixture
     from skelbo.gaussian_mle import GaussianMLE
     from skelbo.mcem import MCEM
+    from skelbo.mixture_model import EMMixture
     from skelbo.models.boundary_warnings import HeywoodWarning
     from skelbo.neural.diagnostics import NoiseFloorWarning
     from skelbo.neural.log_marginal import ImportanceWarning

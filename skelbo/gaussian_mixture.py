@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from numbers import Integral, Real
 from types import MappingProxyType
@@ -19,7 +18,7 @@ from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.published_matrices import (
     fingerprint,
 )
-from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning, regularization
+from skelbo.gaussian.regularization import regularization
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.attributes import (
     COVARIANCE_ARRAYS,
@@ -283,11 +282,7 @@ class EMGaussianMixture(MixtureEstimator):
 
     def _centred(self, rows: RowSource) -> tuple[RowSource, ColumnMoments]:
         """Check what the options ask of the rows; return these about their centre."""
-        if rows.n_present < self.n_components:
-            raise ValueError(
-                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
-                f"n_samples = {rows.n_present}; use fewer components or more data."
-            )
+        self._check_enough_rows(rows.n_present)
         self._check_options(rows)
         columns = ColumnMoments.of_rows(rows)
         return rows.about(columns.mean), columns
@@ -334,10 +329,7 @@ class EMGaussianMixture(MixtureEstimator):
         self.__dict__.update(arrays)
         self._fingerprints = {name: fingerprint(arrays[name]) for name in arrays}
         self._publish_ascent(ascent)
-        if not theta.is_regular:
-            floored = np.flatnonzero(theta.components.covariance.floored)
-            what = f"component {floored[0]}" if len(floored) == 1 else f"{len(floored)} components"
-            warnings.warn(SINGULAR.format(what=what), SingularCovarianceWarning, stacklevel=3)
+        self._warn_if_singular(theta)
 
     # ------------------------------------------------------------------ files
 
@@ -362,11 +354,7 @@ class EMGaussianMixture(MixtureEstimator):
 
     def _theta(self, origin: np.ndarray) -> Mixture:
         """Return theta about an origin, from the public arrays."""
-        if len(origin) != self.means_.shape[1]:
-            raise ValueError(
-                f"X with {len(origin)} features does not fit the mixture fitted before, which has "
-                f"{self.means_.shape[1]}; set warm_start=False to begin anew."
-            )
+        self._check_width(len(origin))
         kind, arrays = self._density_arrays()
         if kind != self.covariance_type:
             raise ValueError(

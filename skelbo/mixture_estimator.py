@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
@@ -18,7 +19,11 @@ from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator, random_stream
-from skelbo.gaussian.regularization import Regularization
+from skelbo.gaussian.regularization import (
+    SINGULAR,
+    Regularization,
+    SingularCovarianceWarning,
+)
 from skelbo.mixture.file_fields import check_weights_of
 from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.mixture import Mixture
@@ -93,6 +98,15 @@ class MixtureEstimator(LatentVariableEstimator):
     @abstractmethod
     def _fitted(self) -> FittedMixture:
         """Return the mixture of the public arrays as they are now."""
+
+    @property
+    def _is_start(self) -> bool:
+        """Whether the mixture so far is a start for the rows that are being fitted."""
+        return True
+
+    def _about_origin(self, rows: RowSource, columns: ColumnMoments) -> RowSource:
+        """Return a batch about the origin of a table with these moments."""
+        return rows.about(columns.mean)
 
     def _ordered(self, ascent: Ascent) -> Ascent:
         """Return an ascent with its components in the order in which they are published."""
@@ -222,6 +236,29 @@ class MixtureEstimator(LatentVariableEstimator):
                 self._take_batch(part)
         return self
 
+    def _check_enough_rows(self, n_rows: float) -> None:
+        """Raise unless there is a row for each component."""
+        if n_rows < self.n_components:
+            raise ValueError(
+                f"Expected n_samples >= n_components but got n_components = {self.n_components}, "
+                f"n_samples = {n_rows:g}; use fewer components or more data."
+            )
+
+    def _check_width(self, n_features: int) -> None:
+        """Raise unless a fit that goes on has the columns of the one before."""
+        if n_features != self.means_.shape[1]:
+            raise ValueError(
+                f"X with {n_features} features does not fit the mixture fitted before, which has "
+                f"{self.means_.shape[1]}; set warm_start=False to begin anew."
+            )
+
+    def _warn_if_singular(self, theta: Mixture) -> None:
+        """Warn of covariances that had to be altered."""
+        floored = np.flatnonzero(theta.components.floored)
+        if floored.size:
+            what = f"component {floored[0]}" if len(floored) == 1 else f"{len(floored)} components"
+            warnings.warn(SINGULAR.format(what=what), SingularCovarianceWarning, stacklevel=4)
+
     @property
     def _is_fitted(self) -> bool:
         return "means_" in vars(self)
@@ -247,11 +284,10 @@ class MixtureEstimator(LatentVariableEstimator):
         """Fit the first rows of a stream, the last time by way of short runs."""
         rows, columns = self._centred(self._rows_of(*first.table))
         warm = self.warm_start and self._is_fitted
+        known = first.enough and self._is_fitted and self._is_start
         engine = self._engine(rows, columns, continued=warm)
         rng, n_starts = random_stream(self.random_state), max(self.n_init, first.n_starts)
-        here: list[Start] = (
-            [self._theta(rows.origin)] if warm or (first.enough and self._is_fitted) else []
-        )
+        here: list[Start] = [self._theta(rows.origin)] if warm or known else []
         starts = here if warm else chain(here, self._starts(engine, n_starts, rng))
         if first.enough:
             starts = [engine.best_after_short_runs(starts)]
@@ -260,7 +296,7 @@ class MixtureEstimator(LatentVariableEstimator):
     def _step_towards(self, rows: RowSource) -> None:
         """Take one step of stepwise EM towards the statistics of a batch."""
         columns = self._stepwise.columns
-        rows = rows.about(columns.mean)
+        rows = self._about_origin(rows, columns)
         theta, rule = self._theta(rows.origin), self._regularization(columns)
         step, state = self._stepwise.step(theta, rows, rule)
         step = self._ordered(step)
@@ -320,7 +356,7 @@ class MixtureEstimator(LatentVariableEstimator):
         resp : ndarray of shape (n_samples, n_components)
             Rows sum to one: the exact posterior, with which the gap of eq. 2 is zero.
         """
-        X = self._validate(X, finite=False)
+        X = self._validate(X, finite=not self._finds_infinity)
         return self._posterior_mean(X).astype(X.dtype, copy=False)
 
     @lazy_on_dask
@@ -346,7 +382,7 @@ class MixtureEstimator(LatentVariableEstimator):
         >>> [int((labels == label).sum()) for label in (0, 1)]
         [3, 3]
         """
-        X = self._validate(X, finite=False)
+        X = self._validate(X, finite=not self._finds_infinity)
         return self._predictor().labels(X)
 
     def _expected_cells(self, X):

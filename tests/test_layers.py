@@ -69,6 +69,7 @@ IMPORTS = {
         "transaction",
     },
     "gaussian_mixture": {"data", "em", "gaussian", "mixture", "mixture_estimator", "persistence"},
+    "mixture_model": {"data", "em", "gaussian", "likelihoods", "mixture", "mixture_estimator"},
     "variational_em": {"em", "inference", "latent_model_estimator"},
     "mcem": {"em", "inference", "latent_model_estimator", "persistence"},
     "meta": {"data", "degenerate_fit", "transaction"},

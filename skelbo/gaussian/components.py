@@ -63,10 +63,18 @@ class Components:
         """Return the Gaussians with the logarithms of their probabilities, (n_components,)."""
         return WeightedGaussians(self, log_weights)
 
+    def check(self, X: np.ndarray) -> None:
+        """Accept every table: all cells have a density."""
+
+    @property
+    def floored(self) -> np.ndarray:
+        """Which covariances had to be altered, a mask (n_components or 1,)."""
+        return self.covariance.floored
+
     @property
     def is_regular(self) -> bool:
         """True if no covariance had to be altered to become regular."""
-        return not self.covariance.floored.any()
+        return not self.floored.any()
 
     def updated(self, moments: Moments, regularization: Regularization) -> Components:
         """Return `from_moments`, except that a component without weight stays as it is."""

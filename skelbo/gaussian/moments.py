@@ -187,6 +187,11 @@ class Moments:
         """Return the moments of the same rows with all weights times `factor`."""
         return Moments(self.kind, factor * self.weight, self.mean, factor * self.scatter)
 
+    def take(self, which: np.ndarray) -> Moments:
+        """Return the moments of some components, by number, in this order."""
+        scatter = self.scatter if self.kind.shared else self.scatter[which]
+        return Moments(self.kind, self.weight[which], self.mean[which], scatter)
+
     def with_shared_scatter(self) -> Moments:
         """Give every component the shared scatter, in proportion to its weight."""
         if self.kind.shared:

@@ -42,6 +42,11 @@ class EmissionStatistics:
         moments = None if self.moments is None else self.moments.scaled(factor)
         return EmissionStatistics(factor * self.weight, moments, factor * self.sums)
 
+    def take(self, which: np.ndarray) -> EmissionStatistics:
+        """Return the statistics of some components, by number, in this order."""
+        moments = None if self.moments is None else self.moments.take(which)
+        return EmissionStatistics(self.weight[which], moments, self.sums[which])
+
 
 @dataclass(frozen=True)
 class EmissionDensity:

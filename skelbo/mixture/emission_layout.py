@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,26 @@ class EmissionLayout:
         rows.total(cls(kinds).check_block)
         return cls(_closed(kinds, values, rows.n_present), covariance_type, n_factors)
 
+    @classmethod
+    def of_names(
+        cls, names: Sequence[str], n_codes: Sequence[int], covariance_type: str = "full"
+    ) -> EmissionLayout:
+        """Return the layout of a fit from the names of its likelihoods.
+
+        Parameters
+        ----------
+        names : sequence of str
+            One per column, of `LIKELIHOODS`.
+        n_codes : sequence of int
+            Numbers of codes of the categorical columns, in their order.
+        covariance_type : str
+        """
+        kinds = [as_likelihood(name, codes=True) for name in names]
+        coded, codes = [j for j, kind in enumerate(kinds) if kind.has_codes], _codes()
+        for j, n in zip(coded, n_codes, strict=True):
+            kinds[j] = codes(n)
+        return cls(kinds, covariance_type)
+
     @property
     def n_features(self) -> int:
         """Number of columns."""
@@ -106,6 +127,13 @@ class EmissionLayout:
     def names(self) -> np.ndarray:
         """Names of the likelihoods, an array of objects (n_features,)."""
         return np.array([kind.name for kind in self.likelihoods], dtype=object)
+
+    def agrees_with(self, other: EmissionLayout) -> bool:
+        """Return whether parameters of one are parameters of the other."""
+        return all(
+            one is two or (type(one) is type(two) and vars(one) == vars(two))
+            for one, two in zip(self.likelihoods, other.likelihoods, strict=True)
+        )
 
     def check(self, X: np.ndarray) -> None:
         """Raise an error that names the first column with a cell without a density.
@@ -177,8 +205,7 @@ class EmissionLayout:
 
 def _closed(kinds: Sequence[Likelihood], values: ColumnValues, n_rows: int) -> list[Likelihood]:
     """Give categorical columns the number of their codes; those of equal numbers are one group."""
-    groups: dict[int, Categorical] = {}
-    result = list(kinds)
+    codes, result = _codes(), list(kinds)
     for j, kind in enumerate(kinds):
         if isinstance(kind, Categorical) and not kind.closed and values.n_rows[j] > 0:
             n_codes = max(int(values.largest[j]) + 1, 2)
@@ -188,5 +215,10 @@ def _closed(kinds: Sequence[Likelihood], values: ColumnValues, n_rows: int) -> l
                     f"... of which {n_rows} rows can have a share; encode the column, with "
                     "OrdinalEncoder say."
                 )
-            result[j] = groups.setdefault(n_codes, Categorical(n_codes, closed=True))
+            result[j] = codes(n_codes)
     return result
+
+
+def _codes() -> Callable[[int], Categorical]:
+    """Return a function from a number of codes to one likelihood of so many."""
+    return cache(lambda n_codes: Categorical(n_codes, closed=True))

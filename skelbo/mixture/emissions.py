@@ -102,6 +102,15 @@ class Emissions:
             fitted = tuple(np.where(kept, old, new) for old, new in pairs)
         return Emissions(self.layout, gaussian, fitted)
 
+    def check(self, X: np.ndarray) -> None:
+        """Raise an error that names a column with a cell without a density; see `layout.check`."""
+        self.layout.check(X)
+
+    @property
+    def floored(self) -> np.ndarray:
+        """Which covariances had to be altered, a mask (n_components or 1,)."""
+        return np.zeros(1, dtype=bool) if self.gaussian is None else self.gaussian.floored
+
     @property
     def is_regular(self) -> bool:
         """True if no covariance had to be altered to become regular."""
@@ -184,14 +193,10 @@ class Emissions:
         ndarray of shape (n_rows, n_features)
             About the origin.
         """
-        layout = self.layout
-        result = np.empty((block.values.shape[1], layout.n_features))
+        layout, result = self.layout, self.average(resp.T)
         if self.gaussian is not None:
             part = self.gaussian.expected_cells(layout.gaussian_block(block), resp)
             result[:, layout.gaussian_columns] = part
-        if layout.table is not None:
-            part = layout.table.expected_cells(self.parameters, resp.T)
-            result[:, layout.other_columns] = part
         observed = True if block.observed is None else block.observed.T
         return np.where(observed, block.values.T, result)
 
@@ -269,6 +274,25 @@ class Emissions:
         if self.layout.table is not None:
             n += self.layout.table.n_parameters(self.parameters)
         return n
+
+    def average(self, resp: np.ndarray) -> np.ndarray:
+        """Return E[x] about the origin under responsibilities; of codes, the most probable one.
+
+        Parameters
+        ----------
+        resp : ndarray of shape (n_samples, n_components)
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_features)
+        """
+        result = np.empty((len(resp), self.layout.n_features))
+        if self.gaussian is not None:
+            result[:, self.layout.gaussian_columns] = resp @ self.gaussian.means
+        if self.layout.table is not None:
+            others = self.layout.table.expected_cells(self.parameters, resp)
+            result[:, self.layout.other_columns] = others
+        return result
 
     def mean(self) -> np.ndarray:
         """Return E[x | k] about the origin, (n_components, n_features); NaN in columns of codes."""

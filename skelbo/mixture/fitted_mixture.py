@@ -23,7 +23,8 @@ class FittedMixture:
         self.theta = theta.about(self.origin)
 
     def rows(self, X: np.ndarray) -> Rows:
-        """Return the rows of a table about the centre."""
+        """Return the rows of a table about the centre; ValueError for a cell without a density."""
+        self.theta.components.check(X)
         return Rows(X, None, self.origin, *self.theta.components.cells)
 
     def elbo_terms(self, X: np.ndarray) -> ElboTerms:

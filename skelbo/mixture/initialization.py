@@ -193,13 +193,34 @@ def start_mixture(
     Where the clusters of the start are too small for covariances of their own, all components get
     the pooled one, so that no start fails for a cluster that holds a single row.
     """
-    own = STARTS[name][1]
-    if len(sample.weights) < n_components:
-        resp = _dealt_out(len(sample.weights), n_components)
-    else:
-        clustered = sample if structure.isotropic else sample.standardized()
-        resp = _responsibilities(name, clustered, n_components, rng)
+    clustered = sample if structure.isotropic else sample.standardized()
+    resp, own = first_labels(name, clustered, n_components, rng)
     return mixture_of_labels(sample.values, resp * sample.weights, structure, regularization, own)
+
+
+def first_labels(
+    name: str, clustered: RowSample, n_components: int, rng: np.random.RandomState
+) -> tuple[np.ndarray, bool]:
+    """Return the first responsibilities of rows, in a space in which clusters are sought.
+
+    Parameters
+    ----------
+    name : str
+        A key of `STARTS`.
+    clustered : RowSample
+    n_components : int
+    rng : RandomState
+
+    Returns
+    -------
+    resp : ndarray of shape (n_components, n_rows)
+    own : bool
+        Whether each component keeps its own covariance.
+    """
+    own = STARTS[name][1]
+    if len(clustered.weights) < n_components:
+        return _dealt_out(len(clustered.weights), n_components), own
+    return _responsibilities(name, clustered, n_components, rng), own
 
 
 def _responsibilities(name: str, sample: RowSample, K: int, rng: np.random.RandomState):

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy import special
 
 from skelbo.data.row_source import RowSource
 from skelbo.data.rows import Block
@@ -204,6 +205,11 @@ class Mixture:
         with np.errstate(divide="ignore", invalid="ignore"):
             labels = np.where(weighted > 0, weighted * np.log(self.weights), 0.0).sum()
         return float(labels) + self.components.expected_log_prob(moments, regularization)
+
+    def total_entropy(self, block: Block) -> float:
+        """Return the weighted sum over the rows of the entropy of their labels, in nats."""
+        resp = self.resp(block)
+        return float(block.weights @ special.entr(resp).sum(axis=0))
 
     def elbo_terms(self, block: Block) -> ElboTerms:
         """Return the terms of eq. 3 and 4 of Ding (2020) for a block of rows."""

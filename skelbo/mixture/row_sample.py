@@ -130,6 +130,11 @@ def _smallest(keys: np.ndarray, weights: np.ndarray, size: int) -> tuple[np.ndar
     return keys[:size], weights[:size], first[:size]
 
 
+def sample_size(n_components: int) -> int:
+    """Return the number of rows of the sample from which a mixture is started."""
+    return max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
+
+
 def sample_rows(rows: RowSource, n_components: int, units: np.ndarray | None = None) -> RowSample:
     """Draw the rows for a start; a weight counts as so many repetitions.
 
@@ -151,7 +156,7 @@ def sample_rows(rows: RowSource, n_components: int, units: np.ndarray | None = N
     the result is sorted: neither the order of the rows nor the blocks matter, nor whether a row is
     weighted or repeated.
     """
-    size = max(SAMPLE_ROWS, SAMPLE_ROWS_PER_COMPONENT * n_components)
+    size = sample_size(n_components)
     units = np.ones(rows.n_features) if units is None else units
     drawn = rows.fold(HashSample.of_table, size, units)
     values = drawn.values - rows.origin

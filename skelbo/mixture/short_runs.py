@@ -52,12 +52,12 @@ class BatchStatistics:
     ----------
     log_prob : ndarray of shape (n_mixtures,)
         Weighted sums of log p(x) in nats.
-    moments : Moments
-        Expected moments of all components, those of one mixture after another.
+    moments : Moments or EmissionStatistics
+        Expected statistics of all components, those of one mixture after another.
     """
 
     log_prob: np.ndarray
-    moments: Moments
+    moments: Any
 
     def __add__(self, other: BatchStatistics) -> BatchStatistics:
         return BatchStatistics(self.log_prob + other.log_prob, self.moments + other.moments)
@@ -69,10 +69,10 @@ class MixtureBatch:
 
     Attributes
     ----------
-    structure : CovarianceStructure
-        A key of `RUN_STRUCTURES`.
+    structure : CovarianceStructure or None
+        A key of `RUN_STRUCTURES`; None for mixed columns, whose covariances are not shared.
     union : Mixture
-        n_mixtures times n_components Gaussians, those of one mixture after another, none of which
+        n_mixtures times n_components components, those of one mixture after another, none of which
         share a covariance; each mixture's weights sum to one.
     n_components : int
     """
@@ -108,23 +108,28 @@ class MixtureBatch:
     def take(self, chosen: np.ndarray) -> MixtureBatch:
         """Return some of the mixtures, by number."""
         index = chosen[:, None] * self.n_components + np.arange(self.n_components)
-        index, components = index.ravel(), self.union.components
-        part = Components(components.means[index], components.covariance.take(index))
+        index = index.ravel()
+        part = self.union.components.take(index)
         return replace(self, union=Mixture(self.union.weights[index], part))
 
     def mixture(self, number: int) -> Mixture:
         """Return one of the mixtures, with its own structure."""
         theta = self.take(np.array([number])).union
-        if not self.structure.shared:
+        if not self.is_shared:
             return theta
         largest = theta.components.covariance.take(np.array([theta.weights.argmax()]))
         covariance = self.structure(*vars(largest).values())
         return Mixture(theta.weights, Components(theta.components.means, covariance))
 
     @property
+    def is_shared(self) -> bool:
+        """Whether the components of a mixture share a covariance."""
+        return self.structure is not None and self.structure.shared
+
+    @property
     def are_regular(self) -> np.ndarray:
         """True if no covariance of a mixture had to be altered, (n_mixtures,)."""
-        floored = self.union.components.covariance.floored
+        floored = np.broadcast_to(self.union.components.floored, len(self.union.weights))
         return np.logical_not(np.any(floored.reshape(len(self), -1), axis=1))
 
     def expected(self, block: Block) -> BatchStatistics:
@@ -137,9 +142,9 @@ class MixtureBatch:
         log_prob = log_prob @ block.weights + density.total_log_base()
         return BatchStatistics(log_prob, density.moments(log_joint))
 
-    def m_step(self, moments: Moments, regularization: Regularization) -> MixtureBatch:
+    def m_step(self, moments: Any, regularization: Regularization) -> MixtureBatch:
         """Maximise the energy of each mixture in closed form."""
-        if self.structure.shared:
+        if self.is_shared:
             within = moments.scatter.reshape(len(self), -1, *moments.scatter.shape[1:]).sum(axis=1)
             within = np.repeat(within, self.n_components, axis=0)
             share = _shares(moments.weight, self.n_components, within)
@@ -218,7 +223,7 @@ def promising_starts(
     most = max(MAX_CELLS // (cells * K), 2 * n_starts)
     if sample.observed is not None:  # each pattern of missing cells has matrices of its own
         most = 2 * n_starts
-    labels = _nearest_of_random_rows(
+    labels = nearest_of_random_rows(
         sample if structure.isotropic else sample.standardized(),
         K,
         min(CANDIDATES * n_starts, most),
@@ -226,6 +231,29 @@ def promising_starts(
     )
     batch = MixtureBatch.from_labels(labels, sample, structure, K, regularization)
     rows = sample.rows(len(batch) * structure.row_cells(K, p)[0])
+    return best_of_runs(batch, rows, regularization, n_starts)
+
+
+def best_of_runs(
+    batch: MixtureBatch, rows: Rows, regularization: Regularization, n_starts: int
+) -> list[Mixture]:
+    """Return the ends of the best short runs, in two rounds, on the way to different modes.
+
+    Parameters
+    ----------
+    batch : MixtureBatch
+        Where the runs begin.
+    rows : Rows
+    regularization : Regularization
+        One that always succeeds.
+    n_starts : int
+        Three times the number of mixtures that are returned at most.
+
+    Returns
+    -------
+    list of Mixture
+        Highest bounds first.
+    """
     batch, _ = batch.run(rows, regularization, FIRST_ROUND)
     second = np.arange(-(-len(batch) // SECOND_ROUND_SHARE))
     batch, bounds = batch.take(second).run(rows, regularization, SECOND_ROUND)
@@ -238,7 +266,7 @@ def promising_starts(
     return [batch.mixture(number) for number in chosen]
 
 
-def _nearest_of_random_rows(
+def nearest_of_random_rows(
     sample: RowSample, K: int, n_mixtures: int, rng: np.random.RandomState
 ) -> np.ndarray:
     """Return which of K random rows is nearest to each row, (n_mixtures, n_rows).

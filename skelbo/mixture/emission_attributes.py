@@ -1,0 +1,179 @@
+"""Conversion between emissions and the public arrays of an estimator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from skelbo.gaussian.published_matrices import fingerprint
+from skelbo.likelihoods import Likelihood
+from skelbo.likelihoods.bernoulli import Bernoulli
+from skelbo.likelihoods.categorical import Categorical
+from skelbo.likelihoods.poisson import Poisson
+from skelbo.mixture.attributes import (
+    COVARIANCE_ARRAYS,
+    cast,
+    density_arrays,
+    differs,
+    mixture_of,
+    public_arrays,
+)
+from skelbo.mixture.emission_layout import EmissionLayout
+from skelbo.mixture.emissions import Emissions
+from skelbo.mixture.mixture import Mixture
+
+# Public names of parameters that are one number per column and component.
+SCALARS: dict[str, type[Likelihood]] = {"rates_": Poisson, "probabilities_": Bernoulli}
+CODES, OTHERS = "category_probabilities_", "other_parameters_"
+# All attributes that describe emissions, of every table.
+EMISSION_ARRAYS = COVARIANCE_ARRAYS | {"means_", *SCALARS, CODES, OTHERS}
+# Distance from one within which a sum of probabilities is rounding.
+ROUNDED = 1e-4
+
+
+def emission_arrays(
+    emissions: Emissions, weights: np.ndarray, origin: np.ndarray, dtype: np.dtype
+) -> dict[str, Any]:
+    """Return the fitted attributes of emissions about `origin`, by name.
+
+    Parameters
+    ----------
+    emissions : Emissions
+    weights : ndarray of shape (n_components,)
+        Probabilities of the components, or of the states of a chain.
+    origin : ndarray of shape (n_features,)
+    dtype : dtype
+        Precision of the data.
+
+    Returns
+    -------
+    dict
+        ``means_``; of Gaussian columns the covariances and what goes with them; ``rates_`` and
+        ``probabilities_`` (n_components, n_columns), ``category_probabilities_``, a list of arrays
+        (n_components, n_codes), and ``other_parameters_``, a list of arrays (n_parameters,
+        n_components, n_columns), one for each other likelihood; only where there are such columns.
+    """
+    layout = emissions.layout
+    arrays: dict[str, Any] = {}
+    if emissions.gaussian is not None:
+        theta = Mixture(weights, emissions.gaussian)
+        arrays |= public_arrays(theta, origin[layout.gaussian_columns], dtype)
+        del arrays["weights_"]
+    arrays["means_"] = cast(emissions.mean() + origin, dtype)
+    if layout.table is None:
+        return arrays
+    codes: dict[int, np.ndarray] = {}
+    scalars: dict[str, dict[int, np.ndarray]] = {name: {} for name in SCALARS}
+    others = []
+    for (kind, columns), values in zip(layout.table.groups, emissions.parameters, strict=True):
+        name = _scalar_name(kind)
+        if isinstance(kind, Categorical):
+            codes |= {j: values[:, :, i].T for i, j in enumerate(columns)}
+        elif name is None:
+            others.append(cast(values, dtype))
+        else:
+            scalars[name] |= {j: values[0, :, i] for i, j in enumerate(columns)}
+    for name, found in scalars.items():
+        if found:
+            arrays[name] = cast(np.stack([found[j] for j in sorted(found)], axis=1), dtype)
+    if codes:
+        arrays[CODES] = [cast(codes[j], dtype) for j in sorted(codes)]
+    if others:
+        arrays[OTHERS] = others
+    return arrays
+
+
+def emissions_of(
+    layout: EmissionLayout,
+    kind: str,
+    attributes: Mapping[str, Any],
+    published: Mapping[str, int],
+) -> Emissions:
+    """Return the emissions about zero of public arrays, edited ones included.
+
+    Parameters
+    ----------
+    layout : EmissionLayout
+    kind : str
+        Covariance type of the fit.
+    attributes : mapping
+        As `emission_arrays` returns them.
+    published : mapping
+        Fingerprints of the arrays of the Gaussian columns that the fit published.
+
+    Raises
+    ------
+    ValueError
+        If an array was set to one that is no parameter.
+    """
+    gaussian = None
+    if layout.structure is not None:
+        means = np.asarray(attributes["means_"])[:, layout.gaussian_columns]
+        weights = np.ones(len(means))
+        kind, arrays = density_arrays(
+            kind, {**attributes, "weights_": weights, "means_": means}, published
+        )
+        gaussian = mixture_of(kind, *arrays).components
+    if layout.table is None:
+        return Emissions(layout, gaussian)
+    groups, others, parameters = layout.table.groups, iter(attributes.get(OTHERS, ())), []
+    order = {name: _columns_of(groups, kinds) for name, kinds in SCALARS.items()}
+    coded = _columns_of(groups, Categorical)
+    for likelihood, columns in groups:
+        name = _scalar_name(likelihood)
+        if isinstance(likelihood, Categorical):
+            tables = [_simplex(attributes[CODES][coded.index(j)]) for j in columns]
+            parameters.append(np.stack(tables, axis=2).swapaxes(0, 1))
+        elif name is None:
+            parameters.append(np.asarray(next(others), dtype=np.float64))
+        else:
+            index = [order[name].index(j) for j in columns]
+            values = np.asarray(attributes[name], dtype=np.float64)[None, :, index]
+            largest = 1.0 if name == "probabilities_" else np.inf
+            if not np.all((values >= 0) & (values <= largest)):
+                raise ValueError(
+                    f"{name} has a value outside of [0, {largest:g}]; set it to valid numbers, or "
+                    "call fit again."
+                )
+            parameters.append(values)
+    return Emissions(layout, gaussian, tuple(parameters))
+
+
+def emissions_differ(rounded: Emissions, emissions: Emissions) -> bool:
+    """Return whether rounding has moved emissions so far that their bound is another."""
+    if emissions.gaussian is not None and rounded.gaussian is not None:
+        ones = np.ones(emissions.n_components)
+        if differs(Mixture(ones, rounded.gaussian), Mixture(ones, emissions.gaussian)):
+            return True
+    pairs = zip(rounded.parameters, emissions.parameters, strict=True)
+    return not all(np.allclose(one, other, rtol=1e-12, atol=0) for one, other in pairs)
+
+
+def fingerprints(arrays: Mapping[str, Any]) -> dict[str, int]:
+    """Return checksums of the arrays of the Gaussian columns."""
+    return {name: fingerprint(arrays[name]) for name in COVARIANCE_ARRAYS & set(arrays)}
+
+
+def _scalar_name(kind: Likelihood) -> str | None:
+    """Return the public name of a likelihood's parameters, None where it has none of its own."""
+    return next((name for name, known in SCALARS.items() if type(kind) is known), None)
+
+
+def _columns_of(groups, kind: type[Likelihood]) -> list[int]:
+    """Return the columns of all groups of a likelihood, ascending."""
+    found = [columns for likelihood, columns in groups if type(likelihood) is kind]
+    return sorted(np.concatenate(found).tolist()) if found else []
+
+
+def _simplex(table: Any) -> np.ndarray:
+    """Return probabilities of codes (n_components, n_codes), whose sums may be rounded."""
+    table = np.asarray(table, dtype=np.float64)
+    total = table.sum(axis=1, keepdims=True)
+    if np.any(table < 0) or not np.all(np.abs(total - 1) < ROUNDED):
+        raise ValueError(
+            f"{CODES} has a row that is no distribution (sum {float(total.max()):g}); set rows of "
+            "nonnegative numbers that sum to one, or call fit again."
+        )
+    return table / total

@@ -1,0 +1,70 @@
+"""The EM engine of a mixture of mixed columns, on distinct rows where these are few."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from skelbo.data.column_moments import ColumnMoments
+from skelbo.data.row_source import RowSource
+from skelbo.data.rows import Rows
+from skelbo.em.engine import EMEngine
+from skelbo.mixture.emission_layout import EmissionLayout
+from skelbo.mixture.row_sample import HashSample, sample_size
+
+# Share of the rows below which distinct ones are worth finding and keeping.
+FEW = 0.5
+
+
+def emission_engine(
+    rows: RowSource,
+    columns: ColumnMoments,
+    layout: EmissionLayout,
+    n_components: int,
+    *,
+    reg_covar: float | str,
+    **options: Any,
+) -> EMEngine:
+    """Return the engine of a fit of a mixture with columns that are not Gaussian.
+
+    A table of codes and counts mostly repeats few rows. Passes then run over the distinct ones
+    with their numbers as weights, whatever the length of the table.
+
+    Parameters
+    ----------
+    rows : RowSource
+        About ``layout.origin(columns)``.
+    columns : ColumnMoments
+    layout : EmissionLayout
+    n_components : int
+    reg_covar : float or "auto"
+        See `EMMixture`.
+    **options
+        Passed to `EMEngine`.
+
+    Returns
+    -------
+    EMEngine
+    """
+    units = np.sqrt(columns.positive_variance)
+    distinct = distinct_rows(rows, layout, n_components) if layout.structure is None else None
+    return EMEngine(
+        rows,
+        layout.regularization(reg_covar, columns),
+        units,
+        e_step=None if distinct is None else lambda theta: theta.e_step(distinct),
+        **options,
+    )
+
+
+def distinct_rows(rows: RowSource, layout: EmissionLayout, n_components: int) -> Rows | None:
+    """Return the distinct rows with their weights, None where they are many or not integers."""
+    size = sample_size(n_components)
+    ones = np.ones(rows.n_features)
+    found = rows.fold(HashSample.of_table, size, ones)
+    few = len(found.keys) < size and len(found.keys) <= FEW * rows.n_present
+    integral = np.all((found.values == np.floor(found.values)) | np.isnan(found.values))
+    if not few or not integral:
+        return None
+    return Rows(found.values, found.weights, rows.origin, *layout.cells(n_components))
