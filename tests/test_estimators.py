@@ -25,6 +25,7 @@ from skelbo import (
     MCEM,
     ELBOMonitor,
     EMGaussianMixture,
+    EMMixture,
     GaussianMLE,
     SingularCovarianceWarning,
     VariationalEM,
@@ -37,7 +38,11 @@ MIXTURES = [
     for K in (1, 2)
     for kind in STRUCTURES
 ]
-ESTIMATORS = MLES + MIXTURES
+MIXED = [
+    EMMixture(2, n_init=1, random_state=0),
+    EMMixture(2, covariance_type="tied", n_init=1, random_state=0),
+]
+ESTIMATORS = MLES + MIXTURES + MIXED
 SOLVERS = [EMGaussianMixture(2, solver=solver, random_state=0) for solver in ("gem", "gradient")]
 UNBOUNDED = {
     "check_sample_weight_equivalence_on_dense_data": "15 rows in 30 columns: L-BFGS runs along an "

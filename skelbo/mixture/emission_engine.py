@@ -11,10 +11,7 @@ from skelbo.data.row_source import RowSource
 from skelbo.data.rows import Rows
 from skelbo.em.engine import EMEngine
 from skelbo.mixture.emission_layout import EmissionLayout
-from skelbo.mixture.row_sample import HashSample, sample_size
-
-# Share of the rows below which distinct ones are worth finding and keeping.
-FEW = 0.5
+from skelbo.mixture.row_sample import HashSample, lexicographic, sample_size
 
 
 def emission_engine(
@@ -59,12 +56,16 @@ def emission_engine(
 
 
 def distinct_rows(rows: RowSource, layout: EmissionLayout, n_components: int) -> Rows | None:
-    """Return the distinct rows with their weights, None where they are many or not integers."""
+    """Return the distinct rows, sorted, with their weights; None where they are many.
+
+    The bits of a fit then depend neither on the order of the rows nor on whether a row is weighted
+    or repeated. None also where a cell is no integer.
+    """
     size = sample_size(n_components)
-    ones = np.ones(rows.n_features)
-    found = rows.fold(HashSample.of_table, size, ones)
-    few = len(found.keys) < size and len(found.keys) <= FEW * rows.n_present
-    integral = np.all((found.values == np.floor(found.values)) | np.isnan(found.values))
-    if not few or not integral:
+    found = rows.fold(HashSample.of_table, size, np.ones(rows.n_features))
+    X = found.values
+    if len(X) == size or not np.all((np.floor(X) == X) | np.isnan(X)):
         return None
-    return Rows(found.values, found.weights, rows.origin, *layout.cells(n_components))
+    order = lexicographic(np.where(np.isnan(X), -1.0, X))
+    cells = layout.cells(n_components)
+    return Rows(X[order].astype(np.float64), found.weights[order], rows.origin, *cells)

@@ -162,12 +162,12 @@ def sample_rows(rows: RowSource, n_components: int, units: np.ndarray | None = N
     values = drawn.values - rows.origin
     observed = ~np.isnan(values)
     values[~observed] = 0.0
-    order = _lexicographic(values)
+    order = lexicographic(values)
     values, weights, observed = values[order], drawn.weights[order], observed[order]
     return RowSample(values, weights, None if observed.all() else observed)
 
 
-def _lexicographic(values: np.ndarray) -> np.ndarray:
+def lexicographic(values: np.ndarray) -> np.ndarray:
     """Return the order of rows by the last column, ties by the one before it, and so on."""
     last = values[:, -1]
     order = np.argsort(last)
