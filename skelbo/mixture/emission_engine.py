@@ -64,8 +64,9 @@ def distinct_rows(rows: RowSource, layout: EmissionLayout, n_components: int) ->
     size = sample_size(n_components)
     found = rows.fold(HashSample.of_table, size, np.ones(rows.n_features))
     X = found.values
-    if len(X) == size or not np.all((np.floor(X) == X) | np.isnan(X)):
+    if len(X) == size or np.any(np.floor(X) != X, where=~np.isnan(X)):
         return None
-    order = lexicographic(np.where(np.isnan(X), -1.0, X))
+    observed = ~np.isnan(X)
+    order = lexicographic(np.where(observed, X, 0.0), observed)
     cells = layout.cells(n_components)
     return Rows(X[order].astype(np.float64), found.weights[order], rows.origin, *cells)

@@ -162,17 +162,20 @@ def sample_rows(rows: RowSource, n_components: int, units: np.ndarray | None = N
     values = drawn.values - rows.origin
     observed = ~np.isnan(values)
     values[~observed] = 0.0
-    order = lexicographic(values)
+    order = lexicographic(values, observed)
     values, weights, observed = values[order], drawn.weights[order], observed[order]
     return RowSample(values, weights, None if observed.all() else observed)
 
 
-def lexicographic(values: np.ndarray) -> np.ndarray:
-    """Return the order of rows by the last column, ties by the one before it, and so on."""
+def lexicographic(values: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Return the order of rows by the last column, ties by the one before it, and so on.
+
+    Rows that are equal are ordered by which cells are observed.
+    """
     last = values[:, -1]
     order = np.argsort(last)
     tied = np.any(np.diff(last[order]) == 0)
-    return np.lexsort(values.T) if tied else order
+    return np.lexsort(np.concatenate([observed.T, values.T])) if tied else order
 
 
 def content_hash(X: np.ndarray, units: np.ndarray | float = 1.0) -> np.ndarray:
