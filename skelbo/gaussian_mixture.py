@@ -33,6 +33,7 @@ from skelbo.mixture.engine import mixture_engine
 from skelbo.mixture.file_fields import (
     covariance_fields,
     fingerprints_field,
+    moments_field,
     stepwise_field,
 )
 from skelbo.mixture.fitted_mixture import FittedMixture
@@ -343,7 +344,7 @@ class EMGaussianMixture(MixtureEstimator):
             "_fingerprints": Optional(
                 fingerprints_field(["weights_", "means_", *sorted(COVARIANCE_ARRAYS)])
             ),
-            "_stepwise": Optional(stepwise_field(structure, K, p)),
+            "_stepwise": Optional(stepwise_field(moments_field(structure, K, p), K, p)),
         }
 
     # -------------------------------------------------------------- after fit

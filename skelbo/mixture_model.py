@@ -16,7 +16,7 @@ from skelbo.data.row_source import RowSource
 from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent
 from skelbo.gaussian.structures import STRUCTURES
-from skelbo.likelihoods import Likelihood
+from skelbo.likelihoods import LIKELIHOODS, Likelihood
 from skelbo.mixture.attributes import density_arrays, predictor_of
 from skelbo.mixture.emission_attributes import (
     EMISSION_ARRAYS,
@@ -26,6 +26,7 @@ from skelbo.mixture.emission_attributes import (
     fingerprints,
 )
 from skelbo.mixture.emission_engine import emission_engine
+from skelbo.mixture.emission_file_fields import emission_fields
 from skelbo.mixture.emission_layout import EmissionLayout
 from skelbo.mixture.emission_starts import emission_starts
 from skelbo.mixture.emissions import Emissions
@@ -34,6 +35,7 @@ from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.initialization import STARTS, UserParameters, mixture_starts
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture_estimator import MixtureEstimator, RowPredictor
+from skelbo.persistence import Number, Vocabulary
 
 COVARIANCE_TYPES = [name for name in STRUCTURES if name != "factor"]
 
@@ -291,7 +293,8 @@ class EMMixture(MixtureEstimator):
         for name in EMISSION_ARRAYS:
             self.__dict__.pop(name, None)  # of a fit to other columns
         self.__dict__.update(arrays)
-        self._layout, self._next_layout = layout, None
+        self._layout = layout
+        self.__dict__.pop("_next_layout", None)
         self.weights_, self.likelihood_ = weights, layout.names
         self.entropy_r2_ = self._entropy_r2(theta, rows)
         self._fingerprints = fingerprints(arrays)
@@ -304,6 +307,29 @@ class EMMixture(MixtureEstimator):
             return 1.0
         entropy = rows.total(theta.total_entropy) / rows.total_weight
         return float(1 - entropy / np.log(self.n_components))
+
+    # ------------------------------------------------------------------ files
+
+    @classmethod
+    def _file_vocabulary(cls):
+        return Vocabulary(objects=LIKELIHOODS)
+
+    def _file_attributes(self):
+        K, p = self.n_components, self.n_features_in_
+        return {
+            **super()._file_attributes(),
+            **emission_fields(K, p, self._layout_of),
+            "entropy_r2_": Number(),
+        }
+
+    def _set_file_state(self, state):
+        super()._set_file_state({**state, "_layout": self._layout_of(state)})
+
+    def _layout_of(self, state: Mapping[str, Any]) -> EmissionLayout:
+        """Return the layout of fitted attributes."""
+        n_codes = [table.shape[1] for table in state.get("category_probabilities_", ())]
+        names = state["likelihood_"]
+        return EmissionLayout.of_names(names, n_codes, self.covariance_type, self.likelihood)
 
     # -------------------------------------------------------------- after fit
 

@@ -76,6 +76,7 @@ IMPORTS = {
         "likelihoods",
         "mixture",
         "mixture_estimator",
+        "persistence",
     },
     "variational_em": {"em", "inference", "latent_model_estimator"},
     "mcem": {"em", "inference", "latent_model_estimator", "persistence"},

@@ -95,20 +95,32 @@ class EmissionLayout:
 
     @classmethod
     def of_names(
-        cls, names: Sequence[str], n_codes: Sequence[int], covariance_type: str = "full"
+        cls,
+        names: Sequence[str],
+        n_codes: Sequence[int],
+        covariance_type: str = "full",
+        likelihood: Any = "auto",
     ) -> EmissionLayout:
         """Return the layout of a fit from the names of its likelihoods.
 
         Parameters
         ----------
         names : sequence of str
-            One per column, of `LIKELIHOODS`.
+            One per column.
         n_codes : sequence of int
             Numbers of codes of the categorical columns, in their order.
         covariance_type : str
+        likelihood : str, Likelihood, or sequence of these
+            The user's own, where a name is not one of `LIKELIHOODS`.
         """
-        kinds = [as_likelihood(name, codes=True) for name in names]
-        coded, codes = [j for j, kind in enumerate(kinds) if kind.has_codes], _codes()
+        given = given_likelihoods(likelihood, len(names))
+        kinds = [
+            as_likelihood(own if isinstance(own, Likelihood) else name, codes=True)
+            for name, own in zip(names, given, strict=True)
+        ]
+        coded, codes = [j for j, kind in enumerate(kinds) if type(kind) is Categorical], _codes()
+        if len(coded) != len(n_codes):
+            raise ValueError(f"{len(coded)} categorical columns have {len(n_codes)} tables")
         for j, n in zip(coded, n_codes, strict=True):
             kinds[j] = codes(n)
         return cls(kinds, covariance_type)

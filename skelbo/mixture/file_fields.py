@@ -48,7 +48,7 @@ def moments_field(structure: CovarianceStructure, K: int, p: int) -> Record:
     return Record(partial(JointMoments, kind), fields)
 
 
-def stepwise_field(structure: CovarianceStructure, K: int, p: int) -> Record:
+def stepwise_field(statistics: Record, K: int, p: int) -> Record:
     """Return the field of the state of `partial_fit`, with the first rows of a stream."""
     # NaN is a missing cell; an infinite one is beyond the largest number.
     table = Array((None, p), finite=False, low=-LARGEST, high=LARGEST)
@@ -58,7 +58,7 @@ def stepwise_field(structure: CovarianceStructure, K: int, p: int) -> Record:
     return Record(
         StepwiseState,
         {
-            "moments": moments_field(structure, K, p),
+            "moments": statistics,
             "weight": Number(low=SMALLEST_WEIGHT),
             "columns": column_moments_field(p),
             "first": Nullable(first),

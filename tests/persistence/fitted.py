@@ -12,15 +12,18 @@ import numpy as np
 from sklearn.datasets import load_iris
 from torch import nn
 
-from skelbo import MCEM, EMGaussianMixture, GaussianMLE, VAEEstimator, VariationalEM
+from skelbo import MCEM, EMGaussianMixture, EMMixture, GaussianMLE, VAEEstimator, VariationalEM
 from skelbo.models import DecoderModel, FactorModel
 from skelbo.persistence.estimator_file import packed
+from tests.likelihoods.test_new_likelihood import Geometric
 from tests.own_models import Counts
 
 X = load_iris().data[::3].copy()
 HOLES = np.where(np.random.default_rng(0).random(X.shape) < 0.1, np.nan, X)
 ANSWERS = np.greater(X, np.median(X, axis=0)) + 0.0
 CODES = np.clip(np.round(X - X.min(axis=0)), 0, 3).astype(np.float32)
+MIXED_KINDS = ["gaussian", "poisson", "categorical", "bernoulli"]
+MIXED = np.column_stack([HOLES[:, 0], np.round(HOLES[:, 1]), CODES[:, 2], ANSWERS[:, 3]])
 NET = {"hidden_layer_sizes": (4,), "max_iter": 3, "random_state": 0, "n_importance_samples": 20}
 
 
@@ -68,6 +71,21 @@ SUBJECTS = {
         EMGaussianMixture(2, covariance_type="factor", n_factors=1, random_state=0), X
     ),
     "mixture, stream": Subject(EMGaussianMixture(2, random_state=stream()), X, streamed=True),
+    "mixed, all kinds, holes": Subject(
+        EMMixture(2, likelihood=MIXED_KINDS, random_state=0, n_init=2), MIXED
+    ),
+    "mixed, codes, float32": Subject(
+        EMMixture(2, likelihood="categorical", random_state=stream()), CODES
+    ),
+    "mixed, gaussian": Subject(EMMixture(2, covariance_type="tied", random_state=0), X),
+    "mixed, stream": Subject(
+        EMMixture(2, likelihood=MIXED_KINDS, random_state=0, n_init=1), MIXED, streamed=True
+    ),
+    "mixed, own": Subject(
+        EMMixture(2, likelihood=Geometric(), random_state=0, n_init=2),
+        np.round(X),
+        {"likelihood": Geometric()},
+    ),
     "variational, binary": Subject(VariationalEM(2, random_state=0), HOLES),
     "variational, factor": Subject(
         VariationalEM(model=FactorModel(1), random_state=0), X.astype(np.float32)

@@ -1,0 +1,103 @@
+"""Declarations of files for emissions: attributes whose shapes follow from the likelihoods."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from skelbo.likelihoods import LIKELIHOODS
+from skelbo.mixture.attributes import COVARIANCE_ARRAYS, MATRICES
+from skelbo.mixture.emission_attributes import CODES, OTHERS
+from skelbo.mixture.emission_density import EmissionStatistics
+from skelbo.mixture.emission_layout import EmissionLayout
+from skelbo.mixture.file_fields import (
+    covariance_fields,
+    fingerprints_field,
+    moments_field,
+    stepwise_field,
+)
+from skelbo.persistence import Array, Chosen, Field, Names, Optional, Record, Sequence
+
+State = Mapping[str, Any]
+
+
+def emission_fields(
+    K: int, p: int, layout_of: Callable[[State], EmissionLayout]
+) -> dict[str, Field | Chosen]:
+    """Return the fields of the attributes of emissions, in the order in which they are read.
+
+    Parameters
+    ----------
+    K, p : int
+        Numbers of components and columns.
+    layout_of : callable, attributes -> EmissionLayout
+        Reads ``likelihood_`` and ``category_probabilities_``.
+    """
+
+    def scalars(name: str, high: float = np.inf) -> Chosen:
+        def chosen(state: State) -> Field:
+            shape = K, _count(state, name)
+            return _columns(state, name, Array(shape, low=0.0, high=high))
+
+        return Chosen(chosen)
+
+    def codes(state: State) -> Field:
+        table = Array((K, None), low=0.0, high=1.0)
+        return _columns(state, "categorical", Sequence(table, _count(state, "categorical")))
+
+    def others(state: State) -> Field:
+        own = any(name not in LIKELIHOODS for name in state["likelihood_"])
+        parameters = Sequence(Array((None, K, None)))
+        return parameters if own else Optional(parameters)
+
+    def matrices(name: str) -> Chosen:
+        def chosen(state: State) -> Field:
+            layout = layout_of(state)
+            if layout.structure is None:
+                return Optional(Array((0,)))
+            n = len(layout.gaussian_columns)
+            return covariance_fields(layout.structure, K, n)[name]
+
+        return Chosen(chosen)
+
+    return {
+        "likelihood_": Names(p),
+        "means_": Array((K, p), finite=False),
+        "rates_": scalars("poisson"),
+        "probabilities_": scalars("bernoulli", high=1.0),
+        CODES: Chosen(codes),
+        OTHERS: Chosen(others),
+        **{name: matrices(name) for name in MATRICES},
+        "_fingerprints": Optional(fingerprints_field(sorted(COVARIANCE_ARRAYS))),
+        "_stepwise": Chosen(
+            lambda state: Optional(stepwise_field(_statistics(layout_of(state), K), K, p))
+        ),
+    }
+
+
+def _statistics(layout: EmissionLayout, K: int) -> Record:
+    """Return the field of the statistics of `partial_fit`."""
+    moments: Field = Optional(Array((0,)))
+    if layout.structure is not None:
+        moments = moments_field(layout.structure, K, len(layout.gaussian_columns))
+    if layout.table is None:
+        assert isinstance(moments, Record)
+        return moments
+    fields: dict[str, Field | Chosen] = {
+        "weight": Array((K,), ("float64",), low=0.0),
+        "sums": Array((K, layout.table.n_statistics), ("float64",)),
+    }
+    if layout.structure is None:
+        return Record(lambda weight, sums: EmissionStatistics(weight, None, sums), fields)
+    return Record(EmissionStatistics, {**fields, "moments": moments})
+
+
+def _count(state: State, name: str) -> int:
+    return list(state["likelihood_"]).count(name)
+
+
+def _columns(state: State, name: str, field: Field) -> Field:
+    """Return the field of an attribute that is there where a column has this likelihood."""
+    return field if _count(state, name) else Optional(field)
