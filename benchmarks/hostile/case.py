@@ -16,7 +16,7 @@ from hostile.laws import LAWS, applies
 from hostile.refusals import is_stray, refusal_of
 from hostile.subjects import SUBJECTS, Subject, table_kind
 from hostile.tables import Table, draw_table
-from hostile.trial import Broken, Trial, answers, bound, check, criteria, kept, pickled
+from hostile.trial import Broken, Trial, answers, bound, check, kept
 
 LIBRARY = str(Path("skelbo")) + "/"
 
@@ -101,9 +101,7 @@ def _run(case: Case) -> None:
     check("X is not written to", np.array_equal(same, case.table.X, equal_nan=True))
     kept(trial, before)
     answers(trial)
-    criteria(trial)
     bound(trial)
-    pickled(trial)
     LAWS[case.law](trial)
 
 

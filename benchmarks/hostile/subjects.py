@@ -90,7 +90,7 @@ def _mle(rng: np.random.Generator) -> GaussianMLE:
         pick(rng, "full", "diag", "spherical"),
         reg_covar=pick(rng, "auto", "auto", 1e-6, 0.0),
         tol=pick(rng, "auto", 1e-3),
-        max_iter=pick(rng, 1, 30, 200),
+        max_iter=pick(rng, 1, 10, 30),
     )
 
 
@@ -101,7 +101,7 @@ def _mixture(rng: np.random.Generator) -> EMGaussianMixture:
         covariance_type=pick(rng, *STRUCTURES),
         tol=pick(rng, "auto", 1e-3),
         reg_covar=pick(rng, "auto", "auto", 1e-6, 0.0),
-        max_iter=pick(rng, 0, 1, 3, 40, 40),
+        max_iter=pick(rng, 0, 1, 3, 10, 30),
         n_init=pick(rng, 1, 1, 3),
         init_params=pick(rng, *STARTS),
         solver=pick(rng, "em", "em", "em", "em", "gem", "gradient"),
@@ -149,10 +149,10 @@ def _variational(rng: np.random.Generator) -> VariationalEM:
         _latents(model, rng),
         model=model,
         posterior=pick(rng, "mean_field", "full", "exact"),
-        max_iter=pick(rng, 1, 3) if slow else pick(rng, 1, 3, 40),
+        max_iter=1 if slow else pick(rng, 1, 3, 10),
         tol=pick(rng, "auto", 1e-3),
-        n_init=pick(rng, 1, 1, 2),
-        annealing=pick(rng, "auto", False),
+        n_init=pick(rng, 1, 1, 1, 2),
+        annealing=pick(rng, "auto", False, False, False),
         n_importance_samples=20,
         random_state=int(rng.integers(1000)),
     )
@@ -166,9 +166,9 @@ def _monte_carlo(rng: np.random.Generator) -> MCEM:
         _latents(model, rng),
         model=model,
         sampler=pick(rng, "auto", "auto", "auto", "gibbs", "hmc", "importance"),
-        n_samples=pick(rng, "auto", 64),
+        n_samples=pick(rng, "auto", 16, 64),
         averaging=pick(rng, None, None, "saem"),
-        max_iter=1 if slow else pick(rng, 1, 3, 8),
+        max_iter=1 if slow else pick(rng, 1, 2, 4),
         n_importance_samples=20,
         random_state=int(rng.integers(1000)),
     )
@@ -192,7 +192,7 @@ def _vae(rng: np.random.Generator) -> VAEEstimator:
         lr=pick(rng, 1e-3, 1e-1, 10.0),
         batch_size=pick(rng, 5, 128),
         early_stopping=pick(rng, "auto", True, False),
-        max_iter=3,
+        max_iter=pick(rng, 1, 3),
         device="cpu",
         random_state=int(rng.integers(1000)),
     )
@@ -201,26 +201,28 @@ def _vae(rng: np.random.Generator) -> VAEEstimator:
 def _small_vae() -> VAEEstimator:
     """Return a VAEEstimator at its defaults, but small and short."""
     return VAEEstimator(
-        hidden_layer_sizes=(8,), max_iter=3, n_importance_samples=20, device="cpu", random_state=0
+        hidden_layer_sizes=(8,), max_iter=1, n_importance_samples=20, device="cpu", random_state=0
     )
 
 
 SUBJECTS = {
-    "GaussianMLE": Subject(_mle, GaussianMLE, 3.0, frozenset({"exact", "repeats", "streams"})),
+    "GaussianMLE": Subject(
+        _mle, lambda: GaussianMLE(max_iter=30), 6.0, frozenset({"exact", "repeats", "streams"})
+    ),
     "EMGaussianMixture": Subject(
         _mixture,
-        lambda: EMGaussianMixture(random_state=0),
-        5.0,
+        lambda: EMGaussianMixture(max_iter=30, random_state=0),
+        8.0,
         frozenset({"exact", "repeats", "streams"}),
     ),
     "VariationalEM": Subject(
         _variational,
-        lambda: VariationalEM(n_importance_samples=20, random_state=0),
-        2.0,
+        lambda: VariationalEM(max_iter=5, n_importance_samples=20, random_state=0),
+        1.5,
         frozenset({"repeats"}),
     ),
     "MCEM": Subject(
-        _monte_carlo, lambda: MCEM(max_iter=3, n_importance_samples=20, random_state=0), 0.5
+        _monte_carlo, lambda: MCEM(max_iter=2, n_importance_samples=20, random_state=0), 0.25
     ),
-    "VAEEstimator": Subject(_vae, _small_vae, 1.0, frozenset({"streams"})),
+    "VAEEstimator": Subject(_vae, _small_vae, 0.25, frozenset({"streams"})),
 }

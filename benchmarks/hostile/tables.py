@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-ROWS = 1, 2, 3, 4, 5, 6, 8, 10, 10, 15, 20, 20, 30, 40, 60
-COLUMNS = 1, 1, 2, 2, 3, 4, 6
+ROWS = 1, 2, 3, 4, 5, 6, 8, 10, 10, 15, 20, 30
+COLUMNS = 1, 1, 2, 2, 3, 4
 CONTAINERS = "array", "array", "fortran", "strided", "read_only", "list", "masked", "frame"
 
 
@@ -93,7 +93,7 @@ def draw_table(rng: np.random.Generator, kind: str = "real") -> Table:
     Returns
     -------
     table : Table
-        At most 60 rows and 6 columns.
+        At most 30 rows and 4 columns.
     """
     n, p = pick(rng, *ROWS), pick(rng, *COLUMNS)
     if kind in ("real", "tame", "ratio"):

@@ -15,6 +15,8 @@ SAMPLE_ROWS = 4096
 SAMPLE_ROWS_PER_COMPONENT = 64
 # Bits of the 52 of a number's mantissa that hashes do not depend on.
 DROPPED_BITS = 14
+# Bits of a missing cell, whatever those of its NaN.
+MISSING = np.uint64(0x7FF8 << (48 - DROPPED_BITS))
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,7 @@ def content_hash(X: np.ndarray, units: np.ndarray | float = 1.0) -> np.ndarray:
     bits = values.view(np.uint64)
     bits += np.uint64(2 ** (DROPPED_BITS - 1))
     bits >>= np.uint64(DROPPED_BITS)
-    bits[np.isnan(X)] = 0
+    bits[np.isnan(X)] = MISSING  # other bits than those of zero
     bits ^= bits >> np.uint64(32)
     powers = np.cumprod(np.full(bits.shape[1], 0x9E3779B97F4A7C15, dtype=np.uint64))
     key = np.einsum("np,p->n", bits, powers)

@@ -38,6 +38,13 @@ def test_content_hash_separates_rows():
     assert_array_equal(content_hash(np.array([[0.0]])), content_hash(np.array([[-0.0]])))
 
 
+def test_a_missing_cell_is_not_zero():
+    X = np.array([[0.0, 0.0], [np.nan, 0.0], [0.0, np.nan], [np.nan, np.nan], [0.0, 0.0]])
+    assert len(np.unique(content_hash(X))) == 4
+    sample = sample_rows(Rows(X), 1)
+    assert sorted(sample.weights) == [1, 1, 1, 2]
+
+
 def test_standardized_columns_have_variance_one_with_weights():
     X = np.random.default_rng(0).standard_normal((200, 3)) * [1e-3, 1.0, 1e4]
     X[:, 1] = 7.0  # constant

@@ -28,6 +28,7 @@ ELSEWHERE = 4.0
 WIDE = 3.0
 
 
+@cache
 def gaussian_nodes(n_latents: int) -> tuple[np.ndarray, np.ndarray]:
     """Return nodes (K, d) and weights (K,) for means over N(0, I).
 
