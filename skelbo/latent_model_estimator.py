@@ -50,6 +50,8 @@ MODEL_CONSTRAINTS: dict = {
     "verbose": ["verbose"],
 }
 
+# Called with the iteration, its bound and its parameters; whether the ascent is to stop.
+Report = Callable[[int, float, Theta], bool]
 # Values of z per row in one operation of a step: draws, or points of a quadrature.
 DRAWS_AT_ONCE = 100
 
@@ -75,8 +77,8 @@ class LatentModelEstimator(LatentVariableEstimator):
     _data: DistinctRows | None = None
 
     @abstractmethod
-    def _ascend(self, model: Model, data: DistinctRows, theta, progress, rng) -> Ascent:
-        """Run one ascent from theta."""
+    def _ascend(self, model: Model, data: DistinctRows, theta, report: Report, rng) -> Ascent:
+        """Run one ascent from theta; `report` is `ascend`'s `on_iteration`."""
 
     @abstractmethod
     def _family(self, model: Model) -> str:
@@ -132,7 +134,7 @@ class LatentModelEstimator(LatentVariableEstimator):
         with threads_for(len(data.X) * DRAWS_AT_ONCE):
             restarts = climb_from_each(
                 starts,
-                lambda start: self._ascend(model, data, start(), progress, rng),
+                lambda start: self._ascend_in_unit(model, data, start(), progress, rng),
                 progress,
                 is_regular=lambda theta: True,
             )
@@ -140,6 +142,22 @@ class LatentModelEstimator(LatentVariableEstimator):
             self._publish(user_model, model, data, restarts.best, X.dtype)
         progress.end()
         return self
+
+    def _ascend_in_unit(self, model: Model, data: DistinctRows, theta, progress, rng) -> Ascent:
+        """Run one ascent in a unit of the table; return it in the units of the data."""
+        unit = TableUnit.of_rows(model, data)
+        shift = unit.log_density(data)
+
+        def report(n_iter: int, bound: float, theta: Theta) -> bool:
+            return progress.iteration(n_iter, bound + shift, unit.absolute(theta))
+
+        ascent = self._ascend(model, unit.table(data), unit.relative(theta), report, rng)
+        return replace(
+            ascent,
+            theta=unit.absolute(ascent.theta),
+            start_bound=ascent.start_bound + shift,
+            lower_bounds=tuple(bound + shift for bound in ascent.lower_bounds),
+        )
 
     def _publish(
         self, user_model: LatentVariableModel, model: Model, data: DistinctRows, best: Ascent, dtype

@@ -18,7 +18,6 @@ from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.samplers import SAMPLERS, make_sampler
 from skelbo.inference.standard_errors import monte_carlo_errors
-from skelbo.inference.table_unit import TableUnit
 from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimator
 from skelbo.persistence import Array, Number, Sequence
 
@@ -214,28 +213,24 @@ class MCEM(LatentModelEstimator):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    def _ascend(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
+    def _ascend(self, model, data: DistinctRows, theta, report, rng) -> Ascent:
         """Run one ascent, which the step ends when its stopping rule is met."""
         sampler = make_sampler(self.sampler, model, rng)
         kind = MonteCarloStep if self.averaging is None else AveragedStep
-        unit = TableUnit.of_rows(model, data)
-        shift, theta = unit.log_density(data), unit.relative(theta)
-        data, tol = unit.table(data), self._total_tol(model, data, theta)
+        tol = self._total_tol(model, data, theta)
         data = data.repeated(sampler.n_repeated)
         step = kind(model, data, sampler, self.n_samples, self._family(model), tol)
 
         def is_over(n_iter, bound, theta) -> bool:
-            stop = progress.iteration(n_iter, bound + shift, unit.absolute(theta))
-            return step.is_over(theta, stop)
+            return step.is_over(theta, report(n_iter, bound, theta))
 
         ascent = ascend(
             theta, step.e_step, step.m_step, tol=0.0, max_iter=self.max_iter, on_iteration=is_over
         )
-        bounds = tuple(bound + shift for bound in ascent.lower_bounds)
         return MonteCarloAscent(
-            unit.absolute(ascent.theta),
-            ascent.start_bound + shift,
-            bounds,
+            ascent.theta,
+            ascent.start_bound,
+            ascent.lower_bounds,
             step.certified,
             interrupted=ascent.interrupted,
             step=step,

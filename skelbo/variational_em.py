@@ -150,11 +150,9 @@ class VariationalEM(LatentModelEstimator):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    def _ascend(self, model, data: DistinctRows, theta, progress, rng) -> Ascent:
+    def _ascend(self, model, data: DistinctRows, theta, report, rng) -> Ascent:
         """Run one ascent; one from a start that may be symmetric is led past saddle points."""
-        ascent = VariationalAscent(
-            model, data, self.posterior, self.tol, self.max_iter, progress.iteration
-        )
+        ascent = VariationalAscent(model, data, self.posterior, self.tol, self.max_iter, report)
         continued = self.warm_start and "params_" in vars(self)
         if self.params_init is not None or continued or model.has_gradient:
             return ascent.run_past_saddles(theta)

@@ -1,4 +1,4 @@
-"""Tables as numbers: masked cells are missing cells, dates are refused, errors name the column."""
+"""Tables as numbers: masked cells are missing, dates are refused, errors name the column."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ NO_NUMBERS = "{error} (column {column!r} of X, of type {kind}); encode or remove
 
 
 def as_numbers(X: Any) -> Any:
-    """Return a table without masks: NaN stands for masked cells.
+    """Return a table without masks: NaN stands for masked cells and for `pandas.NA`.
 
     Parameters
     ----------
     X : array-like of shape (n_samples, n_features)
-        A masked array, or a list of masked rows, is copied; everything else is returned as it is.
+        A masked array, a list of masked rows, and what holds `pandas.NA` in columns of type object
+        are copied; everything else is returned as it is.
 
     Returns
     -------
@@ -50,7 +51,39 @@ def as_numbers(X: Any) -> Any:
         kind = _kind_of_dates(column)
         if kind is not None:
             raise ValueError(DATES.format(column=name, kind=kind))
-    return X
+    return _without_na(X)
+
+
+def _without_na(X: Any) -> Any:
+    """Return a table with NaN in place of `pandas.NA`, which has no place among numbers."""
+    pandas = sys.modules.get("pandas")
+    if pandas is None:
+        return X
+    if isinstance(X, pandas.DataFrame):
+        holders = [place for place, (_, column) in enumerate(X.items()) if _has_na(column)]
+        X = X.copy(deep=False) if holders else X
+        for place in holders:
+            X.isetitem(place, _nan_for_na(X.iloc[:, place].to_numpy()))
+        return X
+    array = _as_array(X) if isinstance(X, list | tuple) else X
+    if not (isinstance(array, np.ndarray) and array.ndim == 2 and _has_na(array)):
+        return X
+    return _nan_for_na(array)
+
+
+def _has_na(cells: Any) -> bool:
+    """Return whether an array or column of type object holds `pandas.NA`."""
+    missing = sys.modules["pandas"].NA
+    return cells.dtype == object and any(cell is missing for cell in np.ravel(cells))
+
+
+def _nan_for_na(cells: np.ndarray) -> np.ndarray:
+    """Return an array of type object with NaN in place of `pandas.NA`."""
+    missing = sys.modules["pandas"].NA
+    flat = [np.nan if cell is missing else cell for cell in cells.ravel()]
+    result = np.empty(cells.shape, dtype=object)
+    result.ravel()[:] = flat
+    return result
 
 
 def with_column(error: Exception, X: Any) -> Exception:

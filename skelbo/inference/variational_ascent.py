@@ -58,7 +58,12 @@ class VariationalAscent:
         """Return the ascent from theta, by the profile likelihood where there is one."""
         profile = self.model.profile(self.data.X, self.data.weights)
         if profile is not None:
-            ascent = self._climb(profile.start(), profile, profile)
+
+            def on_iteration(n_iter, bound, noise):
+                return self.on_iteration(n_iter, bound, profile.theta(noise))
+
+            climb = replace(self, on_iteration=on_iteration)._climb
+            ascent = climb(profile.start(), profile, profile)
             return replace(ascent, theta=profile.theta(ascent.theta), statistics=None)
         coordinates = self._coordinates(theta)
         if uses_grid(self.model.joint(self.data.X[:1], theta), self.posterior):

@@ -2,6 +2,7 @@ r"""The contract of a model p(x, z; theta), and the checks that a model written 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -235,6 +236,11 @@ def check_model(model: Any) -> None:
         raise ValueError(
             f"{name}.n_latents is {n_latents!r}, expected a positive integer; set it in the class "
             "or in __init__."
+        )
+    if not isinstance(model.constraints, Mapping):
+        raise ValueError(
+            f"{name}.constraints is {model.constraints!r}, expected a dict from names of "
+            f"parameters to one of {list(CONSTRAINTS)}; write {{}} where none is constrained."
         )
     unknown = {k: v for k, v in model.constraints.items() if v not in CONSTRAINTS}
     if unknown:

@@ -84,3 +84,18 @@ def test_strings_name_their_column(table):
 def test_numbers_of_every_kind_are_numbers(table):
     mean = GaussianMLE().fit(FRAME).mean_
     assert_array_equal(GaussianMLE().fit(table).mean_, mean)
+
+
+@pytest.mark.parametrize("kind", ["array", "rows", "frame", "nullable"])
+def test_pandas_na_is_a_missing_cell(kind):
+    cells = np.array([[1, 3], [2, pd.NA], [None, 2], [4, 4], [0, 1]], dtype=object)
+    table = {
+        "array": cells,
+        "rows": cells.tolist(),
+        "frame": pd.DataFrame(cells, columns=["a", "b"]),
+        "nullable": pd.DataFrame(cells, columns=["a", "b"]).astype("Int64"),
+    }[kind]
+    before = np.ravel(table) if kind == "array" else None
+    expected = GaussianMLE().fit([[1, 3], [2, np.nan], [np.nan, 2], [4, 4], [0, 1]])
+    assert_array_equal(GaussianMLE().fit(table).covariance_, expected.covariance_)
+    assert before is None or before[3] is pd.NA  # the user's table is left alone

@@ -14,12 +14,14 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("exponent", [-390, -260, -1, 465])
 @pytest.mark.parametrize("missing", [False, True])
 @pytest.mark.parametrize("model", [FactorModel(1), BinaryFeatureModel(1)])
-def test_fits_and_errors_follow_the_unit(model, missing, exponent):
+@pytest.mark.parametrize("engine", [MCEM, VariationalEM])
+def test_fits_and_errors_follow_the_unit(engine, model, missing, exponent):
     X, unit = real(60), 2.0**exponent
     X[2, 1] = np.nan if missing else X[2, 1]
-    plain = MCEM(1, model=model, max_iter=20, random_state=0).fit(X)
-    scaled = MCEM(1, model=model, max_iter=20, random_state=0).fit(unit * X)
-    for kind in ("params_", "standard_errors_", "mc_standard_errors_"):
+    plain = engine(1, model=model, max_iter=20, random_state=0).fit(X)
+    scaled = engine(1, model=model, max_iter=20, random_state=0).fit(unit * X)
+    kinds = ["params_", "standard_errors_"]
+    for kind in kinds + ["mc_standard_errors_"] * (engine is MCEM):
         for name, value in getattr(plain, kind).items():
             expected, actual = unit ** POWERS[name] * value, getattr(scaled, kind)[name]
             np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=0)

@@ -64,6 +64,8 @@ def broken(**methods):
         (broken(latent="discrete"), "latent is 'discrete'"),
         (broken(n_latents=0), "n_latents is 0"),
         (broken(constraints={"a": "odd"}), "constraints has"),
+        (broken(constraints=["a"]), r"constraints is \['a'\], expected a dict"),
+        (broken(constraints=None), "constraints is None, expected a dict .* write {}"),
         (LatentVariableModel(), "n_latents is None"),
     ],
 )
