@@ -121,12 +121,15 @@ class Imputation(InputValidation, ABC):
             result[:, missing] = cast(draws[:, missing[incomplete]], X.dtype)
         return result
 
-    def _in_container(self, X: Any, completed: np.ndarray) -> Any:
-        """Return a table as a dataframe where X is one and `set_output` asks for it."""
+    def _in_container(self, X: Any, completed: np.ndarray, features: Any = None) -> Any:
+        """Return a table as a dataframe where X is one and `set_output` asks for it.
+
+        Its columns are those of `features`, by default of X.
+        """
         if not (hasattr(X, "columns") and len(completed)):
             return completed
         kind = type(self.transform(X[:1])).__module__.partition(".")[0]
         if kind == "numpy":
             return completed
         names = FunctionTransformer(lambda table: completed, feature_names_out="one-to-one")
-        return names.set_output(transform=kind).fit_transform(X)
+        return names.set_output(transform=kind).fit_transform(X if features is None else features)

@@ -9,8 +9,46 @@ from __future__ import annotations
 import numba
 import numpy as np
 
+from skelbo.mixture.backends.numba_kernel import exp
+
+# Rows whose largest likelihoods stay in the fastest cache.
+TILE = 256
 _options = {"cache": True, "nogil": True, "error_model": "numpy"}
+_exact = numba.njit(**_options, fastmath={"contract"})
 _compiled = numba.njit(**_options, fastmath={"contract", "reassoc", "nsz"})
+
+
+@_exact
+def half_log(columns, b, top):
+    """Scale likelihoods row by row, a tile of rows after another.
+
+    Parameters
+    ----------
+    columns : ndarray of shape (K, n_rows)
+        log p(x_t | z_t).
+    b : ndarray of shape (n_rows, K)
+        Output: likelihoods over the largest of their row; zero where all are.
+    top : ndarray of shape (n_rows,)
+        Output: logarithm of the largest, 0 where it is zero.
+    """
+    K, n_rows = columns.shape
+    scaled = np.empty(TILE)
+    for first in range(0, n_rows, TILE):
+        n = min(TILE, n_rows - first)
+        largest = top[first : first + n]
+        largest[:] = columns[0, first : first + n]
+        for k in range(1, K):
+            row = columns[k, first : first + n]
+            for r in range(n):
+                largest[r] = row[r] if row[r] > largest[r] else largest[r]
+        for r in range(n):
+            largest[r] = largest[r] if largest[r] > -np.inf else 0.0
+        for k in range(K):
+            row = columns[k, first : first + n]
+            for r in range(n):
+                scaled[r] = exp(row[r] - largest[r])
+            for r in range(n):
+                b[first + r, k] = scaled[r]
 
 
 @_compiled

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -189,7 +189,7 @@ class ForwardBackward:
     def _filter(self, block: RunBlock, entering: np.ndarray):
         """Return the filtered block, its largest log-likelihoods, steps and bounds of loss."""
         pass_over = self.pass_over(block)
-        b, top = half_log(self.log_prob(block.rows), pass_over.order)
+        b, top = pass_over.half_log(self.log_prob(block.rows))
         here = _Kept(b, np.empty_like(b), pass_over)
         steps, lost = np.empty(len(b)), np.empty(len(block.bounds) - 1)
         pass_over.forward(b, block.continued, entering, self.watch, here.alpha, steps, lost)
@@ -239,16 +239,3 @@ class ForwardBackward:
                 offset = block.rows.start + start - self.runs.bounds[number]
                 resp[start:stop] = posterior.resp[offset : offset + stop - start]
 
-
-def half_log(log_prob: np.ndarray, order: Literal["C", "F"] = "C") -> tuple[np.ndarray, np.ndarray]:
-    """Return exp(log_prob - top), (n_rows, K) in this order, and top, the largest of each row.
-
-    Where every entry is -inf the row is zero, and so is its top.
-    """
-    columns = np.ascontiguousarray(log_prob.T)
-    top = np.maximum.reduce(columns, axis=0)
-    if np.isneginf(np.minimum.reduce(top, initial=0.0)):
-        top[np.isneginf(top)] = 0.0
-    scaled = columns - top
-    np.exp(scaled, out=scaled)
-    return np.asarray(scaled.T, order=order), top

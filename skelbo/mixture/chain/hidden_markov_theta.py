@@ -8,14 +8,16 @@ It differs from a mixture in the E-step alone: responsibilities come from forwar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
+from skelbo.gaussian.components import WeightedGaussians
 from skelbo.gaussian.regularization import Regularization
 from skelbo.mixture.chain.forward_backward import ForwardBackward
 from skelbo.mixture.chain.markov_chain import MarkovChain
 from skelbo.mixture.chain.sequence_rows import SequenceRows
-from skelbo.mixture.emissions import Emissions, Statistics
+from skelbo.mixture.emissions import Emissions, Statistics, WeightedTable
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,11 @@ class HiddenMarkov:
         """True if no covariance had to be altered to become regular."""
         return self.emissions.is_regular
 
+    @cached_property
+    def weighted(self) -> WeightedGaussians | WeightedTable:
+        """The emissions as densities of blocks of rows."""
+        return self.emissions.weighted()
+
     def about(self, origin: np.ndarray) -> HiddenMarkov:
         """Return the model about `origin`, given about the present one."""
         return HiddenMarkov(self.chain, self.emissions.about(origin))
@@ -68,7 +75,7 @@ class HiddenMarkov:
         return ForwardBackward(
             self.chain,
             rows.runs,
-            lambda part: rows.log_prob(self.emissions, part),
+            lambda part: rows.log_prob(self.weighted, part),
             rows.blocks,
             rows.weights,
         )
@@ -76,7 +83,7 @@ class HiddenMarkov:
     def e_step(self, rows: SequenceRows) -> tuple[float, PathStatistics]:
         """Return log p(X; theta) in nats per row and the expected statistics."""
         paths = self.forward_backward(rows).smooth(
-            lambda block, resp: rows.statistics(self.emissions, block, resp)
+            lambda block, resp: rows.statistics(self.weighted, block, resp)
         )
         bound = paths.log_prob(rows.runs, rows.weights) / rows.total_weight
         return bound, PathStatistics(paths.first, paths.pairs, paths.total)

@@ -8,8 +8,6 @@ first in all arrays here, so that operations run along contiguous rows.
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 
 from skelbo.mixture.chain.markov_chain import MarkovChain
@@ -33,8 +31,6 @@ class NumpyPass:
         Of these pieces; whole pieces where the chain is sparse.
     """
 
-    order: Literal["C", "F"] = "F"
-
     def __init__(self, chain: MarkovChain, bounds: np.ndarray, segments: Segments):
         self.chain, self.bounds, self.segments = chain, bounds, segments
         self.A = np.ascontiguousarray(chain.transmat)
@@ -46,6 +42,10 @@ class NumpyPass:
         self.tails: np.ndarray | None = None
 
     # ------------------------------------------------------------------- forward
+
+    def half_log(self, log_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return scaled likelihoods, states contiguous, and the largest logarithms."""
+        return half_log(log_prob)
 
     def forward(self, b, continued, entering, watch, alpha, steps, lost) -> None:
         """Filter the rows; arguments as those of `numba_chain.forward`."""
@@ -247,6 +247,19 @@ class NumpyPass:
         ending = self.bounds[1:-1] if open_end else self.bounds[1:]
         scale[ending - 1] = 1.0
         return np.minimum.reduceat(scale, self.bounds[:-1])
+
+
+def half_log(log_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return exp(log_prob - top), (n_rows, K) in Fortran order, and top, the largest of each row.
+
+    Where every entry is -inf the row is zero, and so is its top.
+    """
+    columns = log_prob.T
+    top = np.maximum.reduce(columns, axis=0)
+    if np.isneginf(np.minimum.reduce(top, initial=0.0)):
+        top[np.isneginf(top)] = 0.0
+    scaled = np.subtract(columns, top, order="C")
+    return np.exp(scaled, out=scaled).T, top
 
 
 def _reciprocal(totals: np.ndarray) -> np.ndarray:

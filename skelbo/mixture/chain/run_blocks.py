@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,24 +15,22 @@ from skelbo.mixture.chain.markov_chain import MarkovChain
 from skelbo.mixture.chain.numpy_pass import NumpyPass
 from skelbo.mixture.chain.segments import Segments, segment_size
 
-# Cells of an array (n_rows, n_components) of a block: 8 MiB.
-BLOCK_CELLS = 2**20
+# Cells of an array (n_rows, n_components) of a block: what stays in cache, where passes are compiled
+# (at most 2^15 rows, those of a block of `Rows`); NumPy is faster with fewer steps.
+COMPILED_CELLS, MAX_COMPILED_ROWS, NUMPY_CELLS = 2**17, 2**15, 2**20
 # Rows times states from which on passes are compiled where numba is installed: a millisecond of
 # NumPy's. Only the size decides, so that fits are reproducible.
 MIN_COMPILED = 2**12
 
 
 class ChainPass(Protocol):
-    """Both recursions over one block of rows; `skelbo.mixture.backends.numba_chain` has shapes.
+    """Both recursions over one block of rows; `skelbo.mixture.backends.numba_chain` has shapes."""
 
-    Attributes
-    ----------
-    order : {"C", "F"}
-        Layout of arrays (n_rows, n_components): rows or states contiguous.
-    """
+    def half_log(self, log_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return exp(log_prob - top), (n_rows, K), and top, the largest of each row.
 
-    @property
-    def order(self) -> Literal["C", "F"]: ...  # noqa: D102
+        Where every entry is -inf the row is zero, and so is its top.
+        """
 
     def forward(self, b, continued, entering, watch, alpha, steps, lost) -> None:
         """Filter the rows; write `alpha`, `steps`, `lost`, and `entering` of the next block."""
@@ -86,7 +84,10 @@ class RunBlock:
 def run_blocks(runs: Runs, n_states: int) -> list[RunBlock]:
     """Return the blocks of a table: their bounds depend on its size and the number of states."""
     blocks = []
-    for rows in iter_blocks(runs.n_rows, n_states, BLOCK_CELLS):
+    size = NUMPY_CELLS // n_states
+    if compiled(runs.n_rows, n_states) is not None:
+        size = min(COMPILED_CELLS // n_states, MAX_COMPILED_ROWS)
+    for rows in iter_blocks(runs.n_rows, 1, max(size, 1)):
         first = int(np.searchsorted(runs.bounds, rows.start, "right")) - 1
         last = int(np.searchsorted(runs.bounds, rows.stop, "left"))
         bounds = np.clip(runs.bounds[first : last + 1], rows.start, rows.stop) - rows.start
@@ -105,13 +106,17 @@ def run_blocks(runs: Runs, n_states: int) -> list[RunBlock]:
 class CompiledPass:
     """Both recursions over one block by the kernels of numba."""
 
-    order: Literal["C", "F"] = "C"
-
     def __init__(self, kernels: Any, chain: MarkovChain, bounds: np.ndarray):
         self.kernels, self.bounds = kernels, bounds
         self.start = np.ascontiguousarray(chain.startprob)
         self.A = np.ascontiguousarray(chain.transmat)
         self.A_T = np.ascontiguousarray(chain.transmat.T)
+
+    def half_log(self, log_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return scaled likelihoods, rows contiguous, and the largest logarithms."""
+        b, top = np.empty(log_prob.shape), np.empty(len(log_prob))
+        self.kernels.half_log(np.ascontiguousarray(log_prob.T), b, top)
+        return b, top
 
     def forward(self, b, continued, entering, watch, alpha, steps, lost) -> None:
         """Filter the rows."""

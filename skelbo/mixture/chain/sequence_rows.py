@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from functools import cached_property
 
 import numpy as np
@@ -9,7 +10,11 @@ import numpy as np
 from skelbo.data.rows import KEPT_CELLS, Block, Rows
 from skelbo.data.sequences import Runs
 from skelbo.mixture.chain.run_blocks import RunBlock, run_blocks
-from skelbo.mixture.emissions import Emissions, Statistics
+from skelbo.gaussian.components import WeightedGaussians
+from skelbo.mixture.emissions import Statistics, WeightedTable
+
+# Densities of blocks of rows, of all states.
+Densities = WeightedGaussians | WeightedTable
 
 
 class SequenceRows:
@@ -25,11 +30,13 @@ class SequenceRows:
     origin : ndarray of shape (n_features,)
         Subtracted from every row.
     n_states : int
+    cells : tuple of (int, int or None)
+        Sizes of the temporaries of a row: ``layout.cells(n_states)``.
     """
 
-    def __init__(self, X, runs: Runs, weights, origin: np.ndarray, n_states: int):
+    def __init__(self, X, runs: Runs, weights, origin: np.ndarray, n_states: int, cells):
         self.X, self.runs, self.weights, self.origin = X, runs, weights, origin
-        self.n_states = n_states
+        self.n_states, self.cells = n_states, cells
         self._tables: dict[int, Rows] = {}
         self._keeps = X.size <= KEPT_CELLS
 
@@ -45,51 +52,54 @@ class SequenceRows:
             return float(self.runs.n_rows)
         return float(self.weights @ self.runs.lengths)
 
-    def log_prob(self, emissions: Emissions, rows: slice) -> np.ndarray:
-        """Return log p(x | k) of some rows, (n_rows, K), in nats."""
-        weighted = emissions.weighted()
-        n_rows = rows.stop - rows.start
-        result: list[np.ndarray] = [np.empty((0, 0))]
+    def own_threads(self) -> AbstractContextManager:
+        """Return a context for work that passes over these rows several times."""
+        return Rows(self.X, None, None, *self.cells).own_threads()
 
-        def fill(block: Block) -> None:
-            density = weighted.density(block)
-            log_prob = density.whole_log_joint()
-            log_prob += density.log_base()
-            if len(block.index) == n_rows:
-                result[0] = log_prob
-                return
-            if result[0].size == 0:
-                result[0] = np.empty((emissions.n_components, n_rows))
-            result[0][:, block.index] = log_prob
+    def log_prob(self, weighted: Densities, rows: slice) -> np.ndarray:
+        """Return log p(x | k) of some rows, (n_rows, K), states contiguous, in nats."""
+        n_rows = rows.stop - rows.start
+        result: list[np.ndarray] = []
 
         with np.errstate(over="ignore"):  # squares of rows far from everything
-            for block in self._table(emissions, rows).blocks():
-                fill(block)
+            for block in self._table(rows).blocks():
+                density = weighted.density(block)
+                log_prob, base = density.whole_log_joint(), density.log_base()
+                if np.ndim(base) or base:
+                    log_prob += base
+                if len(block.index) == n_rows:
+                    return log_prob.T
+                if not result:
+                    result.append(np.empty((self.n_states, n_rows)))
+                result[0][:, _places(block)] = log_prob
         return result[0].T
 
-    def statistics(self, emissions: Emissions, block: RunBlock, resp: np.ndarray) -> Statistics:
+    def statistics(self, weighted: Densities, block: RunBlock, resp: np.ndarray) -> Statistics:
         """Return the expected statistics of a block under p(z_t | run), (n_rows, K)."""
-        weighted = emissions.weighted()
+        shares = np.ascontiguousarray(resp.T)
         if self.weights is not None:
-            per_row = np.repeat(self.weights[block.runs], np.diff(block.bounds))
-            resp = resp * per_row[:, None]
+            shares = shares * np.repeat(self.weights[block.runs], np.diff(block.bounds))
 
         def moments(part: Block) -> Statistics:
             whole = len(part.index) == len(resp)
-            return weighted.density(part).moments(resp.T if whole else resp.T[:, part.index])
+            return weighted.density(part).moments(shares if whole else shares[:, _places(part)])
 
-        return self._table(emissions, block.rows).total(moments)
+        return self._table(block.rows).total(moments)
 
-    def _table(self, emissions: Emissions, rows: slice) -> Rows:
+    def _table(self, rows: slice) -> Rows:
         """Return some rows as a table of their own; blocks of short tables are kept."""
         if not self._keeps:
-            return self._new_table(emissions, rows)
-        key = rows.start
-        known = self._tables.get(key)
+            return self._new_table(rows)
+        known = self._tables.get(rows.start)
         if known is None or known.n_samples != rows.stop - rows.start:
-            known = self._new_table(emissions, rows)
-            self._tables[key] = known
+            known = self._tables[rows.start] = self._new_table(rows)
         return known
 
-    def _new_table(self, emissions: Emissions, rows: slice) -> Rows:
-        return Rows(self.X[rows], None, self.origin, *emissions.cells)
+    def _new_table(self, rows: slice) -> Rows:
+        return Rows(self.X[rows], None, self.origin, *self.cells)
+
+
+def _places(block: Block) -> slice | np.ndarray:
+    """Return the rows of a block as a slice where they stand below each other."""
+    first, last = int(block.index[0]), int(block.index[-1])
+    return slice(first, last + 1) if last - first + 1 == len(block.index) else block.index

@@ -10,9 +10,9 @@ import numpy as np
 from skelbo.data.rows import Rows
 from skelbo.em.engine import Start
 from skelbo.gaussian.regularization import Regularization
-from skelbo.mixture.chain.forward_backward import half_log
 from skelbo.mixture.chain.hidden_markov_theta import HiddenMarkov
 from skelbo.mixture.chain.markov_chain import MarkovChain
+from skelbo.mixture.chain.numpy_pass import half_log
 from skelbo.mixture.chain.sequence_rows import SequenceRows
 from skelbo.mixture.chain.user_parameters import UserModel
 from skelbo.mixture.emission_layout import EmissionLayout
@@ -96,7 +96,7 @@ def _chain(rows: SequenceRows, emissions: Emissions) -> MarkovChain:
     first, pairs, previous = np.zeros(K), np.zeros((K, K)), np.zeros(K)
     weights = np.ones(rows.runs.n_runs) if rows.weights is None else rows.weights
     for block in rows.blocks:
-        resp, _ = half_log(rows.log_prob(emissions, block.rows))
+        resp, _ = half_log(rows.log_prob(emissions.weighted(), block.rows))
         total = resp.sum(axis=1, keepdims=True)
         resp = np.where(total > 0, resp / np.where(total > 0, total, 1.0), 1 / K)
         weight = np.repeat(weights[block.runs], np.diff(block.bounds))

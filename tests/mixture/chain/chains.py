@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import logsumexp
 
 from skelbo.data.sequences import Runs
+from skelbo.mixture.chain import run_blocks
 from skelbo.mixture.chain.forward_backward import ForwardBackward
 from skelbo.mixture.chain.markov_chain import MarkovChain
 
@@ -71,3 +72,9 @@ def smoothed(chain, runs, log_prob, weights=None):
         resp[block.rows] = smoothed
 
     return recursions.smooth(keep), resp, recursions
+
+
+def set_block_cells(monkeypatch, cells):
+    """Let the recursions run over blocks of so many cells."""
+    monkeypatch.setattr(run_blocks, "COMPILED_CELLS", cells)
+    monkeypatch.setattr(run_blocks, "NUMPY_CELLS", cells)

@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skelbo.mixture.chain import forward_backward, run_blocks
-from skelbo.mixture.chain.forward_backward import half_log
+from skelbo.mixture.chain import forward_backward
 from skelbo.mixture.chain.log_space import run_posterior
 from skelbo.mixture.chain.markov_chain import MarkovChain
-from tests.mixture.chain.chains import all_paths, random_chain, runs_of_lengths, smoothed
+from skelbo.mixture.chain.run_blocks import passes, run_blocks
+from tests.mixture.chain.chains import (
+    all_paths,
+    random_chain,
+    runs_of_lengths,
+    set_block_cells,
+    smoothed,
+)
 
 
 @pytest.mark.parametrize("zeros", [(), [(0, 2), (1, 0)]])
@@ -48,7 +54,7 @@ def test_steps_are_those_of_prefixes(backend):
 @pytest.mark.parametrize("cells", [2**20, 128])
 def test_long_and_short_runs_as_in_logarithms(backend, monkeypatch, spread, zeros, cells):
     """Runs that are cut into segments or blocks; likelihoods that differ by thousands of nats."""
-    monkeypatch.setattr(run_blocks, "BLOCK_CELLS", cells)
+    set_block_cells(monkeypatch, cells)
     rng = np.random.default_rng(2)
     chain, runs = random_chain(4, rng, zeros), runs_of_lengths([3, 400, 1, 150, 40])
     log_prob = spread * rng.standard_normal((runs.n_rows, 4))
@@ -67,7 +73,7 @@ def test_long_and_short_runs_as_in_logarithms(backend, monkeypatch, spread, zero
 
 @pytest.mark.parametrize("zeros", [(), [(0, 1)]])
 def test_what_is_not_kept_is_computed_again_with_the_same_bits(backend, monkeypatch, zeros):
-    monkeypatch.setattr(run_blocks, "BLOCK_CELLS", 300)
+    set_block_cells(monkeypatch, 300)
     rng = np.random.default_rng(3)
     chain, runs = random_chain(3, rng, zeros), runs_of_lengths([700, 20, 5, 310])
     log_prob = 5 * rng.standard_normal((runs.n_rows, 3))
@@ -84,7 +90,7 @@ def test_block_size_changes_rounding_alone(backend, monkeypatch):
     chain, runs = random_chain(3, rng), runs_of_lengths([500, 300])
     log_prob = 5 * rng.standard_normal((runs.n_rows, 3))
     whole, resp, _ = smoothed(chain, runs, log_prob)
-    monkeypatch.setattr(run_blocks, "BLOCK_CELLS", 150)
+    set_block_cells(monkeypatch, 150)
     parts, other, _ = smoothed(chain, runs, log_prob)
     assert_allclose(other, resp, atol=1e-12)
     assert_allclose(parts.pairs, whole.pairs, rtol=1e-12)
@@ -175,9 +181,9 @@ def test_many_improbable_rows_do_not_underflow(backend):
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
-def test_half_log(order):
-    log_prob = np.asfortranarray([[-1.0, -3.0], [-np.inf, -np.inf], [-5000.0, 7.0]])
-    scaled, top = half_log(log_prob, order)
+def test_half_log(backend, order):
+    log_prob = np.array([[-1.0, -3.0], [-np.inf, -np.inf], [-5000.0, 7.0]], order=order)
+    runs, chain = runs_of_lengths([3]), random_chain(2, np.random.default_rng(7))
+    scaled, top = passes(chain, 3)(run_blocks(runs, 2)[0]).half_log(log_prob)
     assert_allclose(scaled, [[1.0, np.exp(-2)], [0.0, 0.0], [0.0, 1.0]])
     assert_array_equal(top, [-1.0, 0.0, 7.0])
-    assert scaled.flags[f"{order}_CONTIGUOUS"]

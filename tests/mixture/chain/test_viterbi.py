@@ -4,15 +4,20 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from skelbo.mixture.chain import run_blocks
 from skelbo.mixture.chain.markov_chain import MarkovChain
 from skelbo.mixture.chain.viterbi import best_paths
-from tests.mixture.chain.chains import all_paths, random_chain, runs_of_lengths, smoothed
+from tests.mixture.chain.chains import (
+    all_paths,
+    random_chain,
+    runs_of_lengths,
+    set_block_cells,
+    smoothed,
+)
 
 
 @pytest.mark.parametrize("cells", [2**20, 12])
 def test_best_of_all_paths(backend, monkeypatch, cells):
-    monkeypatch.setattr(run_blocks, "BLOCK_CELLS", cells)
+    set_block_cells(monkeypatch, cells)
     rng = np.random.default_rng(0)
     for zeros in ((), [(0, 1), (1, 2)]):
         chain, runs = random_chain(3, rng, zeros), runs_of_lengths([6, 1, 5, 6])
