@@ -10,15 +10,12 @@ than 1 is faster. Then collections of many short sequences, and the memory of on
 """
 
 import argparse
-import os
+import logging
 import platform
 import statistics
 import time
 import tracemalloc
 import warnings
-
-for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(name, "1")
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -126,7 +123,7 @@ def short_sequences(N, length, K, p, repeats, with_peer):
     X, start = chain(N * length, K, p, np.random.default_rng(1))
     groups = np.repeat(np.arange(N), length)
     times = [
-        per_iteration(lambda m: ours(X, start, m, groups, compiled), 2, repeats)
+        per_iteration(lambda m, c=compiled: ours(X, start, m, groups, c), 2, repeats)
         for compiled in (NUMBA, NUMPY)
     ]
     line = f"| {N} sequences of {length} rows, K = {K}, p = {p} | {times[0]:.0f} | {times[1]:.0f} |"
@@ -148,7 +145,9 @@ def long_memory(T, K, p):
         peak = (tracemalloc.get_traced_memory()[1] - before) / 2**20
         tracemalloc.stop()
         seconds = (time.process_time() - clock) / 2
-        print(f"one sequence of {T} rows, K = {K}, {name}: {peak:.0f} MiB beyond X, {seconds:.1f} s")
+        print(
+            f"one sequence of {T} rows, K = {K}, {name}: {peak:.0f} MiB beyond X, {seconds:.1f} s"
+        )
 
 
 def main():
@@ -158,7 +157,6 @@ def main():
     arguments = parser.parse_args()
     warnings.simplefilter("ignore")
     import hmmlearn
-    import logging
 
     logging.getLogger("hmmlearn").setLevel(logging.ERROR)
     print(f"hmmlearn {hmmlearn.__version__}, NumPy {np.__version__}, {platform.processor()}\n")

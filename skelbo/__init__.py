@@ -12,9 +12,11 @@ __version__ = "0.1.0"
 # costs nothing that is not used: torch, matplotlib and dask above all.
 _MODULES = {
     "EMGaussianMixture": "skelbo.gaussian_mixture",
+    "EMHiddenMarkovModel": "skelbo.hidden_markov",
     "EMMixture": "skelbo.mixture_model",
     "ELBOMonitor": "skelbo.callbacks",
     "ElboTerms": "skelbo.elbo",
+    "Forecast": "skelbo.mixture.chain.forecast",
     "GaussianMLE": "skelbo.gaussian_mle",
     "HeywoodWarning": "skelbo.models.boundary_warnings",
     "ImportanceWarning": "skelbo.neural.log_marginal",
@@ -30,8 +32,10 @@ __all__ = [
     "MCEM",
     "ELBOMonitor",
     "EMGaussianMixture",
+    "EMHiddenMarkovModel",
     "EMMixture",
     "ElboTerms",
+    "Forecast",
     "GaussianMLE",
     "HeywoodWarning",
     "ImportanceWarning",
@@ -50,7 +54,9 @@ if TYPE_CHECKING:
     from skelbo.gaussian.regularization import SingularCovarianceWarning
     from skelbo.gaussian_mixture import EMGaussianMixture
     from skelbo.gaussian_mle import GaussianMLE
+    from skelbo.hidden_markov import EMHiddenMarkovModel
     from skelbo.mcem import MCEM
+    from skelbo.mixture.chain.forecast import Forecast
     from skelbo.mixture_model import EMMixture
     from skelbo.models.boundary_warnings import HeywoodWarning
     from skelbo.neural.diagnostics import NoiseFloorWarning

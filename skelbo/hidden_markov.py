@@ -382,9 +382,7 @@ class EMHiddenMarkovModel(SequenceEstimator):
     def _publish(self, ascent: Ascent, rows, layout: EmissionLayout, engine: EMEngine) -> None:
         """Set the fitted attributes; the bound is that of the parameters as they are rounded."""
         theta, dtype = ascent.theta, rows.X.dtype
-        arrays = emission_arrays(
-            theta.emissions, np.ones(self.n_components), rows.origin, dtype
-        )
+        arrays = emission_arrays(theta.emissions, np.ones(self.n_components), rows.origin, dtype)
         rounded = emissions_of(layout, self.covariance_type, arrays, {}).about(rows.origin)
         startprob = cast_if_representable(theta.chain.startprob, dtype)
         transmat = cast_if_representable(theta.chain.transmat, dtype)
@@ -419,9 +417,7 @@ class EMHiddenMarkovModel(SequenceEstimator):
             probabilities(self.startprob_, (K,), "startprob_"),
             probabilities(self.transmat_, (K, K), "transmat_"),
         )
-        emissions = emissions_of(
-            self._layout, self.covariance_type, vars(self), self._fingerprints
-        )
+        emissions = emissions_of(self._layout, self.covariance_type, vars(self), self._fingerprints)
         return HiddenMarkov(chain, emissions)
 
     def _answers(self, X: np.ndarray, runs: Runs) -> ChainAnswers:

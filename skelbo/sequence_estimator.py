@@ -458,7 +458,9 @@ class SequenceEstimator(LatentVariableEstimator):
         rows, runs = self._read(X, groups)
         missing = np.isnan(rows)
         incomplete = missing.any(axis=1)
-        completed = np.array(rows) if n_draws is None else np.repeat(rows[None], n_draws, axis=0)
+        completed = (
+            np.array(rows) if n_draws is None else np.repeat(rows[None], int(n_draws), axis=0)
+        )
         if incomplete.any():
             answers, where = self._answers(rows, runs), missing[incomplete]
             if n_draws is None:

@@ -125,7 +125,9 @@ def test_a_model_of_which_everything_is_given_is_scored():
     model = umbrella().fit(X)
     assert model.n_iter_ == 0 and not model.converged_
     assert model.score_samples(X).sum() == pytest.approx(-3.372502044, abs=1e-9)
-    assert_allclose(model.predict_proba(X)[:, 0], [0.8673, 0.8204, 0.3075, 0.8204, 0.8673], atol=5e-5)
+    assert_allclose(
+        model.predict_proba(X)[:, 0], [0.8673, 0.8204, 0.3075, 0.8204, 0.8673], atol=5e-5
+    )
     assert_array_equal(model.predict(X), [0, 0, 1, 0, 0])
     # Filtering is smoothing at the last row: 0.818 and 0.883 (section 14.2.1).
     filtered = [model.predict_proba(X[:t])[-1, 0] for t in (1, 2)]
@@ -441,7 +443,7 @@ def test_groups_are_routed_where_routing_is_enabled():
 @pytest.mark.parametrize(
     ("options", "X", "arguments", "message"),
     [
-        ({}, [np.ones((3, 1)), np.ones((2, 1))], {}, "X is a list of 2 sequences.*skelbo.sequences"),
+        ({}, [np.ones((3, 1)), np.ones((2, 1))], {}, r"X is a list of 2 sequences.*sequences\("),
         ({}, np.ones((2, 3, 1)), {}, "X is a list of 2 sequences"),
         ({}, np.ones((4, 1)), {"groups": [0, 0, 1]}, r"groups has shape \(3,\), expected \(4,\)"),
         ({}, np.ones((4, 1)), {"groups": list("abba")}, "id 'a' of rows 0 to 0 returns in row 3"),

@@ -238,4 +238,3 @@ class ForwardBackward:
                 start, stop = block.bounds[piece : piece + 2]
                 offset = block.rows.start + start - self.runs.bounds[number]
                 resp[start:stop] = posterior.resp[offset : offset + stop - start]
-

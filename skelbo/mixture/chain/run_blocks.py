@@ -15,7 +15,7 @@ from skelbo.mixture.chain.markov_chain import MarkovChain
 from skelbo.mixture.chain.numpy_pass import NumpyPass
 from skelbo.mixture.chain.segments import Segments, segment_size
 
-# Cells of an array (n_rows, n_components) of a block: what stays in cache, where passes are compiled
+# Cells of an array (n_rows, n_components) of a block: where passes are compiled what stays in cache
 # (at most 2^15 rows, those of a block of `Rows`); NumPy is faster with fewer steps.
 COMPILED_CELLS, MAX_COMPILED_ROWS, NUMPY_CELLS = 2**17, 2**15, 2**20
 # Rows times states from which on passes are compiled where numba is installed: a millisecond of

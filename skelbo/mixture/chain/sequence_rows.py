@@ -9,8 +9,8 @@ import numpy as np
 
 from skelbo.data.rows import KEPT_CELLS, Block, Rows
 from skelbo.data.sequences import Runs
-from skelbo.mixture.chain.run_blocks import RunBlock, run_blocks
 from skelbo.gaussian.components import WeightedGaussians
+from skelbo.mixture.chain.run_blocks import RunBlock, run_blocks
 from skelbo.mixture.emissions import Statistics, WeightedTable
 
 # Densities of blocks of rows, of all states.
