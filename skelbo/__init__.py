@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 # Public name -> module. Modules are imported when a name is first touched, so that `import skelbo`
 # costs nothing that is not used: torch, matplotlib and dask above all.
 _MODULES = {
+    "Comparison": "skelbo.comparison",
     "EMGaussianMixture": "skelbo.gaussian_mixture",
     "EMHiddenMarkovModel": "skelbo.hidden_markov",
     "EMMixture": "skelbo.mixture_model",
@@ -25,11 +26,13 @@ _MODULES = {
     "SingularCovarianceWarning": "skelbo.gaussian.regularization",
     "VAEEstimator": "skelbo.vae",
     "VariationalEM": "skelbo.variational_em",
+    "compare": "skelbo.comparison",
     "sequences": "skelbo.data.sequences",
 }
 
 __all__ = [
     "MCEM",
+    "Comparison",
     "ELBOMonitor",
     "EMGaussianMixture",
     "EMHiddenMarkovModel",
@@ -44,11 +47,13 @@ __all__ = [
     "VAEEstimator",
     "VariationalEM",
     "__version__",
+    "compare",
     "sequences",
 ]
 
 if TYPE_CHECKING:
     from skelbo.callbacks import ELBOMonitor
+    from skelbo.comparison import Comparison, compare
     from skelbo.data.sequences import sequences
     from skelbo.elbo import ElboTerms
     from skelbo.gaussian.regularization import SingularCovarianceWarning

@@ -16,7 +16,7 @@ SEARCHES = (
     "skelbo.meta.candidate",
     "skelbo.meta.criterion_search",
     "skelbo.meta.generative_classifier",
-    "skelbo.compare",
+    "skelbo.comparison",
 )
 
 

@@ -91,6 +91,8 @@ IMPORTS = {
     "variational_em": {"em", "inference", "latent_model_estimator"},
     "mcem": {"em", "inference", "latent_model_estimator", "persistence"},
     "meta": {"data", "degenerate_fit", "transaction"},
+    "printed_table": set(),
+    "comparison": {"printed_table"},
     "vae": {"autograd", "data", "em", "likelihoods", "neural", "transaction"},
 }
 FILES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")

@@ -56,7 +56,7 @@ class Candidate:
     converged, degenerate : bool
     error : str
         Message of the exception, "" if there was none.
-    warnings : list of (type, str)
+    warnings : list of Warning
         Warnings of its fits.
     """
 
@@ -68,7 +68,7 @@ class Candidate:
     converged: bool = False
     degenerate: bool = False
     error: str = ""
-    warnings: list[tuple[type, str]] = field(default_factory=list)
+    warnings: list[Warning | str] = field(default_factory=list)
 
 
 def run_candidate(model: Any, task: Task, search: Any, context: Any) -> Candidate:
@@ -95,7 +95,7 @@ def run_candidate(model: Any, task: Task, search: Any, context: Any) -> Candidat
                 criterion, fitted, error = np.nan, None, f"{type(failure).__name__}: {failure}"
             context.call_on_fit_task_end(estimator=search, X=task.X)
     seconds = time.perf_counter() - start
-    messages = [(warning.category, str(warning.message)) for warning in caught]
+    messages = [warning.message for warning in caught]
     if fitted is None:
         return Candidate(np.nan, seconds, error=error, warnings=messages)
     kinds = [warning.category for warning in caught]

@@ -257,8 +257,8 @@ class CriterionSearch(MetaEstimator):
         self.best_index_, self.best_params_ = int(order[0]), grid[order[0]]
         if self.refit and best.model is not None:
             self.best_estimator_ = best.model
-        for category, message in best.warnings:
-            warnings.warn(message, category, stacklevel=4)
+        for warning in best.warnings:
+            warnings.warn(warning, stacklevel=4)
 
     def score(self, X, y=None, **params):
         """Return the score of the chosen estimator, the mean log-density in nats per row.

@@ -1,0 +1,165 @@
+"""Comparison: held-out means, paired differences, both errors, failures, splitters, groups."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.mixture import GaussianMixture
+from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, cross_val_score
+
+import skelbo
+from skelbo import EMGaussianMixture, GaussianMLE, VAEEstimator, VariationalEM
+
+TIED = EMGaussianMixture(3, covariance_type="tied", random_state=0)
+FULL = EMGaussianMixture(2, random_state=0)
+
+
+def compare(estimators, X, **options):
+    return skelbo.compare(estimators, X, progress=False, **options)
+
+
+def test_means_and_errors_are_those_of_the_rows_held_out(faithful):
+    folds = KFold(5, shuffle=True, random_state=0)
+    found = compare([GaussianMLE(), TIED], faithful, cv=folds)
+    assert found.results["estimator"] == ["GaussianMLE", "EMGaussianMixture"]
+    assert found.best == "EMGaussianMixture"
+    for place, estimator in enumerate((GaussianMLE(), TIED)):
+        row = found.row_log_prob[place]
+        for train, test in folds.split(faithful):
+            fitted = estimator.fit(faithful[train])
+            assert_allclose(row[test], fitted.score_samples(faithful[test]))
+        assert found.results["log_prob"][place] == pytest.approx(row.mean())
+        assert found.results["se"][place] == pytest.approx(row.std(ddof=1) / np.sqrt(272))
+    step = found.row_log_prob[0] - found.row_log_prob[1]
+    assert found.results["difference"] == [pytest.approx(step.mean()), 0.0]
+    expected = [pytest.approx(step.std(ddof=1) / np.sqrt(272)), 0.0]
+    assert found.results["difference_se"] == expected
+    assert_allclose(found.results["elbo"], found.results["log_prob"])
+    assert_allclose(found.results["gap"], 0.0, atol=1e-12)
+    assert found.results["n_parameters"] == [5, 11]
+
+
+def test_a_number_of_folds_is_shuffled_and_reproducible(faithful):
+    one, two = (compare([TIED], faithful, cv=3) for _ in range(2))
+    assert one.results["log_prob"] == two.results["log_prob"]
+    other = compare([TIED], faithful, cv=3, random_state=1)
+    assert one.results["log_prob"] != other.results["log_prob"]
+    mean = cross_val_score(TIED, faithful, cv=KFold(3, shuffle=True, random_state=0))
+    sizes = [91, 91, 90]
+    assert one.results["log_prob"][0] == pytest.approx(np.average(mean, weights=sizes))
+
+
+def test_any_splitter(faithful):
+    repeated = compare([TIED], faithful, cv=RepeatedKFold(n_splits=3, n_repeats=2, random_state=0))
+    assert np.isfinite(repeated.row_log_prob).all()
+    part = compare([TIED, FULL], faithful, cv=ShuffleSplit(1, test_size=0.25, random_state=0))
+    assert (~np.isnan(part.row_log_prob)).sum(axis=1).tolist() == [68, 68]
+    assert np.isfinite(part.results["se"]).all()
+    listed = compare([TIED], faithful, cv=[(np.arange(200), np.arange(200, 272))])
+    assert "72 rows held out" in str(listed)
+
+
+def test_groups_are_held_out_whole_and_errors_are_over_groups(faithful):
+    groups = np.repeat(np.arange(34), 8)
+    repeated = np.repeat(faithful[::8], 8, axis=0)  # eight equal rows in each group
+    by_rows = compare([GaussianMLE()], repeated, cv=GroupKFold(4), groups=groups)
+    alone = compare([GaussianMLE()], repeated, cv=list(GroupKFold(4).split(repeated, None, groups)))
+    ratio = by_rows.results["se"][0] / alone.results["se"][0]
+    assert ratio == pytest.approx(np.sqrt(8), rel=0.02)  # rows of a group are no evidence
+    number = compare([GaussianMLE()], repeated, cv=4, groups=groups)
+    assert np.isfinite(number.row_log_prob).all()
+
+
+def test_groups_reach_estimators_that_take_them(iris):
+    class Recorder(GaussianMLE):
+        def fit(self, X, y=None, sample_weight=None, groups=None):
+            assert len(groups) == len(X)
+            seen.append(set(groups))
+            return super().fit(X, y, sample_weight)
+
+    seen = []
+    found = compare({"a": Recorder(), "b": GaussianMLE()}, iris, groups=np.arange(150) // 15)
+    assert len(seen) == 5 and all(len(part) == 8 for part in seen)
+    assert found.results["log_prob"][0] == found.results["log_prob"][1]
+
+
+@pytest.mark.slow
+def test_both_errors():
+    rng = np.random.default_rng(0)
+    X = (rng.standard_normal((150, 1)) + rng.standard_normal((150, 5)) > 0).astype(float)
+    options = {"likelihood": "bernoulli", "early_stopping": False, "random_state": 0}
+    vae = VAEEstimator(1, max_iter=5, hidden_layer_sizes=8, **options)
+    found = compare({"factor": VariationalEM(1, model="bernoulli"), "vae": vae}, X, cv=2)
+    assert all(error > 0 for error in found.results["mc_se"])
+    assert all(gap > 0 for gap in found.results["gap"])
+    assert found.results["mc_se"][0] < 1e-4 < found.results["mc_se"][1]
+
+
+def test_a_failed_estimator_is_a_row_with_its_error(faithful):
+    found = compare([FULL, EMGaussianMixture(250)], faithful)
+    assert found.results["estimator"] == ["EMGaussianMixture 1", "EMGaussianMixture 2"]
+    assert "fit 1 of 5: Expected n_samples >= n_components" in found.results["error"][1]
+    assert np.isnan(found.results["log_prob"][1]) and found.best == "EMGaussianMixture 1"
+    assert "n_components = 250" in str(found)
+    assert "error" not in str(compare([FULL], faithful)).splitlines()[1]
+
+
+def test_rows_of_density_zero(faithful):
+    X = np.vstack([faithful, [[1e180, 0.0]]])
+    found = compare([FULL], X, cv=[(np.arange(200), np.arange(200, 273))])
+    assert found.results["log_prob"] == [-np.inf] and found.results["se"] == [np.inf]
+
+
+def test_densities_of_scikit_learn_and_dataframes(faithful):
+    table = pd.DataFrame(faithful, columns=["a", "b"])
+    found = compare([GaussianMixture(2, random_state=0), FULL], table)
+    assert np.isnan(found.results["elbo"][0]) and np.isnan(found.results["n_parameters"][0])
+    frame = found.to_frame()
+    assert list(frame.columns) == list(found.results)
+    assert frame["log_prob"].notna().all()
+
+
+def test_it_prints_as_text_and_html(faithful, capsys):
+    found = skelbo.compare({"a <b>": GaussianMLE(), "mixture": FULL}, faithful)
+    text, html = str(found), found._repr_html_()
+    assert text.splitlines()[0] == "272 rows held out, nats per row"
+    assert [line.split()[0] for line in text.splitlines()[1:]] == ["estimator", "a", "mixture"]
+    assert len({len(line) for line in text.splitlines()[1:]}) == 1
+    assert "a &lt;b&gt;" in html and html.count("<tr>") == 3
+    captured = capsys.readouterr()
+    assert "mixture: 5 fits" in captured.err and captured.out == ""
+    skelbo.compare([FULL], faithful, progress=False)
+    assert capsys.readouterr().err == ""
+
+
+def test_warnings_come_once_for_each_estimator(faithful):
+    short = EMGaussianMixture(3, max_iter=1, random_state=0)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        compare([short, FULL], faithful)
+    assert [warning.category for warning in caught] == [ConvergenceWarning]
+
+
+def test_importing_its_module_leaves_the_function_in_place():
+    import skelbo.comparison
+
+    assert callable(skelbo.compare)
+
+
+BAD = {
+    "empty": ([], "estimators is empty, expected at least one"),
+    "one estimator": (GaussianMLE(), "estimators is GaussianMLE, expected a list"),
+    "no density": ([LogisticRegression()], "'LogisticRegression' has no fit and score_samples"),
+    "all fail": ([EMGaussianMixture(300)], "all 1 estimators failed; the first with: fit 1 of 5"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_by_message(case, faithful):
+    estimators, message = BAD[case]
+    with pytest.raises(ValueError, match=message):
+        compare(estimators, faithful)
