@@ -25,6 +25,7 @@ _MODULES = {
     "NoiseFloorWarning": "skelbo.neural.diagnostics",
     "SingularCovarianceWarning": "skelbo.gaussian.regularization",
     "VAEEstimator": "skelbo.vae",
+    "VQVAEEstimator": "skelbo.vqvae",
     "VariationalEM": "skelbo.variational_em",
     "compare": "skelbo.comparison",
     "sequences": "skelbo.data.sequences",
@@ -45,6 +46,7 @@ __all__ = [
     "NoiseFloorWarning",
     "SingularCovarianceWarning",
     "VAEEstimator",
+    "VQVAEEstimator",
     "VariationalEM",
     "__version__",
     "compare",
@@ -68,6 +70,7 @@ if TYPE_CHECKING:
     from skelbo.neural.log_marginal import ImportanceWarning
     from skelbo.vae import VAEEstimator
     from skelbo.variational_em import VariationalEM
+    from skelbo.vqvae import VQVAEEstimator
 
 
 def __getattr__(name: str):

@@ -9,23 +9,17 @@ from numbers import Integral, Real
 from sklearn.utils import check_scalar
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
-from torch.utils.data import Dataset
 
 from skelbo.autograd import gradients
-from skelbo.data.dask_detection import is_dask
 from skelbo.data.dask_dispatch import in_memory
-from skelbo.em.progress import Progress
 from skelbo.likelihoods import LIKELIHOODS, Likelihood
 from skelbo.neural import (
     ACTIVATIONS,
-    Columns,
-    DatasetTable,
     GaussianFamily,
     NetworkEstimator,
     Objective,
     PointFamily,
     Refinement,
-    draw_seed,
     refine,
 )
 from skelbo.transaction import fit_method
@@ -297,14 +291,6 @@ class VAEEstimator(NetworkEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        counts = ("bernoulli", "poisson", "categorical")
-        tags.input_tags.positive_only = isinstance(self.likelihood, str) and (
-            self.likelihood in counts
-        )
-        return tags
-
     network_parameter_names = (*NetworkEstimator.network_parameter_names, "posterior")
 
     # -------------------------------------------------------------------- fit
@@ -346,18 +332,9 @@ class VAEEstimator(NetworkEstimator):
             If X is a Dataset whose items have no number, such as an IterableDataset.
         """
         self._check_objective()
-        before = self.net_ if self.warm_start and hasattr(self, "net_") else None
-        table = self._read(X, sample_weight, reset=before is None)
-        columns = self._columns if before else Columns.read(*table[:2], self.likelihood)
-        columns.check(table.X)
-        rng = self._random_stream()
-        progress = Progress(self, table.X, 1, self.max_iter, self.verbose)
-        net, training = self._train(table, columns, rng, progress, before)
-        self._publish(net, columns, table.sample(), draw_seed(rng), training)
+        training = self._fit_networks(X, sample_weight)
         if self.posterior == "point":
             self._shift_bounds(self.lower_bound_ - training.lower_bounds[-1])
-        self._warn(training)
-        progress.end()
         return self
 
     @fit_method
@@ -384,21 +361,7 @@ class VAEEstimator(NetworkEstimator):
             The updated estimator; `lower_bound_` is that of these rows.
         """
         self._check_objective()
-        first = not hasattr(self, "net_")
-        if is_dask(X):
-            from skelbo.data.dask_download import in_turn
-
-            for part, weights in in_turn(self, X, sample_weight, reset=first):
-                self.partial_fit(part, sample_weight=weights)
-            return self
-        X = DatasetTable(X)[:] if isinstance(X, Dataset) else X
-        table = self._read(X, sample_weight, reset=first)
-        columns = Columns.read(*table[:2], self.likelihood) if first else self._columns
-        columns.check(table.X)
-        if not hasattr(self, "_stream"):
-            self._stream = self._random_stream()
-        self._train_one_pass(table, columns, self._stream)
-        self._warn()
+        self._fit_one_pass(X, sample_weight)
         return self
 
     def _check_objective(self):

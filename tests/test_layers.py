@@ -93,7 +93,8 @@ IMPORTS = {
     "meta": {"data", "degenerate_fit", "transaction"},
     "printed_table": set(),
     "comparison": {"printed_table"},
-    "vae": {"autograd", "data", "em", "likelihoods", "neural", "transaction"},
+    "vae": {"autograd", "data", "likelihoods", "neural", "transaction"},
+    "vqvae": {"autograd", "likelihoods", "neural", "persistence", "transaction"},
 }
 FILES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -1,22 +1,32 @@
 """Auto-encoders: networks that parametrise p(x | z) and q(z | x), and their training."""
 
+from skelbo.neural.code_sums import CodeSums
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.datasets import DatasetTable
 from skelbo.neural.diagnostics import NoiseFloorWarning
 from skelbo.neural.estimator import NetworkEstimator
 from skelbo.neural.log_marginal import ImportanceWarning, WeightedDraws
+from skelbo.neural.model.code_objective import CodeObjective
+from skelbo.neural.model.code_prior import CodeDistribution
+from skelbo.neural.model.codes import CodeFamily
 from skelbo.neural.model.diagonal_gaussian import GaussianFamily
 from skelbo.neural.model.latent_family import LatentFamily, LatentPosterior
 from skelbo.neural.model.networks import ACTIVATIONS
 from skelbo.neural.model.objectives import Objective
 from skelbo.neural.model.point import PointFamily
 from skelbo.neural.refinement import Refinement, refine
+from skelbo.neural.training.codebook import DeadCodes, decay_of, start_codebook
 from skelbo.neural.training.generators import draw_seed
 
 __all__ = [
     "ACTIVATIONS",
+    "CodeDistribution",
+    "CodeFamily",
+    "CodeObjective",
+    "CodeSums",
     "Columns",
     "DatasetTable",
+    "DeadCodes",
     "GaussianFamily",
     "ImportanceWarning",
     "LatentFamily",
@@ -27,6 +37,8 @@ __all__ = [
     "PointFamily",
     "Refinement",
     "WeightedDraws",
+    "decay_of",
     "draw_seed",
     "refine",
+    "start_codebook",
 ]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from sklearn.utils.validation import check_is_fitted
+from skorch.callbacks import Callback
 from torch.utils.data import Dataset
 
 from skelbo.data.dask_detection import is_dask
@@ -111,6 +112,14 @@ class NetworkEstimator(LatentVariableEstimator):
     )
     beta: float = 1.0
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        counts = ("bernoulli", "poisson", "categorical")
+        tags.input_tags.positive_only = isinstance(self.likelihood, str) and (
+            self.likelihood in counts
+        )
+        return tags
+
     @abstractmethod
     def _latent_family(self) -> LatentFamily:
         """Return the form of q(z | x) and of the prior p(z)."""
@@ -174,6 +183,58 @@ class NetworkEstimator(LatentVariableEstimator):
 
     # --------------------------------------------------------------- training
 
+    def _fit_networks(self, X: Any, sample_weight: Any) -> Training:
+        """Read the rows, train the networks on them until they stop, publish, warn."""
+        before = self.net_ if self.warm_start and hasattr(self, "net_") else None
+        table = self._read(X, sample_weight, reset=before is None)
+        columns = self._columns if before else Columns.read(*table[:2], self.likelihood)
+        columns.check(table.X)
+        rng = self._random_stream()
+        progress = Progress(self, table.X, 1, self.max_iter, self.verbose)
+        net, training = self._train(table, columns, rng, progress, before)
+        self._publish(net, columns, table.sample(), draw_seed(rng), training)
+        self._warn(training)
+        progress.end()
+        return training
+
+    def _fit_one_pass(self, X: Any, sample_weight: Any) -> None:
+        """Read more rows, train the networks for one epoch on them, publish, warn."""
+        first = not hasattr(self, "net_")
+        if is_dask(X):
+            from skelbo.data.dask_download import in_turn
+
+            for part, weights in in_turn(self, X, sample_weight, reset=first):
+                self.partial_fit(part, sample_weight=weights)
+            return
+        X = DatasetTable(X)[:] if isinstance(X, Dataset) else X
+        table = self._read(X, sample_weight, reset=first)
+        columns = Columns.read(*table[:2], self.likelihood) if first else self._columns
+        columns.check(table.X)
+        if not hasattr(self, "_stream"):
+            self._stream = self._random_stream()
+        self._train_one_pass(table, columns, self._stream)
+        self._warn()
+
+    def _prepare(
+        self, net: VAENet, rows: Any, generator: torch.Generator, seed: int, fresh: bool
+    ) -> list[Callback]:
+        """Prepare a net for its training; return callbacks that its latent family needs.
+
+        Parameters
+        ----------
+        net : VAENet
+            Initialised, or trained before.
+        rows : TableRows or StreamedRows
+            Training rows.
+        generator : torch.Generator
+            Of the training.
+        seed : int
+            Seed for what takes no such generator.
+        fresh : bool
+            Whether the net has never been trained.
+        """
+        return []
+
     def _train(
         self,
         table: TrainingTable,
@@ -203,15 +264,19 @@ class NetworkEstimator(LatentVariableEstimator):
             warmup = 0 if before and self._kl_warmup == "auto" else self._kl_warmup
             net.kl_warmup = warmup_epochs(warmup, rows.n_batches, self.max_iter)
             offset = _mean_log_jacobian(columns, table.sample())
+            generator = on_device(generator, net.device)
             with threads_for(_n_cells(net, self.batch_size)):
+                seed = generator.initial_seed()
+                callbacks = self._prepare(net, rows, generator, seed, fresh=before is None)
                 training = train(
                     net,
                     rows,
-                    on_device(generator, net.device),
+                    generator,
                     progress,
                     offset,
                     self.early_stopping,
                     self.n_iter_no_change,
+                    callbacks,
                 )
         progress.end_start()
         return net, training
@@ -234,8 +299,10 @@ class NetworkEstimator(LatentVariableEstimator):
             net.kl_warmup = 0 if self._kl_warmup == "auto" else self._kl_warmup
             like = net.module_.likelihood.offset
             rows = training_rows(*table[:2], columns, like, 0, self.batch_size, rng, table.streamed)
+            generator = on_device(generator, net.device)
             with net.undone_on_error(), threads_for(_n_cells(net, self.batch_size)):
-                net.train(rows, on_device(generator, net.device), epochs=1)
+                self._prepare(net, rows, generator, generator.initial_seed(), fresh=first)
+                net.train(rows, generator, epochs=1)
                 net.maximize_prior(rows)
                 # The bound of this pass is that at its end, which `_publish` evaluates.
                 training = training._replace(lower_bounds=[*training.lower_bounds, np.nan])
@@ -260,7 +327,7 @@ class NetworkEstimator(LatentVariableEstimator):
         lower_bound = float(np.average(bound, weights=sample.weights))
         self._set_net(net, columns)
         self._seed = seed
-        self.active_units_ = active_units(mean, sample.weights)
+        self._publish_latents(mean, sample.weights)
         self.n_skipped_steps_ = net.n_skipped_steps_
         self.lower_bound_ = lower_bound
         self.lower_bounds_ = [*training.lower_bounds[:-1], lower_bound]
@@ -275,16 +342,20 @@ class NetworkEstimator(LatentVariableEstimator):
         self.likelihood_ = columns.kinds.astype(object)
         self.noise_variance_ = noise_variance(net.module_.likelihood, columns, self._noise_kind)
 
+    def _publish_latents(self, mean: np.ndarray, weights: np.ndarray | None) -> None:
+        """Set the fitted attributes of the latents, from the means of q of the rows."""
+        self.active_units_ = active_units(mean, weights)
+
     def _warn(self, training: Training | None = None) -> None:
         """Warn of noise at its floor, and of a training that did not converge."""
         if not Processes().is_rank_zero:
             return
-        warn_of_floor(self.net_.module_.likelihood, self._columns, stacklevel=4)
+        warn_of_floor(self.net_.module_.likelihood, self._columns, stacklevel=5)
         if training is not None and training.end == "interrupted" and is_within_search():
             raise KeyboardInterrupt
         if training is not None and not training.converged:
             kl_warmup = self.net_.kl_warmup
-            warn_of_end(training.end, self.n_iter_, self.max_iter, kl_warmup, stacklevel=4)
+            warn_of_end(training.end, self.n_iter_, self.max_iter, kl_warmup, stacklevel=5)
 
     # ---------------------------------------------------------------- after fit
 

@@ -43,7 +43,12 @@ TOLERATED_SHARE = 0.01
 POOR = (
     "{share:.1%} of the rows have a standard error above {limit:g} nats by {n_draws} importance "
     "samples and by annealed chains: their log p(x) is probably too low; raise "
-    "n_importance_samples, or see refine(X)."
+    "n_importance_samples."
+)
+POOR_DISCRETE = (
+    "{share:.1%} of the rows have an effective sample size below {limit:g} of {n_draws} importance "
+    "samples: their log p(x) is probably too low and its standard error too small; raise "
+    "n_importance_samples, or use fewer codes or positions, over which sums are exact."
 )
 
 
@@ -113,13 +118,15 @@ class WeightedDraws:
         log_prob[empty], std[empty], size[empty] = 0.0, 0.0, self.n_draws
         poor = np.flatnonzero(size < min(POOR_SAMPLE_SIZE, self.n_draws / 2))
         by_draws = log_prob.copy()
-        for length in LENGTHS:
+        for length in () if self.model.family.is_discrete else LENGTHS:
             if poor.size:
                 n = length * max(MIN_TEMPERATURES, self.n_draws // SAMPLES_PER_TEMPERATURE)
                 log_prob[poor], std[poor] = self._anneal(X[poor], by_draws[poor], n)
                 poor = poor[std[poor] > POOR_ERROR]
         if poor.size > TOLERATED_SHARE * len(X):
-            message = POOR.format(share=poor.size / len(X), limit=POOR_ERROR, n_draws=self.n_draws)
+            discrete = self.model.family.is_discrete
+            text, limit = (POOR_DISCRETE, POOR_SAMPLE_SIZE) if discrete else (POOR, POOR_ERROR)
+            message = text.format(share=poor.size / len(X), limit=limit, n_draws=self.n_draws)
             warnings.warn(message, ImportanceWarning, stacklevel=4)
         return log_prob + self.columns.log_jacobian(X), std
 
@@ -224,7 +231,7 @@ class WeightedDraws:
         noise, result = self.noise(), np.empty((n_draws, *X.shape))
         generator = torch.Generator(self._like.device).manual_seed(seed)
         for place, batch in self.blocks(X):
-            q = self.model.encode(batch.targets, batch.mask)
+            q = self.model.proposal(batch)
             share = torch.softmax(self.log_weights(q, batch, noise), 0)
             index = torch.multinomial(share.T, n_draws, replacement=True, generator=generator).T
             z = q.draw(noise).gather(0, index[..., None].expand(-1, -1, self.model.n_latents))

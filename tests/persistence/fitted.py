@@ -12,7 +12,15 @@ import numpy as np
 from sklearn.datasets import load_iris
 from torch import nn
 
-from skelbo import MCEM, EMGaussianMixture, EMMixture, GaussianMLE, VAEEstimator, VariationalEM
+from skelbo import (
+    MCEM,
+    EMGaussianMixture,
+    EMMixture,
+    GaussianMLE,
+    VAEEstimator,
+    VariationalEM,
+    VQVAEEstimator,
+)
 from skelbo.models import DecoderModel, FactorModel
 from skelbo.persistence.estimator_file import packed
 from tests.likelihoods.test_new_likelihood import Geometric
@@ -109,6 +117,10 @@ SUBJECTS = {
         {"decoder": nn.Linear},
     ),
     "vae, point": Subject(VAEEstimator(1, posterior="point", **NET), X),
+    "vqvae, hard, holes": Subject(VQVAEEstimator(2, n_codes=4, **NET), HOLES),
+    "vqvae, soft": Subject(
+        VQVAEEstimator(2, n_codes=4, assignment="soft", prior="independent", **NET), X
+    ),
     "vae, stream": Subject(VAEEstimator(1, **NET), X, streamed=True),
 }
 

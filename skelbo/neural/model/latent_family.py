@@ -71,11 +71,14 @@ class LatentFamily(Protocol):
         Number of free parameters of p(z).
     parameter_names : str
         The encoder's outputs in words, for error messages.
+    is_discrete : bool
+        Whether z is discrete: log p(x, z) has no gradient in z then.
     """
 
     n_latents: int
     n_parameters: int = 0
     parameter_names: str = "one number per latent"
+    is_discrete: bool = False
 
     @property
     def n_embedded(self) -> int:
@@ -93,13 +96,13 @@ class LatentFamily(Protocol):
         """
         return model.encode(batch.targets, batch.mask)
 
-    def maximize_prior(self, mean: Tensor, weights: Tensor | None) -> None:
+    def maximize_prior(self, code: Tensor, weights: Tensor | None) -> None:
         """Set the parameters of p(z), if there are any, to their maximum: a theta-step.
 
         Parameters
         ----------
-        mean : Tensor of shape (n_samples, n_latents)
-            Means of q of the training rows.
+        code : Tensor of shape (n_samples, n_outputs)
+            The encoder's output for the training rows.
         weights : Tensor of shape (n_samples,) or None
             Frequency weights.
         """

@@ -186,8 +186,12 @@ class AutoEncoder(nn.Module):
         `targets` (n_samples, n_features) are in the units of the network, missing cells as 0;
         `mask` is 1 where a cell is observed, 0 where it is missing.
         """
+        return self.family.q(self.code(targets, mask))
+
+    def code(self, targets: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Return the encoder's output, the parameters of q, shape (n_samples, n_outputs)."""
         code = self._run(self.encoder, self.features(targets, mask))
-        return self.family.q(torch.cat(code, dim=-1) if isinstance(code, tuple) else code)
+        return torch.cat(code, dim=-1) if isinstance(code, tuple) else code
 
     def decode(self, z: Tensor) -> Tensor:
         """Return the outputs at z (..., n_latents), shape (..., n_outputs)."""

@@ -97,6 +97,10 @@ class Objective:
     gradient: str = "reparameterized"
     n_draws: int = 1
 
+    def is_random(self, model: AutoEncoder) -> bool:
+        """Return whether the bound depends on draws."""
+        return self.name != "reconstruction"
+
     def noise(self, model: AutoEncoder, batch: Batch, generator: torch.Generator) -> Tensor:
         """Draw the noise behind z of a batch, shape (n_draws, n_samples, ...)."""
         if self.name == "reconstruction":

@@ -130,9 +130,9 @@ class PointFamily(nn.Module, LatentFamily):
         white = torch.randn(shape, dtype=like.dtype, device=device, generator=generator)
         return self.coloured(white.to(like))
 
-    def maximize_prior(self, mean: Tensor, weights: Tensor | None) -> None:
+    def maximize_prior(self, code: Tensor, weights: Tensor | None) -> None:
         """Set m and S to the moments of the points."""
-        points = mean.double()
+        points = code.double()
         share = torch.ones_like(points[:, 0]) if weights is None else weights.double()
         share = share / share.sum()
         centre = share @ points

@@ -71,7 +71,7 @@ class TableLikelihood(nn.Module):
         """Return the positions of the columns of one likelihood."""
         return getattr(self, f"{kind}_index")
 
-    def _parts(self, outputs: Tensor) -> Iterator[tuple[Any, Tensor, Tensor]]:
+    def parts(self, outputs: Tensor) -> Iterator[tuple[Any, Tensor, Tensor]]:
         """Yield each group with its columns and its part of the outputs."""
         start = 0
         group: Any
@@ -100,7 +100,7 @@ class TableLikelihood(nn.Module):
             group: Any = next(iter(self.groups.values()))
             return group.evaluate(outputs, targets, mask)
         log_prob, squares = outputs.new_zeros(()), None
-        for kind, members, part in self._parts(outputs):
+        for kind, members, part in self.parts(outputs):
             chosen = None if mask is None else mask.index_select(1, members)
             evaluation = kind.evaluate(part, targets.index_select(1, members), chosen)
             log_prob = log_prob + evaluation.log_prob
@@ -110,7 +110,7 @@ class TableLikelihood(nn.Module):
     def mean(self, outputs: Tensor) -> Tensor:
         """Return E[x | z], shape (..., n_features); of codes the most probable one."""
         result = outputs.new_empty((*outputs.shape[:-1], self.n_features))
-        for group, members, part in self._parts(outputs):
+        for group, members, part in self.parts(outputs):
             result[..., members] = group.mean(part)
         return result
 
@@ -130,13 +130,13 @@ class TableLikelihood(nn.Module):
             Of codes the most probable one.
         """
         result = outputs.new_empty((outputs.shape[1], self.n_features))
-        for group, members, part in self._parts(outputs):
+        for group, members, part in self.parts(outputs):
             result[:, members] = group.average(part, share)
         return result
 
     def sample(self, outputs: Tensor, generator: torch.Generator | None = None) -> Tensor:
         """Draw x given z, shape (..., n_features)."""
         result = outputs.new_empty((*outputs.shape[:-1], self.n_features))
-        for group, members, part in self._parts(outputs):
+        for group, members, part in self.parts(outputs):
             result[..., members] = group.sample(part, generator)
         return result

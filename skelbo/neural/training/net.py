@@ -23,7 +23,7 @@ from skelbo.neural.training.gradient_step import GradientStep
 
 # Draws over which the noise variance of an epoch is averaged: a few rows make a noisy mean.
 DRAWS_OF_VARIANCE = 5000
-FINAL_DRAWS = 10_000
+FINAL_DRAWS, MAX_REPEATS = 10_000, 500
 # Rows times draws behind the bound of rows held out: enough to compare epochs.
 HELD_OUT_DRAWS = 1000
 # An epoch that loses more than this share of its steps ends the fit.
@@ -289,7 +289,8 @@ class VAENet(NeuralNet):
         sums = EpochSums(likelihood)
         draws = rows.n_samples * self.objective.n_draws
         generator = torch.Generator().manual_seed(rows.n_samples)
-        for _ in range(-(-FINAL_DRAWS // draws)):
+        repeats = min(-(-FINAL_DRAWS // draws), MAX_REPEATS)
+        for _ in range(repeats if self.objective.is_random(self.module_) else 1):
             for part in rows.slices(FINAL_DRAWS):
                 noise = self.objective.noise(self.module_, part, generator)
                 sums.add(part, self.objective(self.module_, part, noise, self.beta))
@@ -310,14 +311,15 @@ class VAENet(NeuralNet):
         self.module_.eval()
         rows = table.sample(FINAL_DRAWS)
         parts = rows.slices(FINAL_DRAWS)
-        means = [self.module_.encode(part.targets, part.mask).mean for part in parts]
-        family.maximize_prior(torch.cat(means), rows.weights)
+        code = torch.cat([self.module_.code(part.targets, part.mask) for part in parts])
+        family.maximize_prior(code, rows.weights)
 
     @torch.no_grad()
     def _judge(self, batch: Batch) -> float:
         """Return the bound of rows held out, by draws that are the same in every epoch."""
         n = batch.n_samples
         repeats = max(1, min(16, HELD_OUT_DRAWS // n))
+        repeats = repeats if self.objective.is_random(self.module_) else 1
         copies = batch.map(lambda tensor: tensor.repeat(repeats, *[1] * (tensor.ndim - 1)))
         generator = torch.Generator().manual_seed(n)
         noise = self.objective.noise(self.module_, copies, generator)

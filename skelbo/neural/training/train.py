@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from skorch.callbacks import Callback
 
 from skelbo.em.progress import Progress
 from skelbo.neural.data.batches import TableRows
@@ -44,6 +46,7 @@ def train(
     offset: float,
     early_stopping: Any,
     n_iter_no_change: int,
+    callbacks: Sequence[Callback] = (),
 ) -> Training:
     """Train a net, then set its noise and its prior to their closed-form maxima.
 
@@ -63,6 +66,8 @@ def train(
         As for VAEEstimator.
     n_iter_no_change : int
         Epochs without a rise.
+    callbacks : sequence of Callback
+        Of the latent family; they come last.
 
     Returns
     -------
@@ -71,7 +76,7 @@ def train(
     """
     rule = stopping_rule(net, rows, early_stopping, n_iter_no_change)
     # After the user's callbacks: these find every epoch as they would without a stopping rule.
-    net.train(rows, generator, [rule, ProgressReport(progress, offset)])
+    net.train(rows, generator, [rule, ProgressReport(progress, offset), *callbacks])
     net.maximize_noise(rows)
     net.maximize_prior(rows)
     done = [row for row in net.history if "train_loss" in row]
