@@ -178,12 +178,11 @@ class ForwardBackward:
             here, top, steps, lost = self._filter(block, carry)
             with np.errstate(divide="ignore"):
                 log_steps[block.rows] = np.log(steps) + top
-            smallest = np.minimum.reduceat(steps, block.bounds[:-1])
-            # A path that was lost in an earlier piece counts only if it matters at the end.
-            ended = ~((lost <= LOST) | (block.open_end & (np.arange(len(lost)) == len(lost) - 1)))
-            suspect[block.runs] |= ended | ~(smallest >= SMALLEST_STEP)
+            if self.watch or not np.minimum.reduce(steps) >= SMALLEST_STEP:
+                suspect[block.runs] |= _suspect(block, steps, lost)
             consume(block, here)
-        self._redo(np.flatnonzero(suspect), log_steps)
+        if suspect.any():
+            self._redo(np.flatnonzero(suspect), log_steps)
         return log_steps, entering
 
     def _filter(self, block: RunBlock, entering: np.ndarray):
@@ -217,7 +216,7 @@ class ForwardBackward:
                 here.b, resp, leaving, block.open_end, self.weights[block.runs],
                 skip[block.runs], counts, least,
             )  # fmt: skip
-            unsafe = ~(least >= SMALLEST_SCALE) & ~skip[block.runs]
+            unsafe = ~(least >= SMALLEST_SCALE) & ~skip[block.runs] if self.watch else skip[:0]
             if unsafe.any():
                 raise _Unsafe(block.runs.start + np.flatnonzero(unsafe))
             self._insert_redone(block, resp)
@@ -238,3 +237,12 @@ class ForwardBackward:
                 start, stop = block.bounds[piece : piece + 2]
                 offset = block.rows.start + start - self.runs.bounds[number]
                 resp[start:stop] = posterior.resp[offset : offset + stop - start]
+
+
+def _suspect(block: RunBlock, steps: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    """Return which pieces have lost a path that counts, or a whole row, to underflow."""
+    whole = np.minimum.reduceat(steps, block.bounds[:-1]) >= SMALLEST_STEP
+    kept = lost <= LOST
+    if block.open_end:
+        kept[-1] = True  # what is lost counts only if it matters at the end of the run
+    return ~(whole & kept)

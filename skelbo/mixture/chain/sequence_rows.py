@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add
 
 import numpy as np
 
@@ -84,7 +85,10 @@ class SequenceRows:
             whole = len(part.index) == len(resp)
             return weighted.density(part).moments(shares if whole else shares[:, _places(part)])
 
-        return self._table(block.rows).total(moments)
+        table = self._table(block.rows)
+        if len(resp) <= table.block_rows:
+            return reduce(add, map(moments, table.blocks()))
+        return table.total(moments)
 
     def _table(self, rows: slice) -> Rows:
         """Return some rows as a table of their own; blocks of short tables are kept."""
