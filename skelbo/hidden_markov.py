@@ -22,7 +22,7 @@ from skelbo.em.loop import Ascent, AscentError
 from skelbo.em.progress import Progress
 from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning
 from skelbo.gaussian.structures import STRUCTURES
-from skelbo.likelihoods import Likelihood
+from skelbo.likelihoods import LIKELIHOODS, Likelihood
 from skelbo.mixture.chain.fitted_chain import ChainAnswers, FittedChain
 from skelbo.mixture.chain.hidden_markov_theta import HiddenMarkov
 from skelbo.mixture.chain.markov_chain import MarkovChain
@@ -36,8 +36,19 @@ from skelbo.mixture.emission_attributes import (
     emissions_of,
     fingerprints,
 )
+from skelbo.mixture.emission_file_fields import emission_fields
 from skelbo.mixture.emission_layout import EmissionLayout
 from skelbo.mixture.initialization import STARTS
+from skelbo.persistence import (
+    Array,
+    Nullable,
+    Number,
+    Optional,
+    RandomStream,
+    Sequence,
+    Text,
+    Vocabulary,
+)
 from skelbo.sequence_estimator import SequenceEstimator
 from skelbo.transaction import fit_method
 
@@ -407,6 +418,34 @@ class EMHiddenMarkovModel(SequenceEstimator):
 
     def _shaping_parameters(self):
         return "n_components", "likelihood", "covariance_type", "group_column"
+
+    # ------------------------------------------------------------------ files
+
+    @classmethod
+    def _file_vocabulary(cls):
+        return Vocabulary(objects=LIKELIHOODS)
+
+    def _file_attributes(self):
+        K, p = self.n_components, self.n_features_in_
+        failure = Sequence((Number(integer=True, low=0), Text()), kind=tuple)
+        return {
+            **super()._file_attributes(),
+            "startprob_": Array((K,), low=0.0, high=1.0),
+            "transmat_": Array((K, K), low=0.0, high=1.0),
+            **emission_fields(K, p, self._layout_of),
+            "failed_starts_": Optional(Sequence(failure)),
+            "random_state_": Optional(Nullable(RandomStream())),
+        }
+
+    def _set_file_state(self, state):
+        super()._set_file_state({**state, "_layout": self._layout_of(state)})
+        self._theta()  # ValueError where the arrays are no model
+
+    def _layout_of(self, state: Mapping[str, Any]) -> EmissionLayout:
+        """Return the layout of fitted attributes."""
+        n_codes = [table.shape[1] for table in state.get("category_probabilities_", ())]
+        names = state["likelihood_"]
+        return EmissionLayout.of_names(names, n_codes, self.covariance_type, self.likelihood)
 
     # -------------------------------------------------------------- after fit
 

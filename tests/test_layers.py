@@ -85,6 +85,7 @@ IMPORTS = {
         "gaussian",
         "likelihoods",
         "mixture",
+        "persistence",
         "sequence_estimator",
         "transaction",
     },

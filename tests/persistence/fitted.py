@@ -15,6 +15,7 @@ from torch import nn
 from skelbo import (
     MCEM,
     EMGaussianMixture,
+    EMHiddenMarkovModel,
     EMMixture,
     GaussianMLE,
     VAEEstimator,
@@ -93,6 +94,25 @@ SUBJECTS = {
         EMMixture(2, likelihood=Geometric(), random_state=0, n_init=2),
         np.round(X),
         {"likelihood": Geometric()},
+    ),
+    "hidden markov, full": Subject(EMHiddenMarkovModel(2, random_state=stream()), X),
+    "hidden markov, all kinds, holes": Subject(
+        EMHiddenMarkovModel(2, likelihood=MIXED_KINDS, random_state=0), MIXED
+    ),
+    "hidden markov, codes, float32": Subject(
+        EMHiddenMarkovModel(2, likelihood="categorical", random_state=0, max_iter=3), CODES
+    ),
+    "hidden markov, given": Subject(
+        EMHiddenMarkovModel(
+            2,
+            likelihood="bernoulli",
+            startprob_init=[1.0, 0.0],
+            transmat_init=[[0.9, 0.1], [0.0, 1.0]],
+            probabilities_init=np.array([[0.1] * 4, [0.9] * 4]),
+            max_iter=0,
+            random_state=0,
+        ),
+        ANSWERS,
     ),
     "variational, binary": Subject(VariationalEM(2, random_state=0), HOLES),
     "variational, factor": Subject(
