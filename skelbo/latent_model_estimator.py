@@ -129,29 +129,31 @@ class LatentModelEstimator(LatentVariableEstimator):
         model.check(data.X)
         rng = random_stream(self.random_state)
         seed = rng.randint(2**31 - 1)
-        starts = self._starts(model, data, rng)
+        unit = TableUnit.of_rows(model, data)
+        starts = self._starts(model, unit, data, rng)
         progress = Progress(self, X, len(starts), self.max_iter, self.verbose)
         with threads_for(len(data.X) * DRAWS_AT_ONCE):
             restarts = climb_from_each(
                 starts,
-                lambda start: self._ascend_in_unit(model, data, start(), progress, rng),
+                lambda start: self._ascend_in_unit(model, unit, data, start(), progress, rng),
                 progress,
                 is_regular=lambda theta: True,
             )
             self.failed_starts_, self._seed = restarts.failures, seed
-            self._publish(user_model, model, data, restarts.best, X.dtype)
+            self._publish(user_model, model, unit, data, restarts.best, X.dtype)
         progress.end()
         return self
 
-    def _ascend_in_unit(self, model: Model, data: DistinctRows, theta, progress, rng) -> Ascent:
+    def _ascend_in_unit(
+        self, model: Model, unit: TableUnit, data: DistinctRows, theta, progress, rng
+    ) -> Ascent:
         """Run one ascent in a unit of the table; return it in the units of the data."""
-        unit = TableUnit.of_rows(model, data)
         shift = unit.log_density(data)
 
         def report(n_iter: int, bound: float, theta: Theta) -> bool:
             return progress.iteration(n_iter, bound + shift, unit.absolute(theta))
 
-        ascent = self._ascend(model, unit.table(data), unit.relative(theta), report, rng)
+        ascent = self._ascend(model, unit.table(data), theta, report, rng)
         return replace(
             ascent,
             theta=unit.absolute(ascent.theta),
@@ -160,7 +162,13 @@ class LatentModelEstimator(LatentVariableEstimator):
         )
 
     def _publish(
-        self, user_model: LatentVariableModel, model: Model, data: DistinctRows, best: Ascent, dtype
+        self,
+        user_model: LatentVariableModel,
+        model: Model,
+        unit: TableUnit,
+        data: DistinctRows,
+        best: Ascent,
+        dtype,
     ) -> None:
         """Set the fitted attributes, and warn."""
         rotate = model.is_rotation_invariant(data.X, self._family(model))
@@ -173,21 +181,25 @@ class LatentModelEstimator(LatentVariableEstimator):
         if model.bound_is_sampled:
             self._publish_bound(data.mean(fitted.elbo_terms(data.X).elbo))
         self._finish(fitted, data, best)
-        for message in model.warnings(fitted.theta, data.X, data.weights):
+        inner = unit.table(data)
+        for message in model.warnings(unit.relative(fitted.theta), inner.X, inner.weights):
             if isinstance(message, HeywoodWarning):
                 message = HeywoodWarning(message.columns, vars(self).get("feature_names_in_"))
             warnings.warn(message, UserWarning, stacklevel=3)
 
-    def _starts(self, model: Model, data: DistinctRows, rng) -> list[Callable[[], Theta]]:
-        """Return a function for each start that returns its first parameters."""
+    def _starts(
+        self, model: Model, unit: TableUnit, data: DistinctRows, rng
+    ) -> list[Callable[[], Theta]]:
+        """Return a function for each start that returns its first parameters in the unit."""
         name, given = "params_init", self.params_init
         if self.warm_start and "params_" in vars(self):
             name, given = "params_", self.params_
+        rows = unit.table(data)
         if given is not None:
-            expected = partial(model.start, data.X, data.weights, rng, 0)
-            return [lambda: check_params(given, expected(), name)]
+            expected = partial(model.start, rows.X, rows.weights, rng, 0)
+            return [lambda: unit.relative(check_params(given, expected(), name))]
         start = partial(annealed_start, model) if self._is_annealed(model) else model.start
-        return [partial(start, data.X, data.weights, rng, number) for number in range(self.n_init)]
+        return [partial(start, rows.X, rows.weights, rng, number) for number in range(self.n_init)]
 
     def _publish_bound(self, bound: float) -> None:
         """Publish a bound that was raised on samples less its optimism, as `elbo` measures it."""
@@ -250,6 +262,7 @@ class LatentModelEstimator(LatentVariableEstimator):
             if self._data is None:
                 raise AttributeError(NO_ROWS.format(name=name))
             self._errors = self._computed_errors(name, self._data)
+            self._data = None  # nothing else needs the rows
         return self._errors[name]
 
     def _computed_errors(self, name: str, data: DistinctRows) -> dict[str, Any]:

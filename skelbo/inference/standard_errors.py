@@ -159,13 +159,14 @@ def near_limit(model, theta, data, axes, values) -> np.ndarray:
     """Return which parameters the data do not distinguish from their limit, (P,).
 
     That is a lower limit, or the edge of a domain if it is very near. `axes` and `values` are those
-    of `Information.axes`; an axis without information counts with the most that rounding may leave.
+    of `Information.axes`; an axis without information counts with the most that rounding may leave,
+    one of negative information, at a saddle, with its size.
     """
     flat, limits = _flat(theta), _limits(model, theta, data)
     above = np.where(flat <= NEAR_MULTIPLE * limits, flat - limits, np.inf)
     room = np.minimum(above, _distances(model, theta))
     limited, near = np.isfinite(room), np.zeros(len(room), dtype=bool)
-    errors = np.sqrt((axes[limited] ** 2 / np.maximum(values, NOTHING)).sum(1))
+    errors = np.sqrt((axes[limited] ** 2 / np.maximum(np.abs(values), NOTHING)).sum(1))
     near[limited] = room[limited] < NEAR_LIMIT * errors
     return near
 

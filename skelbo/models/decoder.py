@@ -74,6 +74,14 @@ class DecoderModel(LatentVariableModel):
         return {"noise_variance": "positive"} if self.likelihood == "gaussian" else {}
 
     @property
+    def unit_powers(self) -> dict[str, int]:  # type: ignore[override]
+        """Powers of a common unit of Gaussian columns: the last layer of a built-in network."""
+        if self.decoder is not None or not self.column_likelihood.has_noise:
+            return {}
+        last = len(self.hidden_layer_sizes)
+        return {f"{last}.weight": 1, f"{last}.bias": 1, "noise_variance": 2}
+
+    @property
     def column_likelihood(self) -> Likelihood:
         """The likelihood of every column."""
         return as_likelihood(self.likelihood)

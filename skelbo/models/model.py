@@ -26,6 +26,10 @@ class LatentVariableModel(BaseEstimator):
         Length of z.
     constraints : dict of str to {"positive", "unit_interval", "simplex"}
         Domains of the parameters that are not free. A simplex runs along the last axis.
+    unit_powers : dict of str to int
+        Parameters that are proportional to a power of a common unit of all columns, and that
+        power: 1 for locations and loadings, 2 for variances. With them, if p(x) follows the unit,
+        a fit does so at every scale.
 
     Examples
     --------
@@ -54,6 +58,7 @@ class LatentVariableModel(BaseEstimator):
     latent = "continuous"
     n_latents: int
     constraints: dict[str, str] = {}
+    unit_powers: dict[str, int] = {}
 
     def initialize(self, X, rng):
         """Return the first parameters.

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 from skelbo import MCEM, VariationalEM
-from skelbo.models import BinaryFeatureModel, FactorModel
+from skelbo.models import BinaryFeatureModel, DecoderModel, FactorModel
 from tests.tables import real
 
 POWERS = {"loadings": 1, "intercepts": 1, "noise_variance": 2, "probabilities": 0}
@@ -38,3 +39,18 @@ def test_errors_of_the_closed_form_follow_the_unit(unit):
     for name, error in plain.standard_errors_.items():
         actual = scaled.standard_errors_[name] / unit ** POWERS[name]
         np.testing.assert_allclose(actual, error, rtol=1e-6)
+
+
+@pytest.mark.parametrize("exponent", [-260, 465])
+@pytest.mark.parametrize("engine", [MCEM, VariationalEM])
+def test_a_decoder_follows_a_common_unit(engine, exponent):
+    X, unit = real(30), 2.0**exponent
+    model = DecoderModel(1, hidden_layer_sizes=(2,))
+    estimator = engine(1, model=model, max_iter=2, n_importance_samples=20, random_state=0)
+    plain, scaled = (clone(estimator).fit(rows) for rows in (X, unit * X))
+    for name, value in plain.params_.items():
+        expected = unit ** model.unit_powers.get(name, 0) * value
+        np.testing.assert_allclose(scaled.params_[name], expected, rtol=1e-9, atol=0)
+    shift = X.shape[1] * np.log(unit)
+    assert scaled.lower_bound_ + shift == pytest.approx(plain.lower_bound_, abs=1e-8)
+    assert np.all(scaled.standard_errors_["noise_variance"] > 0)

@@ -57,7 +57,7 @@ class TorchModel(Model):
     def __init__(self, model, device=None):
         self.model, self.device = model, device
         self.latent, self.n_latents = model.latent, model.n_latents
-        self.constraints = model.constraints
+        self.constraints, self.unit_powers = model.constraints, model.unit_powers
         self._start: Theta = {}
         self._first_rows = np.zeros((0, 0))
         # Bounds of fits with three or more continuous latents are means over few fixed points.
