@@ -1,12 +1,13 @@
-"""How much slower than a bare PyTorch loop is an epoch of VAEEstimator?
+"""How much slower than a bare PyTorch loop is an epoch of VAEEstimator, or of VQVAEEstimator?
 
 Side by side in one run: a hand-written eager loop (data on the device, fused Adam, no DataLoader),
 the estimator, skorch as it comes (the same networks and loss as a plain NeuralNet), and pythae
 (the same networks; its own loss, of unit variance) if it is installed. Prints milliseconds per
 epoch (of CPU time, or on a GPU by the clock) and ratios to the bare loop, below 1 where it is
-beaten.
+beaten. Codes (four positions of 16, hard, a codebook of moving averages) have a bare loop of their
+own; pythae's VQVAE has one codebook for all positions.
 
-    python benchmarks/bench_vae.py [--rows 10000] [--repeats 5] [--device cpu]
+    python benchmarks/bench_vae.py [--rows 10000] [--repeats 5] [--device cpu] [--only vae]
     python benchmarks/bench_vae.py --device cuda --rows 100000
 """
 
@@ -26,7 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skelbo import VAEEstimator
+from skelbo import VAEEstimator, VQVAEEstimator
 
 warnings.simplefilter("ignore")
 
@@ -95,11 +96,16 @@ def bare_loop(X, hidden, d, batch_size, device):
 
 
 def ours(X, hidden, d, batch_size, device):
+    options = {"hidden_layer_sizes": hidden, "batch_size": batch_size, "device": device}
+    return epoch_of(VAEEstimator(d, **options), X, batch_size, device)
+
+
+def epoch_of(model, X, batch_size, device):
+    """Return the epoch of an estimator of the library."""
     from skelbo.neural import Columns
     from skelbo.neural.data.batches import TableRows, as_batch
 
-    options = {"hidden_layer_sizes": hidden, "batch_size": batch_size, "device": device}
-    model = VAEEstimator(d, **options, max_iter=1, early_stopping=False, random_state=0).fit(X)
+    model.set_params(max_iter=1, early_stopping=False, random_state=0).fit(X)
     net = model.net_
     columns = Columns.read(X, None, "gaussian")
     batch = as_batch(X, columns, net.module_.likelihood.offset)
@@ -131,15 +137,11 @@ def stock_skorch(X, hidden, d, batch_size, device):
 
 def pythae(X, hidden, d, batch_size, device):
     try:
-        from pythae.data.datasets import BaseDataset
         from pythae.models import VAE, VAEConfig
         from pythae.models.base.base_utils import ModelOutput
         from pythae.models.nn import BaseDecoder, BaseEncoder
-        from pythae.trainers import BaseTrainer, BaseTrainerConfig
     except ImportError:
         raise NotApplicable from None
-    logging.getLogger("pythae").setLevel(logging.ERROR)
-    logging.getLogger("pythae.trainers.base_trainer.base_trainer").setLevel(logging.ERROR)
     p = X.shape[1]
 
     class Encoder(BaseEncoder):
@@ -160,6 +162,16 @@ def pythae(X, hidden, d, batch_size, device):
             return ModelOutput(reconstruction=self.net(z))
 
     model = VAE(VAEConfig(input_dim=(p,), latent_dim=d), Encoder(), Decoder())
+    return pythae_epoch(model, X, batch_size, device)
+
+
+def pythae_epoch(model, X, batch_size, device):
+    """Return the epoch of a model of pythae."""
+    from pythae.data.datasets import BaseDataset
+    from pythae.trainers import BaseTrainer, BaseTrainerConfig
+
+    logging.getLogger("pythae").setLevel(logging.ERROR)
+    logging.getLogger("pythae.trainers.base_trainer.base_trainer").setLevel(logging.ERROR)
     training = BaseTrainerConfig(
         output_dir=tempfile.mkdtemp(),
         num_epochs=1,
@@ -176,6 +188,97 @@ def pythae(X, hidden, d, batch_size, device):
             trainer.train_step(1)
 
     return epoch
+
+
+# Positions, codes of each, numbers of each code.
+POSITIONS, CODES, SIZE = 4, 16, 4
+
+
+class PlainVQVAE(nn.Module):
+    """What a tutorial writes: nearest codes, straight through, moving averages."""
+
+    def __init__(self, p, hidden):
+        super().__init__()
+        width = POSITIONS * SIZE
+        self.encoder = perceptron((p, *hidden, width))
+        self.decoder = perceptron((width, *hidden[::-1], p))
+        self.log_noise = nn.Parameter(torch.zeros(p))
+        self.register_buffer("codebook", torch.randn(POSITIONS, CODES, SIZE))
+        self.register_buffer("counts", torch.ones(POSITIONS, CODES))
+        self.register_buffer("sums", self.codebook.clone())
+
+    def loss(self, x):
+        z = self.encoder(x).view(-1, POSITIONS, SIZE)
+        products = torch.einsum("ncd,ckd->nck", z, self.codebook)
+        codes = (products - 0.5 * self.codebook.square().sum(-1)).argmax(-1)
+        chosen = self.codebook[torch.arange(POSITIONS, device=x.device), codes]
+        straight = z + (chosen - z).detach()
+        squares = (x - self.decoder(straight.flatten(1))) ** 2
+        nll = 0.5 * (squares / self.log_noise.exp() + self.log_noise + math.log(2 * math.pi))
+        commitment = 0.25 * (z - chosen).square().sum((1, 2))
+        self.follow(z.detach(), codes)
+        return (nll.sum(-1) + commitment).mean()
+
+    @torch.no_grad()
+    def follow(self, z, codes, decay=0.99):
+        hot = nn.functional.one_hot(codes, CODES).to(z)
+        self.counts.lerp_(hot.mean(0), 1 - decay)
+        self.sums.lerp_(torch.einsum("nck,ncd->ckd", hot, z) / len(z), 1 - decay)
+        self.codebook.copy_(self.sums / self.counts.clamp(min=1e-9)[..., None])
+
+
+def bare_codes(X, hidden, d, batch_size, device):
+    data = torch.as_tensor(X, device=device)
+    model = PlainVQVAE(X.shape[1], hidden).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+
+    def epoch():
+        total = torch.zeros((), device=device)
+        for index in torch.randperm(len(data), device=device).split(batch_size):
+            x = data[index]
+            loss = model.loss(x)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach() * len(x)
+        return total.item()
+
+    return epoch
+
+
+def our_codes(X, hidden, d, batch_size, device):
+    options = {"hidden_layer_sizes": hidden, "batch_size": batch_size, "device": device}
+    model = VQVAEEstimator(POSITIONS, n_codes=CODES, code_size=SIZE, prior="independent", **options)
+    return epoch_of(model, X, batch_size, device)
+
+
+def pythae_codes(X, hidden, d, batch_size, device):
+    try:
+        from pythae.models import VQVAE, VQVAEConfig
+        from pythae.models.base.base_utils import ModelOutput
+        from pythae.models.nn import BaseDecoder, BaseEncoder
+    except ImportError:
+        raise NotApplicable from None
+    p, width = X.shape[1], POSITIONS * SIZE
+
+    class Encoder(BaseEncoder):
+        def __init__(self):
+            super().__init__()
+            self.net = perceptron((p, *hidden, width))
+
+        def forward(self, x):
+            return ModelOutput(embedding=self.net(x).view(-1, SIZE, 1, POSITIONS))
+
+    class Decoder(BaseDecoder):
+        def __init__(self):
+            super().__init__()
+            self.net = perceptron((width, *hidden[::-1], p))
+
+        def forward(self, z):
+            return ModelOutput(reconstruction=self.net(z.flatten(1)))
+
+    config = VQVAEConfig(input_dim=(p,), latent_dim=width, num_embeddings=CODES, use_ema=True)
+    return pythae_epoch(VQVAE(config, Encoder(), Decoder()), X, batch_size, device)
 
 
 def interleaved(epochs, repeats, device):
@@ -199,15 +302,24 @@ def main():
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--only", choices=["vae", "codes"])
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {args.device}, one thread, n = {args.rows}, float32")
-    names = ("ours", "stock_skorch", "pythae")
+    if args.only in (None, "vae"):
+        table(args, (bare_loop, ours, stock_skorch, pythae))
+    if args.only in (None, "codes"):
+        table(args, (bare_codes, our_codes, pythae_codes))
+
+
+def table(args, makers):
+    """Print the first maker's times, and those of the others over them."""
+    first, *names = (make.__name__ for make in makers)
     print(f"{'net':>18} {'batch':>6} {'bare ms':>9}", *(f"{name:>12}" for name in names))
     for p, hidden, d, batch_size in CASES:
         X = np.random.default_rng(0).normal(size=(args.rows, p)).astype(np.float32)
         epochs = {}
-        for make in (bare_loop, ours, stock_skorch, pythae):
+        for make in makers:
             try:
                 epochs[make.__name__] = make(X, hidden, d, batch_size, args.device)
             except NotApplicable:
@@ -215,7 +327,7 @@ def main():
         for epoch in epochs.values():
             epoch()
         best = interleaved(epochs, args.repeats, args.device)
-        bare = best["bare_loop"]
+        bare = best[first]
         ratio = {k: f"{v / bare:.2f}x" for k, v in best.items()}
         sizes = "-".join(map(str, (p, *hidden, d)))
         print(

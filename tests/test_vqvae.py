@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
 from skorch.callbacks import Callback
 from torch import nn
+from torch.utils.data import TensorDataset
 
 import skelbo.vqvae
 from skelbo import ELBOMonitor, VQVAEEstimator
@@ -347,6 +348,23 @@ def test_warm_start_and_partial_fit_go_on():
     assert np.mean(stream.lower_bounds_[-3:]) > stream.lower_bounds_[0]
     with pytest.raises(ValueError, match="n_codes is 5, but the networks to go on from"):
         model.set_params(n_codes=5).partial_fit(IRIS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["file", "dataset"])
+def test_rows_on_disk_are_streamed(kind, tmp_path, monkeypatch):
+    monkeypatch.setattr("skelbo.neural.estimator.STREAMED_BYTES", 1000)
+    if kind == "file":
+        X = np.memmap(tmp_path / "rows", dtype=np.float64, mode="w+", shape=IRIS.shape)
+        X[:] = IRIS
+    else:
+        X = TensorDataset(torch.tensor(IRIS))
+    weights = np.arange(1.0, 151.0)
+    model = small(lr=1e-2, max_iter=6, batch_size=25).fit(X, sample_weight=weights)
+    assert model.score(IRIS) > small(lr=1e-2, max_iter=1).fit(IRIS).score(IRIS)
+    codes = model.transform(IRIS).astype(int)
+    shares = [np.bincount(codes[:, c], weights, 4) / weights.sum() for c in range(2)]
+    np.testing.assert_allclose(model.code_usage_, shares)
 
 
 def test_pickles_clones_and_the_same_fit_again(model):
