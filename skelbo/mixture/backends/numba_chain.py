@@ -127,7 +127,7 @@ def _watch_transition(before, missed, A, watch, missed_into):
 
 
 @_compiled
-def backward(b, alpha, bounds, leaving, open_end, A_T, weights, skip, pairs, least):
+def backward(b, alpha, bounds, leaving, open_end, A_T, sparse, weights, skip, pairs, least):
     """Smooth the pieces of a block of rows, last row first.
 
     Parameters
@@ -143,6 +143,8 @@ def backward(b, alpha, bounds, leaving, open_end, A_T, weights, skip, pairs, lea
         Whether the last piece continues in the next block.
     A_T : ndarray of shape (K, K)
         Transposed transition matrix.
+    sparse : bool
+        Whether transitions are so rare that p(later rows | state) could overflow beside the filter.
     weights : ndarray of shape (n_pieces,)
     skip : ndarray of bool, shape (n_pieces,)
         Pieces to pass over.
@@ -160,6 +162,7 @@ def backward(b, alpha, bounds, leaving, open_end, A_T, weights, skip, pairs, lea
         first, last = bounds[piece], bounds[piece + 1]
         for t in range(last - 1, first - 1, -1):
             if t == last - 1 and not (open_end and piece == len(bounds) - 2):
+                scale = 1.0
                 for i in range(K):
                     beta[i] = 1.0
             else:
@@ -181,13 +184,13 @@ def backward(b, alpha, bounds, leaving, open_end, A_T, weights, skip, pairs, lea
                         pairs[i, j] += share * after[j]
                 for i in range(K):
                     alpha[t, i] *= beta[i] * scale
-            top = 0.0
+            if sparse:
+                top = 0.0
+                for i in range(K):
+                    top = max(top, b[t, i] * beta[i])
+                scale = 1.0 / top if top > 0.0 else 0.0
             for i in range(K):
-                after[i] = b[t, i] * beta[i]
-                top = max(top, after[i])
-            scale = 1.0 / top if top > 0.0 else 0.0
-            for i in range(K):
-                after[i] *= scale
+                after[i] = b[t, i] * beta[i] * scale
     leaving[:] = after
 
 

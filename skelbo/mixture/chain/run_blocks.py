@@ -107,7 +107,7 @@ class CompiledPass:
     """Both recursions over one block by the kernels of numba."""
 
     def __init__(self, kernels: Any, chain: MarkovChain, bounds: np.ndarray):
-        self.kernels, self.bounds = kernels, bounds
+        self.kernels, self.bounds, self.sparse = kernels, bounds, chain.is_sparse
         self.start = np.ascontiguousarray(chain.startprob)
         self.A = np.ascontiguousarray(chain.transmat)
         self.A_T = np.ascontiguousarray(chain.transmat.T)
@@ -127,7 +127,17 @@ class CompiledPass:
     def backward(self, b, alpha, leaving, open_end, weights, skip, pairs, least) -> None:
         """Smooth the rows."""
         self.kernels.backward(
-            b, alpha, self.bounds, leaving, open_end, self.A_T, weights, skip, pairs, least
+            b,
+            alpha,
+            self.bounds,
+            leaving,
+            open_end,
+            self.A_T,
+            self.sparse,
+            weights,
+            skip,
+            pairs,
+            least,
         )
 
 
