@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from skelbo.em.checkpoint import CheckpointSettings
+
 
 class ELBOMonitor:
     """Record the bound of every iteration of every fit.
@@ -113,3 +115,67 @@ class ELBOMonitor:
 
         curves = {f"fit {run}, start {start}": c for (run, start), c in self.curves().items()}
         return ELBOCurveDisplay(lower_bounds=curves).plot(ax, **kwargs).ax_
+
+
+class Checkpoint(CheckpointSettings):
+    """Write where a long fit is to a file, and go on from there.
+
+    Set it on an estimator of this library. Every so many seconds `fit` writes its state; a fit
+    that finds the file goes on from it and ends, on a CPU, with the bits with which it would have
+    ended without interruption. It does so only if the estimator, its parameters and the data are
+    those of the file, and is otherwise refused by name. When a fit has ended the file is removed;
+    after Ctrl-C, which keeps the best so far, or an error it stays.
+
+    Fits by EM (rows in memory, on disk or of Dask), `MCEM` and networks go on in the middle of an
+    ascent or a training, `VariationalEM` between its starts (`n_init`). `partial_fit` writes
+    nothing: between batches `to_file` does.
+
+    Parameters
+    ----------
+    path : path-like
+        File to write: one for each fit that may run at a time.
+    every : float, default=60.0
+        Seconds between two writes, at the end of an iteration or epoch; 0 writes after each.
+
+    Notes
+    -----
+    The file is written at once or not at all, so that a process may be killed at any moment. It
+    holds no code, and no rows. Of models, networks and functions of your own that are parameters
+    the name is compared, not the content. What is read must have been written by the same version
+    of skelbo; the same bits need the same machine and the same versions of NumPy and torch.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from sklearn.datasets import load_iris
+    >>> from skelbo import EMGaussianMixture
+    >>> from skelbo.callbacks import Checkpoint
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     mixture = EMGaussianMixture(3, random_state=0)
+    ...     mixture = mixture.set_callbacks(Checkpoint(f"{folder}/fit")).fit(load_iris().data)
+    >>> mixture.converged_
+    True
+    """
+
+    def __init__(self, path: Any, every: float = 60.0):
+        super().__init__(path, every)
+
+    def setup(self, estimator, context):
+        """Raise unless the fit of the estimator can go on from a file."""
+        if not getattr(estimator, "_resumes_fits", False):
+            raise TypeError(
+                f"Checkpoint was set on {type(estimator).__name__}, expected an estimator of "
+                "skelbo whose fits go on from a file; set it on that estimator itself, within a "
+                "pipeline or search say."
+            )
+        if not isinstance(self.every, (int, float)) or not self.every >= 0:
+            raise ValueError(f"every={self.every!r}, expected seconds: a number of at least 0.")
+
+    def teardown(self, estimator, context):
+        """Do nothing: a fit that has ended removes its file itself."""
+
+    def on_fit_task_begin(self, estimator, context):
+        """Do nothing: the fit writes its state itself, which no callback is told."""
+
+    def on_fit_task_end(self, estimator, context):
+        """Do nothing; see `on_fit_task_begin`."""

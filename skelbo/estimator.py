@@ -62,6 +62,9 @@ class LatentVariableEstimator(
     float64: what users get is in the dtype of X.
     """
 
+    # Whether `fit` goes on from a file of `skelbo.callbacks.Checkpoint`.
+    _resumes_fits = False
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True

@@ -110,6 +110,7 @@ class GaussianMLE(LatentVariableEstimator):
         "max_iter": [Interval(Integral, 1, None, closed="left")],
     }
 
+    _resumes_fits = True
     # Of the rows so far, for `partial_fit`; None where cells were missing.
     _moments: Moments | None
     _columns: ColumnMoments
@@ -243,6 +244,7 @@ class GaussianMLE(LatentVariableEstimator):
         independent = Moments(kind, np.ones(1), np.zeros((1, p)), scatter[None])
         start = Mixture.from_moments(structure, independent, rule)
         engine = EMEngine(rows, rule, units, self.tol, self.max_iter)
+        engine.protect(progress)
         with rows.own_threads():
             return engine.fit([lambda: start], progress).best
 

@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.data.column_moments import ColumnMoments
+from skelbo.data.fingerprint import table_digest
 from skelbo.data.precision import cast_if_representable
 from skelbo.data.random_stream import random_stream
 from skelbo.data.rows import Rows
@@ -325,6 +326,12 @@ class EMHiddenMarkovModel(SequenceEstimator):
         starts = [self._theta().about(origin)] if warm else self._starts(engine, layout, rng)
         n_starts = 1 if warm else self.n_init
         progress = Progress(self, table, n_starts, self.max_iter, self.verbose)
+        progress.protect(
+            lambda: [table_digest(table, weights), table_digest(runs.bounds[:, None])],
+            rng,
+            starts if warm else None,
+            (layout,),
+        )
         with rows.own_threads():
             restarts = engine.fit(starts, progress)
         best = self._ordered(restarts.best)
@@ -420,6 +427,8 @@ class EMHiddenMarkovModel(SequenceEstimator):
         return "n_components", "likelihood", "covariance_type", "group_column"
 
     # ------------------------------------------------------------------ files
+
+    _resumes_fits = True
 
     @classmethod
     def _file_vocabulary(cls):

@@ -14,9 +14,11 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.data.dask_dispatch import in_memory
+from skelbo.data.fingerprint import table_digest
 from skelbo.data.precision import cast
 from skelbo.data.threads import threads_for
 from skelbo.data.weights import check_weights
+from skelbo.em.checkpoint import FitCheckpoint
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.em.restarts import climb_from_each
@@ -73,11 +75,20 @@ class LatentModelEstimator(LatentVariableEstimator):
     A subclass supplies `_ascend`, and the family of q, `_family`, behind its bounds and latents.
     """
 
+    _resumes_fits = True
     # Rows of the fit, from which standard errors are computed when they are asked for.
     _data: DistinctRows | None = None
 
     @abstractmethod
-    def _ascend(self, model: Model, data: DistinctRows, theta, report: Report, rng) -> Ascent:
+    def _ascend(
+        self,
+        model: Model,
+        data: DistinctRows,
+        theta,
+        report: Report,
+        rng,
+        checkpoint: FitCheckpoint | None,
+    ) -> Ascent:
         """Run one ascent from theta; `report` is `ascend`'s `on_iteration`."""
 
     @abstractmethod
@@ -128,10 +139,12 @@ class LatentModelEstimator(LatentVariableEstimator):
         model, data = adapt(user_model, self.device), DistinctRows.of_table(X, weights)
         model.check(data.X)
         rng = random_stream(self.random_state)
-        seed = rng.randint(2**31 - 1)
         unit = TableUnit.of_rows(model, data)
         starts = self._starts(model, unit, data, rng)
         progress = Progress(self, X, len(starts), self.max_iter, self.verbose)
+        continued = vars(self).get("params_") if self.warm_start else None
+        progress.protect(lambda: table_digest(X, weights), rng, continued)
+        seed = rng.randint(2**31 - 1)
         with threads_for(len(data.X) * DRAWS_AT_ONCE):
             restarts = climb_from_each(
                 starts,
@@ -153,7 +166,7 @@ class LatentModelEstimator(LatentVariableEstimator):
         def report(n_iter: int, bound: float, theta: Theta) -> bool:
             return progress.iteration(n_iter, bound + shift, unit.absolute(theta))
 
-        ascent = self._ascend(model, unit.table(data), theta, report, rng)
+        ascent = self._ascend(model, unit.table(data), theta, report, rng, progress.checkpoint)
         return replace(
             ascent,
             theta=unit.absolute(ascent.theta),

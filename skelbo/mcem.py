@@ -12,7 +12,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.em.loop import Ascent, ascend
 from skelbo.inference.distinct_rows import DistinctRows
-from skelbo.inference.monte_carlo_step import WHY, AveragedStep, MonteCarloStep
+from skelbo.inference.monte_carlo_step import WHY, AveragedStep, MonteCarloStep, StepRecord
 from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED
 from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.draws import Draws
@@ -33,9 +33,9 @@ CLIMB, CLIMB_PER_PARAMETER = 0.01, 2e-4
 
 @dataclass(frozen=True)
 class MonteCarloAscent(Ascent):
-    """An ascent and the object that took its steps, with the evidence for its end."""
+    """An ascent with the evidence for its end."""
 
-    step: MonteCarloStep | None = None
+    step: StepRecord | None = None
 
 
 class MCEM(LatentModelEstimator):
@@ -213,7 +213,7 @@ class MCEM(LatentModelEstimator):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    def _ascend(self, model, data: DistinctRows, theta, report, rng) -> Ascent:
+    def _ascend(self, model, data: DistinctRows, theta, report, rng, checkpoint) -> Ascent:
         """Run one ascent, which the step ends when its stopping rule is met."""
         sampler = make_sampler(self.sampler, model, rng)
         kind = MonteCarloStep if self.averaging is None else AveragedStep
@@ -225,7 +225,14 @@ class MCEM(LatentModelEstimator):
             return step.is_over(theta, report(n_iter, bound, theta))
 
         ascent = ascend(
-            theta, step.e_step, step.m_step, tol=0.0, max_iter=self.max_iter, on_iteration=is_over
+            theta,
+            step.e_step,
+            step.m_step,
+            tol=0.0,
+            max_iter=self.max_iter,
+            on_iteration=is_over,
+            checkpoint=checkpoint,
+            stateful=[step],
         )
         return MonteCarloAscent(
             ascent.theta,
@@ -233,7 +240,7 @@ class MCEM(LatentModelEstimator):
             ascent.lower_bounds,
             step.certified,
             interrupted=ascent.interrupted,
-            step=step,
+            step=step.record(),
         )
 
     def _total_tol(self, model, data, theta) -> float:

@@ -64,6 +64,7 @@ class MixtureEstimator(LatentVariableEstimator):
     warm_start: bool
     means_: np.ndarray
 
+    _resumes_fits = True
     random_state_: np.random.RandomState | None = None  # continued by `sample`
     _stepwise: StepwiseState  # of `partial_fit`, and of `fit` before it
 
@@ -112,6 +113,10 @@ class MixtureEstimator(LatentVariableEstimator):
         """Return an ascent with its components in the order in which they are published."""
         return ascent
 
+    def _fit_constants(self) -> tuple[Any, ...]:
+        """Return objects within theta that are no dataclasses; each fit makes them anew."""
+        return ()
+
     # -------------------------------------------------------------------- fit
 
     @fit_method
@@ -144,13 +149,19 @@ class MixtureEstimator(LatentVariableEstimator):
         engine = self._engine(rows, columns, continued=warm)
         rng = random_stream(self.random_state)
         starts = [self._theta(rows.origin)] if warm else self._starts(engine, self.n_init, rng)
-        return self._climb(engine, columns, starts, 1 if warm else self.n_init, rng)
+        n_starts = 1 if warm else self.n_init
+        return self._climb(engine, columns, starts, n_starts, rng, protected=True)
 
-    def _climb(self, engine, columns, starts: Iterable[Start], n_starts, rng) -> Self:
-        """Run an ascent from each start and publish the best."""
+    def _climb(
+        self, engine, columns, starts: Iterable[Start], n_starts, rng, protected=False
+    ) -> Self:
+        """Run an ascent from each start and publish the best; `protected` ones have files."""
         rows = engine.rows
         verbosity = self.verbose, self.verbose_interval
         progress = Progress(self, rows.X, n_starts, self.max_iter, *verbosity)
+        if protected:
+            start = next(iter(starts)) if engine.continued else None
+            engine.protect(progress, rng, start, self._fit_constants())
         with rows.own_threads():
             restarts = engine.fit(starts, progress)
         best = self._ordered(restarts.best)

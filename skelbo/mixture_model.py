@@ -310,6 +310,9 @@ class EMMixture(MixtureEstimator):
 
     # ------------------------------------------------------------------ files
 
+    def _fit_constants(self):
+        return (self._next_layout,)
+
     @classmethod
     def _file_vocabulary(cls):
         return Vocabulary(objects=LIKELIHOODS)

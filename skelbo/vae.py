@@ -291,6 +291,7 @@ class VAEEstimator(NetworkEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    _resumes_fits = True
     network_parameter_names = (*NetworkEstimator.network_parameter_names, "posterior")
 
     # -------------------------------------------------------------------- fit

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from sklearn.utils._param_validation import StrOptions
 
 from skelbo.em.loop import Ascent
@@ -150,13 +152,13 @@ class VariationalEM(LatentModelEstimator):
         self.warm_start = warm_start
         self.verbose = verbose
 
-    def _ascend(self, model, data: DistinctRows, theta, report, rng) -> Ascent:
+    def _ascend(self, model, data: DistinctRows, theta, report, rng, checkpoint) -> Ascent:
         """Run one ascent; one from a start that may be symmetric is led past saddle points."""
         ascent = VariationalAscent(model, data, self.posterior, self.tol, self.max_iter, report)
         continued = self.warm_start and "params_" in vars(self)
-        if self.params_init is not None or continued or model.has_gradient:
-            return ascent.run_past_saddles(theta)
-        return ascent.run(theta)
+        past_saddles = self.params_init is not None or continued or model.has_gradient
+        found = ascent.run_past_saddles(theta) if past_saddles else ascent.run(theta)
+        return replace(found, statistics=None)  # which nobody needs, and a checkpoint would hold
 
     def _family(self, model):
         return self.posterior

@@ -8,11 +8,26 @@ from typing import Any
 
 import numpy as np
 
+from skelbo.em.checkpoint import Resumable
+
 # Plain steps before extrapolation begins: those of an ascent that needs no help.
 PATIENCE = 5
+# Attributes that change during an ascent.
+STATE = (
+    "patience",
+    "pending",
+    "points",
+    "images",
+    "image",
+    "candidate",
+    "vector",
+    "usable",
+    "stride",
+    "striding",
+)
 
 
-class Anderson:
+class Anderson(Resumable):
     r"""Extrapolate from the last residuals of the map F: the EM step.
 
     With residuals :math:`f_t = F(\theta_t) - \theta_t` the candidate is
@@ -56,6 +71,15 @@ class Anderson:
         self.usable = 0  # pairs since the last refusal
         self.stride = 1.0
         self.striding = False  # whether the last candidate was a lengthened step
+
+    def checkpoint_state(self):
+        """Return what has been recorded."""
+        return {name: getattr(self, name) for name in STATE}
+
+    def resume(self, state):
+        """Go on with what had been recorded."""
+        for name in STATE:
+            setattr(self, name, state[name])
 
     def learn(self, theta: Any, image: Any, statistics: Any = None) -> None:
         """Record theta and its image under F."""
@@ -125,7 +149,7 @@ class Anderson:
         return min(max(largest, 0.0), 0.99999) ** 2
 
 
-class BolderAnderson:
+class BolderAnderson(Resumable):
     """Anderson acceleration from a bolder step than F, with the fixed points of F.
 
     Parameters
@@ -141,6 +165,15 @@ class BolderAnderson:
     def __init__(self, anderson: Anderson, watch: Anderson, bolder: Callable[[Any, Any, Any], Any]):
         self.anderson, self.watch, self.bolder = anderson, watch, bolder
         self.propose, self.refuse, self.rate = anderson.propose, anderson.refuse, watch.rate
+
+    def checkpoint_state(self):
+        """Return the states of both."""
+        return [self.anderson.checkpoint_state(), self.watch.checkpoint_state()]
+
+    def resume(self, state):
+        """Go on with both."""
+        for each, part in zip((self.anderson, self.watch), state, strict=True):
+            each.resume(part)
 
     def learn(self, theta: Any, image: Any, statistics: Any) -> None:
         """Record theta, the plain step and the bolder one from it."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from skelbo.data.fingerprint import table_digest
 from skelbo.em.anderson import PATIENCE, Anderson, BolderAnderson
+from skelbo.em.checkpoint import Resumable
 from skelbo.em.loop import Accelerator, Ascent, AscentError, ascend
 from skelbo.em.progress import Progress
 from skelbo.em.restarts import Restarts, climb_from_each
@@ -30,7 +32,8 @@ class EMEngine:
     Parameters
     ----------
     rows : object
-        The data, passed to `Theta.e_step`.
+        The data, passed to `Theta.e_step`; a `RowSource`, whose `fold` gives the fingerprint of
+        the data in a checkpoint.
     regularization : object
         Passed to `Theta.m_step`.
     units : ndarray of shape (n_features,)
@@ -86,12 +89,46 @@ class EMEngine:
         AscentError
             If all starts fail.
         """
-        return climb_from_each(starts, lambda start: self._ascent(start, progress), progress)
+        return climb_from_each(
+            starts,
+            lambda start: self._ascent(start, progress),
+            progress,
+            replay=lambda start: start() if callable(start) else None,
+        )
+
+    def protect(
+        self,
+        progress: Progress,
+        rng: Any = None,
+        start: Theta | None = None,
+        constants: Sequence[Any] = (),
+    ) -> None:
+        """Write the ascents to a file, and go on from it, if the user asks for that.
+
+        Called before `fit`, and before `rng` is used.
+
+        Parameters
+        ----------
+        progress : Progress
+        rng : RandomState, optional
+            Source of randomness of the starts.
+        start : Theta, optional
+            Where a fit that is continued begins.
+        constants : sequence of object, optional
+            See `Progress.protect`.
+        """
+        progress.protect(lambda: self.rows.fold(table_digest), rng, start, constants)
 
     def _ascent(self, start: Start, progress: Progress) -> Ascent:
         theta = start() if callable(start) else start
         try:
-            return self._climb(theta, self.max_iter, self._accelerator(theta), progress.iteration)
+            return self._climb(
+                theta,
+                self.max_iter,
+                self._accelerator(theta),
+                progress.iteration,
+                progress.checkpoint,
+            )
         except AscentError:
             if callable(start):
                 raise
@@ -99,7 +136,9 @@ class EMEngine:
             bound, statistics = self.evaluate(theta)
             return Ascent(theta, bound, (), False, statistics)
 
-    def _climb(self, theta: Theta, max_iter: int, accelerator=None, on_iteration=None) -> Ascent:
+    def _climb(
+        self, theta: Theta, max_iter: int, accelerator=None, on_iteration=None, checkpoint=None
+    ) -> Ascent:
         m_step = self._plain_m_step if self.m_step_from is None else self.m_step_from(theta)
         return ascend(
             theta,
@@ -111,6 +150,8 @@ class EMEngine:
             steady=self.steady,
             continued=self.continued,
             on_iteration=on_iteration,
+            checkpoint=checkpoint,
+            stateful=[part for part in (accelerator, m_step) if isinstance(part, Resumable)],
         )
 
     def evaluate(self, theta: Theta) -> tuple[float, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
+from skelbo.em.checkpoint import FitCheckpoint, Resumable
 from skelbo.em.stopping import StoppingRule
 
 
@@ -86,6 +88,8 @@ def ascend(
     steady: bool = True,
     continued: bool = False,
     on_iteration: Callable[[int, float, Any], bool] | None = None,
+    checkpoint: FitCheckpoint | None = None,
+    stateful: Sequence[Resumable] = (),
 ) -> Ascent:
     """Maximise the bound by turns over q and theta: EM and all its relatives.
 
@@ -111,6 +115,10 @@ def ascend(
         Whether the start is where an earlier ascent ended: its first step may be its last.
     on_iteration : callable, (n_iter, bound, theta) -> bool, optional
         Called after each iteration; True ends the ascent.
+    checkpoint : FitCheckpoint, optional
+        File to which the ascent is written, and from which it goes on if it was running then.
+    stateful : sequence of Resumable
+        What belongs to the state of the ascent beside theta: accelerators and steps.
 
     Returns
     -------
@@ -128,30 +136,81 @@ def ascend(
     -----
     Ding (2020), eq. 2 and 3; Neal and Hinton (1998) for EM as coordinate ascent on the ELBO.
     """
-    rule = StoppingRule(tol, steady, previous=np.inf if continued else None)
     accelerator = accelerator or _NoAcceleration()
-    bound, statistics = e_step(theta)
-    start_bound, converged = bound, False
-    bounds: list[float] = []
-    interrupted = False
-    while not converged and len(bounds) < max_iter:
+    state = None if checkpoint is None else _resumed(checkpoint, stateful)
+    if state is None:
+        bound, statistics = e_step(theta)
+        rule = StoppingRule(tol, steady, previous=np.inf if continued else None)
+        state = RunningAscent(theta, bound, statistics, bound, [], rule)
+    converged = interrupted = False
+    while not converged and len(state.bounds) < max_iter:
         try:
-            before, image = bound, m_step(statistics, theta)
-            accelerator.learn(theta, image, statistics)
-            candidate = None if rule.confirming else accelerator.propose()
-            theta, bound, statistics = _higher(candidate, image, before, e_step, accelerator)
-            bounds.append(bound)
-            converged = rule.met(bound - before, bound, theta is image, accelerator.rate)
-            if on_iteration is not None and on_iteration(len(bounds), bound, theta):
+            converged = state.iterate(e_step, m_step, accelerator)
+            n_iter = len(state.bounds)
+            if on_iteration is not None and on_iteration(n_iter, state.bound, state.theta):
                 break
+            if checkpoint is not None and not converged:
+                checkpoint.offer(partial(_running_state, state, stateful))
         except KeyboardInterrupt:
-            if not bounds:
+            if not state.bounds:
                 raise
-            if bounds[-1] != bound:  # the step had ended
-                bounds.append(bound)
+            if state.bounds[-1] != state.bound:  # the step had ended
+                state.bounds.append(state.bound)
             interrupted = True
             break
-    return Ascent(theta, start_bound, tuple(bounds), converged, statistics, interrupted)
+    bounds = tuple(state.bounds)
+    return Ascent(state.theta, state.start_bound, bounds, converged, state.statistics, interrupted)
+
+
+@dataclass
+class RunningAscent:
+    """An ascent between two iterations.
+
+    Attributes
+    ----------
+    theta : object
+    bound : float
+        In nats per row.
+    statistics : object
+        Of the E-step at theta.
+    start_bound : float
+    bounds : list of float
+        After each iteration.
+    rule : StoppingRule
+    """
+
+    theta: Any
+    bound: float
+    statistics: Any
+    start_bound: float
+    bounds: list[float]
+    rule: StoppingRule
+
+    def iterate(self, e_step, m_step, accelerator: Accelerator) -> bool:
+        """Run one iteration; return whether the stopping rule is met."""
+        before, image = self.bound, m_step(self.statistics, self.theta)
+        accelerator.learn(self.theta, image, self.statistics)
+        candidate = None if self.rule.confirming else accelerator.propose()
+        self.theta, self.bound, self.statistics = _higher(
+            candidate, image, before, e_step, accelerator
+        )
+        self.bounds.append(self.bound)
+        plain = self.theta is image
+        return self.rule.met(self.bound - before, self.bound, plain, accelerator.rate)
+
+
+def _running_state(state: RunningAscent, stateful: Sequence[Resumable]) -> dict[str, Any]:
+    return {"ascent": state, "parts": [part.checkpoint_state() for part in stateful]}
+
+
+def _resumed(checkpoint: FitCheckpoint, stateful: Sequence[Resumable]) -> RunningAscent | None:
+    """Return the ascent that was running when the file was written, its parts resumed."""
+    found = checkpoint.running()
+    if found is None:
+        return None
+    for part, state in zip(stateful, found["parts"], strict=True):
+        part.resume(state)
+    return found["ascent"]
 
 
 def _higher(candidate, image, before: float, e_step, accelerator: Accelerator):

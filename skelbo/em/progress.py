@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+
+from skelbo.em.checkpoint import CheckpointSettings, FitCheckpoint, identity_of
 
 
 class Progress:
@@ -32,6 +35,10 @@ class Progress:
     ----------
     stopped : bool
         Whether a callback asked to stop at the end of a start.
+    interrupted : bool
+        Whether Ctrl-C ended the fit.
+    checkpoint : FitCheckpoint or None
+        File of the fit, if `protect` was called and the user asks for one.
     """
 
     def __init__(
@@ -42,7 +49,41 @@ class Progress:
         self.root = estimator._init_callback_context(max_subtasks=n_starts)
         self.root.call_on_fit_task_begin(estimator=estimator, X=X)
         self.has_callbacks = bool(getattr(estimator, "_skl_callbacks", ()))
-        self.stopped = False
+        self.stopped = self.interrupted = False
+        self.checkpoint: FitCheckpoint | None = None
+
+    def protect(
+        self,
+        fingerprint: Callable[[], Any],
+        rng: np.random.RandomState | None = None,
+        continued: Any = None,
+        constants: Sequence[Any] = (),
+    ) -> None:
+        """Write the state of the fit to a file, and go on from it, if the user asks for that.
+
+        Parameters
+        ----------
+        fingerprint : callable, () -> object
+            Of the data.
+        rng : RandomState, optional
+            Source of randomness of the fit, before it is used; it is set to that of the file.
+        continued : object, optional
+            What the fit begins from, beside the parameters of the estimator.
+        constants : sequence of object, optional
+            Objects within theta that are no dataclasses: each fit makes them anew.
+        """
+        callbacks = getattr(self.estimator, "_skl_callbacks", ())
+        settings = [c for c in callbacks if isinstance(c, CheckpointSettings)]
+        if len(settings) > 1:
+            paths = [str(each.path) for each in settings]
+            raise ValueError(f"set_callbacks got Checkpoints at {paths}, expected one.")
+        if settings:
+            identity = identity_of(self.estimator, fingerprint, continued, constants)
+            self.checkpoint = FitCheckpoint(settings[0], identity, rng, constants)
+
+    def skip_start(self) -> None:
+        """Count a start that had ended before the fit was resumed."""
+        self.root.subcontext("start", max_subtasks=self.max_iter)
 
     def begin_start(self, number: int) -> None:
         """Announce the start with this number."""
@@ -78,7 +119,9 @@ class Progress:
         )
 
     def end(self) -> None:
-        """Announce the end of the fit."""
+        """Announce the end of the fit, and remove its file unless Ctrl-C was the end."""
+        if self.checkpoint is not None and not self.interrupted:
+            self.checkpoint.remove()
         self.root.call_on_fit_task_end(estimator=self.estimator, X=self.X)
 
     def _lap(self) -> float:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Any
@@ -34,6 +35,7 @@ def climb_from_each(
     ascent_from: Callable[[Any], Ascent],
     progress: Progress,
     is_regular: Callable[[Any], bool] = lambda theta: theta.is_regular,
+    replay: Callable[[Any], Any] = lambda start: None,
 ) -> Restarts:
     """Run an ascent from each start; record and skip those that fail.
 
@@ -46,6 +48,9 @@ def climb_from_each(
     progress : Progress
         Reports each start; a callback that asks to stop ends the restarts.
     is_regular : callable, theta -> bool, optional
+    replay : callable, start -> object, optional
+        Draws of the source of randomness what an ascent from a start would: called in place of
+        ascents that had ended before a fit was resumed.
 
     Returns
     -------
@@ -60,10 +65,13 @@ def climb_from_each(
     """
     failures: list[tuple[int, str]] = []
     ascents: list[tuple[bool, float, Ascent]] = []  # the best so far
-    interrupted, iterator = False, iter(starts)
-    for number in count():
+    checkpoint = progress.checkpoint
+    if checkpoint is not None and checkpoint.found is not None:
+        failures, ascents = checkpoint.found["failures"], checkpoint.found["ascents"]
+    interrupted, remaining = False, _remaining(starts, progress, replay)
+    while True:
         try:
-            start = next(iterator)  # which may take a while to make
+            number, start = next(remaining)  # which may take a while to make
         except StopIteration:
             break
         except KeyboardInterrupt:
@@ -71,6 +79,8 @@ def climb_from_each(
                 raise
             interrupted = True
             break
+        if checkpoint is not None:
+            checkpoint.frame = {"number": number, "failures": failures, "ascents": ascents}
         progress.begin_start(number)
         try:
             ascent = ascent_from(start)
@@ -88,7 +98,32 @@ def climb_from_each(
         progress.end_start()
         if progress.stopped or interrupted:
             break
+        if checkpoint is not None:
+            checkpoint.frame = {"number": number + 1, "failures": failures, "ascents": ascents}
+            checkpoint.offer()
+    progress.interrupted = interrupted
     if not ascents:
         raise AscentError(failures[-1][1])
     best = ascents[0][2]
     return Restarts(replace(best, interrupted=interrupted), failures)
+
+
+def _remaining(
+    starts: Iterable[Any], progress: Progress, replay: Callable[[Any], Any]
+) -> Iterator[tuple[int, Any]]:
+    """Yield starts and their numbers, from that on at which a file of the fit was written."""
+    checkpoint, iterator = progress.checkpoint, iter(starts)
+    first = 0 if checkpoint is None else checkpoint.first
+    for number in count():
+        if checkpoint is not None:
+            checkpoint.between_starts(number)
+        try:
+            start = next(iterator)
+        except StopIteration:
+            return
+        if number >= first:
+            yield number, start
+            continue
+        progress.skip_start()
+        with suppress(AscentError):
+            replay(start)

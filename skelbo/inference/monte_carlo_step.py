@@ -6,8 +6,11 @@ p(X) can climb by less than a tolerance. Caffo, Jank and Jones (2005).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
+from skelbo.em.checkpoint import Resumable
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.posteriors.posterior import Posterior
@@ -33,7 +36,19 @@ WHY = {
 }
 
 
-class MonteCarloStep:
+@dataclass(frozen=True)
+class StepRecord:
+    """Evidence for the end of an ascent; attributes as those of `MonteCarloStep`."""
+
+    history: list[int]
+    certified: bool
+    left: float
+    stopped: str
+    n_last: int
+    tol: float
+
+
+class MonteCarloStep(Resumable):
     """Ascent-based Monte Carlo EM: a refused step doubles the number of draws.
 
     Parameters
@@ -91,6 +106,37 @@ class MonteCarloStep:
         self.certified, self.left, self.stopped, self.n_last = False, np.inf, "", 0
         self._refusals = 0
         self._q: Posterior | None = None
+
+    # Attributes that change during an ascent.
+    _state: tuple[str, ...] = (
+        "n_draws",
+        "history",
+        "certified",
+        "left",
+        "stopped",
+        "n_last",
+        "_refusals",
+        "_q",
+    )
+
+    def checkpoint_state(self):
+        """Return what the steps so far have left."""
+        own = {name: getattr(self, name) for name in self._state}
+        sampler, proposer = self.sampler.checkpoint_state(), self.proposer.checkpoint_state()
+        return {"own": own, "sampler": sampler, "proposer": proposer}
+
+    def resume(self, state):
+        """Go on with what earlier steps have left."""
+        for name in self._state:
+            setattr(self, name, state["own"][name])
+        self.sampler.resume(state["sampler"])
+        self.proposer.resume(state["proposer"])
+
+    def record(self) -> StepRecord:
+        """Return the evidence for the end."""
+        return StepRecord(
+            self.history, self.certified, self.left, self.stopped, self.n_last, self.tol
+        )
 
     def e_step(self, theta: Theta) -> tuple[float, Posterior]:
         """Return the bound per row, in nats, at the best q, and q; the bound may fall."""
@@ -156,6 +202,7 @@ class AveragedStep(MonteCarloStep):
 
     first_draws = 20
     common_noise = False
+    _state = (*MonteCarloStep._state, "_memory", "_check_next")
     # Iterations without memory, and between looks at the stopping rule.
     burn_in, between = 20, 10
 

@@ -21,6 +21,7 @@ from itertools import pairwise
 import numpy as np
 from scipy import stats
 
+from skelbo.em.checkpoint import Resumable
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.newton_step import (
     NewtonStep,
@@ -67,7 +68,7 @@ class Proposal:
     climb: float = 0.0
 
 
-class Proposer:
+class Proposer(Resumable):
     """Source of proposals; it keeps the climbs of earlier EM steps.
 
     Parameters
@@ -86,6 +87,14 @@ class Proposer:
         self._climbs: list[tuple[int, float]] = []
         self._newton_accepted = False
         self._n_flat: int | None = None
+
+    def checkpoint_state(self):
+        """Return what earlier proposals have left."""
+        return [self._climbs, self._newton_accepted, self._n_flat]
+
+    def resume(self, state):
+        """Go on with what earlier proposals have left."""
+        self._climbs, self._newton_accepted, self._n_flat = state
 
     def propose(self, draws: Draws, joint, q, theta: Theta) -> Proposal:
         """Return Newton's step on log p(X) where it is accepted, else EM's."""

@@ -74,7 +74,7 @@ def _gradient_m_step(
     """Return the step of L-BFGS on log p(X; theta) from a start."""
     from skelbo.mixture.gradient_ascent import GradientAscent  # which needs torch
 
-    return GradientAscent(start, rows, units, structure, reg_covar, device).step
+    return GradientAscent(start, rows, units, structure, reg_covar, device)
 
 
 def _bolder_step(

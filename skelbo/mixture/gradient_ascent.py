@@ -14,6 +14,7 @@ import torch
 from skelbo.autograd import gradients
 from skelbo.data.rows import Rows
 from skelbo.elbo import LOG_2PI
+from skelbo.em.checkpoint import Resumable
 from skelbo.em.loop import AscentError
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.dense import log_cholesky
@@ -26,7 +27,7 @@ from skelbo.mixture.mixture import Mixture
 LEAST = 1e-8
 
 
-class GradientAscent:
+class GradientAscent(Resumable):
     """L-BFGS one iteration at a time, as the M-step of `skelbo.em.loop.ascend`.
 
     Parameters
@@ -98,8 +99,27 @@ class GradientAscent:
             parts.append((self._tensor(values), self._tensor(block.weights[chosen]), columns))
         return parts
 
+    def checkpoint_state(self):
+        """Return the coordinates and what L-BFGS has gathered."""
+        gathered = self.optimizer.state_dict()["state"].get(0, {})
+        kept = {name: _arrays(value) for name, value in gathered.items() if name != "al"}
+        return {"vector": self.vector.detach().cpu().numpy(), "gathered": kept}
+
+    def resume(self, state):
+        """Go on with what had been gathered."""
+        with torch.no_grad():
+            self.vector.copy_(self._tensor(state["vector"]))
+        gathered = {name: self._tensors_of(value) for name, value in state["gathered"].items()}
+        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": {0: gathered}})
+
+    def _tensors_of(self, value):
+        """Return arrays as tensors, also those in a list."""
+        if isinstance(value, list):
+            return [self._tensors_of(item) for item in value]
+        return self._tensor(value) if isinstance(value, np.ndarray) else value
+
     @gradients()
-    def step(self, statistics, theta: Mixture) -> Mixture:
+    def __call__(self, statistics, theta: Mixture) -> Mixture:
         """Return theta after one more iteration; the arguments are ignored."""
 
         def loss() -> torch.Tensor:
@@ -173,6 +193,13 @@ def _less_ridge(covariances: np.ndarray, ridge: np.ndarray) -> np.ndarray:
     upper = np.linalg.qr(roots)[1]
     signs = np.where(np.einsum("kii->ki", upper) < 0, -1.0, 1.0)
     return (upper * signs[:, :, None]).swapaxes(1, 2)
+
+
+def _arrays(value):
+    """Return tensors as arrays, also those in a list."""
+    if isinstance(value, list):
+        return [_arrays(item) for item in value]
+    return value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else value
 
 
 def _log_prob(values, means, covariances, columns) -> torch.Tensor:

@@ -13,6 +13,7 @@ from skorch.callbacks import Callback
 from torch.utils.data import Dataset
 
 from skelbo.data.dask_detection import is_dask
+from skelbo.data.fingerprint import table_digest
 from skelbo.data.threads import threads_for
 from skelbo.data.weights import check_weights
 from skelbo.em.progress import Progress
@@ -32,6 +33,7 @@ from skelbo.neural.log_marginal import DECODED_AT_ONCE, WeightedDraws
 from skelbo.neural.model.latent_family import LatentFamily
 from skelbo.neural.model.objectives import Objective
 from skelbo.neural.persistence import net_state, network_fields, restored_net
+from skelbo.neural.training.checkpoint import check_resumable
 from skelbo.neural.training.distributed import Processes
 from skelbo.neural.training.early_stopping import warmup_epochs
 from skelbo.neural.training.generators import draw_seed, make_generator, on_device
@@ -191,6 +193,7 @@ class NetworkEstimator(LatentVariableEstimator):
         columns.check(table.X)
         rng = self._random_stream()
         progress = Progress(self, table.X, 1, self.max_iter, self.verbose)
+        self._protect(progress, table, rng, before)
         net, training = self._train(table, columns, rng, progress, before)
         self._publish(net, columns, table.sample(), draw_seed(rng), training)
         self._warn(training)
@@ -234,6 +237,19 @@ class NetworkEstimator(LatentVariableEstimator):
             Whether the net has never been trained.
         """
         return []
+
+    def _protect(
+        self,
+        progress: Progress,
+        table: TrainingTable,
+        rng: np.random.RandomState,
+        before: VAENet | None,
+    ) -> None:
+        """Write the training to a file, and go on from it, if the user asks for that."""
+        continued = None if before is None else net_state(before)
+        progress.protect(lambda: table_digest(table.X, table.weights), rng, continued)
+        if progress.checkpoint is not None:
+            check_resumable(self)
 
     def _train(
         self,

@@ -36,13 +36,15 @@ from skelbo.persistence import (
     Sequence,
 )
 
-# What each optimiser keeps of a parameter, in its shape but for the number of steps.
-OPTIMIZER_STATE = {
-    "adam": {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
-    "adamw": {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"},
-    "adagrad": {"step", "sum"},
-    "rmsprop": {"step", "square_avg", "momentum_buffer", "grad_avg"},
-    "sgd": {"momentum_buffer"},
+# What each optimiser keeps of a parameter, in its shape but for the number of steps; of the user's
+# own, whatever it keeps.
+ADAM = {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
+OPTIMIZER_STATE: dict[type, set[str]] = {
+    torch.optim.Adam: ADAM,
+    torch.optim.AdamW: ADAM,
+    torch.optim.Adagrad: {"step", "sum"},
+    torch.optim.RMSprop: {"step", "square_avg", "momentum_buffer", "grad_avg"},
+    torch.optim.SGD: {"momentum_buffer"},
 }
 # Limits of what is made before the arrays of a file are looked at.
 MAX_LAYERS, MAX_CODE_CELLS = 1000, 2**26
@@ -184,17 +186,17 @@ def restored_net(estimator: Any, columns: Columns, state: dict[str, Any]) -> VAE
     gaussian = net.module_.likelihood.gaussian
     if gaussian is not None and not (gaussian.variance > 0).all():
         raise ValueError("a noise variance is not positive")
-    load_optimizer(net, state["optimizer"], estimator.optimizer)
+    load_optimizer(net, state["optimizer"])
     net.n_epochs_, net.n_skipped_steps_ = state["n_epochs"], state["n_skipped_steps"]
     net.kl_warmup = state["kl_warmup"]
     net.module_.eval()
     return net
 
 
-def load_optimizer(net: VAENet, arrays: dict[str, Any], optimizer: Any) -> None:
+def load_optimizer(net: VAENet, arrays: dict[str, Any]) -> None:
     """Set what the optimiser keeps of each parameter; ValueError for what is not its own."""
     parameters = [p for group in net.optimizer_.param_groups for p in group["params"]]
-    known = OPTIMIZER_STATE[optimizer] if isinstance(optimizer, str) else None
+    known = OPTIMIZER_STATE.get(type(net.optimizer_))
     state: dict[int, dict[str, Any]] = {}
     for key, array in arrays.items():
         number, _, name = key.partition(".")

@@ -101,7 +101,7 @@ def write_file(path: Any, data: bytes) -> None:
     """
     target = Path(os.path.realpath(path))
     _check_target(path, target)
-    prefix = f".skelbo-{hashlib.sha256(target.name.encode()).hexdigest()[:16]}-"
+    prefix = _prefix(target)
     try:
         with _temporary(target.parent, prefix) as file:
             view = memoryview(data)
@@ -123,11 +123,17 @@ def write_file(path: Any, data: bytes) -> None:
 
 
 def remove_file(path: Any) -> None:
-    """Remove the file at a path, which may be a symbolic link to it, if there is any."""
+    """Remove the file at a path, if there is any, and leftovers of writes to it."""
     target = Path(os.path.realpath(path))
     target.unlink(missing_ok=True)
+    _remove_leftovers(target.parent, _prefix(target))
     with contextlib.suppress(FileNotFoundError):
         _sync_folder(target.parent)
+
+
+def _prefix(target: Path) -> str:
+    """Return how the names of files begin that are being written in place of a target."""
+    return f".skelbo-{hashlib.sha256(target.name.encode()).hexdigest()[:16]}-"
 
 
 def _check_target(path: Any, target: Path) -> None:

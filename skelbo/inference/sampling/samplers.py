@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Any
 
 import numpy as np
 
 from skelbo.data.blocks import iter_blocks
+from skelbo.em.checkpoint import Resumable
 from skelbo.inference.cubature import moment_points
 from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED, all_states, enumerate_posterior
 from skelbo.inference.sampling.draws import Draws
@@ -22,7 +23,7 @@ BLOCK_CELLS = 2**22
 MAX_IMPORTANCE_LATENTS = 10
 
 
-class Sampler(ABC):
+class Sampler(Resumable):
     """Draws from the posterior of every row.
 
     Parameters
@@ -38,6 +39,13 @@ class Sampler(ABC):
 
     def __init__(self, rng):
         self.rng = rng
+
+    def checkpoint_state(self):
+        """Return what lasts longer than the draws at one set of parameters."""
+        return None
+
+    def resume(self, state):
+        """Go on with what lasts."""
 
     @abstractmethod
     def restart(self, joint, q) -> None:
@@ -57,6 +65,19 @@ class ImportanceSampler(Sampler):
 
     noise: Any = None
     runs: list[Any]
+
+    def checkpoint_state(self):
+        """Return the shifts of the base noise and the lengths of its runs."""
+        if self.noise is None:
+            return None
+        return [self.noise.shifts, [len(run.part) for run in self.runs]]
+
+    def resume(self, state):
+        """Make the base noise again."""
+        if state is not None:
+            shifts, lengths = state
+            self.noise = ShiftedSobol.with_shifts(shifts)
+            self.runs = [self.noise.run(length) for length in lengths]
 
     def restart(self, joint, q):
         """Propose from q."""
@@ -89,6 +110,14 @@ class StateSampler(Sampler):
     """
 
     shifts: Any = None
+
+    def checkpoint_state(self):
+        """Return the shifts."""
+        return self.shifts
+
+    def resume(self, state):
+        """Set the shifts."""
+        self.shifts = state
 
     def restart(self, joint, q):
         """List the states."""
@@ -145,6 +174,14 @@ class ChainSampler(Sampler):
     n_repeated = 1000
     chains: Any = None
     batches: list[np.ndarray]
+
+    def checkpoint_state(self):
+        """Return the chains."""
+        return self.chains
+
+    def resume(self, state):
+        """Set the chains."""
+        self.chains = state
 
     def more(self, n_draws):
         """Continue the chains."""

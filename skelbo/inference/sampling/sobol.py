@@ -38,10 +38,18 @@ class ShiftedSobol:
 
     def __init__(self, shape: tuple[int, int], rng, n_copies: int = N_COPIES):
         n_rows, n_latents = shape
-        self.n_copies = n_copies
-        self.sequence = qmc.Sobol(n_latents + 2, scramble=False, bits=BITS)
-        self.shifts = rng.randint(2**BITS, size=(n_copies, 1, n_rows, n_latents + 1))
-        self.length = 0
+        self._begin(rng.randint(2**BITS, size=(n_copies, 1, n_rows, n_latents + 1)))
+
+    def _begin(self, shifts: np.ndarray) -> None:
+        self.shifts, self.n_copies, self.length = shifts, len(shifts), 0
+        self.sequence = qmc.Sobol(shifts.shape[-1] + 1, scramble=False, bits=BITS)
+
+    @classmethod
+    def with_shifts(cls, shifts: np.ndarray) -> ShiftedSobol:
+        """Return a source with given shifts, (n_copies, 1, n_rows, n_latents + 1)."""
+        source = cls.__new__(cls)
+        source._begin(shifts)
+        return source
 
     def run(self, n_draws: int) -> BaseNoise:
         """Return the next draws, copy by copy: enough for `n_draws` in all, a power of two."""

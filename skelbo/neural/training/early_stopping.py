@@ -9,9 +9,11 @@ from typing import Any
 import torch
 from skorch.callbacks import Callback, LRScheduler
 
+from skelbo.em.checkpoint import Resumable
 from skelbo.em.progress import Progress
 from skelbo.neural.data.batches import TableRows
 from skelbo.neural.data.streaming import StreamedRows
+from skelbo.neural.training.checkpoint import as_arrays, as_tensors
 from skelbo.neural.training.net import VAENet
 
 # A rise of the bound below this many nats per row counts as none.
@@ -25,7 +27,7 @@ WARMUP_STEPS, MAX_WARMUP = 3000, 100
 PATIENCE_STEPS = 300
 
 
-class ValidationPlateau(Callback):
+class ValidationPlateau(Callback, Resumable):
     """Stopping rule by the bound of rows held out; the best weights are restored at the end.
 
     The rise over the reference epoch must exceed `MIN_RISE` and the standard error of the paired
@@ -52,6 +54,19 @@ class ValidationPlateau(Callback):
         """Reset the state."""
         self.best, self.best_weights, self.reference = -math.inf, None, None
         self.waited, self.decays, self.epochs = 0, 0, 0
+        self.like = net.module_.likelihood.offset
+
+    def checkpoint_state(self):
+        """Return the best epoch, the reference and the counts."""
+        kept = {"best": self.best, "weights": self.best_weights, "reference": self.reference}
+        return {**as_arrays(kept), "counts": [self.waited, self.decays, self.epochs]}
+
+    def resume(self, state):
+        """Go on with them."""
+        kept = as_tensors(state, self.like)
+        self.best, self.best_weights = kept["best"], kept["weights"]
+        self.reference = kept["reference"]
+        self.waited, self.decays, self.epochs = kept["counts"]
 
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Compare the epoch with the best one."""
@@ -95,7 +110,7 @@ class ValidationPlateau(Callback):
         self.best_weights = self.reference = None
 
 
-class TrainingPlateau(Callback):
+class TrainingPlateau(Callback, Resumable):
     """Stopping rule by the training bound, where no rows are held out.
 
     The mean bound of each window of epochs is compared with that of the window before. After one
@@ -128,6 +143,14 @@ class TrainingPlateau(Callback):
         self.rates = [float(group["lr"]) for group in net.optimizer_.param_groups]
         self.bounds: list[float] = []
         self.epochs, self.decays = 0, 0
+
+    def checkpoint_state(self):
+        """Return the first rates, the bounds of the last windows and the counts."""
+        return [self.rates, self.bounds, self.epochs, self.decays]
+
+    def resume(self, state):
+        """Go on with them."""
+        self.rates, self.bounds, self.epochs, self.decays = state
 
     def on_epoch_begin(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Set the learning rate of the epoch."""
@@ -180,15 +203,10 @@ class ProgressReport(Callback):
         self.progress = progress
         self.offset = offset
 
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Reset the count."""
-        self.epochs = 0
-
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Report the epoch."""
-        self.epochs += 1
         bound = self.offset - net.history[-1, "train_loss"]
-        if net.processes.any(self.progress.iteration(self.epochs, bound, None)):
+        if net.processes.any(self.progress.iteration(net.n_epochs_, bound, None)):
             net.stop("callback")
 
 

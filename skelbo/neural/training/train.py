@@ -11,6 +11,7 @@ from skorch.callbacks import Callback
 from skelbo.em.progress import Progress
 from skelbo.neural.data.batches import TableRows
 from skelbo.neural.data.streaming import StreamedRows
+from skelbo.neural.training.checkpoint import TrainingCheckpoint
 from skelbo.neural.training.early_stopping import ProgressReport, stopping_rule
 from skelbo.neural.training.net import VAENet
 
@@ -76,7 +77,12 @@ def train(
     """
     rule = stopping_rule(net, rows, early_stopping, n_iter_no_change)
     # After the user's callbacks: these find every epoch as they would without a stopping rule.
-    net.train(rows, generator, [rule, ProgressReport(progress, offset), *callbacks])
+    hooks, n_epochs = [rule, ProgressReport(progress, offset), *callbacks], net.max_epochs
+    if progress.checkpoint is not None:
+        file = TrainingCheckpoint(progress.checkpoint, rule, generator)
+        hooks, n_epochs = [*hooks, file], n_epochs - file.n_epochs
+    net.train(rows, generator, hooks, n_epochs)
+    progress.interrupted = net.end_ == "interrupted"
     net.maximize_noise(rows)
     net.maximize_prior(rows)
     done = [row for row in net.history if "train_loss" in row]
