@@ -1,10 +1,13 @@
 """Forward-backward against the sum over all paths, logarithms, time reversal and underflow."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skelbo.mixture.chain import forward_backward
+from skelbo.mixture.chain.forward_backward import ForwardBackward
 from skelbo.mixture.chain.log_space import run_posterior
 from skelbo.mixture.chain.markov_chain import MarkovChain
 from skelbo.mixture.chain.run_blocks import passes, run_blocks
@@ -187,3 +190,21 @@ def test_half_log(backend, order):
     scaled, top = passes(chain, 3)(run_blocks(runs, 2)[0]).half_log(log_prob)
     assert_allclose(scaled, [[1.0, np.exp(-2)], [0.0, 0.0], [0.0, 1.0]])
     assert_array_equal(top, [-1.0, 0.0, 7.0])
+
+
+def test_memory_is_that_of_a_block_not_of_the_rows(backend, monkeypatch):
+    """Of a long table nothing of shape (n_rows, K) is ever held."""
+    set_block_cells(monkeypatch, 2**13)
+    monkeypatch.setattr(forward_backward, "KEPT_BYTES", 0)
+    chain, runs = random_chain(8, np.random.default_rng(8)), runs_of_lengths([40_000])
+
+    def log_prob(rows):
+        return -np.cos(np.arange(rows.start, rows.stop)[:, None] * np.arange(1.0, 9.0))
+
+    recursions = ForwardBackward(chain, runs, log_prob)
+    recursions.smooth(lambda block, resp: None)  # what is kept from one iteration to the next
+    tracemalloc.start()
+    recursions.smooth(lambda block, resp: None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * runs.n_rows * 8 / 2
