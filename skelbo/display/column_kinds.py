@@ -8,7 +8,7 @@ import numpy as np
 
 
 def column_kinds(estimator: Any, n_features: int) -> np.ndarray:
-    """Return the likelihood of each column: its name, or that of its class.
+    """Return the name of the likelihood of each column.
 
     Parameters
     ----------
@@ -27,4 +27,4 @@ def column_kinds(estimator: Any, n_features: int) -> np.ndarray:
         kinds = getattr(getattr(estimator, "model_", None), "likelihood", "gaussian")
     if isinstance(kinds, str) or not np.iterable(kinds):
         kinds = [kinds] * n_features
-    return np.array([k if isinstance(k, str) else type(k).__name__.lower() for k in kinds])
+    return np.array([kind if isinstance(kind, str) else kind.name for kind in kinds])

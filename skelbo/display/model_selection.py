@@ -107,6 +107,18 @@ class ModelSelectionDisplay(Display):
             If the estimator has no `results_`.
         ValueError
             If no parameter of the grid has numbers, or `x` is not one that has.
+
+        Examples
+        --------
+        >>> from sklearn.datasets import load_iris
+        >>> from skelbo import EMGaussianMixture
+        >>> from skelbo.display import ModelSelectionDisplay
+        >>> from skelbo.meta import CriterionSearch
+        >>> mixture = EMGaussianMixture(covariance_type="tied", random_state=0)
+        >>> search = CriterionSearch(mixture, {"n_components": [1, 2, 3]}).fit(load_iris().data)
+        >>> display = ModelSelectionDisplay.from_estimator(search)
+        >>> display.lines_[0].get_ydata().round(1)
+        array([830. , 688.1, 633. ])
         """
         require_matplotlib(f"{cls.__name__}.from_estimator")
         results = require(estimator, "results_", cls, "pass a fitted CriterionSearch")

@@ -5,7 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from skelbo import EMGaussianMixture
 from skelbo.display import ModelSelectionDisplay
+from skelbo.meta import CriterionSearch
 
 RESULTS = {
     "param_covariance_type": ["full", "tied", "full", "tied", "full", "tied"],
@@ -38,6 +40,21 @@ def test_labels():
     ax = ModelSelectionDisplay.from_estimator(search).ax_
     assert ax.get_xlabel() == "n_components"
     assert ax.get_ylabel() == "held-out log p(x) (nats per row; higher is better)"
+
+
+def test_a_search(faithful):
+    grid = {"covariance_type": ["full", "tied"], "n_components": [1, 2, 3]}
+    search = CriterionSearch(EMGaussianMixture(random_state=0), grid).fit(faithful)
+    display = ModelSelectionDisplay.from_estimator(search)
+    for line, kind in zip(display.lines_, ("full", "tied"), strict=True):
+        bic = [
+            EMGaussianMixture(k, covariance_type=kind, random_state=0).fit(faithful).bic(faithful)
+            for k in (1, 2, 3)
+        ]
+        np.testing.assert_allclose(line.get_ydata(), bic, rtol=1e-8)
+    star = next(line for line in display.ax_.lines if line.get_label() == "best")
+    best = search.best_estimator_
+    assert star.get_xydata()[0] == pytest.approx([best.n_components, best.bic(faithful)])
 
 
 def test_other_axes():
