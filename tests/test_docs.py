@@ -1,0 +1,43 @@
+"""What the pages of the documentation show, runs and prints what they show."""
+
+import doctest
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted(
+    path.relative_to(ROOT)
+    for path in (ROOT / "docs").rglob("*.md")
+    if "```pycon" in path.read_text(encoding="utf-8") and "_build" not in path.parts
+)
+BLOCK = re.compile(r"```pycon\n(.*?)```", flags=re.DOTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", PAGES, ids=map(str, PAGES))
+def test_blocks_of_a_page(page, monkeypatch):
+    monkeypatch.chdir(ROOT)  # pages read examples/data
+    text = (ROOT / page).read_text(encoding="utf-8")
+    code = "\n".join(BLOCK.findall(text))
+    test = doctest.DocTestParser().get_doctest(code, {}, str(page), str(page), 0)
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    results = doctest.DocTestRunner(optionflags=flags).run(test)
+    assert results.attempted and not results.failed
+
+
+def test_pages_have_examples():
+    assert len(PAGES) >= 12
+
+
+def test_links_of_pages_lead_to_files():
+    link = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
+    for path in (ROOT / "docs").rglob("*.md"):
+        if "_build" in path.parts or "auto_examples" in path.parts:
+            continue
+        for target in link.findall(path.read_text(encoding="utf-8")):
+            if target.startswith("auto_examples/"):  # a page of the gallery stands for its script
+                target = f"../examples/{target.removeprefix('auto_examples/')}.py"
+            place = path.parent / target
+            assert place.exists() or place.with_suffix(".md").exists(), f"{path}: {target}"
