@@ -6,6 +6,7 @@ from skelbo.display.elbo_decomposition import ELBODecompositionDisplay
 from skelbo.display.item_curve import ItemCurveDisplay
 from skelbo.display.latent_space import LatentSpaceDisplay
 from skelbo.display.model_selection import ModelSelectionDisplay
+from skelbo.display.sequence import SequenceDisplay
 from skelbo.display.traversal import TraversalDisplay
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "ItemCurveDisplay",
     "LatentSpaceDisplay",
     "ModelSelectionDisplay",
+    "SequenceDisplay",
     "TraversalDisplay",
 ]

@@ -5,7 +5,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from skelbo import EMGaussianMixture, GaussianMLE, VariationalEM
+from skelbo import EMGaussianMixture, EMHiddenMarkovModel, GaussianMLE, VariationalEM
 from skelbo.display import DensityDisplay
 
 
@@ -82,6 +82,9 @@ def test_refusals(mixture, faithful):
         DensityDisplay.from_estimator(GaussianMLE().fit(wide), wide)
     with pytest.raises(ValueError, match="features contains 'wait', expected positions below 2"):
         DensityDisplay.from_estimator(mixture, faithful, features=["wait"])
+    chain = EMHiddenMarkovModel(2, random_state=0).fit(faithful)
+    with pytest.raises(ValueError, match="EMHiddenMarkovModel gives rows .*SequenceDisplay"):
+        DensityDisplay.from_estimator(chain, faithful)
     answers = (wide > 0).astype(float)
     trait = VariationalEM(1, model="bernoulli").fit(answers)
     with pytest.raises(ValueError, match="column x0, which is bernoulli and has no density"):
