@@ -60,7 +60,8 @@ class ColumnValues:
         integral = ((values == np.floor(values)) | np.isnan(values)).all(axis=1)
         has_code = np.zeros((len(values), MAX_AUTO_CODES), dtype=bool)
         coded = np.flatnonzero(integral & (smallest >= 0) & (largest < MAX_AUTO_CODES))
-        for code in range(MAX_AUTO_CODES):
+        n_codes = int(largest[coded].max(initial=-1)) + 1
+        for code in range(n_codes):
             has_code[coded, code] = (values[coded] == code).any(axis=1)
         return cls(n_rows, smallest, largest, integral, has_code)
 

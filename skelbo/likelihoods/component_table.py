@@ -58,13 +58,12 @@ class ComponentTable(MixedColumns):
 
     def stacked(self, X: np.ndarray) -> np.ndarray:
         """Return t(x) of rows (n_samples, n_features), shape (n_statistics, n_samples)."""
-        result = np.empty((self.n_statistics, len(X)))
-        start = 0
-        for (kind, columns), (n, p) in zip(self.groups, self.shapes, strict=True):
-            part = result[start : start + n * p].reshape(n, p, len(X))
-            part[:] = np.swapaxes(kind.sufficient_statistics(X[:, columns]), 1, 2)
-            start += n * p
-        return result
+        parts = []
+        for kind, columns in self.groups:
+            cells = X.T[columns].T  # in the order of memory of rows given columns first
+            part = np.swapaxes(kind.sufficient_statistics(cells), 1, 2)
+            parts.append(np.ascontiguousarray(part, dtype=np.float64).reshape(-1, len(X)))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def log_base(self, X: np.ndarray) -> np.ndarray:
         """Return log h(x) of rows (n_samples, n_features) over their observed cells, in nats."""
@@ -147,7 +146,16 @@ class ComponentTable(MixedColumns):
         return tuple(result) if all(np.isfinite(part).all() for part in result) else None
 
 
-def with_infinity(log_prob: np.ndarray) -> np.ndarray:
-    """Put -inf where a sum contains `LOG_ZERO`, in place."""
-    log_prob[log_prob < 0.5 * LOG_ZERO] = -np.inf
+def with_infinity(log_prob: np.ndarray, natural: np.ndarray) -> np.ndarray:
+    """Put -inf where a sum contains `LOG_ZERO`, in place.
+
+    Parameters
+    ----------
+    log_prob : ndarray
+        Products of `natural` with statistics.
+    natural : ndarray
+        Natural parameters.
+    """
+    if np.minimum.reduce(natural, axis=None) < 0.5 * LOG_ZERO:
+        log_prob[log_prob < 0.5 * LOG_ZERO] = -np.inf
     return log_prob

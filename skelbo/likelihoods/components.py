@@ -167,9 +167,11 @@ def observed_cells(x: Any) -> tuple[Any, Any]:
 
 
 def indicators(x: Any, n_codes: int) -> Any:
-    """Return which cells have each of the codes 0, 1, ..., (n_codes, ...)."""
+    """Return which cells have each of the codes 0, 1, ..., (n_codes, ...), as numbers like x."""
     xp = namespace(x)
-    return xp.stack([xp.where(x == code, xp.ones_like(x), 0.0) for code in range(n_codes)])
+    codes = xp.arange(n_codes).reshape(n_codes, *[1] * x.ndim)
+    equal = x == (codes if xp is np else codes.to(x.device))
+    return equal.astype(x.dtype) if xp is np else equal.to(x.dtype)
 
 
 def ratio(total: Any, weight: Any, otherwise: float) -> Any:

@@ -75,7 +75,8 @@ class EmissionDensity:
 
     def log_joint(self) -> np.ndarray:
         """Return log p(x, z = k) - h(x), (n_components, n_rows), in nats."""
-        log_joint = with_infinity(np.dot(self.natural, self.layout.statistics(self.block)))
+        products = np.dot(self.natural, self.layout.statistics(self.block))
+        log_joint = with_infinity(products, self.natural)
         if self.gaussian is None:
             log_joint += self.log_weights[:, None]
         else:

@@ -17,12 +17,14 @@ from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.row_sample import RowSample, sample_rows
 from skelbo.mixture.short_runs import (
     CANDIDATES,
-    MAX_CELLS,
     MixtureBatch,
     best_of_runs,
     nearest_of_random_rows,
 )
 
+# Cells of the responsibilities of all short runs, and the fewest of these for each start that the
+# user asks for. Long tables have fewer false modes: more runs would find nothing else.
+RUN_CELLS, FEWEST = 2**20, 2
 # Share of all rows in the start of each component's columns that are not Gaussian: a probability
 # that begins at 0 stays there.
 POOLED = 0.1
@@ -193,9 +195,9 @@ def _promising(
 ) -> list[Mixture]:
     """Return the ends of the best short runs from random rows, side by side."""
     n_rows, p = sample.values.shape
-    most = max(MAX_CELLS // (max(n_rows, p * p) * K), 2 * n_starts)
+    most = max(RUN_CELLS // (max(n_rows, p * p) * K), FEWEST * n_starts)
     if sample.observed is not None and layout.structure is not None:
-        most = 2 * n_starts  # each pattern of missing cells has matrices of its own
+        most = FEWEST * n_starts  # each pattern of missing cells has matrices of its own
     labels = nearest_of_random_rows(space, K, min(CANDIDATES * n_starts, most), rng)
     weights = (labels[:, None] == np.arange(K)[:, None]) * sample.weights
     union = _mixture(layout, sample, weights.reshape(-1, n_rows), rule, own=False)
