@@ -39,6 +39,12 @@ def faithful():
     return np.loadtxt(DATA, delimiter=",", skiprows=1)
 
 
+def survey():
+    """Return attitudes to surveys: four questions with 2 or 3 answers (1202 rows)."""
+    table = np.loadtxt(DATA.with_name("survey.csv"), delimiter=",", skiprows=1)
+    return np.repeat(table[:, :4], table[:, 4].astype(int), axis=0)
+
+
 def digits():
     """Return scikit-learn's digits as densities need them: pixels plus uniform noise.
 
@@ -59,6 +65,11 @@ ESTIMATORS = {
         ("MCEM, 1 factor", MCEM(1, model="gaussian")),
         ("VAEEstimator, 1 latent", VAEEstimator(1, hidden_layer_sizes=64, lr=5e-3, max_iter=300)),
     ],
+    "Attitudes to surveys (4 columns of codes)": [
+        ("EMMixture, 1 class", EMMixture(1, likelihood="categorical")),
+        ("EMMixture, 2 classes", EMMixture(2, likelihood="categorical")),
+        ("EMMixture, 3 classes", EMMixture(3, likelihood="categorical")),
+    ],
     "Digits (64 columns)": [
         ("GaussianMLE", GaussianMLE()),
         ("EMGaussianMixture, 10 tied", EMGaussianMixture(10, covariance_type="tied")),
@@ -69,7 +80,11 @@ ESTIMATORS = {
         ("VQVAEEstimator, 4 codes", VQVAEEstimator(4, max_iter=60)),
     ],
 }
-TABLES = {"Old Faithful (2 columns)": faithful, "Digits (64 columns)": digits}
+TABLES = {
+    "Old Faithful (2 columns)": faithful,
+    "Attitudes to surveys (4 columns of codes)": survey,
+    "Digits (64 columns)": digits,
+}
 
 
 # Years of earthquakes from 1900 on, to which these are fitted; the later ones are predicted.
@@ -141,11 +156,11 @@ def draw(fitted, monitors, output):
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    small, large = TABLES
+    small, *_, large = TABLES
     fig, axes = plt.subplots(3, 3, figsize=(12, 11))
     for ax, (name, estimator) in zip(axes.flat, fitted[small].items(), strict=False):
         draw_density(ax, name, estimator)
-    for ax, title in zip(axes[2], TABLES, strict=False):
+    for ax, title in zip(axes[2], (small, large), strict=False):
         draw_climb(ax, title, monitors)
     draw_latents(axes[2, 2], fitted[large]["VAEEstimator, 8 latents"])
     fig.tight_layout()

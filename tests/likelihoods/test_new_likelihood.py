@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose, assert_array_equal
 from scipy import integrate, stats
 from sklearn.base import clone
 
-from skelbo import MCEM, VAEEstimator, VariationalEM
+from skelbo import MCEM, EMMixture, VAEEstimator, VariationalEM
 from skelbo.likelihoods import Likelihood
 from skelbo.likelihoods.arrays import namespace, softplus, torch_of
 from skelbo.models import DecoderModel, FactorModel
@@ -122,3 +123,30 @@ def test_vae_with_other_columns():
         fit.score(X + np.array([0, 0.5, 0, 0, 0]))
     whole = VAEEstimator(1, likelihood=Geometric(), max_iter=2, random_state=0).fit(X[:, 1:4])
     assert set(whole.likelihood_) == {"geometric"}
+
+
+def test_mixture():
+    """Components by their maxima, draws and imputed cells by their means, beside other columns."""
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat([0, 1], [400, 200]))
+    means = np.array([[1.0, 8.0], [9.0, 2.0]])[labels]
+    X = np.column_stack([rng.geometric(1 / (1 + means)) - 1.0, labels == 1])
+    X[::9, 0] = np.nan
+    kind = Geometric()
+    fit = EMMixture(2, likelihood=[kind, kind, "bernoulli"], random_state=0).fit(X)
+    assert fit.converged_ and fit.likelihood_.tolist() == ["geometric"] * 2 + ["bernoulli"]
+    assert fit.n_parameters_ == 1 + 2 * 3
+    (parameters,) = fit.other_parameters_
+    assert_array_equal(parameters[0], fit.means_[:, :2])
+    for k in (0, 1):  # the labels are a column, so that the classes are known
+        assert_allclose(fit.means_[k, :2], np.nanmean(X[labels == k, :2], axis=0), rtol=1e-6)
+    success = 1 / (1 + fit.means_[:, :2])
+    cells = stats.geom.logpmf(X[:, None, :2] + 1, success)
+    expected = np.nansum(cells, axis=2) + np.log(fit.weights_)
+    expected = expected[np.arange(len(X)), labels]
+    assert_allclose(fit.score_samples(X), expected, rtol=1e-6)
+    assert_allclose(fit.impute(X)[::9, 0], fit.means_[labels[::9], 0], rtol=1e-6)
+    drawn, groups = fit.sample(20_000, random_state=0)
+    assert_allclose([drawn[groups == k].mean(0) for k in (0, 1)], fit.means_, rtol=0.05, atol=1e-9)
+    with pytest.raises(ValueError, match=r"column 0 of X has the value 0.5, .* round the column"):
+        fit.score(np.array([[0.5, 1.0, 1.0]]))
