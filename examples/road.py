@@ -68,7 +68,6 @@ ESTIMATORS = {
     "Attitudes to surveys (4 columns of codes)": [
         ("EMMixture, 1 class", EMMixture(1, likelihood="categorical")),
         ("EMMixture, 2 classes", EMMixture(2, likelihood="categorical")),
-        ("EMMixture, 3 classes", EMMixture(3, likelihood="categorical")),
     ],
     "Digits (64 columns)": [
         ("GaussianMLE", GaussianMLE()),
