@@ -34,10 +34,11 @@ from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.file_fields import column_moments_field, fingerprints_field, moments_field
 from skelbo.mixture.mixture import Mixture
 from skelbo.persistence import Array, Nullable
+from skelbo.standard_errors import FitRows, StandardErrors
 from skelbo.transaction import fit_method
 
 
-class GaussianMLE(LatentVariableEstimator):
+class GaussianMLE(StandardErrors, LatentVariableEstimator):
     r"""One Gaussian, fitted by maximum likelihood.
 
     .. math:: x = \mu + L z, \quad z \sim N(0, I), \quad \Sigma = L L^T
@@ -174,6 +175,7 @@ class GaussianMLE(LatentVariableEstimator):
         self._publish(ascent, rows, columns, moments)
         self._warn_if_not_converged(ascent, self.max_iter, self.tol)
         progress.end()
+        self._data = FitRows.of_rows(rows)
         return self
 
     @fit_method
@@ -223,6 +225,7 @@ class GaussianMLE(LatentVariableEstimator):
         if not first and self._moments is not None:
             columns, moments = self._columns + columns, self._moments + moments
         self._publish(self._maximum(moments, columns), rows, columns, moments, whole=first)
+        self._data = None
         return self
 
     def _total_moments(self, rows: RowSource) -> Moments:
@@ -324,6 +327,20 @@ class GaussianMLE(LatentVariableEstimator):
 
     def _shaping_parameters(self):
         return ("covariance_type",)
+
+    def _origin_and_theta(self):
+        origin = np.asarray(self.mean_, dtype=np.float64)
+        return origin, Mixture(np.ones(1), self._components())
+
+    def _public_errors(self, errors):
+        covariance = errors["covariances"]
+        return {"mean": errors["means"][0], "covariance": covariance[0]}
+
+    def _estimates(self):
+        return {"mean": self.mean_, "covariance": self.covariance_}
+
+    def _per_component(self, name):
+        return False
 
     @property
     def n_parameters_(self):

@@ -24,12 +24,26 @@ from skelbo.gaussian.regularization import (
     Regularization,
     SingularCovarianceWarning,
 )
+from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.file_fields import check_weights_of
 from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.stepwise_em import FirstRows, StepwiseState
 from skelbo.persistence import Array, Nullable, Number, Optional, RandomStream, Sequence, Text
+from skelbo.standard_errors import FitRows, StandardErrors
 from skelbo.transaction import fit_method
+
+# Attributes, without their underscore, that have standard errors.
+PARAMETERS = (
+    "weights",
+    "means",
+    "covariances",
+    "loadings",
+    "noise_variances",
+    "probabilities",
+    "rates",
+    "category_probabilities",
+)
 
 
 class RowPredictor(Protocol):
@@ -45,7 +59,7 @@ class RowPredictor(Protocol):
         """Return the most probable component of each row, (n,)."""
 
 
-class MixtureEstimator(LatentVariableEstimator):
+class MixtureEstimator(StandardErrors, LatentVariableEstimator):
     """A mixture fitted by EM; a subclass supplies what its components are.
 
     Attributes
@@ -62,6 +76,7 @@ class MixtureEstimator(LatentVariableEstimator):
     verbose_interval: int
     random_state: Any
     warm_start: bool
+    covariance_type: str
     means_: np.ndarray
 
     _resumes_fits = True
@@ -150,7 +165,9 @@ class MixtureEstimator(LatentVariableEstimator):
         rng = random_stream(self.random_state)
         starts = [self._theta(rows.origin)] if warm else self._starts(engine, self.n_init, rng)
         n_starts = 1 if warm else self.n_init
-        return self._climb(engine, columns, starts, n_starts, rng, protected=True)
+        self._climb(engine, columns, starts, n_starts, rng, protected=True)
+        self._data = FitRows.of_rows(rows)
+        return self
 
     def _climb(
         self, engine, columns, starts: Iterable[Start], n_starts, rng, protected=False
@@ -245,6 +262,7 @@ class MixtureEstimator(LatentVariableEstimator):
             first = self._first_rows(rows.n_features)
             for part in [rows] if first is None else first.parts(rows):
                 self._take_batch(part)
+        self._data = None
         return self
 
     def _check_enough_rows(self, n_rows: float) -> None:
@@ -395,6 +413,21 @@ class MixtureEstimator(LatentVariableEstimator):
         """
         X = self._validate(X, finite=not self._finds_infinity)
         return self._predictor().labels(X)
+
+    def _origin_and_theta(self):
+        fitted = self._fitted()
+        return fitted.origin, fitted.theta
+
+    def _component_shares(self, X):
+        return self.predict_proba(X)
+
+    def _estimates(self):
+        names = (name for name in PARAMETERS if hasattr(self, name + "_"))
+        return {name: getattr(self, name + "_") for name in names}
+
+    def _per_component(self, name):
+        shared = name == "covariances" and STRUCTURES[self.covariance_type].shared
+        return not shared
 
     def _expected_cells(self, X):
         return self._fitted().expected_cells(X)

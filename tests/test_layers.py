@@ -57,6 +57,7 @@ IMPORTS = {
         "gaussian",
         "mixture",
         "persistence",
+        "standard_errors",
         "transaction",
     },
     "mixture_estimator": {
@@ -66,6 +67,7 @@ IMPORTS = {
         "gaussian",
         "mixture",
         "persistence",
+        "standard_errors",
         "transaction",
     },
     "gaussian_mixture": {"data", "em", "gaussian", "mixture", "mixture_estimator", "persistence"},
@@ -93,6 +95,7 @@ IMPORTS = {
     "mcem": {"em", "inference", "latent_model_estimator", "persistence"},
     "meta": {"data", "degenerate_fit", "transaction"},
     "printed_table": set(),
+    "standard_errors": {"data", "mixture"},
     "comparison": {"printed_table"},
     "vae": {"autograd", "data", "likelihoods", "neural", "transaction"},
     "vqvae": {"autograd", "likelihoods", "neural", "persistence", "transaction"},

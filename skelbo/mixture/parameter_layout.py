@@ -39,20 +39,28 @@ class ParameterLayout:
         About the origin of the rows.
     gaussian_columns, other_columns : ndarray of int
         Positions of the Gaussian columns in the table, and of the others.
+    deviations : ndarray of shape (p,) or None
+        Standard deviations of the Gaussian columns in the data, in units of which variances have
+        their floor; None if no floor is looked for.
     """
 
     theta: Mixture
     gaussian_columns: np.ndarray
     other_columns: np.ndarray
+    deviations: np.ndarray | None = None
 
     @classmethod
-    def of_mixture(cls, theta: Mixture) -> ParameterLayout:
-        """Return the layout of a Gaussian mixture or one of mixed columns."""
+    def of_mixture(cls, theta: Mixture, deviations: np.ndarray | None = None) -> ParameterLayout:
+        """Return the layout of a Gaussian mixture or one of mixed columns.
+
+        `deviations` (n_features,) are those of the columns of the data.
+        """
         components = theta.components
         if isinstance(components, Components):
-            return cls(theta, np.arange(components.means.shape[1]), np.arange(0))
-        layout = components.layout
-        return cls(theta, layout.gaussian_columns, layout.other_columns)
+            gaussian, other = np.arange(components.means.shape[1]), np.arange(0)
+        else:
+            gaussian, other = components.layout.gaussian_columns, components.layout.other_columns
+        return cls(theta, gaussian, other, None if deviations is None else deviations[gaussian])
 
     @property
     def n_components(self) -> int:
@@ -244,11 +252,17 @@ class ParameterLayout:
     def _floored(self, k: int, tangent: CovarianceTangent) -> np.ndarray:
         """Return which parameters of a covariance are at the floor, (J,)."""
         p, J = len(self.column_units), len(tangent.directions)
-        if isinstance(getattr(self.gaussian, "covariance", None), FactorCovariance):
-            covariance: Any = self.gaussian.covariance  # type: ignore[union-attr]
-            noise = covariance.noise[k] / self.column_units**2
+        if self.deviations is None:
+            return np.zeros(J, dtype=bool)
+        assert self.gaussian is not None
+        covariance: Any = self.gaussian.covariance
+        scale = self.deviations
+        if covariance.structure.isotropic:
+            scale = np.full(p, np.sqrt(np.mean(scale**2)))
+        if isinstance(covariance, FactorCovariance):
+            noise = covariance.noise[k] / scale**2
             return np.concatenate([np.zeros(J - p, dtype=bool), noise < AT_FLOOR])
-        if p * (p + 1) // 2 == J and p > 1:
-            lowest = np.linalg.eigvalsh(self.scaled_covariances[k])[0]
-            return np.full(J, lowest < AT_FLOOR)
-        return np.diagonal(self.scaled_covariances[k])[:J] < AT_FLOOR
+        matrix = covariance.dense(self.n_components, p)[k] / scale / scale[:, None]
+        if covariance.structure.scatter.dense:
+            return np.full(J, np.linalg.eigvalsh(matrix)[0] < AT_FLOOR)
+        return np.diagonal(matrix)[:J] < AT_FLOOR

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from scipy import linalg
 
+from skelbo.data.column_moments import ColumnMoments
+from skelbo.data.rows import Rows
 from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
 from skelbo.likelihoods.bernoulli import Bernoulli
 from skelbo.likelihoods.categorical import Categorical
@@ -54,9 +56,10 @@ def mixture_standard_errors(
     saddle : bool
         Whether theta is clearly no maximum.
     """
-    layout = ParameterLayout.of_mixture(theta)
-    present = weights > 0
-    information = MixtureInformation.of_rows(layout, X[present], weights[present])
+    X, weights = X[weights > 0], weights[weights > 0]
+    deviations = np.sqrt(ColumnMoments.of_rows(Rows(X, weights)).positive_variance)
+    layout = ParameterLayout.of_mixture(theta, deviations)
+    information = MixtureInformation.of_rows(layout, X, weights)
     held = np.eye(layout.size)[layout.held]
     constraints = np.concatenate([layout.constraints, held])
     vector, saddle = constrained_errors(
