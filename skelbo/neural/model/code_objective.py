@@ -68,7 +68,7 @@ class CodeObjective(Objective):
         evaluation = model.likelihood.evaluate(outputs, batch.targets, batch.mask)
         bound = (evaluation.log_prob - q.kl()).detach()
         if model.training:
-            family.follow(q.detached(), batch.weights)
+            family.follow(q, batch.weights)
         squares = None if evaluation.squares is None else evaluation.squares.detach()[None]
         return Estimate(evaluation.log_prob - penalty, bound, None, squares)
 
