@@ -38,6 +38,7 @@ from skelbo import (  # noqa: E402
     GaussianMLE,
     VAEEstimator,
     VariationalEM,
+    VQVAEEstimator,
 )
 from skelbo.callbacks import Checkpoint  # noqa: E402
 from skelbo.persistence.estimator_file import packed  # noqa: E402
@@ -120,6 +121,7 @@ FITS: dict[str, Callable[[], tuple[Any, Any, dict[str, Any]]]] = {
         HOLES,
         {},
     ),
+    "vqvae": lambda: (VQVAEEstimator(2, n_codes=8, max_iter=8, **NET), X, {}),
     "vae, sgd": lambda: (
         VAEEstimator(
             1, max_iter=12, optimizer="sgd", lr=1e-2, net_params={"optimizer__momentum": 0.9}, **NET

@@ -21,7 +21,7 @@ from skelbo.neural import (
     draw_seed,
     start_codebook,
 )
-from skelbo.persistence import Array, Number
+from skelbo.persistence import Array
 from skelbo.transaction import fit_method
 
 # Largest number of code vectors over which sums are exact.
@@ -270,6 +270,7 @@ class VQVAEEstimator(NetworkEstimator):
         self.random_state = random_state
         self.verbose = verbose
 
+    _resumes_fits = True
     network_parameter_names = (
         *NetworkEstimator.network_parameter_names,
         "n_codes",
@@ -307,7 +308,6 @@ class VQVAEEstimator(NetworkEstimator):
             If the data or the networks cannot be used, if most steps of an epoch are not finite, or
             if several processes are to train together.
         """
-        self._n_restarted = 0
         self._fit_networks(X, sample_weight)
         return self
 
@@ -333,8 +333,6 @@ class VQVAEEstimator(NetworkEstimator):
             The updated estimator; `lower_bound_`, `code_usage_` and `prior_` are those of these
             rows.
         """
-        if not hasattr(self, "n_restarted_codes_"):
-            self._n_restarted = 0
         self._fit_one_pass(X, sample_weight)
         return self
 
@@ -354,8 +352,7 @@ class VQVAEEstimator(NetworkEstimator):
         net.module_.family.decay = decay_of(self.decay, rows.n_batches)
         if fresh:
             start_codebook(net, rows, generator, seed)
-        self._restarts = DeadCodes.of_training(net, rows.n_batches, generator)
-        return [self._restarts]
+        return [DeadCodes.of_training(net, rows.n_batches, generator)]
 
     def _publish_latents(self, mean, weights):
         codes = mean.astype(int)
@@ -364,8 +361,6 @@ class VQVAEEstimator(NetworkEstimator):
         self.code_usage_ = usage
         terms = np.where(usage > 0, usage * np.log(np.where(usage > 0, usage, 1.0)), 0.0)
         self.perplexity_ = np.exp(-terms.sum(axis=1))
-        self.n_restarted_codes_ = self._n_restarted = self._n_restarted + self._restarts.n_restarted
-        del self._restarts
 
     def _bound(self, draws, X):
         if self.assignment == "hard":
@@ -378,6 +373,11 @@ class VQVAEEstimator(NetworkEstimator):
     def codebook_(self):
         """Vectors of the codes, shape (n_components, n_codes, code_size)."""
         return self.net_.module_.family.codebook.detach().cpu().numpy().copy()
+
+    @property
+    def n_restarted_codes_(self):
+        """How often a code was moved to other rows as hardly any row used it."""
+        return int(self.net_.module_.family.n_restarted)
 
     @property
     def prior_(self):
@@ -432,13 +432,11 @@ class VQVAEEstimator(NetworkEstimator):
     def _file_attributes(self):
         fields = super()._file_attributes()
         del fields["active_units_"]
-        shape, count = (self.n_components, self.n_codes), Number(integer=True, low=0)
+        shape = self.n_components, self.n_codes
         return {
             **fields,
             "code_usage_": Array(shape, ("float64",), low=0.0, high=1.0),
             "perplexity_": Array(shape[:1], ("float64",), low=1.0 - 1e-6),
-            "n_restarted_codes_": count,
-            "_n_restarted": count,
         }
 
     def _reconstruct(self, Z):

@@ -98,9 +98,14 @@ class FitCheckpoint:
         if self.found is not None and number == self.first and self.found["running"] is None:
             self._go_on(self.found)
 
+    @property
+    def is_resumed(self) -> bool:
+        """Whether an ascent was running whose state nobody has asked for yet."""
+        return self.found is not None and self.found["running"] is not None
+
     def running(self) -> Any:
         """Return the state of the ascent that was running, once; None if there was none."""
-        if self.found is None or self.found["running"] is None:
+        if self.found is None or not self.is_resumed:
             return None
         found, self.found = self.found, None
         self._go_on(found)

@@ -234,7 +234,7 @@ class NetworkEstimator(LatentVariableEstimator):
         seed : int
             Seed for what takes no such generator.
         fresh : bool
-            Whether the net has never been trained.
+            Whether the net has never been trained, and does not go on from a file.
         """
         return []
 
@@ -283,7 +283,9 @@ class NetworkEstimator(LatentVariableEstimator):
             generator = on_device(generator, net.device)
             with threads_for(_n_cells(net, self.batch_size)):
                 seed = generator.initial_seed()
-                callbacks = self._prepare(net, rows, generator, seed, fresh=before is None)
+                resumed = progress.checkpoint is not None and progress.checkpoint.is_resumed
+                fresh = before is None and not resumed
+                callbacks = self._prepare(net, rows, generator, seed, fresh)
                 training = train(
                     net,
                     rows,

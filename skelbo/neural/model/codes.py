@@ -181,6 +181,8 @@ class CodeFamily(nn.Module, LatentFamily):
         Moving averages of the share of rows with each code.
     totals : Tensor of shape (n_latents, n_codes, code_size)
         Moving averages of their summed encodings, over the number of rows.
+    n_restarted : Tensor of int
+        How often a code was moved.
     decay : float
         Of the moving averages, per step.
     """
@@ -191,6 +193,7 @@ class CodeFamily(nn.Module, LatentFamily):
     scale: Tensor
     shares: Tensor
     totals: Tensor
+    n_restarted: Tensor
 
     def __init__(self, n_latents: int, n_codes: int, code_size: int, soft: bool, prior: str):
         super().__init__()
@@ -206,6 +209,7 @@ class CodeFamily(nn.Module, LatentFamily):
         self.register_buffer("totals", torch.zeros(*shape, code_size))
         self.register_buffer("shift", torch.zeros(n_latents * code_size))
         self.register_buffer("scale", torch.ones(n_latents * code_size))
+        self.register_buffer("n_restarted", torch.zeros((), dtype=torch.long))
         self._continuous = False
         names = f"{code_size} numbers per position (code_size)"
         self.parameter_names = names
@@ -358,6 +362,7 @@ class CodeFamily(nn.Module, LatentFamily):
         self.codebook[dead] = encodings[rows, position]
         self.shares[dead] = 1 / self.n_codes
         self.totals[dead] = self.codebook[dead] / self.n_codes
+        self.n_restarted += len(position)
 
     @torch.no_grad()
     def maximize_prior(self, code: Tensor, weights: Tensor | None) -> None:

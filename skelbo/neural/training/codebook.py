@@ -126,15 +126,10 @@ class DeadCodes(Callback):
     generator : torch.Generator
         Source of the choice of rows.
 
-    Attributes
-    ----------
-    n_restarted : int
-        Number of codes that were moved, again and again counted.
     """
 
     def __init__(self, n_epochs: int, generator: torch.Generator):
         self.n_epochs, self.generator = n_epochs, generator
-        self.n_restarted = 0
 
     @classmethod
     def of_training(cls, net: VAENet, n_batches: int, generator: torch.Generator) -> DeadCodes:
@@ -142,18 +137,13 @@ class DeadCodes(Callback):
         epochs = min(math.ceil(RESTART_STEPS / n_batches), int(RESTART_EPOCHS * net.max_epochs))
         return cls(epochs, generator)
 
-    def on_train_begin(self, net, X=None, y=None, **kwargs):
-        """Reset the count."""
-        self.epochs = 0
-
     @torch.no_grad()
     def on_epoch_end(self, net, dataset_train=None, dataset_valid=None, **kwargs):
         """Move the dead codes."""
-        self.epochs += 1
         family = net.module_.family
         dead = family.shares < DEAD / family.n_codes
         n_dead = int(dead.sum())
-        if self.epochs > self.n_epochs or n_dead == 0:
+        if net.n_epochs_ > self.n_epochs or n_dead == 0:
             return
         rows = dataset_train.sample(CLUSTERED_ROWS)
         device = self.generator.device
@@ -162,7 +152,6 @@ class DeadCodes(Callback):
         ).to(dead.device)
         some = rows.take(chosen)
         family.restart(dead, net.module_.encode(some.targets, some.mask).encodings)
-        self.n_restarted += n_dead
 
 
 def decay_of(decay: object, n_batches: int) -> float:
