@@ -25,6 +25,7 @@ from skelbo.em.loop import Ascent
 from skelbo.imputation import Imputation
 from skelbo.persistence import FileMethods
 from skelbo.scores import DensityScores
+from skelbo.summary import Summarized
 from skelbo.transaction import is_within_search
 
 NOT_CONVERGED = (
@@ -46,6 +47,7 @@ class LatentVariableEstimator(
     DensityScores,
     Imputation,
     FileMethods,
+    Summarized,
     ClassNamePrefixFeaturesOutMixin,
     TransformerMixin,
     DensityMixin,

@@ -35,6 +35,7 @@ from skelbo.mixture.file_fields import column_moments_field, fingerprints_field,
 from skelbo.mixture.mixture import Mixture
 from skelbo.persistence import Array, Nullable
 from skelbo.standard_errors import FitRows, StandardErrors
+from skelbo.summary import feature_names
 from skelbo.transaction import fit_method
 
 
@@ -341,6 +342,12 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
 
     def _per_component(self, name):
         return False
+
+    def _summary_estimates(self):
+        return self._estimates()
+
+    def _summary_axis(self, name):
+        return -1, feature_names(self)
 
     @property
     def n_parameters_(self):

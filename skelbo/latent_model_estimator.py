@@ -36,6 +36,7 @@ from skelbo.models.boundary_warnings import HeywoodWarning
 from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel
 from skelbo.persistence import Number, Sequence, Text
+from skelbo.summary import feature_names
 from skelbo.transaction import fit_method
 
 MODEL_CONSTRAINTS: dict = {
@@ -368,6 +369,18 @@ class LatentModelEstimator(LatentVariableEstimator):
     def _expected_cells(self, X):
         with threads_for(len(X) * self.n_importance_samples):
             return self._fitted().impute(X)
+
+    def _summary_estimates(self):
+        return self.params_
+
+    def _summary_axis(self, name):
+        built_in = type(self.model_).__module__.startswith("skelbo.")
+        shape, names = np.shape(self.params_[name]), feature_names(self)
+        columns = built_in and shape[:1] == (len(names),) and name != "probabilities"
+        return (-len(shape), names) if columns else (-1, None)
+
+    def _summary_domain(self, name):
+        return self._fitted().model.constraints.get(name, "real")
 
     @property
     def _has_posterior_std(self):

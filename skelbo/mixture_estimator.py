@@ -31,6 +31,7 @@ from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.stepwise_em import FirstRows, StepwiseState
 from skelbo.persistence import Array, Nullable, Number, Optional, RandomStream, Sequence, Text
 from skelbo.standard_errors import FitRows, StandardErrors
+from skelbo.summary import feature_names
 from skelbo.transaction import fit_method
 
 # Attributes, without their underscore, that have standard errors.
@@ -44,6 +45,15 @@ PARAMETERS = (
     "rates",
     "category_probabilities",
 )
+
+
+# Names of parameters of columns that are not Gaussian, and of the likelihoods of these.
+DISCRETE_NAMES = {
+    "probabilities": "bernoulli",
+    "rates": "poisson",
+    "category_probabilities": "categorical",
+}
+DISCRETE = frozenset(DISCRETE_NAMES.values())
 
 
 class RowPredictor(Protocol):
@@ -422,12 +432,32 @@ class MixtureEstimator(StandardErrors, LatentVariableEstimator):
         return self.predict_proba(X)
 
     def _estimates(self):
-        names = (name for name in PARAMETERS if hasattr(self, name + "_"))
+        names = [name for name in PARAMETERS if hasattr(self, name + "_")]
+        if len(self.weights_) == 1:
+            names.remove("weights")
+        if "loadings" in names:
+            names.remove("covariances")  # a function of loadings and noise variances
         return {name: getattr(self, name + "_") for name in names}
 
     def _per_component(self, name):
         shared = name == "covariances" and STRUCTURES[self.covariance_type].shared
         return not shared
+
+    def _summary_estimates(self):
+        estimates, kinds = self._estimates(), vars(self).get("likelihood_")
+        if kinds is not None:  # means of other columns are their own parameters
+            other = [str(kind) in DISCRETE for kind in kinds]
+            estimates["means"] = np.where(other, np.nan, estimates["means"])
+        return estimates
+
+    def _summary_axis(self, name):
+        names, kinds = feature_names(self), vars(self).get("likelihood_")
+        if name in ("weights", "loadings"):
+            return (-2, names) if name == "loadings" else (-1, None)
+        if kinds is None or name == "means":
+            return -1, names if np.ndim(getattr(self, name + "_", names)) else None
+        wanted = DISCRETE_NAMES.get(name, "gaussian")
+        return -1, [label for label, kind in zip(names, kinds, strict=True) if kind == wanted]
 
     def _expected_cells(self, X):
         return self._fitted().expected_cells(X)

@@ -29,6 +29,16 @@ class SequenceEstimator(LatentVariableEstimator):
     `group_column`; without both all rows are one sequence.
     """
 
+    _summary_attributes = (
+        "startprob_",
+        "transmat_",
+        "means_",
+        "covariances_",
+        "probabilities_",
+        "rates_",
+        "category_probabilities_",
+    )
+
     group_column: Any
 
     @abstractmethod

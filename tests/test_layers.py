@@ -39,7 +39,7 @@ IMPORTS = {
     "scores": {"data", "elbo"},
     "transaction": set(),
     "imputation": {"data"},
-    "estimator": {"data", "em", "imputation", "persistence", "scores", "transaction"},
+    "estimator": {"data", "em", "imputation", "persistence", "scores", "summary", "transaction"},
     "latent_model_estimator": {
         "data",
         "em",
@@ -47,6 +47,7 @@ IMPORTS = {
         "inference",
         "models",
         "persistence",
+        "summary",
         "transaction",
     },
     "gaussian_mle": {
@@ -58,6 +59,7 @@ IMPORTS = {
         "mixture",
         "persistence",
         "standard_errors",
+        "summary",
         "transaction",
     },
     "mixture_estimator": {
@@ -68,6 +70,7 @@ IMPORTS = {
         "mixture",
         "persistence",
         "standard_errors",
+        "summary",
         "transaction",
     },
     "gaussian_mixture": {"data", "em", "gaussian", "mixture", "mixture_estimator", "persistence"},
@@ -95,6 +98,7 @@ IMPORTS = {
     "mcem": {"em", "inference", "latent_model_estimator", "persistence"},
     "meta": {"data", "degenerate_fit", "transaction"},
     "printed_table": set(),
+    "summary": {"printed_table"},
     "standard_errors": {"data", "mixture"},
     "comparison": {"printed_table"},
     "vae": {"autograd", "data", "likelihoods", "neural", "transaction"},

@@ -122,6 +122,8 @@ class NetworkEstimator(LatentVariableEstimator):
         )
         return tags
 
+    _summary_attributes = ("noise_variance_", "perplexity_")
+
     @abstractmethod
     def _latent_family(self) -> LatentFamily:
         """Return the form of q(z | x) and of the prior p(z)."""
