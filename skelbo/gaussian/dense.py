@@ -81,7 +81,7 @@ class Dense(Matrices):
     @cached_property
     def _half_log_det(self) -> np.ndarray:
         """Half the log-determinant of each precision."""
-        return np.log(np.diagonal(self.precision_cholesky, axis1=1, axis2=2)).sum(axis=1)
+        return np.add.reduce(np.log(self.precision_cholesky.diagonal(0, 1, 2)), axis=1)
 
     @cached_property
     def _precisions(self) -> np.ndarray:
@@ -91,8 +91,8 @@ class Dense(Matrices):
         """Bound the sizes of the terms of x' P x for rows of the components."""
         if not self.scatter.worth_expanding(means.shape[1]):
             return super().cancellation_size(means)
-        sizes = np.diagonal(self.covariances, axis1=1, axis2=2) + means**2
-        return np.add.reduce(sizes * np.diagonal(self._precisions, axis1=1, axis2=2), axis=1)
+        sizes = self.covariances.diagonal(0, 1, 2) + means * means
+        return np.add.reduce(sizes * self._precisions.diagonal(0, 1, 2), axis=1)
 
     def natural(self, means, log_weights):
         """Return eta_k = (c_k, P_k mu_k, -P_k / 2), products of two columns counted once."""

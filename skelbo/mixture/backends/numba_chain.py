@@ -52,7 +52,7 @@ def half_log(columns, b, top):
 
 
 @_compiled
-def forward(b, bounds, continued, entering, start, A, watch, alpha, steps, lost):
+def forward(b, bounds, continued, entering, start, A, A_T, watch, alpha, steps, lost):
     """Filter the pieces of a block of rows.
 
     Parameters
@@ -65,7 +65,8 @@ def forward(b, bounds, continued, entering, start, A, watch, alpha, steps, lost)
         filtered probabilities, and the bounds on what underflow has lost of each.
     entering : ndarray of shape (2, K)
         Overwritten by the same after the last row.
-    start, A : ndarray
+    start, A, A_T : ndarray
+        First probabilities, transition matrix and its transpose.
     watch : float
         What underflow may lose of a state in one row, as a share of the row; 0 if that is harmless.
     alpha : ndarray of shape (n_rows, K)
@@ -85,17 +86,17 @@ def forward(b, bounds, continued, entering, start, A, watch, alpha, steps, lost)
                     into[j], missed[j], missed_into[j] = start[j], 0.0, 0.0
             else:
                 for j in range(K):
-                    into[j] = 0.0
-                for i in range(K):
-                    share = before[i]
-                    for j in range(K):
-                        into[j] += share * A[i, j]
+                    share = 0.0
+                    for i in range(K):
+                        share += before[i] * A_T[j, i]
+                    into[j] = share
                 if watch > 0.0:
                     _watch_transition(before, missed, A, watch, missed_into)
             total = 0.0
             for j in range(K):
-                before[j] = into[j] * b[t, j]
-                total += before[j]
+                share = into[j] * b[t, j]
+                before[j] = share
+                total += share
             steps[t] = total
             scale = 1.0 / total if total > 0.0 else 0.0
             for j in range(K):
@@ -127,7 +128,7 @@ def _watch_transition(before, missed, A, watch, missed_into):
 
 
 @_compiled
-def backward(b, alpha, bounds, leaving, open_end, A_T, sparse, weights, skip, pairs, least):
+def backward(b, alpha, bounds, leaving, open_end, A, sparse, weights, skip, pairs, least):
     """Smooth the pieces of a block of rows, last row first.
 
     Parameters
@@ -141,8 +142,8 @@ def backward(b, alpha, bounds, leaving, open_end, A_T, sparse, weights, skip, pa
         overwritten by the same of the first row of the block.
     open_end : bool
         Whether the last piece continues in the next block.
-    A_T : ndarray of shape (K, K)
-        Transposed transition matrix.
+    A : ndarray of shape (K, K)
+        Transition matrix.
     sparse : bool
         Whether transitions are so rare that p(later rows | state) could overflow beside the filter.
     weights : ndarray of shape (n_pieces,)
@@ -153,7 +154,7 @@ def backward(b, alpha, bounds, leaving, open_end, A_T, sparse, weights, skip, pa
     least : ndarray of shape (n_pieces,)
         Output: smallest scale of a row's posterior; one that underflow has touched is tiny.
     """
-    K = len(A_T)
+    K = len(A)
     after, beta = leaving.copy(), np.empty(K)
     for piece in range(len(bounds) - 2, -1, -1):
         least[piece] = 1.0
@@ -166,24 +167,22 @@ def backward(b, alpha, bounds, leaving, open_end, A_T, sparse, weights, skip, pa
                 for i in range(K):
                     beta[i] = 1.0
             else:
-                for i in range(K):
-                    beta[i] = 0.0
-                for j in range(K):
-                    share = after[j]
-                    for i in range(K):
-                        beta[i] += A_T[j, i] * share
                 total = 0.0
                 for i in range(K):
-                    total += alpha[t, i] * beta[i]
+                    share = 0.0
+                    for j in range(K):
+                        share += A[i, j] * after[j]
+                    beta[i] = share
+                    total += alpha[t, i] * share
                 least[piece] = min(least[piece], total)
                 scale = 1.0 / total if total > 0.0 else 0.0
-                weight = weights[piece] * scale
+                weight = weights[piece]
                 for i in range(K):
-                    share = alpha[t, i] * weight
+                    share = alpha[t, i] * scale
+                    alpha[t, i] = share * beta[i]
+                    share *= weight
                     for j in range(K):
                         pairs[i, j] += share * after[j]
-                for i in range(K):
-                    alpha[t, i] *= beta[i] * scale
             if sparse:
                 top = 0.0
                 for i in range(K):

@@ -176,13 +176,12 @@ class ForwardBackward:
         for block in self.blocks:
             entering.append(carry.copy())
             here, top, steps, lost = self._filter(block, carry)
-            with np.errstate(divide="ignore"):
-                log_steps[block.rows] = np.log(steps) + top
             if self.watch or not np.minimum.reduce(steps) >= SMALLEST_STEP:
                 suspect[block.runs] |= _suspect(block, steps, lost)
+                steps = np.maximum(steps, SMALLEST_STEP)  # those of suspects, which are done again
+            np.add(np.log(steps), top, out=log_steps[block.rows])
             consume(block, here)
-        if suspect.any():
-            self._redo(np.flatnonzero(suspect), log_steps)
+        self._redo(np.flatnonzero(suspect), log_steps)
         return log_steps, entering
 
     def _filter(self, block: RunBlock, entering: np.ndarray):
@@ -206,7 +205,8 @@ class ForwardBackward:
         """Smooth all blocks from the last to the first."""
         K = self.chain.n_states
         skip = np.zeros(self.runs.n_runs, bool)
-        skip[list(self.redone)] = True
+        if self.redone:
+            skip[list(self.redone)] = True
         counts, first, leaving = np.zeros((K, K)), np.zeros(K), np.ones(K)
         total = None
         for block, carry in zip(reversed(self.blocks), reversed(entering), strict=True):

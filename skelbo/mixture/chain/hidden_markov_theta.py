@@ -60,7 +60,7 @@ class HiddenMarkov:
     @cached_property
     def weighted(self) -> WeightedGaussians | WeightedTable:
         """The emissions as densities of blocks of rows."""
-        return self.emissions.weighted()
+        return self.emissions.weighted(np.zeros(self.chain.n_states))
 
     def about(self, origin: np.ndarray) -> HiddenMarkov:
         """Return the model about `origin`, given about the present one."""

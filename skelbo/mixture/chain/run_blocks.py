@@ -121,7 +121,17 @@ class CompiledPass:
     def forward(self, b, continued, entering, watch, alpha, steps, lost) -> None:
         """Filter the rows."""
         self.kernels.forward(
-            b, self.bounds, continued, entering, self.start, self.A, watch, alpha, steps, lost
+            b,
+            self.bounds,
+            continued,
+            entering,
+            self.start,
+            self.A,
+            self.A_T,
+            watch,
+            alpha,
+            steps,
+            lost,
         )
 
     def backward(self, b, alpha, leaving, open_end, weights, skip, pairs, least) -> None:
@@ -132,7 +142,7 @@ class CompiledPass:
             self.bounds,
             leaving,
             open_end,
-            self.A_T,
+            self.A,
             self.sparse,
             weights,
             skip,
