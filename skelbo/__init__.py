@@ -18,6 +18,7 @@ _MODULES = {
     "ELBOMonitor": "skelbo.callbacks",
     "ElboTerms": "skelbo.elbo",
     "Forecast": "skelbo.mixture.chain.forecast",
+    "GANEstimator": "skelbo.gan",
     "GaussianMLE": "skelbo.gaussian_mle",
     "HeywoodWarning": "skelbo.models.boundary_warnings",
     "ImportanceWarning": "skelbo.neural.log_marginal",
@@ -40,6 +41,7 @@ __all__ = [
     "EMMixture",
     "ElboTerms",
     "Forecast",
+    "GANEstimator",
     "GaussianMLE",
     "HeywoodWarning",
     "ImportanceWarning",
@@ -58,6 +60,7 @@ if TYPE_CHECKING:
     from skelbo.comparison import Comparison, compare
     from skelbo.data.sequences import sequences
     from skelbo.elbo import ElboTerms
+    from skelbo.gan import GANEstimator
     from skelbo.gaussian.regularization import SingularCovarianceWarning
     from skelbo.gaussian_mixture import EMGaussianMixture
     from skelbo.gaussian_mle import GaussianMLE

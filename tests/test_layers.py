@@ -103,6 +103,7 @@ IMPORTS = {
     "comparison": {"printed_table"},
     "vae": {"autograd", "data", "likelihoods", "neural", "transaction"},
     "vqvae": {"autograd", "likelihoods", "neural", "persistence", "transaction"},
+    "gan": {"autograd", "em", "estimator", "neural", "transaction"},
 }
 FILES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -5,21 +5,24 @@ from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.datasets import DatasetTable
 from skelbo.neural.diagnostics import NoiseFloorWarning
 from skelbo.neural.estimator import NetworkEstimator
+from skelbo.neural.game import FinishedGame, play
 from skelbo.neural.log_marginal import ImportanceWarning, WeightedDraws
 from skelbo.neural.model.code_objective import CodeObjective
 from skelbo.neural.model.code_prior import CodeDistribution
 from skelbo.neural.model.codes import CodeFamily
 from skelbo.neural.model.diagonal_gaussian import GaussianFamily
+from skelbo.neural.model.divergences import DIVERGENCES
 from skelbo.neural.model.latent_family import LatentFamily, LatentPosterior
 from skelbo.neural.model.networks import ACTIVATIONS
 from skelbo.neural.model.objectives import Objective
 from skelbo.neural.model.point import PointFamily
 from skelbo.neural.refinement import Refinement, refine
 from skelbo.neural.training.codebook import DeadCodes, decay_of, start_codebook
-from skelbo.neural.training.generators import draw_seed
+from skelbo.neural.training.generators import draw_seed, make_generator
 
 __all__ = [
     "ACTIVATIONS",
+    "DIVERGENCES",
     "CodeDistribution",
     "CodeFamily",
     "CodeObjective",
@@ -27,6 +30,7 @@ __all__ = [
     "Columns",
     "DatasetTable",
     "DeadCodes",
+    "FinishedGame",
     "GaussianFamily",
     "ImportanceWarning",
     "LatentFamily",
@@ -39,6 +43,8 @@ __all__ = [
     "WeightedDraws",
     "decay_of",
     "draw_seed",
+    "make_generator",
+    "play",
     "refine",
     "start_codebook",
 ]

@@ -138,6 +138,11 @@ class NetworkEstimator(LatentVariableEstimator):
         return 0
 
     @property
+    def _max_epochs(self) -> int:
+        """Largest number of epochs of the net."""
+        return self.max_iter
+
+    @property
     def _noise_kind(self) -> str:
         """Noise of the Gaussian columns: "unit", "isotropic" or "diag"."""
         return self.noise
@@ -260,11 +265,12 @@ class NetworkEstimator(LatentVariableEstimator):
         rng: np.random.RandomState,
         progress: Progress,
         before: VAENet | None,
+        start: int = 0,
     ) -> tuple[VAENet, Training]:
-        """Make a net, or a copy of one, and train it."""
+        """Make a net, or a copy of one, and train it, as the start with that number."""
         use_one_thread_after_fork()
         progress.verbose = self.verbose if Processes().is_rank_zero else 0
-        progress.begin_start(0)
+        progress.begin_start(start)
         with fit_generator(self, draw_seed(rng)) as generator:
             net = make_net(self, columns, self._latent_family(), table.X.dtype, generator, before)
             n_held_out = number_held_out(
@@ -280,10 +286,10 @@ class NetworkEstimator(LatentVariableEstimator):
                 table.streamed,
             )
             warmup = 0 if before and self._kl_warmup == "auto" else self._kl_warmup
-            net.kl_warmup = warmup_epochs(warmup, rows.n_batches, self.max_iter)
+            net.kl_warmup = warmup_epochs(warmup, rows.n_batches, self._max_epochs)
             offset = _mean_log_jacobian(columns, table.sample())
             generator = on_device(generator, net.device)
-            with threads_for(_n_cells(net, self.batch_size)):
+            with threads_for(n_cells(net, self.batch_size)):
                 seed = generator.initial_seed()
                 resumed = progress.checkpoint is not None and progress.checkpoint.is_resumed
                 fresh = before is None and not resumed
@@ -320,7 +326,7 @@ class NetworkEstimator(LatentVariableEstimator):
             like = net.module_.likelihood.offset
             rows = training_rows(*table[:2], columns, like, 0, self.batch_size, rng, table.streamed)
             generator = on_device(generator, net.device)
-            with net.undone_on_error(), threads_for(_n_cells(net, self.batch_size)):
+            with net.undone_on_error(), threads_for(n_cells(net, self.batch_size)):
                 self._prepare(net, rows, generator, generator.initial_seed(), fresh=first)
                 net.train(rows, generator, epochs=1)
                 net.maximize_prior(rows)
@@ -341,7 +347,7 @@ class NetworkEstimator(LatentVariableEstimator):
         net.module_.eval()
         n_draws = int(np.clip(budget // len(sample.X), 1, self.n_importance_samples))
         draws = WeightedDraws(net.module_, columns, n_draws, seed)
-        with threads_for(_n_cells(net, min(len(sample.X) * n_draws, DECODED_AT_ONCE))):
+        with threads_for(n_cells(net, min(len(sample.X) * n_draws, DECODED_AT_ONCE))):
             mean, bound = draws.posterior(sample.X)[0], self._bound(draws, sample.X)
         check_finite(bound, mean, net.n_epochs_, self.lr)
         lower_bound = float(np.average(bound, weights=sample.weights))
@@ -409,7 +415,7 @@ class NetworkEstimator(LatentVariableEstimator):
     def _threads(self, X: np.ndarray, n_draws: int = 1) -> AbstractContextManager:
         """Return the context of a prediction."""
         use_one_thread_after_fork()
-        return threads_for(_n_cells(self.net_, min(len(X) * n_draws, DECODED_AT_ONCE)))
+        return threads_for(n_cells(self.net_, min(len(X) * n_draws, DECODED_AT_ONCE)))
 
     def _log_prob(self, X):
         with self._threads(X, self.n_importance_samples):
@@ -480,7 +486,7 @@ def _mean_log_jacobian(columns: Columns, sample: TrainingTable) -> float:
     return float(np.average(columns.log_jacobian(sample.X), weights=sample.weights))
 
 
-def _n_cells(net: VAENet, n_rows: int) -> int:
+def n_cells(net: VAENet, n_rows: int) -> int:
     """Return the work of the widest layer on so many rows, in elementary functions."""
     widest = max(p.numel() for p in net.module_.parameters())
     return n_rows * widest // ADDS_PER_CELL

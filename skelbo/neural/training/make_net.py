@@ -43,12 +43,23 @@ def resolve_device(name: str) -> str:
     return name
 
 
-def layer_sizes(sizes: Any) -> tuple[int, ...]:
+def resolve_optimizer(optimizer: Any) -> Any:
+    """Return the optimiser of a name, or the given one if it can be one."""
+    optimizer = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
+    if isinstance(optimizer, type) and not issubclass(optimizer, torch.optim.Optimizer):
+        raise ValueError(
+            f"optimizer={optimizer.__name__} is no optimiser of torch, expected a name or a "
+            "subclass of torch.optim.Optimizer."
+        )
+    return optimizer
+
+
+def layer_sizes(sizes: Any, name: str = "hidden_layer_sizes") -> tuple[int, ...]:
     """Return the widths of the hidden layers."""
     widths = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
     if not all(isinstance(n, Integral) and int(n) >= 1 for n in widths):
         raise ValueError(
-            f"hidden_layer_sizes={sizes!r} has a width that is no integer of at least 1; give one "
+            f"{name}={sizes!r} has a width that is no integer of at least 1; give one "
             "such number per layer, or () for linear networks."
         )
     return tuple(int(n) for n in widths)
@@ -138,17 +149,11 @@ def make_net(
 
 def _net_params(estimator: Any) -> dict[str, Any]:
     """Return the parameters of skorch's NeuralNet; those of the user come last."""
-    optimizer = estimator.optimizer
-    optimizer = OPTIMIZERS[optimizer] if isinstance(optimizer, str) else optimizer
-    if isinstance(optimizer, type) and not issubclass(optimizer, torch.optim.Optimizer):
-        raise ValueError(
-            f"optimizer={optimizer.__name__} is no optimiser of torch, expected a name or a "
-            "subclass of torch.optim.Optimizer."
-        )
+    optimizer = resolve_optimizer(estimator.optimizer)
     params: dict[str, Any] = {
         "optimizer": optimizer,
         "lr": estimator.lr,
-        "max_epochs": estimator.max_iter,
+        "max_epochs": estimator._max_epochs,
         "batch_size": estimator.batch_size,
         "device": resolve_device(estimator.device),
         "callbacks": [_copied(c) for c in estimator.callbacks or ()],

@@ -1,0 +1,201 @@
+"""The whole game of a GANEstimator: players made from its parameters, epochs, and their record."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from skelbo.data.threads import threads_for
+from skelbo.em.loop import AscentError
+from skelbo.em.progress import Progress
+from skelbo.neural.data.batches import TableRows
+from skelbo.neural.data.columns import Columns
+from skelbo.neural.data.streaming import StreamedRows
+from skelbo.neural.data.validation_split import training_rows
+from skelbo.neural.diagnostics import noise_variance
+from skelbo.neural.estimator import TrainingTable, n_cells
+from skelbo.neural.model.divergences import DIVERGENCES
+from skelbo.neural.model.networks import AutoEncoder, build, perceptron
+from skelbo.neural.training.adversarial_game import (
+    BETAS,
+    FINAL_DRAWS,
+    JUDGED_DRAWS,
+    AdversarialGame,
+    Critic,
+    GameOptions,
+)
+from skelbo.neural.training.generators import draw_seed, on_device
+from skelbo.neural.training.make_net import (
+    FUSED,
+    fit_generator,
+    layer_sizes,
+    make_net,
+    resolve_optimizer,
+)
+from skelbo.neural.training.net import MAX_SKIPPED, STEPS_DIVERGED, VAENet
+from skelbo.neural.training.torch_threads import use_one_thread_after_fork
+
+# Share of the rows on which the divergence is estimated, and their largest number.
+HELD_OUT_SHARE, MAX_HELD_OUT = 0.1, 5000
+
+
+class FinishedGame(NamedTuple):
+    """Record of a game.
+
+    Attributes
+    ----------
+    net : VAENet
+        Decoder and noise as the game left them, with an encoder that has learned nothing yet.
+    critic : Critic
+        The other player.
+    divergence : float
+        Lower bound of the divergence at the end, in nats, on rows held out.
+    divergences : list of float
+        The same after each epoch.
+    noise_variance : ndarray of shape (n_features,) or float
+        Noise at the end, in the units of the data.
+    n_skipped : int
+        Number of steps that were not finite.
+    n_batches : int
+        Number of steps per epoch.
+    end : {"converged", "callback", "interrupted"}
+        Cause of the end: the number of epochs, a callback, or Ctrl-C.
+    """
+
+    net: VAENet
+    critic: Critic
+    divergence: float
+    divergences: list[float]
+    noise_variance: Any
+    n_skipped: int
+    n_batches: int
+    end: str
+
+
+def play(
+    estimator: Any,
+    table: TrainingTable,
+    columns: Columns,
+    rng: np.random.RandomState,
+    progress: Progress,
+) -> FinishedGame:
+    """Play all epochs of a game.
+
+    Parameters
+    ----------
+    estimator : GANEstimator
+        Its parameters are the rules.
+    table : TrainingTable
+        Rows of the fit.
+    columns : Columns
+        Units of the columns.
+    rng : RandomState
+        Source of seeds.
+    progress : Progress
+        Report to scikit-learn's callbacks.
+
+    Returns
+    -------
+    FinishedGame
+        After one epoch at least.
+    """
+    use_one_thread_after_fork()
+    progress.begin_start(0)
+    with fit_generator(estimator, draw_seed(rng)) as generator:
+        dtype = table.X.dtype
+        net = make_net(estimator, columns, estimator._latent_family(), dtype, generator)
+        critic = make_critic(estimator, net.module_, generator)
+        n_held_out = min(max(1, int(HELD_OUT_SHARE * len(table.X))), MAX_HELD_OUT)
+        like = net.module_.likelihood.offset
+        rows = training_rows(
+            *table[:2], columns, like, n_held_out, estimator.batch_size, rng, table.streamed
+        )
+        game = AdversarialGame(
+            net.module_,
+            critic,
+            GameOptions(
+                DIVERGENCES[estimator.divergence],
+                estimator.penalty,
+                estimator.n_critic,
+                estimator.averaging,
+                estimator.lr,
+            ),
+            _optimizer(estimator.optimizer),
+            on_device(generator, net.device),
+        )
+        with threads_for(n_cells(net, estimator.batch_size)):
+            divergences, end = _epochs(game, rows, estimator, progress)
+            final = _divergence(game, rows, FINAL_DRAWS)
+    progress.end_start()
+    game.finish(net.module_)
+    # The encoder comes next; what the game learned stays.
+    net.module_.decoder.requires_grad_(False)
+    critic.eval()
+    variance = noise_variance(net.module_.likelihood, columns, estimator.noise)
+    return FinishedGame(
+        net, critic, final, divergences, variance, game.n_skipped, rows.n_batches, end
+    )
+
+
+def make_critic(estimator: Any, model: AutoEncoder, generator: torch.Generator) -> Critic:
+    """Return a fresh critic that reads what the encoder of a model reads."""
+    n_inputs = model.features.n_outputs
+    network: nn.Module
+    if estimator.critic is None:
+        sizes = layer_sizes(estimator.critic_layer_sizes, "critic_layer_sizes")
+        network = perceptron(n_inputs, 1, sizes, estimator.activation, generator)
+    else:
+        network = build(estimator.critic, n_inputs, 1)
+    critic = Critic(model.features, network).to(model.likelihood.offset)
+    rows = model.likelihood.offset.new_zeros(2, model.likelihood.n_features)
+    shape = tuple(critic.network(critic.features(rows)).shape)
+    if shape != (2, 1):
+        raise ValueError(
+            f"critic gave shape {shape} for two rows, expected (2, 1): one number per row; change "
+            "the width of its last layer."
+        )
+    return critic
+
+
+def _optimizer(optimizer: Any) -> Any:
+    """Return a factory of optimisers for the players."""
+    kind = resolve_optimizer(optimizer)
+    options: dict[str, Any] = {"fused": True} if kind in FUSED else {}
+    if kind in (torch.optim.Adam, torch.optim.AdamW):
+        options["betas"] = BETAS
+    return partial(kind, **options)
+
+
+def _divergence(game: AdversarialGame, rows: TableRows | StreamedRows, n_draws: int) -> float:
+    assert rows.held_out is not None
+    return game.divergence(rows.held_out, n_draws)
+
+
+def _epochs(
+    game: AdversarialGame, rows: TableRows | StreamedRows, estimator: Any, progress: Progress
+) -> tuple[list[float], str]:
+    """Play the epochs; return the divergence after each of them, and the cause of the end."""
+    divergences: list[float] = []
+    for epoch in range(estimator.max_iter):
+        skipped = game.n_skipped
+        try:
+            game.run_epoch(rows.shuffled(game.random), epoch / estimator.max_iter)
+        except KeyboardInterrupt:
+            if not divergences:
+                raise
+            return divergences, "interrupted"
+        skipped = game.n_skipped - skipped
+        if skipped > MAX_SKIPPED * rows.n_batches:
+            raise AscentError(
+                STEPS_DIVERGED.format(
+                    skipped=skipped, steps=rows.n_batches, epoch=epoch + 1, lr=estimator.lr
+                )
+            )
+        divergences.append(_divergence(game, rows, JUDGED_DRAWS))
+        if progress.iteration(epoch + 1, divergences[-1], None):
+            return divergences, "callback"
+    return divergences, "converged"
