@@ -19,8 +19,11 @@ from skelbo.neural import (
     NetworkEstimator,
     Objective,
     draw_seed,
+    game_fields,
     make_generator,
+    module_state,
     play,
+    restored_critic,
 )
 from skelbo.transaction import fit_method
 
@@ -255,8 +258,9 @@ class GANEstimator(NetworkEstimator):
         rng = self._random_stream()
         progress = Progress(self, table.X, 2, self.max_iter, self.verbose)
         game = play(self, table, columns, rng, progress)
-        self._encoder_epochs = -(-ENCODER_STEPS // game.n_batches)
+        self._encoder_epochs = min(-(-ENCODER_STEPS // game.n_batches), ENCODER_EPOCHS)
         net, training = self._train(table, columns, rng, progress, game.net, start=1)
+        del self._encoder_epochs
         net.module_.requires_grad_(True)
         self._publish(net, columns, table.sample(), draw_seed(rng), training)
         self._set_game(game)
@@ -275,7 +279,7 @@ class GANEstimator(NetworkEstimator):
 
     @property
     def _max_epochs(self):
-        return min(self.max_iter, self._encoder_epochs, ENCODER_EPOCHS)
+        return min(self.max_iter, self._encoder_epochs)
 
     def _latent_family(self):
         return GaussianFamily(self.n_components)
@@ -297,3 +301,16 @@ class GANEstimator(NetworkEstimator):
         x = self._columns.restore(mean.cpu().numpy())
         x += noise.cpu().numpy() * np.sqrt(self.adversarial_noise_variance_)
         return x.astype(z.cpu().numpy().dtype), z.cpu().numpy()
+
+    # ------------------------------------------------------------------ files
+
+    def _file_attributes(self):
+        return {**super()._file_attributes(), **game_fields(self)}
+
+    def _file_state(self):
+        return {**super()._file_state(), "_critic": module_state(self.critic_.network)}
+
+    def _set_file_state(self, state):
+        weights = state.pop("_critic")
+        super()._set_file_state(state)
+        self.critic_ = restored_critic(self, self.net_.module_, weights)

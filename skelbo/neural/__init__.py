@@ -1,6 +1,7 @@
 """Auto-encoders: networks that parametrise p(x | z) and q(z | x), and their training."""
 
 from skelbo.neural.code_sums import CodeSums
+from skelbo.neural.critic_file import game_fields, restored_critic
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.datasets import DatasetTable
 from skelbo.neural.diagnostics import NoiseFloorWarning
@@ -16,6 +17,7 @@ from skelbo.neural.model.latent_family import LatentFamily, LatentPosterior
 from skelbo.neural.model.networks import ACTIVATIONS
 from skelbo.neural.model.objectives import Objective
 from skelbo.neural.model.point import PointFamily
+from skelbo.neural.persistence import module_state
 from skelbo.neural.refinement import Refinement, refine
 from skelbo.neural.training.codebook import DeadCodes, decay_of, start_codebook
 from skelbo.neural.training.generators import draw_seed, make_generator
@@ -43,8 +45,11 @@ __all__ = [
     "WeightedDraws",
     "decay_of",
     "draw_seed",
+    "game_fields",
     "make_generator",
+    "module_state",
     "play",
     "refine",
+    "restored_critic",
     "start_codebook",
 ]

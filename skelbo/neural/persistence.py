@@ -145,6 +145,11 @@ def weight_shapes(
     return shapes
 
 
+def module_state(module: nn.Module) -> dict[str, Any]:
+    """Return the weights of a module as arrays by their names."""
+    return {name: _array(value) for name, value in module.state_dict().items()}
+
+
 def net_state(net: VAENet) -> dict[str, Any]:
     """Return weights, state of the optimiser and counts, as `restored_net` takes them."""
     optimizer = {
@@ -154,7 +159,7 @@ def net_state(net: VAENet) -> dict[str, Any]:
         if value is not None
     }
     return {
-        "weights": {name: _array(value) for name, value in net.module_.state_dict().items()},
+        "weights": module_state(net.module_),
         "optimizer": optimizer,
         "n_epochs": net.n_epochs_,
         "n_skipped_steps": net.n_skipped_steps_,

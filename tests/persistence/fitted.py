@@ -17,6 +17,7 @@ from skelbo import (
     EMGaussianMixture,
     EMHiddenMarkovModel,
     EMMixture,
+    GANEstimator,
     GaussianMLE,
     VAEEstimator,
     VariationalEM,
@@ -135,6 +136,10 @@ SUBJECTS = {
         VAEEstimator(1, decoder=nn.Linear, **{**NET, "random_state": stream()}),
         X,
         {"decoder": nn.Linear},
+    ),
+    "gan, holes": Subject(GANEstimator(1, critic_layer_sizes=(3,), **NET), HOLES),
+    "gan, isotropic, float32": Subject(
+        GANEstimator(2, noise="isotropic", divergence="kl", **NET), X.astype(np.float32)
     ),
     "vae, point": Subject(VAEEstimator(1, posterior="point", **NET), X),
     "vqvae, hard, holes": Subject(VQVAEEstimator(2, n_codes=4, **NET), HOLES),

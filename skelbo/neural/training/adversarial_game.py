@@ -25,6 +25,8 @@ from skelbo.neural.model.networks import AutoEncoder
 PENALTY_INTERVAL = 4
 # Norm to which a gradient is cut.
 LARGEST_NORM = 5.0
+# Learning rate of the log of the noise, relative: it has a way of several nats to go.
+NOISE_RATE = 10.0
 # Momenta of Adam in a game: the other player's moves make old gradients worthless.
 BETAS = (0.5, 0.9)
 # Draws of the model behind an epoch's divergence, at least, and behind the last one.
@@ -156,17 +158,22 @@ class AdversarialGame:
         self.critic, self.options, self.random = critic, options, generator
         self.generator = Generator(model)
         self.average = copy.deepcopy(self.generator).requires_grad_(False)
-        self.optimizers = tuple(
-            optimizer(list(parameters), lr=options.lr)
-            for parameters in (critic.parameters(), self.generator.moving())
+        players = (
+            [{"params": list(critic.parameters()), "lr": options.lr}],
+            [
+                {"params": list(model.decoder.parameters()), "lr": options.lr},
+                {"params": [self.generator.log_noise], "lr": NOISE_RATE * options.lr},
+            ],
         )
+        self.optimizers = tuple(optimizer(groups, lr=options.lr) for groups in players)
+        self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
         self.n_steps = self.n_skipped = 0
 
     def run_epoch(self, batches: Iterable[Batch], progress: float) -> None:
         """Play one step for each batch; `progress` is the share of the epochs that are over."""
-        for optimizer in self.optimizers:
-            for group in optimizer.param_groups:
-                group["lr"] = self.options.lr * min(1.0, 2 * (1 - progress))
+        for optimizer, rates in zip(self.optimizers, self.rates, strict=True):
+            for group, rate in zip(optimizer.param_groups, rates, strict=True):
+                group["lr"] = rate * min(1.0, 2 * (1 - progress))
         for batch in batches:
             loss = self._critic_step(batch)
             if (self.n_steps + 1) % self.options.n_critic == 0:
