@@ -76,11 +76,11 @@ class GANEstimator(NetworkEstimator):
         Decay of the moving average of the generator over its steps; the average is the result.
     optimizer : {"adam", "adamw", "adagrad", "rmsprop", "sgd"} or class, default="adam"
         Of the kind of :mod:`torch.optim`; Adam has the momenta (0.5, 0.9) in the game.
-    lr : float, default=5e-4
+    lr : float, default=1e-3
         Learning rate; over the second half of the epochs it falls to zero.
     batch_size : int, default=128
         Rows per step.
-    max_iter : int, default=500
+    max_iter : int, default=400
         Number of epochs of the game: a game has no loss by which it could stop earlier.
     n_importance_samples : int, default=500
         Draws behind each score; rows that few of them fit get annealed chains, as in
@@ -200,9 +200,9 @@ class GANEstimator(NetworkEstimator):
         n_critic=1,
         averaging=0.998,
         optimizer="adam",
-        lr=5e-4,
+        lr=1e-3,
         batch_size=128,
-        max_iter=500,
+        max_iter=400,
         n_importance_samples=500,
         device="auto",
         random_state=None,
