@@ -8,8 +8,8 @@ from skelbo.neural.diagnostics import NoiseFloorWarning
 from skelbo.neural.estimator import NetworkEstimator
 from skelbo.neural.game import FinishedGame, play
 from skelbo.neural.log_marginal import ImportanceWarning, WeightedDraws
+from skelbo.neural.model.code_distribution import CodeDistribution
 from skelbo.neural.model.code_objective import CodeObjective
-from skelbo.neural.model.code_prior import CodeDistribution
 from skelbo.neural.model.codes import CodeFamily
 from skelbo.neural.model.diagonal_gaussian import GaussianFamily
 from skelbo.neural.model.divergences import DIVERGENCES

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from skelbo.neural.data.batches import Batch
-from skelbo.neural.model.codes import CodeFamily, CodePosterior
+from skelbo.neural.model.code_posterior import CodePosterior
+from skelbo.neural.model.codes import CodeFamily
 from skelbo.neural.model.networks import AutoEncoder
 from skelbo.neural.model.objectives import Estimate, Objective
 

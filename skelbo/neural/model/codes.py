@@ -11,23 +11,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from skelbo.neural.data.batches import Batch
-from skelbo.neural.model.code_prior import CodePrior, inverse_cdf
+from skelbo.neural.model.code_posterior import CodePosterior, CodeProposal
+from skelbo.neural.model.code_prior import CodePrior
 from skelbo.neural.model.latent_family import LatentFamily, Proposal
 from skelbo.neural.model.point import Point
 
 if TYPE_CHECKING:
     from skelbo.neural.model.networks import AutoEncoder
 
-# Shares of the draws behind an estimate of log p(x): about a mode of p(z | x), of q, of the prior.
-MIXTURE = 0.6, 0.3, 0.1
 # Sweeps over the positions towards a mode, one code at a time.
 SWEEPS = 2
 # Standard deviations of the encoder's outputs below this, of squared widths s below its square,
@@ -35,124 +32,6 @@ SWEEPS = 2
 SMALLEST_SCALE = 1e-6
 # Draws of a soft q to which the prior is fitted, per row.
 PRIOR_DRAWS = 8
-
-
-@dataclass(frozen=True)
-class CodePosterior:
-    """q(z | x) of each row: a `LatentPosterior` of codes.
-
-    Attributes
-    ----------
-    family : CodeFamily
-        The codebook.
-    encodings : Tensor of shape (n_samples, n_latents, code_size)
-        Encoder's outputs, normalised.
-    """
-
-    family: CodeFamily
-    encodings: Tensor
-
-    @cached_property
-    def scores(self) -> Tensor:
-        """Halved negative squared distances up to a constant, (n_samples, n_latents, n_codes)."""
-        e = self.family.codebook
-        products = torch.einsum("ncd,ckd->nck", self.encodings, e)
-        return products - 0.5 * e.square().sum(-1)
-
-    @cached_property
-    def log_soft(self) -> Tensor:
-        """Logarithm of the soft q, (n_samples, n_latents, n_codes)."""
-        logits = self.scores * torch.exp(-self.family.log_spread)
-        return torch.log_softmax(logits + self.family.log_marginals, -1)
-
-    @cached_property
-    def codes(self) -> Tensor:
-        """The code of each position: the nearest, or the most probable of a soft q."""
-        return (self.log_soft if self.family.soft else self.scores).argmax(-1)
-
-    @property
-    def mean(self) -> Tensor:
-        """The codes as floating-point numbers."""
-        return self.codes.to(self.encodings.dtype)
-
-    @property
-    def std(self) -> Tensor:
-        """Zeros: codes have no width."""
-        return torch.zeros_like(self.mean)
-
-    def draw(self, noise: Tensor) -> Tensor:
-        """Return draws as a function of uniform numbers (n_draws, n_samples or 1, C + 1)."""
-        if not self.family.soft:
-            return self.mean.expand(*noise.shape[:-2], *self.codes.shape)
-        uniform = noise[..., :-1].expand(*noise.shape[:-2], *self.codes.shape)
-        return inverse_cdf(self.log_soft, uniform).to(self.encodings.dtype)
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Return log q(z | x), shape (n_draws, n_samples)."""
-        if self.family.soft:
-            return _at(self.log_soft, z)
-        return torch.where((z == self.mean).all(-1), 0.0, -math.inf)
-
-    def kl(self) -> Tensor:
-        """Return the KL to the independent prior, shape (n_samples,)."""
-        if self.family.soft:
-            terms = self.log_soft.exp() * (self.log_soft - self.family.log_marginals)
-            return terms.sum((-2, -1))
-        return -_at(self.family.log_marginals.expand_as(self.scores), self.mean)
-
-    def entropy(self) -> Tensor:
-        """Return H[q], shape (n_samples,)."""
-        if self.family.soft:
-            return -(self.log_soft.exp() * self.log_soft).sum((-2, -1))
-        return self.encodings.new_zeros(len(self.encodings))
-
-    def detached(self) -> CodePosterior:
-        """Return the same q without gradients."""
-        return CodePosterior(self.family, self.encodings.detach())
-
-    def displaced(self, step: Tensor) -> CodePosterior:
-        """Return q with its encodings moved by `step`."""
-        return CodePosterior(self.family, self.encodings + step.view_as(self.encodings))
-
-
-@dataclass(frozen=True)
-class CodeProposal:
-    """Independent codes, about a mode of p(z | x) and those of q, mixed with the prior.
-
-    Attributes
-    ----------
-    prior : CodePrior
-        p(z).
-    factors : Tensor of shape (2, n_samples, n_positions, n_codes)
-        Log-probabilities of the codes: conditional ones at a mode, and those of the soft q.
-    """
-
-    prior: CodePrior
-    factors: Tensor
-
-    def draw(self, noise: Tensor) -> Tensor:
-        """Return draws as a function of uniform numbers (n_draws, n_samples or 1, C + 1)."""
-        shape = (*noise.shape[:-2], *self.factors.shape[1:3])
-        codes = noise.new_zeros(shape, dtype=torch.long)
-        first, second, _ = MIXTURE
-        part = noise[..., -1, None]
-        for c in range(self.prior.n_positions):
-            own = torch.where(part < first, self.factors[0, :, c], self.factors[1, :, c])
-            chosen = torch.where(part < first + second, own, self.prior.conditional(c, codes))
-            codes[..., c] = inverse_cdf(chosen, noise[..., c].expand(shape[:-1]))
-        return codes.to(noise.dtype)
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Return the log-probability of the mixture, shape (n_draws, n_samples)."""
-        parts = [_at(self.factors[0], z), _at(self.factors[1], z), self.prior.log_prob(z)]
-        logs = [part + math.log(share) for part, share in zip(parts, MIXTURE, strict=True)]
-        return torch.logsumexp(torch.stack(logs), 0)
-
-
-def _at(log_prob: Tensor, z: Tensor) -> Tensor:
-    """Return the sum over positions of log-probabilities (n, C, K) at codes (..., n, C)."""
-    full = log_prob.expand(*z.shape[:-2], *log_prob.shape)
-    return full.gather(-1, z.long()[..., None])[..., 0].sum(-1)
 
 
 class CodeFamily(nn.Module, LatentFamily):

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from skelbo.neural.model.code_prior import CodeDistribution, CodePrior
+from skelbo.neural.model.code_distribution import CodeDistribution
+from skelbo.neural.model.code_prior import CodePrior
 
 KINDS = ["uniform", "independent", "autoregressive"]
 
