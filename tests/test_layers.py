@@ -62,16 +62,24 @@ IMPORTS = {
         "summary",
         "transaction",
     },
-    "mixture_estimator": {
+    "mixture_fit": {
         "data",
         "em",
         "estimator",
         "gaussian",
         "mixture",
+        "standard_errors",
+        "transaction",
+    },
+    "mixture_estimator": {
+        "data",
+        "estimator",
+        "gaussian",
+        "mixture",
+        "mixture_fit",
         "persistence",
         "standard_errors",
         "summary",
-        "transaction",
     },
     "gaussian_mixture": {"data", "em", "gaussian", "mixture", "mixture_estimator", "persistence"},
     "mixture_model": {

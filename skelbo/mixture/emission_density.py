@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from skelbo.data.rows import Block, over_rows
+from skelbo.gaussian.components import WeightedGaussians
 from skelbo.gaussian.covariance import BlockDensity
 from skelbo.gaussian.moments import Moments
 from skelbo.likelihoods.component_table import with_infinity
@@ -104,3 +105,30 @@ class EmissionDensity:
         return EmissionStatistics(
             weight, moments, over_rows(weights, self.layout.statistics(self.block))
         )
+
+
+@dataclass(frozen=True)
+class WeightedTable:
+    """Emissions, of which not all columns are Gaussian, with their probabilities.
+
+    Attributes
+    ----------
+    layout : EmissionLayout
+    natural : ndarray of shape (n_components, n_statistics)
+        Natural parameters of the columns that are not Gaussian.
+    log_weights : ndarray of shape (n_components,)
+    gaussian : WeightedGaussians or None
+        Of the Gaussian columns.
+    """
+
+    layout: EmissionLayout
+    natural: np.ndarray
+    log_weights: np.ndarray
+    gaussian: WeightedGaussians | None
+
+    def density(self, block: Block) -> EmissionDensity:
+        """Return densities and statistics of a block of rows."""
+        gaussian = None
+        if self.gaussian is not None:
+            gaussian = self.gaussian.density(self.layout.gaussian_block(block))
+        return EmissionDensity(self.layout, block, self.log_weights, self.natural, gaussian)

@@ -18,7 +18,7 @@ from skelbo.data.rows import Block, Rows
 from skelbo.gaussian.components import Components, WeightedGaussians
 from skelbo.gaussian.moments import Moments
 from skelbo.gaussian.regularization import Regularization
-from skelbo.mixture.emission_density import EmissionDensity, EmissionStatistics
+from skelbo.mixture.emission_density import EmissionStatistics, WeightedTable
 from skelbo.mixture.emission_layout import EmissionLayout
 
 # A block, or expected statistics, of a table all of whose columns are Gaussian are those of
@@ -74,7 +74,7 @@ class Emissions:
         gaussian = None if self.gaussian is None else self.gaussian.weighted(log_weights)
         if gaussian is not None and self.layout.table is None:
             return gaussian
-        return WeightedTable(self, log_weights, gaussian)
+        return WeightedTable(self.layout, self.natural, log_weights, gaussian)
 
     def updated(self, statistics: Statistics, regularization: Regularization) -> Emissions:
         """Return the parameters of greatest weighted likelihood: the M-step, in closed form.
@@ -302,27 +302,3 @@ class Emissions:
         if self.layout.table is not None:
             means[:, self.layout.other_columns] = self.layout.table.mean(self.parameters)
         return means
-
-
-@dataclass(frozen=True)
-class WeightedTable:
-    """Emissions, of which not all columns are Gaussian, with their probabilities.
-
-    Attributes
-    ----------
-    emissions : Emissions
-    log_weights : ndarray of shape (n_components,)
-    gaussian : WeightedGaussians or None
-        Of the Gaussian columns.
-    """
-
-    emissions: Emissions
-    log_weights: np.ndarray
-    gaussian: WeightedGaussians | None
-
-    def density(self, block: Block) -> EmissionDensity:
-        """Return densities and statistics of a block of rows."""
-        layout, gaussian = self.emissions.layout, None
-        if self.gaussian is not None:
-            gaussian = self.gaussian.density(layout.gaussian_block(block))
-        return EmissionDensity(layout, block, self.log_weights, self.emissions.natural, gaussian)
