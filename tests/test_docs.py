@@ -5,26 +5,31 @@ import re
 from pathlib import Path
 
 import pytest
+from matplotlib import pyplot as plt
 
 ROOT = Path(__file__).parents[1]
+BLOCK = re.compile(r"```(pycon|python)\n(.*?)```", flags=re.DOTALL)
+FLAGS = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
 PAGES = sorted(
     path.relative_to(ROOT)
     for path in (ROOT / "docs").rglob("*.md")
-    if "```pycon" in path.read_text(encoding="utf-8") and "_build" not in path.parts
+    if BLOCK.search(path.read_text(encoding="utf-8")) and "_build" not in path.parts
 )
-BLOCK = re.compile(r"```pycon\n(.*?)```", flags=re.DOTALL)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", PAGES, ids=map(str, PAGES))
 def test_blocks_of_a_page(page, monkeypatch):
     monkeypatch.chdir(ROOT)  # pages read examples/data
-    text = (ROOT / page).read_text(encoding="utf-8")
-    code = "\n".join(BLOCK.findall(text))
-    test = doctest.DocTestParser().get_doctest(code, {}, str(page), str(page), 0)
-    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    results = doctest.DocTestRunner(optionflags=flags).run(test)
-    assert results.attempted and not results.failed
+    names, runner = {}, doctest.DocTestRunner(optionflags=FLAGS)
+    for kind, code in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")):
+        if kind == "python":
+            exec(code, names)
+            continue
+        test = doctest.DocTestParser().get_doctest(code, names, str(page), str(page), 0)
+        assert not runner.run(test, clear_globs=False).failed
+        names = test.globs
+    plt.close("all")
 
 
 def test_pages_have_examples():
