@@ -20,6 +20,7 @@ from dask.distributed import Client, LocalCluster
 from sklearn.model_selection import GridSearchCV
 
 from skelbo import EMGaussianMixture
+from skelbo.display import ModelSelectionDisplay
 
 N_BLOCKS, ROWS = 6, 5000
 CENTRES = np.array([[0, 0, 0], [5, 0, 0], [0, 5, 0], [5, 5, 6]], dtype=float)
@@ -38,9 +39,11 @@ def main():
     print(f"{X.shape[0]} rows in {X.numblocks[0]} blocks")
 
     start = time.perf_counter()
-    for K in (2, 3, 4, 5):
+    numbers, criterion = (2, 3, 4, 5), []
+    for K in numbers:
         model = EMGaussianMixture(K, covariance_type="tied", tol=1e-6, random_state=0).fit(X)
-        print(f"  {K} clusters: BIC {model.bic(X):9.1f} after {model.n_iter_} iterations")
+        criterion.append(model.bic(X))
+        print(f"  {K} clusters: BIC {criterion[-1]:9.1f} after {model.n_iter_} iterations")
     print(f"four fits and their BIC in {time.perf_counter() - start:.1f} s")
 
     model = EMGaussianMixture(4, tol=1e-6, random_state=0)
@@ -52,6 +55,8 @@ def main():
     labels = best.predict(X)  # lazy: nothing has been computed yet
     print("rows per cluster:", da.bincount(labels, minlength=4).compute())
     print("the fitted model itself is NumPy:", best.means_.round(1).tolist())
+    results = {"param_n_components": numbers, "criterion": criterion}
+    ModelSelectionDisplay(results=results, best_index=int(np.argmin(criterion))).plot()
 
 
 if __name__ == "__main__":

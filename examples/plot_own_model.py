@@ -12,11 +12,12 @@ an error bar, the latents, and standard errors.
 
     python examples/plot_own_model.py
 
-Prints the two fits and a table of the parameters beside the truth.
+Prints the two fits and a table of the parameters beside the truth, and draws it.
 """
 
 import numpy as np
 import torch
+from matplotlib import pyplot as plt
 
 from skelbo import MCEM, VariationalEM
 from skelbo.models import LatentVariableModel
@@ -84,6 +85,22 @@ def main():
     person = np.array([[9.0, 7.0, np.nan, 6.0, 0.0]])  # the third day is not known
     print(f"\nactivity of {person[0]}: {exact.transform(person)[0, 0]:.2f}")
     print(f"visits expected on the third day: {exact.impute(person)[0, 2]:.1f}")
+    draw(truth, exact)
+
+
+def draw(truth, fitted):
+    """Draw estimates of MCEM with 95 % intervals beside the truth."""
+    _, ax = plt.subplots(figsize=(7, 3.5), layout="constrained")
+    names = [f"{name} {j}" for name in ("level", "slope") for j in range(5)] + ["away"]
+    true, estimates, errors = (
+        np.concatenate([np.ravel(values[name]) for name in truth])
+        for values in (truth, fitted.params_, fitted.standard_errors_)
+    )
+    ax.errorbar(range(len(names)), estimates, 1.96 * errors, fmt="o", capsize=3, label="MCEM")
+    ax.plot(true, "_", color="#D55E00", markersize=14, markeredgewidth=2, label="truth")
+    ax.set_xticks(range(len(names)), names, rotation=45)
+    ax.set_ylabel("parameter (log-rate; away: probability)")
+    ax.legend()
 
 
 if __name__ == "__main__":

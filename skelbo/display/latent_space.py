@@ -167,7 +167,8 @@ class LatentSpaceDisplay(Display):
         if self.latents_std is None:
             return
         some = slice(None, None, -(-len(latents) // MAX_ELLIPSES))
-        widths, heights = 2 * np.asarray(self.latents_std, dtype=np.float64)[some].T
+        std = np.asarray(self.latents_std, dtype=np.float64)[some]
+        widths, heights = 2 * std.T
         ellipses = EllipseCollection(
             widths,
             heights,
@@ -182,6 +183,8 @@ class LatentSpaceDisplay(Display):
             zorder=1,
         )
         ax.add_collection(ellipses)
+        ax.update_datalim(np.concatenate([latents[some] - std, latents[some] + std]))
+        ax.autoscale_view()
 
     def _draw_histograms(self, ax, values: np.ndarray, groups) -> None:
         edges = np.histogram_bin_edges(values, bins="auto")

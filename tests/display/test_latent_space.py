@@ -85,6 +85,12 @@ def test_ellipses_are_standard_deviations_of_q(codes, table):
     np.testing.assert_array_equal(ellipses.get_offsets(), table[::3][:, [1, 3]])
 
 
+def test_ellipses_wider_than_the_points_are_in_the_picture():
+    latents = np.zeros((5, 2))
+    display = LatentSpaceDisplay(latents=latents, latents_std=np.full((5, 2), 3.0)).plot()
+    assert display.ax_.get_xlim()[0] < -3 and display.ax_.get_ylim()[1] > 3
+
+
 def test_continuous_y_is_a_scale_of_colours(codes, table):
     display = LatentSpaceDisplay.from_estimator(codes, table, table[:, 0])
     np.testing.assert_array_equal(display.ax_.collections[0].get_array(), table[:, 0])
