@@ -249,6 +249,8 @@ def _held_out(name, estimator, X, groups, splits, progress) -> _HeldOut:
 def _score_fold(result: _HeldOut, model, X, groups, train, test) -> None:
     """Fit a model to some rows and add what it gives to others."""
     start = time.perf_counter()
+    if "group_column" in model.get_params(deep=False) and model.group_column is not None:
+        groups = None  # a column of X holds the ids
     model.fit(_safe_indexing(X, train), **_groups_for(model.fit, groups, train))
     result.seconds += time.perf_counter() - start
     rows, score = _safe_indexing(X, test), model.score_samples

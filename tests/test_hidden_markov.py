@@ -420,6 +420,18 @@ def test_cross_validation_with_a_column_of_ids_is_the_loop_by_hand():
     )
 
 
+def test_a_comparison_holds_out_whole_sequences():
+    X, groups = sequences_of([20] * 6, 1, seed=19)
+    options = {"cv": 3, "groups": groups, "progress": False}
+    by_groups = skelbo.compare([EMHiddenMarkovModel(2, random_state=0)], X, **options)
+    table = np.column_stack([X, groups])
+    by_column = EMHiddenMarkovModel(2, group_column=1, random_state=0)
+    by_column = skelbo.compare([by_column], table, **options)
+    for name in ("log_prob", "se", "elbo"):
+        value = by_column.to_frame()[name]
+        assert_allclose(value, by_groups.to_frame()[name], rtol=1e-10)
+
+
 def test_groups_are_routed_where_routing_is_enabled():
     X, groups = sequences_of([20] * 6, seed=12)
     X = np.nan_to_num(X)
