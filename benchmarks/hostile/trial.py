@@ -18,11 +18,19 @@ from hostile.tables import Table
 ROUGH = 1e-6
 
 
-def is_coarse(X: np.ndarray) -> bool:
-    """Return whether the spread of a column, if it has one, is close to its rounding."""
+def is_coarse(X: np.ndarray, weights: np.ndarray | None = None) -> bool:
+    """Return whether the spread of a column, if it has one, is close to its rounding.
+
+    With weights it is twice the standard deviation, else the range.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # columns without an observed cell
         spread = np.nanmax(X, axis=0) - np.nanmin(X, axis=0)
+        if weights is not None:
+            share = np.where(np.isnan(X), 0.0, weights[:, None])
+            share /= share.sum(axis=0)
+            steps = np.nan_to_num(X - np.nansum(share * X, axis=0))
+            spread = 2 * np.sqrt((share * steps**2).sum(axis=0))
         return bool(np.any((spread > 0) & (spread < ROUGH * np.nanmax(np.abs(X), axis=0))))
 
 

@@ -58,7 +58,7 @@ def log_marginal(joint, noise: BaseNoise) -> tuple[np.ndarray, np.ndarray, Draws
     # A grid around one mode may have missed another one, or may not resolve a row.
     other, estimate, error = importance_draws(joint, *modes[0], noise, second)
     apart = np.abs(estimate - log_prob)
-    doubted = std > UNRESOLVED
+    doubted = (std > UNRESOLVED) & (error < std)
     if not joint.unimodal:
         doubted |= ~(apart <= DISAGREEMENT * error + 1e-6)
         std = np.maximum(std, apart)

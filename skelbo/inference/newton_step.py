@@ -10,6 +10,7 @@ errors in units of standard errors.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,6 +18,7 @@ from scipy import special, stats
 
 from skelbo.inference.information import (
     NOTHING,
+    Information,
     n_entries,
     nullity,
     observed_information,
@@ -29,6 +31,7 @@ from skelbo.inference.standard_errors import (
     split,
 )
 from skelbo.models.constraints import constraint_of
+from skelbo.models.interface import Theta
 
 CONFIDENCE = 0.95
 # Longest step, in standard errors of any parameter.
@@ -98,7 +101,21 @@ class NewtonStep:
         return variance / (2 * mean) * stats.chi2.ppf(CONFIDENCE, 2 * mean**2 / variance)
 
 
-def newton_step(model, theta, data, draws, joint, moved, n_flat: int) -> NewtonStep | None:
+def information_for_newton(model, theta, data, n_flat: int) -> Information:
+    """Return the information at theta; `n_flat` as that of `newton_step`."""
+    return observed_information(model, theta, data, SEED, with_root=n_flat > 0)
+
+
+def newton_step(
+    model,
+    theta,
+    data,
+    draws,
+    joint,
+    moved: Callable[[], Theta],
+    information: Information,
+    n_flat: int,
+) -> NewtonStep | None:
     """Return Newton's step on log p(X), None without usable information.
 
     Parameters
@@ -111,19 +128,18 @@ def newton_step(model, theta, data, draws, joint, moved, n_flat: int) -> NewtonS
         Draws of p(z | x; theta).
     joint : JointDensity
         log p(x, z; theta) of the rows.
-    moved : dict of str to ndarray
-        theta after an EM step: a parameter that such a step leaves at the edge of its domain, and
-        the gradient pushes further out, is held there.
+    moved : callable
+        Returns theta after an EM step: a parameter that such a step leaves at the edge of its
+        domain, and the gradient pushes further out, is held there. Called if there is an edge.
+    information : Information
+        At theta; see `information_for_newton`.
     n_flat : int
         Number of directions that leave p(x) as it is, besides rotations; see `n_flat_directions`.
     """
-    if n_entries(theta) > model.max_information:
-        return None
     gradient, spread = score_moments(model, theta, data, draws, joint)
     edge = _at_the_edge(theta, moved, model.constraints, gradient, np.sqrt(np.diagonal(spread)))
     edge |= at_limit(model, theta, data)
     held = np.concatenate([model.invariant_directions(theta), np.eye(len(edge))[edge]])
-    information = observed_information(model, theta, data, SEED, with_root=n_flat > 0)
     if not np.isfinite(information.observed).all():
         return None
     if n_flat:
@@ -217,10 +233,18 @@ def _at_the_edge(theta, moved, constraints, gradient, errors) -> np.ndarray:
 
     A step may leave others, too, where it is stopped by rounding.
     """
-    parts = []
+    near = {
+        name: _near_edge(value, constraint_of(name, constraints)) for name, value in theta.items()
+    }
+    if not any(np.any(edge) for edge in near.values()):
+        return np.zeros(len(gradient), dtype=bool)
+    parts, new = [], moved()
     for name, value in theta.items():
-        domain = constraint_of(name, constraints)
-        still = np.abs(moved[name] - value) <= 1e-9 * np.abs(value)
-        near = domain.edge_attained & (domain.distance(value) < NEAR_EDGE)
-        parts.append(np.ravel(still * near * domain.edge(value)))
+        still = np.abs(new[name] - value) <= 1e-9 * np.abs(value)
+        parts.append(np.ravel(still * near[name]))
     return np.concatenate(parts) * gradient > 3 * errors
+
+
+def _near_edge(value, domain) -> np.ndarray:
+    """Return the sign of the edge that is attained and very near, 0 where there is none."""
+    return domain.edge_attained * (domain.distance(value) < NEAR_EDGE) * domain.edge(value)

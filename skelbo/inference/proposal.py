@@ -23,9 +23,11 @@ from scipy import stats
 
 from skelbo.em.checkpoint import Resumable
 from skelbo.inference.distinct_rows import DistinctRows
+from skelbo.inference.information import Information, n_entries
 from skelbo.inference.newton_step import (
     NewtonStep,
     after_step,
+    information_for_newton,
     log_ratio,
     n_flat_directions,
     newton_step,
@@ -87,6 +89,7 @@ class Proposer(Resumable):
         self._climbs: list[tuple[int, float]] = []
         self._newton_accepted = False
         self._n_flat: int | None = None
+        self._information: tuple[Theta, Information] | None = None
 
     def checkpoint_state(self):
         """Return what earlier proposals have left."""
@@ -98,13 +101,22 @@ class Proposer(Resumable):
 
     def propose(self, draws: Draws, joint, q, theta: Theta) -> Proposal:
         """Return Newton's step on log p(X) where it is accepted, else EM's."""
+        step = newton = None
+        if self._newton_accepted and not draws.exact:  # an EM step would go unused
+            step = self._newton_step(draws, joint, theta, lambda: self.maximize(draws, theta))
+            newton = None if step is None else self._by_information(step, draws, joint, q, theta)
+            if newton is not None:
+                return newton
         moved, climb, error = self._em_step(draws, joint, q, theta)
         sure = climb - stats.norm.isf(ALPHA) * error > 0
         near = climb < NEAR * self.model.n_parameters(theta) or draws.exact
         left = self._extrapolated(draws, climb, error)
         if not sure or near or self._newton_accepted:
-            step = self._newton_step(draws, joint, theta, moved)
-            newton = None if step is None else self._by_information(step, draws, joint, q, theta)
+            if step is None:
+                step = self._newton_step(draws, joint, theta, lambda: moved)
+                newton = (
+                    None if step is None else self._by_information(step, draws, joint, q, theta)
+                )
             if newton is not None:
                 self._newton_accepted = True
                 if not draws.exact or newton.climb >= climb:
@@ -119,13 +131,21 @@ class Proposer(Resumable):
 
         `moved` is theta after an EM step.
         """
-        step = self._newton_step(draws, joint, theta, moved)
+        step = self._newton_step(draws, joint, theta, lambda: moved)
         return None if step is None else self._by_information(step, draws, joint, q, theta)
 
     def _newton_step(self, draws, joint, theta, moved) -> NewtonStep | None:
+        if n_entries(theta) > self.model.max_information:
+            return None
         if self._n_flat is None:  # the same everywhere but at singular points
             self._n_flat = n_flat_directions(self.model, theta, self.data)
-        return newton_step(self.model, theta, self.data, draws, joint, moved, self._n_flat)
+        if self._information is None or self._information[0] is not theta:
+            found = information_for_newton(self.model, theta, self.data, self._n_flat)
+            self._information = theta, found  # it does not depend on the draws
+        information = self._information[1]
+        return newton_step(
+            self.model, theta, self.data, draws, joint, moved, information, self._n_flat
+        )
 
     def _by_information(self, step: NewtonStep, draws, joint, q, theta) -> Proposal | None:
         """Return Newton's step, or one off a saddle if that climbs more; None without either."""

@@ -164,3 +164,18 @@ def test_a_second_mode_is_not_missed():
         )[0]
         assert abs(value - np.log(exact)) < 4 * error
         assert error > 0
+
+
+def test_steps_in_two_latents_come_with_an_honest_error_though_draws_are_few():
+    """Items as steep as steps: the rule with the smaller error is taken, row by row."""
+    model = FactorModel(2, likelihood="bernoulli")
+    W = np.array([[20.9, -0.1], [2.8, 1.4], [-20.9, 0.1]])
+    b = np.array([8.0, -2.5, -8.0])
+    X = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0], [1.0, 1.0, 0.0]])
+    joint = model.joint(X, {"loadings": W, "intercepts": b})
+    log_prob, std, _ = log_marginal(joint, noise(20, 2))
+    axis = np.arange(-8, 8, 0.02)
+    Z = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1).reshape(-1, 1, 2)
+    exact = special.logsumexp(joint.log_joint(Z), axis=0) + 2 * np.log(0.02)
+    assert np.all(np.abs(log_prob - exact) < 4 * std)
+    assert std.max() < 0.1

@@ -69,8 +69,16 @@ def q_points(mean, covariance, nodes=None):
         weights = np.full(len(nodes), 1 / len(nodes))
     if covariance.ndim == 2:
         return mean + np.sqrt(covariance) * nodes[:, None], weights
-    root = np.linalg.cholesky(covariance)
-    return mean + np.einsum("nij,kj->kni", root, nodes), weights
+    return mean + np.einsum("nij,kj->kni", _roots(covariance), nodes), weights
+
+
+def _roots(covariance: np.ndarray) -> np.ndarray:
+    """Return roots R of covariances R R^T, (n, d, d), which may be singular to rounding."""
+    try:
+        return np.linalg.cholesky(covariance)
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh(covariance)
+        return vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :]
 
 
 def log_densities(model, X, Z, theta):
