@@ -18,10 +18,13 @@ from sklearn.exceptions import ConvergenceWarning, NotFittedError
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score, cross_validate
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import check_estimator
 
 import skelbo
 from skelbo import ELBOMonitor, EMHiddenMarkovModel
+from tests.likelihoods.test_new_likelihood import Geometric
+from tests.test_estimators import EXTRA_CHECKS
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
 
@@ -562,6 +565,16 @@ def test_check_estimator_with_declared_failures():
     assert len(results) == N_CHECKS
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore:X (has|does not have valid) feature names:UserWarning")
+@pytest.mark.parametrize("check", EXTRA_CHECKS)
+def test_extra_checks(check):
+    model = EMHiddenMarkovModel(2, random_state=0)
+    getattr(estimator_checks, check)("EMHiddenMarkovModel", model)
+
+
 def test_float32_in_float32_out():
     X, groups = sequences_of([40, 40], seed=14)
     X = X.astype(np.float32)
@@ -637,3 +650,13 @@ def test_a_fit_is_the_same_each_time_and_writes_to_nothing():
     assert_array_equal(one.means_, other.means_)
     assert_array_equal(np.random.get_state()[1], state)
     assert_array_equal(X, before)
+
+
+def test_a_likelihood_of_ones_own():
+    X = np.random.default_rng(20).geometric(np.repeat([0.8, 0.1, 0.8], 40))[:, None] - 1.0
+    model = EMHiddenMarkovModel(2, likelihood=Geometric(), random_state=0).fit(X)
+    assert model.converged_ and np.all(np.diff(model.lower_bounds_) > -1e-12)
+    assert np.mean(model.predict(X) == np.repeat([0, 1, 0], 40)) > 0.8
+    forecast = model.forecast(X, 2)
+    assert np.isfinite(forecast.mean).all() and np.isnan(forecast.std).all()
+    assert model.sample(5, random_state=0)[0].shape == (5, 1)
