@@ -13,7 +13,7 @@ FAST := -m "not slow"
 OLDEST := .venv-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-kernels test-oldest lint bench fuzz calibration docs
+.PHONY: help install demo test test-fast test-kernels test-oldest lint bench fuzz fuzz-files kill-fits calibration docs
 
 help: ## Show this list
 	@echo "skelbo: make TARGET   (PYTHON=python3.12 chooses the interpreter for .venv)"
@@ -55,6 +55,14 @@ MINUTES ?= 10
 SEED ?= 0
 fuzz: $(STAMP) ## Try hostile tables on every estimator (MINUTES=10 SEED=0)
 	$(BIN)/python benchmarks/fuzz.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)
+
+N ?= 100000
+fuzz-files: $(STAMP) ## Try altered files on from_file of every estimator (N=100000 SEED=0)
+	$(BIN)/python benchmarks/fuzz_files.py --n $(N) --seed $(SEED) $(ARGS)
+
+KILLS ?= 20
+kill-fits: $(STAMP) ## Kill fits at random moments and resume them (KILLS=20)
+	$(BIN)/python benchmarks/kill_fits.py --kills $(KILLS) $(ARGS)
 
 REPLICATIONS ?= 200
 calibration: $(STAMP) ## Measure the coverage of 95 % intervals (REPLICATIONS=200)

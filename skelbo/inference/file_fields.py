@@ -12,6 +12,8 @@ from skelbo.models.constraints import constraint_of
 from skelbo.models.model import LatentVariableModel
 from skelbo.persistence import Arrays, Field, Mapping, Optional, Vocabulary
 
+# A file may change the hyperparameters of a model of the user's own, which makes arrays by them.
+MAX_OWN_LATENTS = 1000
 BUILT_IN = ("FactorModel", "BinaryFeatureModel", "DecoderModel")
 
 
@@ -34,6 +36,11 @@ def theta_fields(
     """
     model.check(np.full((1, n_features), np.nan))
     shapes = model.parameter_shapes(n_features)
+    if shapes is None and model.n_latents > MAX_OWN_LATENTS:
+        raise ValueError(
+            f"n_latents={model.n_latents} is more than a model whose parameter_shapes are not "
+            f"known may have in a file, {MAX_OWN_LATENTS}"
+        )
     # A parameter that the rows do not determine has an infinite error.
     error = Optional(Arrays(shapes, finite=False))
     return {"params_": Arrays(shapes), "_errors": Mapping(dict.fromkeys(errors, error))}

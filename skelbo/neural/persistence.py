@@ -36,15 +36,15 @@ from skelbo.persistence import (
     Sequence,
 )
 
-# What each optimiser keeps of a parameter, in its shape but for the number of steps; of the user's
-# own, whatever it keeps.
-ADAM = {"step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq"}
-OPTIMIZER_STATE: dict[type, set[str]] = {
+# What each optimiser keeps of a parameter, and may keep, in its shape but for the number of steps;
+# of the user's own, whatever it keeps.
+ADAM = {"step", "exp_avg", "exp_avg_sq"}, {"max_exp_avg_sq"}
+OPTIMIZER_STATE: dict[type, tuple[set[str], set[str]]] = {
     torch.optim.Adam: ADAM,
     torch.optim.AdamW: ADAM,
-    torch.optim.Adagrad: {"step", "sum"},
-    torch.optim.RMSprop: {"step", "square_avg", "momentum_buffer", "grad_avg"},
-    torch.optim.SGD: {"momentum_buffer"},
+    torch.optim.Adagrad: ({"step", "sum"}, set()),
+    torch.optim.RMSprop: ({"step", "square_avg"}, {"momentum_buffer", "grad_avg"}),
+    torch.optim.SGD: (set(), {"momentum_buffer"}),
 }
 # Limits of what is made before the arrays of a file are looked at.
 MAX_LAYERS, MAX_CODE_CELLS = 1000, 2**26
@@ -206,14 +206,19 @@ def load_optimizer(net: VAENet, arrays: dict[str, Any]) -> None:
     for key, array in arrays.items():
         number, _, name = key.partition(".")
         index = int(number) if number.isdigit() and number == str(int(number)) else -1
-        unknown = known is not None and name not in known
-        if not 0 <= index < len(parameters) or not name.isidentifier() or unknown:
+        if not 0 <= index < len(parameters) or not name.isidentifier():
             raise ValueError(f"the optimiser has {key!r}, which is not its own")
-        shape = parameters[index].shape
-        if known is not None and array.shape != (() if name == "step" else shape):
-            raise ValueError(f"the optimiser has {key!r} of shape {array.shape}")
+        shape = () if name == "step" else tuple(parameters[index].shape)
         scalar = isinstance(array, np.generic)
+        if known is not None and (scalar or array.shape != shape):
+            raise ValueError(f"the optimiser has {key!r} of shape {array.shape}, expected {shape}")
         state.setdefault(index, {})[name] = array.item() if scalar else torch.as_tensor(array)
+    for index, values in state.items():
+        if known is not None and not known[0] <= set(values) <= known[0] | known[1]:
+            raise ValueError(
+                f"the optimiser has {sorted(values)} of parameter {index}, expected "
+                f"{sorted(known[0])}"
+            )
     net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": state})
 
 

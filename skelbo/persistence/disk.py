@@ -61,7 +61,7 @@ def read_file(path: Any, max_bytes: int = MAX_BYTES) -> bytes:
         if not os.path.isdir(path):  # Windows does not open folders
             raise
         raise _not_regular(path, stat.S_IFDIR, "read") from error
-    with os.fdopen(descriptor, "rb", buffering=0) as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise _not_regular(path, status.st_mode, "read")
@@ -71,9 +71,11 @@ def read_file(path: Any, max_bytes: int = MAX_BYTES) -> bytes:
                 "a larger max_bytes if you trust the file."
             )
         parts, size = [], 0
-        while size <= status.st_size and (part := file.read(CHUNK)):
+        while size <= status.st_size and (part := os.read(descriptor, CHUNK)):
             parts.append(part)
             size += len(part)
+    finally:
+        os.close(descriptor)
     if size != status.st_size:
         raise ValueError(
             f"{os.fspath(path)} has changed its size while it was read, from {status.st_size} "

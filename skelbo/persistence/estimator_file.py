@@ -73,6 +73,16 @@ def load(kind: type, path: Any, max_bytes: int, given: dict[str, Any]) -> Any:
 
 def unpacked(kind: type, data: bytes, given: dict[str, Any]) -> Any:
     """Return the estimator of the content of a file; ValueError for any other content."""
+    try:
+        return _estimator(kind, data, given)
+    except (ValueError, MemoryError):
+        raise
+    except Exception as error:  # what the declared fields of its attributes cannot see
+        message = f"its parts do not fit together ({type(error).__name__}: {error})"
+        raise ValueError(message) from error
+
+
+def _estimator(kind: type, data: bytes, given: dict[str, Any]) -> Any:
     header, tensors = unpack(data)
     if set(header) != HEADER:
         raise ValueError(f"its header has {sorted(header)}, expected {sorted(HEADER)}")

@@ -87,8 +87,10 @@ class Reader:
         if entry == "scalar" and tensor.shape:
             raise ValueError(f"{name} is stored in shape {tensor.shape}, expected a scalar")
         del self.tensors[name]
-        array = tensor.array()
-        return array[()] if entry == "scalar" else from_c_order(array, axes)
+        array = from_c_order(tensor.array(), axes)
+        if not plain and in_c_order(array)[1] != axes:
+            raise ValueError(f"{name} has the axes {axes}, expected {in_c_order(array)[1]}")
+        return array[()] if entry == "scalar" else array
 
 
 def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:

@@ -58,8 +58,10 @@ def from_c_order(stored: np.ndarray, axes: list[int]) -> np.ndarray:
 
 
 def check_axes(axes: Any, ndim: int) -> list[int]:
-    """Return axes if they are those of an array of `ndim` dimensions; ValueError otherwise."""
+    """Return axes if they are those of an array that is not in C order; ValueError otherwise."""
     valid = isinstance(axes, list) and all(type(axis) is int for axis in axes)
     if not valid or sorted(map(abs, axes)) != list(range(1, ndim + 1)):
         raise ValueError(f"has the axes {axes}, expected those of {ndim} dimensions")
+    if axes == list(range(1, ndim + 1)):
+        raise ValueError(f"has the axes {axes}, expected 'C' for an array in C order")
     return axes
