@@ -216,6 +216,7 @@ def _fit_statistics(estimator: Any, X: Any, sample_weight: Any) -> dict[str, Any
     statistics = {
         name: getattr(estimator, "lower_bound_", None),
         "parameters": getattr(estimator, "n_parameters_", None),
+        "entropy R2": getattr(estimator, "entropy_r2_", None),
         "iterations": getattr(estimator, "n_iter_", None),
         "converged": getattr(estimator, "converged_", None),
     }

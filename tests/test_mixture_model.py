@@ -105,6 +105,7 @@ def test_parameters_are_those_of_the_groups():
     assert model.covariances_.shape == (3, 2, 2)
     assert model.n_parameters_ == 2 + 3 * (2 + 3 + 1 + 1 + 2)
     assert 0.5 < model.entropy_r2_ < 1
+    assert model.summary().statistics["entropy R2"] == model.entropy_r2_
 
 
 def test_auto_chooses_by_column_and_publishes_what_it_chose():

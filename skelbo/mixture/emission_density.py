@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -74,9 +75,14 @@ class EmissionDensity:
     natural: np.ndarray
     gaussian: BlockDensity | None
 
+    @cached_property
+    def statistics(self) -> np.ndarray:
+        """t(x) of the other columns, (n_statistics, n_rows)."""
+        return self.layout.statistics(self.block)
+
     def log_joint(self) -> np.ndarray:
         """Return log p(x, z = k) - h(x), (n_components, n_rows), in nats."""
-        products = np.dot(self.natural, self.layout.statistics(self.block))
+        products = np.dot(self.natural, self.statistics)
         log_joint = with_infinity(products, self.natural)
         if self.gaussian is None:
             log_joint += self.log_weights[:, None]
@@ -102,9 +108,7 @@ class EmissionDensity:
         """Return the expected statistics of the rows, weighted (n_components, n_rows)."""
         moments = None if self.gaussian is None else self.gaussian.moments(weights)
         weight = np.add.reduce(weights, axis=1) if moments is None else moments.weight
-        return EmissionStatistics(
-            weight, moments, over_rows(weights, self.layout.statistics(self.block))
-        )
+        return EmissionStatistics(weight, moments, over_rows(weights, self.statistics))
 
 
 @dataclass(frozen=True)
