@@ -141,7 +141,7 @@ class Summarized:
         """Return the domain of a parameter: real, positive, unit_interval or simplex."""
         return DOMAINS.get(name.partition("[")[0], "real")
 
-    def summary(self, X=None, sample_weight=None):
+    def summary(self, X=None, sample_weight=None, **params):
         """Summarise the fit: estimates, standard errors, 95 % intervals, statistics, warnings.
 
         Parameters
@@ -150,6 +150,8 @@ class Summarized:
             Rows for statistics that need some: AIC, BIC and (of mixtures) ICL.
         sample_weight : array-like of shape (n_samples,), float or None, default=None
             Their frequency weights.
+        **params : dict
+            Further arguments of `score`, such as ``groups`` of sequences.
 
         Returns
         -------
@@ -173,10 +175,10 @@ class Summarized:
         ['AIC', 'BIC', 'ICL']
         """
         self._check_fitted()  # type: ignore[attr-defined]
-        return summarize(self, X, sample_weight)
+        return summarize(self, X, sample_weight, params)
 
 
-def summarize(estimator: Any, X: Any = None, sample_weight: Any = None) -> Summary:
+def summarize(estimator: Any, X: Any, sample_weight: Any, params: dict[str, Any]) -> Summary:
     """Return the summary of a fitted estimator."""
     notes = _notes(estimator)
     estimates, errors = estimator._summary_estimates(), None
@@ -194,7 +196,7 @@ def summarize(estimator: Any, X: Any = None, sample_weight: Any = None) -> Summa
         count = columns["note"].count(kind)
         if count:
             notes.append(f"{count} parameter{'s' * (count > 1)} {kind}: no standard error.")
-    statistics = _fit_statistics(estimator, X, sample_weight)
+    statistics = _fit_statistics(estimator, X, sample_weight=sample_weight, **params)
     return Summary(" ".join(repr(estimator).split()), columns, statistics, notes)
 
 
@@ -209,7 +211,7 @@ def _notes(estimator: Any) -> list[str]:
     return notes
 
 
-def _fit_statistics(estimator: Any, X: Any, sample_weight: Any) -> dict[str, Any]:
+def _fit_statistics(estimator: Any, X: Any, **params: Any) -> dict[str, Any]:
     """Return the statistics of a fit, and of rows where there are any."""
     exact = hasattr(estimator, "predict_proba") or type(estimator).__name__ == "GaussianMLE"
     name = "log-likelihood per row" if exact else "lower bound per row"
@@ -221,11 +223,11 @@ def _fit_statistics(estimator: Any, X: Any, sample_weight: Any) -> dict[str, Any
         "converged": getattr(estimator, "converged_", None),
     }
     if X is not None:
-        statistics["log p(x) per row"] = estimator.score(X, sample_weight=sample_weight)
+        statistics["log p(x) per row"] = estimator.score(X, **params)
         for criterion in ("aic", "bic", "icl"):
             if hasattr(estimator, criterion):
                 method = getattr(estimator, criterion)
-                statistics[criterion.upper()] = method(X, sample_weight=sample_weight)
+                statistics[criterion.upper()] = method(X, **params)
     return {name: value for name, value in statistics.items() if value is not None}
 
 

@@ -172,5 +172,8 @@ def test_every_estimator_has_one(faithful):
         assert list(summary.parameters) == COLUMNS and summary.parameters["parameter"]
         assert np.isfinite(summary.statistics["log p(x) per row"])
         assert np.isfinite(summary.to_frame()["estimate"]).all()
+    chain, halves = estimators[2].fit(faithful), np.repeat([0, 1], 136)
+    statistics = chain.summary(faithful, groups=halves).statistics
+    assert statistics["BIC"] == chain.bic(faithful, groups=halves)
     with pytest.raises(NotFittedError):
         GaussianMLE().summary()

@@ -147,7 +147,7 @@ def test_everything_else_is_the_chosen_estimators(faithful):
     assert isinstance(table, pd.DataFrame)
     pipeline = make_pipeline(StandardScaler(), CriterionSearch(MIXTURE, GRID), LogisticRegression())
     assert pipeline.fit(faithful, faithful[:, 0] > 3).score(faithful, faithful[:, 0] > 3) > 0.9
-    loose = CriterionSearch(MIXTURE, GRID, refit=False).fit(faithful)
+    loose = CriterionSearch(MIXTURE, GRID).fit(faithful).set_params(refit=False).fit(faithful)
     with pytest.raises(AttributeError, match="refit=False keeps no estimator"):
         loose.predict(faithful)
 
