@@ -77,7 +77,7 @@ warnings.filterwarnings("ignore", category=UserWarning, module="matplotlib")
 def setup(app):
     """Connect the two functions below."""
     app.connect("source-read", _link_benchmarks)
-    app.connect("autodoc-process-docstring", _join_lines, priority=100)
+    app.connect("autodoc-process-docstring", _tidy_docstring, priority=100)
 
 
 def _link_benchmarks(app, docname, source):
@@ -85,7 +85,10 @@ def _link_benchmarks(app, docname, source):
     source[0] = source[0].replace("](../benchmarks/", "](benchmarks/")
 
 
-def _join_lines(app, what, name, obj, options, lines):
+def _tidy_docstring(app, what, name, obj, options, lines):
     """Join the lines of a type that ends in a backslash, which stays in a raw docstring."""
     text = "\n".join(lines)
+    if (getattr(obj, "__module__", None) or "").startswith("sklearn"):
+        # What is inherited refers to labels of scikit-learn's own pages.
+        text = re.sub(r":(?:ref|term):`([^`<]*?)\s*(?:<[^>]*>)?`", r"\1", text)
     lines[:] = re.sub(r"\\\n\s*", "", text).split("\n")
