@@ -255,7 +255,8 @@ class CriterionSearch(MetaEstimator):
         best = candidates[order[0]]
         self.results_ = results_table(grid, candidates, rank)
         self.best_index_, self.best_params_ = int(order[0]), grid[order[0]]
-        vars(self).pop("best_estimator_", None)  # of an earlier fit
+        if "best_estimator_" in vars(self):  # of an earlier fit
+            del self.best_estimator_
         if self.refit and best.model is not None:
             self.best_estimator_ = best.model
         for warning in best.warnings:
