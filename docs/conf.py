@@ -35,6 +35,7 @@ numpydoc_show_class_members = False
 
 # What is public by import from a package stands under that name.
 add_module_names = False
+toc_object_entries_show_parents = "hide"
 
 sphinx_gallery_conf = {
     "examples_dirs": ["../examples"],
