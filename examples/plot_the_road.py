@@ -50,8 +50,9 @@ print(f"log p(x) {one.score(X):.4f} nats per row, {one.n_parameters_} parameters
 # ------------------------------------------------
 #
 # .. math::
-#     \text{E:}\; q_i(k) = p(z_i = k \mid x_i; \theta) \propto \pi_k N(x_i; \mu_k, \Sigma_k), \qquad
-#     \text{M:}\; \theta \leftarrow \arg\max_\theta \textstyle\sum_i
+#     \text{E-step:} &\quad q_i(k) = p(z_i = k \mid x_i; \theta)
+#     \propto \pi_k N(x_i; \mu_k, \Sigma_k) \\
+#     \text{M-step:} &\quad \theta \leftarrow \arg\max_\theta \textstyle\sum_i
 #     E_{q_i}[\log p(x_i, z_i; \theta)]
 #
 # With the exact posterior as q the gap is zero: the bound touches log p(x) and each M-step, which
@@ -72,8 +73,9 @@ for ax, model in zip(axes, (one, mixture), strict=True):
 # -------------------------------------
 #
 # .. math::
-#     \text{GEM:}\; \mathrm{ELBO}(\theta', q) \ge \mathrm{ELBO}(\theta, q), \qquad
-#     \nabla_\theta \log p(x; \theta) = E_{p(z \mid x; \theta)}[\nabla_\theta \log p(x, z; \theta)]
+#     \text{GEM:} &\quad \mathrm{ELBO}(\theta', q) \ge \mathrm{ELBO}(\theta, q) \\
+#     \text{gradient:} &\quad \nabla_\theta \log p(x; \theta) = E_{p(z \mid x; \theta)}
+#     [\nabla_\theta \log p(x, z; \theta)]
 #
 # Any step uphill is enough, and the gradient of the bound at the exact posterior is that of log
 # p(x). All three reach the same maximum, by steps of different price.

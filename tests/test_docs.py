@@ -2,6 +2,8 @@
 
 import doctest
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,18 @@ def test_blocks_of_a_page(page, monkeypatch):
         assert not runner.run(test, clear_globs=False).failed
         names = test.globs
     plt.close("all")
+
+
+def test_links_that_lead_nowhere_are_found(tmp_path):
+    (tmp_path / "a.html").write_text('<a href="b.html#here">1</a> <a href="https://x.org/y">2</a>')
+    (tmp_path / "b.html").write_text('<p id="here"><a href="a.html">1</a>')
+    check = [sys.executable, str(ROOT / "docs" / "check_links.py"), str(tmp_path)]
+    run = subprocess.run(check, capture_output=True, text=True)
+    assert (run.returncode, run.stdout) == (0, "0 broken links\n")
+    (tmp_path / "b.html").write_text('<p><a href="c.html">1</a>')
+    run = subprocess.run(check, capture_output=True, text=True)
+    assert run.returncode == 1
+    assert run.stdout == "a.html: b.html#here\nb.html: c.html\n2 broken links\n"
 
 
 def test_pages_have_examples():
