@@ -1,11 +1,12 @@
-"""How much slower than a bare PyTorch loop is an epoch of VAEEstimator, or of VQVAEEstimator?
+"""How much slower than a bare PyTorch loop is an epoch of VAEEstimator, VQVAE- or GANEstimator?
 
 Side by side in one run: a hand-written eager loop (data on the device, fused Adam, no DataLoader),
 the estimator, skorch as it comes (the same networks and loss as a plain NeuralNet), and pythae
 (the same networks; its own loss, of unit variance) if it is installed. Prints milliseconds per
 epoch (of CPU time, or on a GPU by the clock) and ratios to the bare loop, below 1 where it is
 beaten. Codes (four positions of 16, hard, a codebook of moving averages) have a bare loop of their
-own; pythae's VQVAE has one codebook for all positions.
+own; pythae's VQVAE has one codebook for all positions. A game has a loop with the same penalty at
+every fourth step, without a moving average, a limit of the gradients and a check of them.
 
     python benchmarks/bench_vae.py [--rows 10000] [--repeats 5] [--device cpu] [--only vae]
     python benchmarks/bench_vae.py --device cuda --rows 100000
@@ -27,7 +28,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from skelbo import VAEEstimator, VQVAEEstimator
+from skelbo import GANEstimator, VAEEstimator, VQVAEEstimator
 
 warnings.simplefilter("ignore")
 
@@ -281,6 +282,67 @@ def pythae_codes(X, hidden, d, batch_size, device):
     return pythae_epoch(VQVAE(config, Encoder(), Decoder()), X, batch_size, device)
 
 
+def bare_game(X, hidden, d, batch_size, device):
+    """Critic and generator as a tutorial writes them, with R1 at every fourth step."""
+    data = torch.as_tensor(X, device=device)
+    p, softplus = X.shape[1], nn.functional.softplus
+    decoder = perceptron((d, *hidden[::-1], p)).to(device)
+    critic = perceptron((p, *hidden, 1)).to(device)
+    log_noise = nn.Parameter(torch.zeros(p, device=device))
+    options = {"lr": 1e-3, "betas": (0.5, 0.9), "fused": True}
+    players = (
+        torch.optim.Adam(critic.parameters(), **options),
+        torch.optim.Adam([*decoder.parameters(), log_noise], **options),
+    )
+
+    def fake(n):
+        mean = decoder(torch.randn(n, d, device=device))
+        return mean + torch.exp(0.5 * log_noise) * torch.randn_like(mean)
+
+    def epoch():
+        for step, index in enumerate(torch.randperm(len(data), device=device).split(batch_size)):
+            x = data[index]
+            with torch.no_grad():
+                unreal = fake(len(x))
+            loss = softplus(-critic(x)).mean() + softplus(critic(unreal)).mean()
+            if step % 4 == 0:
+                x = x.requires_grad_()
+                (slope,) = torch.autograd.grad(critic(x).sum(), x, create_graph=True)
+                loss = loss + 4.0 * slope.square().sum(1).mean()
+            players[0].zero_grad(set_to_none=True)
+            loss.backward()
+            players[0].step()
+            loss = softplus(-critic(fake(len(x)))).mean()
+            players[1].zero_grad(set_to_none=True)
+            loss.backward()
+            players[1].step()
+
+    return epoch
+
+
+def our_game(X, hidden, d, batch_size, device):
+    from functools import partial
+
+    from skelbo.neural import DIVERGENCES, Columns, GaussianFamily
+    from skelbo.neural.data.batches import TableRows, as_batch
+    from skelbo.neural.game import make_critic
+    from skelbo.neural.training.adversarial_game import AdversarialGame, GameOptions
+    from skelbo.neural.training.make_net import make_net
+
+    sizes = {"hidden_layer_sizes": hidden, "critic_layer_sizes": hidden}
+    model = GANEstimator(d, batch_size=batch_size, device=device, **sizes)
+    columns = Columns.read(X, None, "gaussian")
+    seeded = torch.Generator().manual_seed(0)
+    net = make_net(model, columns, GaussianFamily(d), X.dtype, seeded)
+    critic = make_critic(model, net.module_, seeded)
+    options = GameOptions(DIVERGENCES["js_nonsaturating"], 2.0, 1, 0.998, 1e-3)
+    adam = partial(torch.optim.Adam, betas=(0.5, 0.9), fused=True)
+    random = torch.Generator(device).manual_seed(0)
+    game = AdversarialGame(net.module_, critic, options, adam, random)
+    rows = TableRows(as_batch(X, columns, net.module_.likelihood.offset), None, batch_size)
+    return lambda: game.run_epoch(rows.shuffled(random), 0.0)
+
+
 def interleaved(epochs, repeats, device):
     """Return the best time of each, taken in turns: a busy machine then slows all alike."""
     clock = time.process_time if device == "cpu" else time.perf_counter
@@ -302,7 +364,7 @@ def main():
     parser.add_argument("--rows", type=int, default=10_000)
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--only", choices=["vae", "codes"])
+    parser.add_argument("--only", choices=["vae", "codes", "game"])
     args = parser.parse_args()
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, {args.device}, one thread, n = {args.rows}, float32")
@@ -310,6 +372,8 @@ def main():
         table(args, (bare_loop, ours, stock_skorch, pythae))
     if args.only in (None, "codes"):
         table(args, (bare_codes, our_codes, pythae_codes))
+    if args.only in (None, "game"):
+        table(args, (bare_game, our_game))
 
 
 def table(args, makers):
