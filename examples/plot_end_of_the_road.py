@@ -8,9 +8,10 @@ how clearly a classifier reads a digit in them (entropy of its class probabiliti
 
     python examples/plot_end_of_the_road.py
 
-Prints the table, and writes end_of_the_road.png: draws, and reconstructions of four digits held
-out. A GAN draws the best digits and gives unseen ones the least probability: its critic judges what
-the generator draws, the likelihood what it fails to draw.
+Prints the table, and writes end_of_the_road.png: four digits held out beside their reconstructions,
+and draws. The draws of the GAN are the most plausible ones and the clearest, yet its likelihood is
+far below that of the VAE: a critic judges what the generator draws, a likelihood also what it fails
+to draw.
 """
 
 import warnings
@@ -47,18 +48,19 @@ def entropy(classifier, X):
 
 
 def draw(models, test):
-    """Draw four digits with their reconstructions, and twelve draws, of each model."""
-    figure, axes = plt.subplots(len(models), 2, figsize=(10, 1.7 * len(models)))
-    figure.subplots_adjust(left=0.14, right=0.99, top=0.94, bottom=0.01, wspace=0.03, hspace=0.06)
+    """Draw four digits held out with their reconstructions, and eight draws, of each model."""
+    figure, axes = plt.subplots(
+        len(models), 2, figsize=(11, 0.8 * len(models) + 0.4), layout="constrained"
+    )
     shown = test[[0, 1, 2, 7]]
     for (left, right), (name, model) in zip(axes, models.items(), strict=True):
         again = model.inverse_transform(model.transform(shown))
-        both = np.hstack(np.stack([images(shown), images(again)], axis=1).reshape(-1, 8, 8))
-        left.imshow(both, cmap="gray_r", vmin=0, vmax=17)
+        both = np.stack([images(shown), images(again)], axis=1).reshape(-1, 8, 8)
+        left.imshow(np.hstack(both), cmap="gray_r", vmin=0, vmax=17)
         left.set_ylabel(name, rotation=0, ha="right", va="center")
-        rows = images(model.sample(12, random_state=0)[0])
-        right.imshow(np.hstack(rows[:12]), cmap="gray_r", vmin=0, vmax=17)
-    axes[0, 0].set_title("held out, beside its reconstruction")
+        rows = images(model.sample(8, random_state=0)[0])
+        right.imshow(np.hstack(rows), cmap="gray_r", vmin=0, vmax=17)
+    axes[0, 0].set_title("held out, each beside its reconstruction")
     axes[0, 1].set_title("draws")
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
