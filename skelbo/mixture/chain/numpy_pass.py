@@ -149,11 +149,11 @@ class NumpyPass:
         self.transfers = transfers = np.ascontiguousarray(moved.transpose(2, 0, 1))
         columns = np.ascontiguousarray(into.T)
         if segments.single is not None:
-            before = columns[segments.single[0][0]]
+            before, matrices = columns[segments.single[0][0]], list(transfers)
             for number, (here, there) in enumerate(segments.single):
-                before = transfers[here].dot(before)
+                before = matrices[here].dot(before)
                 if number % self.period == 0:
-                    before /= before.sum()
+                    before /= np.add.reduce(before)
                 columns[there] = before
         else:
             for link in segments.links:
@@ -168,14 +168,15 @@ class NumpyPass:
         assert transfers is not None
         assert self.tails is not None
         rows = np.empty((len(segments.first), len(ends)))  # p(rows of a segment and later | state)
-        rows[tails] = np.einsum("lis,ls->si", self.tails[:, :, tails], ends[:, tails])
+        products = self.tails[:, :, tails].transpose(2, 1, 0)
+        rows[tails] = (products @ ends[:, tails].T[:, :, None])[:, :, 0]
         rows[tails] /= rows[tails].max(axis=1, keepdims=True)
         if segments.single is not None:
-            after = rows[segments.single[-1][1]]
+            after, matrices = rows[segments.single[-1][1]], list(transfers)
             for number, (here, _) in enumerate(reversed(segments.single)):
-                after = after.dot(transfers[here])
+                after = after.dot(matrices[here])
                 if number % self.period == 0:
-                    after /= after.max()
+                    after /= np.maximum.reduce(after)
                 rows[here] = after
         else:
             for link in reversed(segments.links):

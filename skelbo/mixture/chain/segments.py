@@ -15,7 +15,7 @@ import numpy as np
 # Microseconds of a step of the recursions and the products, of a link from segment to segment (of
 # one run, of several side by side), and of a row's products per entry: they decide where runs are
 # cut, which changes last digits.
-STEP_COST, LINK_COST, LINKS_COST, PRODUCT_COST = 17.0, 3.0, 30.0, 0.0015
+STEP_COST, LINK_COST, LINKS_COST, PRODUCT_COST = 17.0, 6.0, 30.0, 0.0015
 # Cells of the products of all segments.
 MAX_PRODUCT_CELLS = 2**22
 
