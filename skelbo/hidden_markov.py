@@ -201,8 +201,8 @@ class EMHiddenMarkovModel(SequenceEstimator):
     >>> model.rates_.round(1).ravel()
     array([ 0.9, 10. ])
     >>> model.transmat_.round(2)
-    array([[0.8 , 0.2 ],
-           [0.4 , 0.6 ]])
+    array([[0.8, 0.2],
+           [0.4, 0.6]])
     """
 
     _parameter_constraints: dict = {

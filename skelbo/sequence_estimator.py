@@ -425,8 +425,8 @@ class SequenceEstimator(LatentVariableEstimator):
         >>> from skelbo import EMHiddenMarkovModel
         >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
         >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
-        >>> model.forecast(X, 2).mean.round(1).ravel()
-        array([5.1, 5.1])
+        >>> model.forecast(X, 2).mean.round(2).ravel()
+        array([5.05, 5.05])
         """
         if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
             raise ValueError(
