@@ -104,7 +104,11 @@ def test_a_small_file_cannot_ask_for_much_memory():
     refuse("vae, point", lambda h, a: h["params"].update(n_components=10**9), "is stored in")
     refuse("vae, codes", lambda h, a: h["params"].update(hidden_layer_sizes=[4] * 9999), "layers")
     refuse("mixture, full", lambda h, a: h["params"].update(n_components=10**9), "weights_ is st")
-    refuse("variational, decoder", lambda h, a: h["attributes"].update(n_features_in_=10**7), "has")
+    refuse(
+        "variational, decoder",
+        lambda h, a: h["attributes"].update(n_features_in_=10**7),
+        "is stored",
+    )
     with pytest.raises(ValueError, match="the header of the file would have"):
         pack({"names": "x" * MAX_HEADER}, {})
 
