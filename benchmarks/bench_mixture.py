@@ -128,9 +128,8 @@ def long_table(n):
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     print(f"{n} x 20 codes ({X.nbytes / 2**20:.0f} MiB), K = 5, one start: {seconds:.1f} s CPU,")
     print(f"{model.n_iter_} iterations, log p {model.lower_bound_:.4f} nats per row;")
-    print(
-        f"largest memory of the process {after / 1024:.0f} MiB, of making the table {before / 1024:.0f}"
-    )
+    peaks = f"{after / 1024:.0f} MiB, of making the table {before / 1024:.0f}"
+    print(f"largest memory of the process {peaks}")
 
 
 def main():

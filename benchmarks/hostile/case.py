@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import traceback
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from sklearn.base import clone
 
 from hostile.laws import LAWS, applies
 from hostile.refusals import is_stray, refusal_of
-from hostile.subjects import SUBJECTS, Subject, table_kind
+from hostile.subjects import SUBJECTS, Subject, has_zeros, table_kind
 from hostile.tables import Table, draw_table
 from hostile.trial import Broken, Trial, answers, bound, check, kept
 
@@ -64,6 +64,10 @@ def draw_case(seed: int, name: str | None = None) -> Case:
     subject = SUBJECTS[name]
     estimator = subject.draw(rng)
     table = draw_table(rng, table_kind(estimator))
+    if has_zeros(estimator) and table.weights is not None:
+        # A row that the fit did not have may contradict a probability of zero: -inf is its score.
+        weights = table.weight_vector
+        table = replace(table, weights=np.where(weights > 0, weights, 1.0))
     promised = [law for law in LAWS if applies(law, subject, estimator, table)]
     return Case(name, estimator, table, str(rng.choice(promised)))
 

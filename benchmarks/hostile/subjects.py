@@ -10,7 +10,7 @@ import numpy as np
 
 from hostile.own_model import OwnFactorModel
 from hostile.tables import pick
-from skelbo import MCEM, EMGaussianMixture, GaussianMLE, VAEEstimator, VariationalEM
+from skelbo import MCEM, EMGaussianMixture, EMMixture, GaussianMLE, VAEEstimator, VariationalEM
 from skelbo.models import BinaryFeatureModel, DecoderModel, FactorModel
 
 DISCRETE = {"bernoulli": "binary", "poisson": "counts", "categorical": "codes"}
@@ -57,6 +57,11 @@ def table_kind(estimator: Any) -> str:
     if not getattr(getattr(estimator, "model", None), "fit_intercept", True):
         return DISCRETE.get(likelihood_of(estimator), "ratio")
     return DISCRETE.get(likelihood_of(estimator), "real")
+
+
+def has_zeros(estimator: Any) -> bool:
+    """Return whether probabilities of zero are answers of an estimator."""
+    return isinstance(estimator, EMMixture) and estimator.likelihood != "gaussian"
 
 
 def is_exact(subject: Subject, estimator: Any) -> bool:
@@ -174,6 +179,22 @@ def _monte_carlo(rng: np.random.Generator) -> MCEM:
     )
 
 
+def _mixed(rng: np.random.Generator) -> EMMixture:
+    """Return an EMMixture."""
+    return EMMixture(
+        pick(rng, 1, 2, 2, 3, 5),
+        likelihood=pick(rng, "gaussian", "auto", "bernoulli", "poisson", "categorical"),
+        covariance_type=pick(rng, *STRUCTURES[:-1]),
+        tol=pick(rng, "auto", 1e-3, 0.0),
+        reg_covar=pick(rng, "auto", "auto", 1e-6),
+        max_iter=pick(rng, 0, 1, 5, 30),
+        n_init=pick(rng, 1, 1, 3),
+        init_params=pick(rng, *STARTS),
+        acceleration=pick(rng, "auto", "anderson", None),
+        random_state=int(rng.integers(1000)),
+    )
+
+
 def _vae(rng: np.random.Generator) -> VAEEstimator:
     """Return a VAEEstimator."""
     return VAEEstimator(
@@ -213,6 +234,12 @@ SUBJECTS = {
         _mixture,
         lambda: EMGaussianMixture(max_iter=30, random_state=0),
         8.0,
+        frozenset({"exact", "repeats", "streams"}),
+    ),
+    "EMMixture": Subject(
+        _mixed,
+        lambda: EMMixture(likelihood="gaussian", max_iter=30, random_state=0),
+        4.0,
         frozenset({"exact", "repeats", "streams"}),
     ),
     "VariationalEM": Subject(
