@@ -104,8 +104,8 @@ class VAEEstimator(NetworkEstimator):
     early_stopping : "auto" or bool, default="auto"
         True holds rows out, stops when their bound rises no more, and restores the best weights.
         False runs `max_iter` epochs; over their second half `lr` falls along a cosine.
-        ``"auto"`` holds rows out if that gives 20 of them and the networks are not linear (which
-        hardly overfit); otherwise it does the same by the training bound.
+        ``"auto"`` holds rows out, 20 at least, if these are no more than a quarter and the networks
+        are not linear (which hardly overfit); otherwise it does the same by the training bound.
     validation_fraction : float, default=0.1
         Share of the rows held out.
     n_iter_no_change : int, default=10

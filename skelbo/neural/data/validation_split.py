@@ -11,8 +11,9 @@ from skelbo.neural.data.batches import TableRows, as_batch
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.streaming import StreamedRows
 
-# `early_stopping="auto"` holds rows out where at least this many are left to judge by.
-MIN_HELD_OUT = 20
+# `early_stopping="auto"` holds out at least this many rows, where they are no more than this share:
+# fewer say little, and a fit to 142 rows without any ended 3 nats lower on new ones.
+MIN_HELD_OUT, LARGEST_SHARE = 20, 0.25
 # A pass of `partial_fit`, or a fit to a memory map, is judged by this many of its rows.
 JUDGED_ROWS = 10_000
 
@@ -20,10 +21,17 @@ JUDGED_ROWS = 10_000
 def number_held_out(
     n_samples: int, early_stopping: Any, validation_fraction: float, linear: bool
 ) -> int:
-    """Return how many rows to hold out; zero if the training bound is to decide."""
+    """Return how many rows to hold out; zero if the training bound is to decide.
+
+    Examples
+    --------
+    >>> [number_held_out(n, "auto", 0.1, linear=False) for n in (79, 80, 1000)]
+    [0, 20, 100]
+    """
     n_held_out = int(n_samples * validation_fraction)
     if early_stopping == "auto":
-        return n_held_out if n_held_out >= MIN_HELD_OUT and not linear else 0
+        n_held_out = max(n_held_out, MIN_HELD_OUT)
+        return n_held_out if n_held_out <= LARGEST_SHARE * n_samples and not linear else 0
     if not early_stopping:
         return 0
     if n_held_out < 1 or n_held_out == n_samples:
