@@ -56,6 +56,7 @@ def digits():
     return X + np.random.default_rng(0).random(X.shape)
 
 
+AUTO_ENCODER = VAEEstimator(4, posterior="point", max_iter=60, n_importance_samples=200)
 # One line per estimator: data set -> (name in the table, estimator).
 ESTIMATORS = {
     "Old Faithful (2 columns)": [
@@ -76,7 +77,7 @@ ESTIMATORS = {
         ("EMGaussianMixture, 20 diag", EMGaussianMixture(20, covariance_type="diag")),
         ("VariationalEM, 10 factors", VariationalEM(10, model="gaussian")),
         ("VAEEstimator, 8 latents", VAEEstimator(8, max_iter=100)),
-        ("auto-encoder, 8 latents", VAEEstimator(8, posterior="point", max_iter=60)),
+        ("auto-encoder, 4 latents", AUTO_ENCODER),
         ("VQVAEEstimator, 4 codes", VQVAEEstimator(4, max_iter=60)),
         ("GANEstimator, 8 latents", GANEstimator(8, max_iter=80, n_importance_samples=100)),
     ],

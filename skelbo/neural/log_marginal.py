@@ -39,6 +39,8 @@ SAMPLES_PER_TEMPERATURE, MIN_TEMPERATURES = 10, 10
 LENGTHS = (1, 4)
 POOR_ERROR = 0.5
 TOLERATED_SHARE = 0.01
+# Errors of rows far from everything reach 1e76 nats: they are cut to what float32 holds.
+LARGEST_ERROR = 1e38
 
 POOR = (
     "{share:.1%} of the rows have a standard error above {limit:g} nats by {n_draws} importance "
@@ -128,7 +130,7 @@ class WeightedDraws:
             text, limit = (POOR_DISCRETE, POOR_SAMPLE_SIZE) if discrete else (POOR, POOR_ERROR)
             message = text.format(share=poor.size / len(X), limit=limit, n_draws=self.n_draws)
             warnings.warn(message, ImportanceWarning, stacklevel=4)
-        return log_prob + self.columns.log_jacobian(X), std
+        return log_prob + self.columns.log_jacobian(X), np.minimum(std, LARGEST_ERROR)
 
     @torch.inference_mode()
     def _importance(self, X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
