@@ -2,7 +2,7 @@
 Outliers as rows of low density
 ===============================
 
-Malignant tumours hidden among benign ones, found by three detectors that see no labels.
+Malignant tumours hidden among benign ones, found by three detectors without labels.
 
 357 benign tumours and 36 malignant ones of the Wisconsin breast-cancer data, 30 measurements each,
 in logarithms. `DensityOutlierDetector` turns any density into a detector: its score is log p(x) in

@@ -1,4 +1,4 @@
-"""Base class of the warnings about fits at the edge of what a likelihood can tell."""
+"""Base class of the warnings about fits with a variance at its floor."""
 
 from __future__ import annotations
 

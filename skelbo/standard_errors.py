@@ -167,8 +167,7 @@ class StandardErrors(InputValidation, ABC):
         if reason is not None:
             raise AttributeError(UNSUPPORTED.format(reason=reason))
         weights = np.ones(len(X)) if weights is None else weights
-        steps = np.asarray(X, dtype=np.float64) - origin
-        errors, log_prob, saddle = mixture_standard_errors(theta, steps, weights)
+        errors, log_prob, saddle = mixture_standard_errors(theta, origin, X, weights)
         found, expected = log_prob / weights.sum(), self.lower_bound_
         if abs(found - expected) > 1e-5 * max(abs(expected), 1.0):
             raise ValueError(CHANGED.format(found=found, expected=expected))

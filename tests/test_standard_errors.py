@@ -218,3 +218,14 @@ def test_intervals_cover_the_truth():
         held[0] += abs(model.weights_[k] - 0.4) < 1.96 * errors["weights"][k]
         held[1] += abs(model.means_[k, 0] - 3.0) < 1.96 * errors["means"][k, 0]
     assert np.all(held >= 88)
+
+
+def test_a_memory_map_is_read_part_by_part(tmp_path, monkeypatch):
+    X = two_clusters(300)
+    X[::9, 1] = np.nan
+    X.tofile(tmp_path / "rows")
+    mapped = np.memmap(tmp_path / "rows", dtype=float, mode="r", shape=X.shape)
+    expected = flat(EMGaussianMixture(2, random_state=0).fit(X).standard_errors_)
+    monkeypatch.setattr("skelbo.mixture.information.PART_CELLS", 100)
+    found = flat(EMGaussianMixture(2, random_state=0).fit(mapped).standard_errors_)
+    assert_allclose(found, expected, rtol=1e-9)

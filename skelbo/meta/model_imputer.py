@@ -27,7 +27,7 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, MetaEstimator):
     random_state : int, RandomState or None, default=None
         Source of randomness of the draws.
     add_indicator : bool, default=False
-        Whether columns that tell which cells were missing are appended, for the columns with
+        Whether columns that mark the cells that were missing are appended, for the columns with
         missing cells in the fit.
 
     Attributes

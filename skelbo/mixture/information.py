@@ -19,6 +19,7 @@ import numpy as np
 from scipy import special
 
 from skelbo.data.blocks import iter_blocks
+from skelbo.data.memmap import release_pages
 from skelbo.gaussian.pattern_derivatives import PatternDerivatives
 from skelbo.likelihoods.bernoulli import Bernoulli
 from skelbo.likelihoods.categorical import Categorical
@@ -26,6 +27,8 @@ from skelbo.mixture.parameter_layout import ParameterLayout
 
 # Cells that the outer products of the rows of a block may take.
 BLOCK_CELLS = 2**21
+# Cells of a table that are read at a time.
+PART_CELLS = 2**22
 
 
 @dataclass
@@ -48,18 +51,33 @@ class MixtureInformation:
 
     @classmethod
     def of_rows(
-        cls, layout: ParameterLayout, X: np.ndarray, weights: np.ndarray
+        cls,
+        layout: ParameterLayout,
+        X: np.ndarray,
+        weights: np.ndarray,
+        origin: np.ndarray | float = 0.0,
     ) -> MixtureInformation:
         """Return the information of rows.
 
         Parameters
         ----------
         layout : ParameterLayout
+            Of parameters about `origin`.
         X : ndarray of shape (n_samples, n_features)
-            About the origin of the parameters, NaN where missing.
+            NaN where missing; a memory map is read part by part.
         weights : ndarray of shape (n_samples,)
+        origin : ndarray of shape (n_features,), default=0.0
         """
         total = cls(np.zeros((layout.size, layout.size)), np.zeros(layout.size))
+        for rows in iter_blocks(len(X), X.shape[1], PART_CELLS):
+            present = weights[rows] > 0
+            part = np.asarray(X[rows], dtype=np.float64)[present] - origin
+            total._add_part(layout, part, weights[rows][present])
+            release_pages(X, rows.start, rows.stop)
+        return total
+
+    def _add_part(self, layout: ParameterLayout, X: np.ndarray, weights: np.ndarray) -> None:
+        """Add rows about the origin, pattern by pattern."""
         gaussian = X[:, layout.gaussian_columns] / layout.column_units
         others = X[:, layout.other_columns]
         patterns, pattern = np.unique(np.isnan(gaussian), axis=0, return_inverse=True)
@@ -70,9 +88,8 @@ class MixtureInformation:
             cells = layout.size + len(layout.gaussian_columns) ** 2
             for rows in iter_blocks(len(members), cells, BLOCK_CELLS):
                 block = members[rows]
-                total._add(layout, derivatives, gaussian[block], others[block], weights[block])
-            total.log_prob -= scale * weights[members].sum()
-        return total
+                self._add(layout, derivatives, gaussian[block], others[block], weights[block])
+            self.log_prob -= scale * weights[members].sum()
 
     def _add(self, layout, derivatives, gaussian, others, weights) -> None:
         """Add the rows of a block, which miss the same Gaussian cells."""

@@ -32,16 +32,17 @@ SADDLE = -0.01
 
 
 def mixture_standard_errors(
-    theta: Mixture, X: np.ndarray, weights: np.ndarray
+    theta: Mixture, origin: np.ndarray, X: np.ndarray, weights: np.ndarray
 ) -> tuple[dict[str, Any], float, bool]:
     """Return the standard errors of the parameters of a mixture.
 
     Parameters
     ----------
     theta : Mixture
-        About the origin of the rows.
+        About `origin`.
+    origin : ndarray of shape (n_features,)
     X : ndarray of shape (n_samples, n_features)
-        Rows of the fit about the origin, NaN where missing.
+        Rows of the fit, NaN where missing.
     weights : ndarray of shape (n_samples,)
         Frequency weights.
 
@@ -56,10 +57,9 @@ def mixture_standard_errors(
     saddle : bool
         Whether theta is clearly no maximum.
     """
-    X, weights = X[weights > 0], weights[weights > 0]
-    deviations = np.sqrt(ColumnMoments.of_rows(Rows(X, weights)).positive_variance)
+    deviations = np.sqrt(ColumnMoments.of_rows(Rows(X, weights, origin)).positive_variance)
     layout = ParameterLayout.of_mixture(theta, deviations)
-    information = MixtureInformation.of_rows(layout, X, weights)
+    information = MixtureInformation.of_rows(layout, X, weights, origin)
     held = np.eye(layout.size)[layout.held]
     constraints = np.concatenate([layout.constraints, held])
     vector, saddle = constrained_errors(
