@@ -48,6 +48,7 @@ sphinx_gallery_conf = {
     "inspect_global_variables": True,
     "remove_config_comments": True,
     "reset_modules": ("matplotlib", "gallery_file.define_file"),
+    "capture_repr": (),
     "show_memory": False,
     "show_signature": False,
     "abort_on_example_error": False,
