@@ -7,9 +7,14 @@ import pytest
 from hostile.case import draw_case, run_case
 from hostile.shrinking import code_of
 
-# How many cases of each: what is slow gets fewer. Models are tried by `make fuzz` alone until it
-# finds no more in them.
-CASES = {"GaussianMLE": 100, "EMGaussianMixture": 100, "VAEEstimator": 15}
+# How many cases of each: what is slow gets fewer.
+CASES = {
+    "GaussianMLE": 100,
+    "EMGaussianMixture": 100,
+    "VariationalEM": 40,
+    "MCEM": 15,
+    "VAEEstimator": 15,
+}
 
 
 @pytest.mark.slow

@@ -37,7 +37,7 @@ LIBRARY_WARNINGS = (
     SingularCovarianceWarning,
 )
 # Warnings of the class UserWarning alone, by message.
-PLAIN_WARNINGS = re.compile(r"ran away|runs away")
+PLAIN_WARNINGS = re.compile(r"ran away|runs away|went to zero")
 
 
 def refusal_of(error: BaseException) -> str | None:

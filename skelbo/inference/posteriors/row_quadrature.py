@@ -37,6 +37,9 @@ EDGES = np.array([0.0, 2.0, 4.0, 8.0, 16.0])
 # Half-width and step of the panels that look for other modes, in units of the prior.
 PRIOR_REACH, PRIOR_STEP = 10.0, 0.5
 MAX_SWEEPS = 70
+# Sweeps after which a row is left whose error does not fall by a tenth: what remains is rounding of
+# log p(x, z), as of counts of 1e12, which no panel is too narrow for.
+PATIENCE, FALL = 6, 0.9
 # Rounding of log p(x), relative to 1 + |log p(x)|.
 ROUNDING = 1e-15
 # Cells (nodes x panels x columns) worked on at a time.
@@ -193,13 +196,17 @@ def _nodes(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 def _by_panels(joint, modes) -> RowQuadrature:
     n = joint.shape[0]
     panels = _Panels.evaluate(joint, *_first_panels(modes, joint.unimodal))
+    least, stale = np.full(n, np.inf), np.zeros(n, dtype=int)
     for _ in range(MAX_SWEEPS):
         log_prob = panels.log_total(n)
         shares = np.exp(panels.values - log_prob[panels.row])
         error = np.abs(LACKING @ shares)
         # A panel as narrow as the spacing of floats is as fine as it can be.
         fine = panels.high - panels.low <= 1e-13 * np.maximum(abs(panels.low), abs(panels.high))
-        halved = (error > TOLERANCE) & ~fine
+        coarse = np.bincount(panels.row, np.where(error > TOLERANCE, error, 0.0), n)
+        stale = np.where(coarse < FALL * least, 0, stale + 1)
+        least = np.minimum(least, coarse)
+        halved = (error > TOLERANCE) & ~fine & (stale < PATIENCE)[panels.row]
         extended = (panels.end != 0) & (shares.sum(0) > OUTER_SHARE)
         if not (halved | extended).any():
             break

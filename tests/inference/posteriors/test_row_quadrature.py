@@ -111,3 +111,13 @@ def test_posteriors_are_found_after_a_loading_changed_its_sign(size):
     reached = moved.e_step(theta(size))[0]
     exact = integrated(model.joint(X, theta(size))).log_prob.mean()
     assert reached == pytest.approx(exact, abs=1e-12)
+
+
+def test_rounding_of_huge_counts_does_not_multiply_panels():
+    """log p(x, z) of counts of 1e12 is rounded by 1e-3: the error says so, at little cost."""
+    X = np.array([[2.98e12, 3.3e11], [1.7e9, 2.3e6]])
+    theta = {"loadings": np.array([[3.0], [2.5]]), "intercepts": np.array([25.0, 18.0])}
+    joint = FactorModel(1, likelihood="poisson").joint(X, theta)
+    found = row_quadrature(joint, [find_mode(joint)])
+    assert len(found.draws.Z) < 15 * 2000
+    assert np.isfinite(found.log_prob).all() and np.all(found.error < 0.1)
