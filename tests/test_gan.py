@@ -206,7 +206,7 @@ def test_check_estimator_passes_whole_but_for_weights_in_minibatches(monkeypatch
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     reason = "a minibatch draws noise per row: weights equal repetition only in expectation"
     results = estimator_checks.check_estimator(
-        GANEstimator(n_importance_samples=20, random_state=0),
+        GANEstimator(max_iter=5, n_importance_samples=20, random_state=0),
         expected_failed_checks={"check_sample_weight_equivalence_on_dense_data": reason},
         on_skip=None,
         on_fail=None,

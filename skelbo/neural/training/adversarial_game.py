@@ -257,13 +257,12 @@ class AdversarialGame:
         repeats = -(-n_draws // n)
         random = torch.Generator(self.random.device).manual_seed(n)
         data = held_out.mean(f.data_term(self.critic(held_out.targets, held_out.mask)))
-        terms = [
-            f.model_term(
-                self.critic(self._masked(self.average(n, random), held_out), held_out.mask)
-            )
-            for _ in range(repeats)
-        ]
-        return float(data + held_out.mean(torch.stack(terms).mean(0)))
+        # Every held-out row lends its mask and its weight to as many draws.
+        mask = None if held_out.mask is None else held_out.mask.repeat(repeats, 1)
+        fake = self.average(n * repeats, random)
+        fake = fake if mask is None else fake * mask
+        terms = f.model_term(self.critic(fake, mask)).view(repeats, n)
+        return float(data + held_out.mean(terms.mean(0)))
 
     def finish(self, model: AutoEncoder) -> None:
         """Set decoder and noise of a model to the average of the generator."""
