@@ -1,6 +1,6 @@
 """
-One Gaussian under four divergences
-===================================
+One Gaussian under three divergences
+====================================
 
 One Gaussian against a density with two modes: what each divergence calls the best fit.
 

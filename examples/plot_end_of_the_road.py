@@ -1,4 +1,8 @@
-"""The end of the road: auto-encoder, VAE, beta-VAE, VQ-VAE and GAN on one scale.
+"""
+The end of the road
+===================
+
+Auto-encoder, VAE, beta-VAE, VQ-VAE and GAN on one scale.
 
 The last section of Ding (2020) sets the VAE beside what came before and after it. Here all of them
 have the same decoder on handwritten digits, and each is asked three things: how plausible are
