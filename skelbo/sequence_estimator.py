@@ -151,6 +151,16 @@ class SequenceEstimator(LatentVariableEstimator):
         ------
         ValueError
             If X does not match the fit, or the weights differ within a sequence.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMHiddenMarkovModel
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
+        >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
+        >>> weights = np.full(7, 2.0)
+        >>> bool(np.isclose(model.score(X), model.score(X, sample_weight=weights)))
+        True
         """
         return self._mean_log_step(X, sample_weight, groups)[0]
 
@@ -179,6 +189,20 @@ class SequenceEstimator(LatentVariableEstimator):
         -------
         aic : float
             ``-2 log p(X) + 2 n_parameters_``, in nats times two.
+
+        Raises
+        ------
+        ValueError
+            If X does not match the fit, or the weights differ within a sequence.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMHiddenMarkovModel
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
+        >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
+        >>> bool(np.isclose(model.aic(X), -14 * model.score(X) + 2 * model.n_parameters_))
+        True
         """
         mean, n_rows = self._mean_log_step(X, sample_weight, groups)
         return -2 * mean * n_rows + 2 * self.n_parameters_
@@ -200,6 +224,21 @@ class SequenceEstimator(LatentVariableEstimator):
         bic : float
             ``-2 log p(X) + log(n_samples) n_parameters_``, in nats times two; n_samples is the
             number of rows, as in Zucchini, MacDonald and Langrock (2016), section 6.1.
+
+        Raises
+        ------
+        ValueError
+            If X does not match the fit, or the weights differ within a sequence.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMHiddenMarkovModel
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
+        >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
+        >>> penalty = np.log(7) * model.n_parameters_
+        >>> bool(np.isclose(model.bic(X), -14 * model.score(X) + penalty))
+        True
         """
         mean, n_rows = self._mean_log_step(X, sample_weight, groups)
         return -2 * mean * n_rows + float(np.log(n_rows)) * self.n_parameters_
@@ -220,6 +259,20 @@ class SequenceEstimator(LatentVariableEstimator):
         -------
         icl : float
             :math:`BIC - 2 \sum_t w_t \log \max_k p(z_t = k \mid x_{1:T})`, in nats times two.
+
+        Raises
+        ------
+        ValueError
+            If X does not match the fit, or the weights differ within a sequence.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMHiddenMarkovModel
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
+        >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
+        >>> bool(model.icl(X) >= model.bic(X))
+        True
         """
         rows, runs, weights = self._present(*self._read(X, groups), sample_weight)
         certainty = np.log(self._answers(rows, runs).resp().max(axis=1))
@@ -245,6 +298,21 @@ class SequenceEstimator(LatentVariableEstimator):
             Arrays of shape (n_samples,). Their sums over a sequence are the terms of eq. 3 and 4 of
             Ding (2020), and their ELBO its log-density; a row holds the part that the chain rule
             gives it, which need not be below its `score_samples`.
+
+        Raises
+        ------
+        ValueError
+            If X does not match the fit, or has an infinite cell or an id that returns.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMHiddenMarkovModel
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
+        >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
+        >>> terms = model.elbo_terms(X)
+        >>> bool(np.isclose(terms.elbo.sum(), 7 * model.score(X)))
+        True
         """
         X, runs = self._read(X, groups)
         with np.errstate(over="ignore"):
@@ -265,6 +333,20 @@ class SequenceEstimator(LatentVariableEstimator):
         -------
         elbo : ndarray of shape (n_samples,)
             The sum over a sequence is its log-density, as q is the exact posterior of its path.
+
+        Raises
+        ------
+        ValueError
+            If X does not match the fit, or has an infinite cell or an id that returns.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMHiddenMarkovModel
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
+        >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
+        >>> bool(np.isclose(model.elbo(X).sum(), model.score_samples(X).sum()))
+        True
         """
         return self.elbo_terms(X, groups).elbo
 
@@ -282,6 +364,20 @@ class SequenceEstimator(LatentVariableEstimator):
         -------
         gap : ndarray of shape (n_samples,)
             Of either sign, row by row; the sum over a sequence, KL(q || p(path | rows)), is zero.
+
+        Raises
+        ------
+        ValueError
+            If X does not match the fit, or has an infinite cell or an id that returns.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMHiddenMarkovModel
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
+        >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
+        >>> bool(abs(model.gap(X).sum()) < 1e-9)
+        True
         """
         X, runs = self._read(X, groups)
         answers = self._answers(X, runs)
@@ -306,6 +402,23 @@ class SequenceEstimator(LatentVariableEstimator):
         -------
         resp : ndarray of shape (n_samples, n_components)
             Rows sum to one.
+
+        Raises
+        ------
+        ValueError
+            If X does not match the fit, or has an infinite cell or an id that returns.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMHiddenMarkovModel
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
+        >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
+        >>> model.transform(X).round(2)[:4]
+        array([[1., 0.],
+               [1., 0.],
+               [1., 0.],
+               [0., 1.]])
         """
         X, runs = self._read(X, groups)
         return self._answers(X, runs).resp().astype(X.dtype, copy=False)
@@ -328,6 +441,19 @@ class SequenceEstimator(LatentVariableEstimator):
         -------
         resp : ndarray of shape (n_samples, n_components)
             Smoothed probabilities of the states.
+
+        Raises
+        ------
+        ValueError
+            If X does not fit the model, or has an infinite cell or an id that returns.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMHiddenMarkovModel
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
+        >>> EMHiddenMarkovModel(2, random_state=0).fit_transform(X).shape
+        (7, 2)
         """
         return self.fit(X, y, sample_weight=sample_weight, groups=groups).transform(X, groups)
 
@@ -345,6 +471,20 @@ class SequenceEstimator(LatentVariableEstimator):
         -------
         resp : ndarray of shape (n_samples, n_components)
             Rows sum to one.
+
+        Raises
+        ------
+        ValueError
+            If X does not match the fit, or has an infinite cell or an id that returns.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMHiddenMarkovModel
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
+        >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
+        >>> model.predict_proba(X).argmax(axis=1)
+        array([0, 0, 0, 1, 1, 1, 1])
         """
         X, runs = self._read(X, groups)
         return self._answers(X, runs).resp().astype(X.dtype, copy=False)
@@ -363,6 +503,11 @@ class SequenceEstimator(LatentVariableEstimator):
         -------
         states : ndarray of int, shape (n_samples,)
             Between 0 and n_components - 1; no transition of probability 0 is among them.
+
+        Raises
+        ------
+        ValueError
+            If X does not match the fit, or has an infinite cell or an id that returns.
 
         Examples
         --------
@@ -393,6 +538,19 @@ class SequenceEstimator(LatentVariableEstimator):
         -------
         states : ndarray of int, shape (n_samples,)
             The most probable path of each sequence.
+
+        Raises
+        ------
+        ValueError
+            If X does not fit the model, or has an infinite cell or an id that returns.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMHiddenMarkovModel
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
+        >>> EMHiddenMarkovModel(2, random_state=0).fit_predict(X)
+        array([0, 0, 0, 1, 1, 1, 1])
         """
         return self.fit(X, y, sample_weight=sample_weight, groups=groups).predict(X, groups)
 
@@ -459,6 +617,20 @@ class SequenceEstimator(LatentVariableEstimator):
         X : ndarray of shape (n_samples, n_features), or (n_draws, n_samples, n_features)
             A complete copy, or several, without the column of ids; observed cells are unchanged.
             A dataframe where X is one and ``set_output`` asks for it, unless draws are asked for.
+
+        Raises
+        ------
+        ValueError
+            If X does not match the fit, or `n_draws` is no integer of at least 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import EMHiddenMarkovModel
+        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
+        >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
+        >>> model.impute([[0.1], [np.nan], [0.0]]).round(2)[1]
+        array([0.1])
         """
         if n_draws is not None and (not isinstance(n_draws, Integral) or n_draws < 1):
             raise ValueError(
