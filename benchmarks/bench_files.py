@@ -42,7 +42,6 @@ def fitted() -> dict[str, Any]:
         "VariationalEM, 2 binary": VariationalEM(2, random_state=0, max_iter=20).fit(X),
         "MCEM, 1 trait": MCEM(1, model="bernoulli", random_state=0, max_iter=2).fit(answers),
         "VAEEstimator, 128 x 128": VAEEstimator(2, **net).fit(X),
-        "VAEEstimator, 1024 x 1024": VAEEstimator(2, hidden_layer_sizes=(1024, 1024), **net).fit(X),
     }
 
 

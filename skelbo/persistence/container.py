@@ -89,7 +89,7 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
         start, end = end, end + array.nbytes
         dtype = _NAMES[array.dtype.name]
         entries[name] = {"dtype": dtype, "shape": array.shape, "data_offsets": [start, end]}
-        parts.append(array.astype(array.dtype.newbyteorder("<"), copy=False).tobytes())
+        parts.append(array.astype(array.dtype.newbyteorder("<"), copy=False).data)
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     if len(text) > MAX_HEADER:
@@ -97,7 +97,9 @@ def pack(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
             f"the header of the file would have {len(text)} bytes, expected at most {MAX_HEADER}; "
             "names of features and lists of bounds are in it."
         )
-    data = bytearray(b"".join([len(text).to_bytes(8, "little"), text, *parts]))
+    data = bytearray(len(text).to_bytes(8, "little") + text)
+    for part in parts:
+        data += part.cast("B") if part.nbytes else b""
     data[DIGITS] = _digest(data).encode()
     return bytes(data)
 

@@ -337,7 +337,8 @@ class Array(Field):
     def _check_cells(self, array: Any, name: str) -> None:
         if self.finite and not np.all(np.isfinite(array)):
             raise ValueError(f"{name} has cells that are not finite")
-        if np.any(array < self.low) or np.any(array > self.high):
+        below = self.low > -math.inf and np.any(array < self.low)
+        if below or (self.high < math.inf and np.any(array > self.high)):
             raise ValueError(f"{name} has cells outside {self.low} to {self.high}")
 
 
