@@ -91,7 +91,8 @@ IMPORTS = {
         "mixture_estimator",
         "persistence",
     },
-    "sequence_estimator": {"data", "elbo", "estimator", "mixture"},
+    "sequence_scores": {"data", "estimator", "mixture"},
+    "sequence_estimator": {"data", "elbo", "sequence_scores"},
     "hidden_markov": {
         "data",
         "em",
