@@ -215,7 +215,7 @@ def test_check_estimator_passes_whole_but_for_weights_in_minibatches(monkeypatch
     monkeypatch.setenv("SCIPY_ARRAY_API", "1")
     reason = "the order of the rows in minibatches is random"
     results = estimator_checks.check_estimator(
-        VAEEstimator(posterior="point", max_iter=5, random_state=0),
+        VAEEstimator(posterior="point", max_iter=5, n_importance_samples=20, random_state=0),
         expected_failed_checks={"check_sample_weight_equivalence_on_dense_data": reason},
         on_skip=None,
         on_fail=None,
