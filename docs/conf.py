@@ -6,6 +6,9 @@ import sys
 import warnings
 from importlib.metadata import version as installed_version
 
+# Names of the examples are looked up also where they are not run (-D plot_gallery=0).
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401
+
 sys.path.insert(0, os.path.dirname(__file__))
 # The gallery and the doctests of the pages run without a display, one thread each.
 os.environ.setdefault("MPLBACKEND", "Agg")
