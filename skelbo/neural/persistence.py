@@ -110,8 +110,8 @@ def _net_field(estimator: Any, columns: Columns, family: LatentFamily) -> Mappin
     shapes = None if custom else weight_shapes(estimator, columns, family)
     return Mapping(
         {
-            "weights": Arrays(shapes, NUMBERS, finite=not custom),
-            "optimizer": Arrays(None, NUMBERS),
+            "weights": Arrays(shapes, NUMBERS, finite=not custom, c_order=True),
+            "optimizer": Arrays(None, NUMBERS, c_order=True),
             "n_epochs": count,
             "n_skipped_steps": count,
             "kl_warmup": count,
@@ -224,4 +224,8 @@ def load_optimizer(net: VAENet, arrays: dict[str, Any]) -> None:
 
 def _array(value: Any) -> Any:
     """Return a tensor as an array, a number as a scalar."""
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.float64(value)
+    return (
+        np.array(value.detach().cpu().numpy(), order="C")
+        if isinstance(value, Tensor)
+        else np.float64(value)
+    )

@@ -352,11 +352,14 @@ class Arrays(Field):
         The names and shapes; None admits any.
     dtypes, finite
         See `Array`.
+    c_order : bool
+        Whether the arrays are always in C order: what they are read into is.
     """
 
     shapes: MappingABC[str, tuple[int | None, ...]] | None
     dtypes: tuple[str, ...] = FLOATS
     finite: bool = True
+    c_order: bool = False
 
     def encode(self, value, name, writer):
         """Add the arrays to the file."""
@@ -367,6 +370,9 @@ class Arrays(Field):
         """Take the arrays from the file, if their names are the declared ones."""
         if not isinstance(node, dict):
             raise ValueError(f"{name} is {node!r}, expected arrays by their names")
+        turned = [key for key, entry in node.items() if isinstance(entry, list)]
+        if self.c_order and turned:
+            raise ValueError(f"{name} has axes {node[turned[0]]} of {turned[0]}, expected 'C'")
         fields = self._fields(node, name)
         return {key: fields[key].decode(node[key], f"{name}.{key}", reader) for key in node}
 
