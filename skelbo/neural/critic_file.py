@@ -30,7 +30,7 @@ def game_fields(estimator: Any) -> dict[str, Field | Chosen]:
 def _critic_field(estimator: Any, columns: Any) -> Arrays:
     """Return the field of the critic's weights; those of a perceptron have known shapes."""
     if estimator.critic is not None:
-        return Arrays(None, NUMBERS)
+        return Arrays(None, NUMBERS, c_order=True)
     widths = layer_sizes(estimator.critic_layer_sizes, "critic_layer_sizes")
     if len(widths) > MAX_LAYERS:
         raise ValueError(f"{len(widths)} layers of the critic are more than a file may have")
@@ -39,7 +39,7 @@ def _critic_field(estimator: Any, columns: Any) -> Arrays:
     for i, (inner, outer) in enumerate(pairwise(chain)):
         # An activation stands between two layers.
         shapes |= {f"{2 * i}.weight": (outer, inner), f"{2 * i}.bias": (outer,)}
-    return Arrays(shapes, NUMBERS, finite=True)
+    return Arrays(shapes, NUMBERS, finite=True, c_order=True)
 
 
 def restored_critic(estimator: Any, model: AutoEncoder, weights: dict[str, Any]) -> Critic:
