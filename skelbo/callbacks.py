@@ -8,7 +8,7 @@ from skelbo.em.checkpoint import CheckpointSettings
 
 
 class ELBOMonitor:
-    """Record the bound of every iteration of every fit.
+    """Recorder of the bound of every iteration of every fit.
 
     Set it on an estimator, a Pipeline or a search: it is passed on to the estimators inside. In a
     search with several processes each process records for itself.
@@ -118,7 +118,7 @@ class ELBOMonitor:
 
 
 class Checkpoint(CheckpointSettings):
-    """Write where a long fit is to a file, and go on from there.
+    """Callback that writes the state of a long fit to a file, from which a later fit goes on.
 
     Set it on an estimator of this library. Every so many seconds `fit` writes its state; a fit
     that finds the file goes on from it and ends, on a CPU, with the bits with which it would have
@@ -175,7 +175,7 @@ class Checkpoint(CheckpointSettings):
         """Do nothing: a fit that has ended removes its file itself."""
 
     def on_fit_task_begin(self, estimator, context):
-        """Do nothing: the fit writes its state itself, which no callback is told."""
+        """Do nothing: the fit itself writes its state."""
 
     def on_fit_task_end(self, estimator, context):
         """Do nothing; see `on_fit_task_begin`."""

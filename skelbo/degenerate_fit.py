@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class DegenerateFitWarning(UserWarning):
-    """A variance reached its floor, so that the likelihood depends on that floor."""
+    """Warning about a variance at its floor, on which the likelihood then depends."""

@@ -32,7 +32,7 @@ ENCODER_STEPS, ENCODER_EPOCHS = 4000, 200
 
 
 class GANEstimator(NetworkEstimator):
-    r"""Fit a generative adversarial network, and give it a likelihood.
+    r"""Generative adversarial network with a likelihood.
 
     .. math:: z \sim N(0, I), \quad x \mid z \sim N(f_\theta(z), \operatorname{diag} \sigma^2),
         \quad \min_\theta \max_V \; E_p[f'(e^V)] - E_q[f^*(f'(e^V))]

@@ -45,7 +45,7 @@ from skelbo.persistence import Array, Optional
 
 
 class EMGaussianMixture(MixtureEstimator):
-    r"""Fit a mixture of Gaussians by EM.
+    r"""Mixture of Gaussians, fitted by EM.
 
     .. math:: p(x; \theta) = \sum_k \pi_k\, N(x; \mu_k, \Sigma_k)
 

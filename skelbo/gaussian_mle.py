@@ -113,6 +113,7 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
     }
 
     _resumes_fits = True
+    _bound_is_exact = True
     # Of the rows so far, for `partial_fit`; None where cells were missing.
     _moments: Moments | None
     _columns: ColumnMoments

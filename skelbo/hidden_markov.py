@@ -65,7 +65,7 @@ INITIAL = (
 
 
 class EMHiddenMarkovModel(SequenceEstimator):
-    r"""Fit a hidden Markov model by EM (Baum-Welch).
+    r"""Hidden Markov model, fitted by EM (Baum-Welch).
 
     .. math:: p(x_{1:T}, z_{1:T}; \theta)
         = s_{z_1} \prod_{t=2}^T A_{z_{t-1} z_t} \prod_{t=1}^T p(x_t \mid z_t)

@@ -39,7 +39,7 @@ class MonteCarloAscent(Ascent):
 
 
 class MCEM(LatentModelEstimator):
-    r"""Fit a latent-variable model by Monte Carlo EM.
+    r"""Latent-variable model, fitted by Monte Carlo EM.
 
     .. math:: Q(\theta' \mid \theta) \approx \sum_i \sum_s \omega_{is} \log p(x_i, z_{is}; \theta'),
         \quad z_{is} \sim p(z \mid x_i; \theta)

@@ -55,6 +55,7 @@ class RowPredictor(Protocol):
 class MixtureEstimator(StandardErrors, MixtureFit):
     """A mixture fitted by EM; a subclass supplies what its components are."""
 
+    _bound_is_exact = True
     covariance_type: str
 
     @abstractmethod
@@ -82,9 +83,6 @@ class MixtureEstimator(StandardErrors, MixtureFit):
         self._fitted()  # ValueError where the arrays are no mixture
 
     # -------------------------------------------------------------- after fit
-
-    def _n_parameters(self):
-        return self.n_parameters_
 
     @property
     def _n_features_out(self):

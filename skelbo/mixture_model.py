@@ -41,7 +41,7 @@ COVARIANCE_TYPES = [name for name in STRUCTURES if name != "factor"]
 
 
 class EMMixture(MixtureEstimator):
-    r"""Fit a mixture of columns of any kind by EM: a latent class or latent profile analysis.
+    r"""Mixture of columns of any kind, fitted by EM: latent class or latent profile analysis.
 
     .. math:: p(x; \theta)
         = \sum_k \pi_k\, N(x_G; \mu_k, \Sigma_k) \prod_{j \notin G} p_j(x_j \mid k)
@@ -106,7 +106,7 @@ class EMMixture(MixtureEstimator):
         Name of the likelihood of each column.
     entropy_r2_ : float
         Share of the entropy of uniform labels that the rows of the fit leave out: 1 where all
-        labels are certain, 0 where rows say nothing about them.
+        labels are certain, 0 where rows carry no information about them.
     lower_bound_ : float
         Mean log-likelihood per row of the training data, in nats, at the fitted parameters.
     lower_bounds_ : list of float

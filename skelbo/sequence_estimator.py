@@ -15,6 +15,7 @@ from skelbo.sequence_scores import SequenceScores
 class SequenceEstimator(SequenceScores):
     """A model of sequences; a subclass supplies `fit`, the answers about new ones, and draws."""
 
+    _bound_is_exact = True
     _summary_attributes = (
         "startprob_",
         "transmat_",

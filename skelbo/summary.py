@@ -34,7 +34,7 @@ MATRICES = ("covariance", "covariances")
 
 @dataclass(frozen=True)
 class Summary:
-    """What a fit found, as a table.
+    """Estimates and statistics of a fit, as a table.
 
     Attributes
     ----------
@@ -125,6 +125,8 @@ class Summarized:
     these under the same names.
     """
 
+    # Whether ``lower_bound_`` is log p(x) itself.
+    _bound_is_exact = False
     # Fitted attributes that are parameters, where no subclass has a better list.
     _summary_attributes: tuple[str, ...] = ()
 
@@ -213,8 +215,7 @@ def _notes(estimator: Any) -> list[str]:
 
 def _fit_statistics(estimator: Any, X: Any, **params: Any) -> dict[str, Any]:
     """Return the statistics of a fit, and of rows where there are any."""
-    exact = hasattr(estimator, "predict_proba") or type(estimator).__name__ == "GaussianMLE"
-    name = "log-likelihood per row" if exact else "lower bound per row"
+    name = "log-likelihood per row" if estimator._bound_is_exact else "lower bound per row"
     statistics = {
         name: getattr(estimator, "lower_bound_", None),
         "parameters": getattr(estimator, "n_parameters_", None),

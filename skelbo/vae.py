@@ -36,7 +36,7 @@ def _has_density(estimator) -> bool:
 
 
 class VAEEstimator(NetworkEstimator):
-    r"""Fit a variational auto-encoder.
+    r"""Variational auto-encoder.
 
     .. math:: z \sim N(0, I), \quad x \mid z \sim p(x \mid f_\theta(z)), \quad
         q_\phi(z \mid x) = N(\mu_\phi(x), \operatorname{diag} \sigma^2_\phi(x))

@@ -13,7 +13,7 @@ from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimato
 
 
 class VariationalEM(LatentModelEstimator):
-    r"""Fit a latent-variable model by variational EM.
+    r"""Latent-variable model, fitted by variational EM.
 
     .. math:: \mathrm{ELBO}(\theta, q) = \sum_i E_{q_i}[\log p(x_i, z_i; \theta)] + H[q_i]
 

@@ -29,7 +29,7 @@ MAX_ENUMERATED = 2**20
 
 
 class VQVAEEstimator(NetworkEstimator):
-    r"""Fit a vector-quantised variational auto-encoder.
+    r"""Vector-quantised variational auto-encoder.
 
     .. math:: z = (z_1, \dots, z_C), \quad z_c \in \{0, \dots, K - 1\}, \quad z \sim p(z), \quad
         x \mid z \sim p(x \mid f_\theta(e_{1 z_1}, \dots, e_{C z_C}))
@@ -64,7 +64,7 @@ class VQVAEEstimator(NetworkEstimator):
     commitment : float, default=0.25
         Weight of the squared distances of encodings to their codes, in nats; of hard codes only.
     decay : "auto" or float, default="auto"
-        Weight of the past in the moving averages of a step; ``"auto"`` remembers about one epoch.
+        Weight of the past in the moving averages of a step; ``"auto"``: about one epoch counts.
     hidden_layer_sizes : int or sequence of int, default=(128, 128)
         Of the encoder; the decoder has them in reverse.
     activation : {"relu", "tanh", "gelu", "elu", "silu", "softplus", "leaky_relu"}, default="relu"

@@ -108,6 +108,15 @@ def test_a_failed_estimator_is_a_row_with_its_error(faithful):
     assert "error" not in str(compare([FULL], faithful)).splitlines()[1]
 
 
+def test_a_bound_that_fails_is_an_error_not_a_missing_bound(faithful):
+    class Broken(GaussianMLE):
+        def elbo(self, X):
+            raise ValueError("no bound today")
+
+    found = compare({"broken": Broken(), "whole": FULL}, faithful, cv=2)
+    assert found.results["error"][0] == "fit 1 of 2: no bound today"
+
+
 def test_rows_of_density_zero(faithful):
     X = np.vstack([faithful, [[1e180, 0.0]]])
     found = compare([FULL], X, cv=[(np.arange(200), np.arange(200, 273))])

@@ -38,7 +38,7 @@ def test_same_iterations_as_scikit_learn(kind, iris):
     assert_array_equal(ours.predict(iris), theirs.predict(iris))
     assert_allclose(ours.predict_proba(iris), theirs.predict_proba(iris), atol=1e-10)
     assert ours.bic(iris) == pytest.approx(theirs.bic(iris))
-    assert ours._n_parameters() == theirs._n_parameters()
+    assert ours.n_parameters_ == theirs._n_parameters()
 
 
 def test_constructor_parameters_contain_scikit_learns():

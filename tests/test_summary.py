@@ -81,6 +81,15 @@ def test_statistics_of_the_fit_and_of_rows(faithful):
     assert "ICL" not in GaussianMLE().fit(faithful).summary(faithful).statistics
 
 
+def test_a_subclass_names_its_bound_as_its_parent_does(faithful):
+    class OwnGaussian(GaussianMLE):
+        pass
+
+    assert "log-likelihood per row" in OwnGaussian().fit(faithful).summary().statistics
+    model = VariationalEM(1, model="gaussian").fit(faithful)
+    assert "lower bound per row" in model.summary().statistics
+
+
 def test_mixed_columns_have_each_parameter_once():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(

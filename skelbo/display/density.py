@@ -23,7 +23,7 @@ SMALL_RESOLUTION = 50
 
 
 class DensityDisplay(Display):
-    """Draw log p(x) over its rows: a curve, contours, or the panels of all pairs of columns.
+    """Picture of log p(x) over its rows: a curve, contours, or panels of all pairs of columns.
 
     With one column the panel has the density over a histogram. With two it has contours of
     log p(x), 0.3 to 8 nats below the highest value. With more, the diagonal has the density of each

@@ -43,7 +43,7 @@ class Display(ABC):
     def _legend(self, ax: Any, **kwargs: Any) -> None:
         """Add a legend: beside the panel in a figure of its own, within it in one that is shared.
 
-        What lies beside the panels of a shared figure is not known.
+        Beside a panel of a shared figure there may be another one.
         """
         beside = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
         place = beside if self._owns_figure else {"loc": "best"}

@@ -18,7 +18,7 @@ EARLY = 0.05
 
 
 class ELBOCurveDisplay(Display):
-    """Draw the bound against the iteration, one line per fit.
+    """Picture of the bound against the iteration, one line per fit.
 
     Parameters
     ----------

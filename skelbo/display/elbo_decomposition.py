@@ -26,7 +26,7 @@ MARKS = {
 
 
 class ELBODecompositionDisplay(Display):
-    r"""Draw how the terms of the bound add up to log p(x), one group of bars per estimator.
+    r"""Picture of the terms of the bound, which add up to log p(x): a group of bars per estimator.
 
     .. math::
         \log p(x) = \underbrace{E_q[\log p(x \mid z)]}_{reconstruction}

@@ -23,7 +23,7 @@ NO_ITEMS = (
 
 
 class ItemCurveDisplay(Display):
-    r"""Draw the probability of a yes for each item over one latent, with bands.
+    r"""Picture of the probability of a yes for each item over one latent, with bands.
 
     The band of an item with :math:`\operatorname{logit} p(x_j = 1 \mid z) = b_j + w_j z` is
     :math:`b_j + w_j z \pm c\,(\mathrm{se}(b_j) + |z|\,\mathrm{se}(w_j))`, c the quantile of

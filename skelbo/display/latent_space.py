@@ -18,7 +18,7 @@ MAX_CLASSES = 20
 
 
 class LatentSpaceDisplay(Display):
-    """Draw rows at the means of their q, coloured by y, with the standard deviations as ellipses.
+    """Picture of rows at the means of their q, coloured by y, with its deviations as ellipses.
 
     With one latent the panel has its histogram, one outline per class of y.
 

@@ -26,7 +26,7 @@ NO_NUMBERS = (
 
 
 class ModelSelectionDisplay(Display):
-    """Draw a criterion over the grid of a search: one line per setting of the other parameters.
+    """Picture of a criterion over the grid of a search: a line per setting of other parameters.
 
     The best candidate has a star, degenerate ones (a variance at its floor) have empty marks, and
     candidates that failed are left out of the lines.

@@ -18,7 +18,7 @@ HATCHES = ("", "//", "..", "xx")
 
 
 class SequenceDisplay(Display):
-    """Draw one sequence, its states, and what is expected of its next rows.
+    """Picture of one sequence, its states, and the forecast of its next rows.
 
     One panel per column has the values, marked by the most probable path of states, and the
     forecast with a band of 1.96 standard deviations; the lowest panel has the probability of each

@@ -1,4 +1,4 @@
-"""What each latent, component or code does: the expected row as one of them changes."""
+"""Effect of each latent, component or code: the expected row as one of them changes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TILES_PER_ROW = 10
 
 
 class TraversalDisplay(Display):
-    """Draw E[x | z] as one latent changes and the others stay: what each latent does.
+    """Picture of E[x | z] as one latent changes and the others stay: the effect of each latent.
 
     Images are tiles, one row per latent. Other tables have one panel per latent, with the change of
     each column in its own standard deviations: lines for up to seven columns, else colours.

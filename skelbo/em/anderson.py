@@ -28,7 +28,7 @@ STATE = (
 
 
 class Anderson(Resumable):
-    r"""Extrapolate from the last residuals of the map F: the EM step.
+    r"""Extrapolation from the last residuals of the map F, the EM step.
 
     With residuals :math:`f_t = F(\theta_t) - \theta_t` the candidate is
     :math:`F(\theta_t) - \sum_i \gamma_i\, \Delta F_i`, :math:`\gamma` minimising

@@ -18,7 +18,7 @@ SILENT = {"verbose", "verbose_interval"}
 
 
 class CheckpointSettings:
-    """What the user asks for: see `skelbo.callbacks.Checkpoint`.
+    """Settings by the user: see `skelbo.callbacks.Checkpoint`.
 
     Parameters
     ----------
@@ -100,7 +100,7 @@ class FitCheckpoint:
 
     @property
     def is_resumed(self) -> bool:
-        """Whether an ascent was running whose state nobody has asked for yet."""
+        """Whether the state of an ascent that was running has not been read yet."""
         return self.found is not None and self.found["running"] is not None
 
     def running(self) -> Any:

@@ -47,7 +47,7 @@ SINGULAR = (
 
 
 class SingularCovarianceWarning(DegenerateFitWarning):
-    """A covariance was singular and had to be made regular by ``reg_covar="auto"``."""
+    """Warning about a singular covariance, made regular by ``reg_covar="auto"``."""
 
 
 class Regularization(ABC):
@@ -92,7 +92,7 @@ class Regularization(ABC):
 
 
 class Ridge(Regularization):
-    """Add a constant to every variance; a covariance that is still singular is an error."""
+    """Constant added to every variance; a covariance that is still singular is an error."""
 
     def __init__(self, amount: float):
         self.amount = amount
@@ -123,7 +123,7 @@ class Ridge(Regularization):
 
 
 class Floor(Regularization):
-    """Keep every variance above `FLOOR` times that of the columns: maximum likelihood under it.
+    """Lower limit of all variances, `FLOOR` times those of the columns: constrained likelihood.
 
     Parameters
     ----------

@@ -22,7 +22,7 @@ N_FOLDS = 5
 
 @dataclass(frozen=True)
 class Task:
-    """What all candidates of a search are fitted to and judged by.
+    """Data and criterion that all candidates of a search share.
 
     Attributes
     ----------

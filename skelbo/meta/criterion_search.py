@@ -44,7 +44,7 @@ DELEGATED = (
 
 
 class CriterionSearch(MetaEstimator):
-    r"""Fit a grid of parameters to all rows, and keep the fit with the best criterion.
+    r"""Search over a grid of parameters, each fitted to all rows, by an information criterion.
 
     One fit for each candidate, where cross-validation needs one for each fold besides. Mixtures
     that are fitted in one process share their starts. All methods of the chosen estimator

@@ -17,7 +17,7 @@ from skelbo.transaction import meta_fit_method
 
 
 class GenerativeClassifier(ClassifierMixin, MetaEstimator):
-    r"""Classify by Bayes' rule, with one fitted density for each class.
+    r"""Classifier by Bayes' rule, with one fitted density for each class.
 
     .. math:: p(y = c \mid x) \propto \pi_c\, p(x; \theta_c)
 

@@ -15,7 +15,7 @@ from skelbo.transaction import meta_fit_method
 
 
 class ModelImputer(OneToOneFeatureMixin, TransformerMixin, MetaEstimator):
-    """Replace missing cells by what a fitted model expects given the observed ones.
+    """Imputer of missing cells by their expectation under a fitted model, given observed ones.
 
     Parameters
     ----------

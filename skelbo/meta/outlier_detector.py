@@ -16,7 +16,7 @@ AUTO_CONTAMINATION = 0.1
 
 
 class DensityOutlierDetector(OutlierMixin, MetaEstimator):
-    """Detect outliers as rows whose fitted log-density is low.
+    """Detector of outliers: rows whose fitted log-density is low.
 
     Parameters
     ----------

@@ -1,4 +1,7 @@
-"""The EM engine of a mixture of mixed columns, on distinct rows where these are few."""
+"""The EM engine of a mixture of mixed columns, on distinct rows where these are few.
+
+The E-step is `Mixture.e_step`, as of Gaussians: `Emissions` take their place as components.
+"""
 
 from __future__ import annotations
 

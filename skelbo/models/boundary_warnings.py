@@ -21,7 +21,7 @@ ONE_VALUE = (
 
 
 class HeywoodWarning(DegenerateFitWarning):
-    """Noise variances at their floor: the columns are functions of the latents.
+    """Warning about noise variances at their floor: the columns are functions of the latents.
 
     Parameters
     ----------

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from skelbo.neural.data.batches import Batch
-from skelbo.neural.model.latent_family import Proposal
+from skelbo.neural.model.latent_family import LatentProposal
 from skelbo.neural.model.networks import AutoEncoder
 
 # Chains from q and from the prior; their shares are the weights of r.
@@ -41,7 +41,7 @@ STEP_RANGE = (1e-4, 1.5)
 WIDTH_DRAWS = 256
 
 
-class ContinuousProposal(Proposal, Protocol):
+class ContinuousProposal(LatentProposal, Protocol):
     """A proposal with a width, which scales the steps of the chains."""
 
     @property

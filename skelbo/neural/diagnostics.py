@@ -44,7 +44,7 @@ DIVERGED = (
 
 
 class NoiseFloorWarning(DegenerateFitWarning):
-    """The noise variance of a Gaussian column reached its floor."""
+    """Warning about a noise variance of a Gaussian column at its floor."""
 
 
 def noise_variance(likelihood: TableLikelihood, columns: Columns, noise: str) -> np.ndarray | float:

@@ -23,7 +23,7 @@ from skelbo.elbo import ElboTerms
 from skelbo.neural.annealed_importance import annealed_log_prob, in_float64
 from skelbo.neural.data.batches import Batch, as_batch
 from skelbo.neural.data.columns import Columns
-from skelbo.neural.model.latent_family import Proposal
+from skelbo.neural.model.latent_family import LatentProposal
 from skelbo.neural.model.networks import AutoEncoder
 from skelbo.neural.model.objectives import log_weights
 
@@ -55,7 +55,7 @@ POOR_DISCRETE = (
 
 
 class ImportanceWarning(UserWarning):
-    """Importance sampling and annealed chains leave log p(x) of some rows uncertain."""
+    """Warning about rows whose log p(x) is uncertain after importance sampling and annealing."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class WeightedDraws:
             place = slice(start, min(start + size, len(X)))
             yield place, as_batch(X[place], self.columns, self._like)
 
-    def log_weights(self, q: Proposal, batch: Batch, noise: Tensor) -> Tensor:
+    def log_weights(self, q: LatentProposal, batch: Batch, noise: Tensor) -> Tensor:
         """Return log p(x, z) - log q(z | x) of each draw, shape (n_draws, n_samples), float64."""
         parts = noise.split(max(1, DECODED_AT_ONCE // batch.n_samples))
         return torch.cat([log_weights(self.model, q, batch, part) for part in parts]).double()

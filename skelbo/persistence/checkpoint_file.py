@@ -9,7 +9,7 @@ from typing import Any
 
 from skelbo.persistence.container import pack, unpack
 from skelbo.persistence.disk import read_file, remove_file, write_file
-from skelbo.persistence.fields import Writer
+from skelbo.persistence.file_arrays import Writer
 from skelbo.persistence.state import StateReader, StateWriter
 from skelbo.persistence.values import Value
 

@@ -161,7 +161,7 @@ def _not_regular(path: Any, mode: int, verb: str) -> OSError:
 def _temporary(folder: Path, prefix: str) -> Iterator[FileIO]:
     """Yield a new file, locked by this process, which is removed if it is still there at the end.
 
-    The lock, which the system releases when a process dies, is what distinguishes a file that is
+    The lock, which the system releases when a process ends, is what distinguishes a file that is
     being written from a leftover.
     """
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)

@@ -8,7 +8,8 @@ from typing import Any
 
 from skelbo.persistence.container import pack, unpack
 from skelbo.persistence.disk import read_file, write_file
-from skelbo.persistence.fields import Chosen, Mapping, Reader, Writer
+from skelbo.persistence.fields import Chosen, Mapping
+from skelbo.persistence.file_arrays import Reader, Writer
 from skelbo.persistence.values import NotInFile, Value
 
 HEADER = {"class", "version", "params", "attributes"}

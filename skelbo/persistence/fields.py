@@ -1,7 +1,7 @@
 """Declarations of what a file may hold: one class for each kind of value.
 
 A field writes a value as JSON, with arrays beside it, and reads it back only if it is what the
-declaration admits. A reader is told shapes by the declaration, never by the file.
+declaration admits. Shapes come from the declaration, never from the file.
 """
 
 from __future__ import annotations
@@ -10,92 +10,14 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from collections.abc import Mapping as MappingABC
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from skelbo.persistence.container import DTYPES, Tensor
-from skelbo.persistence.layout import check_axes, from_c_order, in_c_order, stored_shape
+from skelbo.persistence.file_arrays import Reader, Writer, fits_shape
 
 FLOATS = ("float64", "float32")
-
-
-@dataclass
-class Writer:
-    """Arrays of a file that is being written.
-
-    Attributes
-    ----------
-    arrays : dict of str to ndarray
-        Contiguous.
-    streams : dict of int to str
-        Name of each random generator, by identity: two references to one stay one.
-    """
-
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    streams: dict[int, str] = field(default_factory=dict)
-
-    def array(self, array: Any, name: str) -> Any:
-        """Add an array; return its entry: "scalar", "C", or its axes from long to short strides."""
-        if np.asarray(array).dtype.name not in DTYPES.values():
-            raise ValueError(f"{name} has dtype {np.asarray(array).dtype}, which no file holds")
-        if isinstance(array, np.generic):
-            self.arrays[name] = np.asarray(array)
-            return "scalar"
-        self.arrays[name], axes = in_c_order(array)
-        return "C" if axes == list(range(1, array.ndim + 1)) else axes
-
-
-@dataclass
-class Reader:
-    """Arrays of a file that is being read.
-
-    Attributes
-    ----------
-    tensors : dict of str to Tensor
-        Those that nobody has taken so far.
-    given : dict of str to object
-        Parameters that the caller passed.
-    streams : dict of str to RandomState
-        Random generators read so far.
-    """
-
-    tensors: dict[str, Tensor]
-    given: dict[str, Any] = field(default_factory=dict)
-    streams: dict[str, np.random.RandomState] = field(default_factory=dict)
-
-    def array(
-        self,
-        entry: Any,
-        name: str,
-        shape: tuple[int | None, ...] | None,
-        dtypes: tuple[str, ...],
-    ) -> Any:
-        """Return an array once its entry, shape and dtype are those expected; None fits any."""
-        if name not in self.tensors:
-            raise ValueError(f"{name} is missing")
-        tensor = self.tensors[name]
-        if tensor.dtype not in dtypes:
-            raise ValueError(f"{name} has dtype {tensor.dtype}, expected {' or '.join(dtypes)}")
-        ndim = len(tensor.shape) if shape is None else len(shape)
-        plain = entry in ("C", "scalar")
-        axes = list(range(1, ndim + 1)) if plain else check_axes(entry, ndim)
-        expected = None if shape is None else stored_shape(shape, axes)  # type: ignore[arg-type]
-        if expected is not None and not _fits(tensor.shape, expected):
-            raise ValueError(f"{name} is stored in shape {tensor.shape}, expected {expected}")
-        if entry == "scalar" and tensor.shape:
-            raise ValueError(f"{name} is stored in shape {tensor.shape}, expected a scalar")
-        del self.tensors[name]
-        array = from_c_order(tensor.array(), axes)
-        if not plain and in_c_order(array)[1] != axes:
-            raise ValueError(f"{name} has the axes {axes}, expected {in_c_order(array)[1]}")
-        return array[()] if entry == "scalar" else array
-
-
-def _fits(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> bool:
-    pairs = zip(shape, expected, strict=False)
-    return len(shape) == len(expected) and all(e is None or s == e for s, e in pairs)
 
 
 class Field(ABC):
@@ -323,7 +245,7 @@ class Array(Field):
         value = value if isinstance(value, (np.ndarray, np.generic)) else np.asarray(value)
         if value.dtype.name not in self.dtypes:
             raise ValueError(f"{name} has dtype {value.dtype}, expected {' or '.join(self.dtypes)}")
-        if self.shape is not None and not _fits(value.shape, self.shape):
+        if self.shape is not None and not fits_shape(value.shape, self.shape):
             raise ValueError(f"{name} has shape {value.shape}, expected {self.shape}")
         self._check_cells(value, name)
         return writer.array(value, name)

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from skelbo.persistence.container import DTYPES, Tensor
-from skelbo.persistence.fields import RandomStream, Reader, Writer, decode_float, encode_float
+from skelbo.persistence.fields import RandomStream, decode_float, encode_float
+from skelbo.persistence.file_arrays import Reader, Writer
 
 
 class StateWriter:

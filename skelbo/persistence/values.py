@@ -14,13 +14,12 @@ from skelbo.persistence.container import DTYPES
 from skelbo.persistence.fields import (
     Field,
     RandomStream,
-    Reader,
     Sequence,
     Text,
-    Writer,
     decode_float,
     encode_float,
 )
+from skelbo.persistence.file_arrays import Reader, Writer
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ BLOCK_CELLS = 2**17
 
 
 class TooSharp(Exception):
-    """Posteriors of some rows are too narrow, or too far out, for a grid that all rows share."""
+    """Error about posteriors too narrow, or too far out, for a grid that all rows share."""
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class FittedChain:
 
 
 class ChainAnswers:
-    """What a model has to answer about some sequences.
+    """Answers of a model about some sequences.
 
     Parameters
     ----------

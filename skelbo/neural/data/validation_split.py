@@ -12,7 +12,7 @@ from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.streaming import StreamedRows
 
 # `early_stopping="auto"` holds out at least this many rows, where they are no more than this share:
-# fewer say little, and a fit to 142 rows without any ended 3 nats lower on new ones.
+# fewer are too noisy, and a fit to 142 rows without any ended 3 nats lower on new ones.
 MIN_HELD_OUT, LARGEST_SHARE = 20, 0.25
 # A pass of `partial_fit`, or a fit to a memory map, is judged by this many of its rows.
 JUDGED_ROWS = 10_000

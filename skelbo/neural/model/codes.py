@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from skelbo.neural.data.batches import Batch
 from skelbo.neural.model.code_posterior import CodePosterior, CodeProposal
 from skelbo.neural.model.code_prior import CodePrior
-from skelbo.neural.model.latent_family import LatentFamily, Proposal
+from skelbo.neural.model.latent_family import LatentFamily, LatentProposal
 from skelbo.neural.model.point import Point
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class CodeFamily(nn.Module, LatentFamily):
         """Draw codes, shape (n_samples, n_latents)."""
         return self.prior.sample(n_samples, generator).to(like)
 
-    def proposal(self, model: AutoEncoder, batch: Batch) -> Proposal:
+    def proposal(self, model: AutoEncoder, batch: Batch) -> LatentProposal:
         """Return codes about a mode of p(z | x), those of the soft q, and the prior's, mixed."""
         q = self.q(model.code(batch.targets, batch.mask))
         codes, n = q.codes.clone(), batch.n_samples

@@ -1,7 +1,7 @@
 r"""f-divergences of the data from a model, as functions of one logistic critic.
 
-A critic V that tells rows x of the data from draws of the model q by logistic regression estimates
-log p(x) / q(x). For every f with conjugate f*, and for any V,
+A critic V that separates rows x of the data from draws of the model q by logistic regression
+estimates log p(x) / q(x). For every f with conjugate f*, and for any V,
 
 .. math:: D_f(p \,\|\, q) \ge E_p[f'(e^V)] - E_q[f^*(f'(e^V))]
 

@@ -42,7 +42,7 @@ class Whitening(Protocol):
 
 @dataclass(frozen=True)
 class LaplaceProposal:
-    """Student distributions about the modes of p(x, z), mixed with the prior: a `Proposal`.
+    """Student distributions about the modes of p(x, z), mixed with the prior: a `LatentProposal`.
 
     Attributes
     ----------

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from skelbo.neural.model.networks import AutoEncoder
 
 
-class Proposal(Protocol):
+class LatentProposal(Protocol):
     """A distribution over z for each of some rows, of which draws and their densities are known."""
 
     def draw(self, noise: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ class Proposal(Protocol):
         """Return log q(z | x) in nats, shape (n_draws, n_samples)."""
 
 
-class LatentPosterior(Proposal, Protocol):
+class LatentPosterior(LatentProposal, Protocol):
     """q(z | x) of some rows, one distribution each."""
 
     @property
@@ -89,7 +89,7 @@ class LatentFamily(Protocol):
         """Return the decoder's input at z (..., n_latents), shape (..., n_embedded)."""
         return z
 
-    def proposal(self, model: AutoEncoder, batch: Batch) -> Proposal:
+    def proposal(self, model: AutoEncoder, batch: Batch) -> LatentProposal:
         """Return the distribution from which log p(x) is estimated; by default q itself.
 
         Its draws are functions of `noise`, and it has a density.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from skelbo.neural.data.batches import Batch
 from skelbo.neural.data.columns import Columns
-from skelbo.neural.model.latent_family import LatentFamily, LatentPosterior, Proposal
+from skelbo.neural.model.latent_family import LatentFamily, LatentPosterior, LatentProposal
 from skelbo.neural.model.table_likelihood import TableLikelihood
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -206,7 +206,7 @@ class AutoEncoder(nn.Module):
             outputs = outputs.view(*inputs.shape[:-1], self.likelihood.n_outputs)
         return outputs if self.centred else outputs + self.likelihood.offset
 
-    def proposal(self, batch: Batch) -> Proposal:
+    def proposal(self, batch: Batch) -> LatentProposal:
         """Return the distribution of each row from which its log p(x) is estimated."""
         return self.family.proposal(self, batch)
 

@@ -18,16 +18,16 @@ import torch
 from torch import Tensor
 
 from skelbo.neural.data.batches import Batch
-from skelbo.neural.model.latent_family import LatentPosterior, Proposal
+from skelbo.neural.model.latent_family import LatentPosterior, LatentProposal
 from skelbo.neural.model.networks import AutoEncoder
 
 
 def log_weights(
     model: AutoEncoder,
-    q: Proposal,
+    q: LatentProposal,
     batch: Batch,
     noise: Tensor,
-    density: Proposal | None = None,
+    density: LatentProposal | None = None,
 ) -> Tensor:
     """Return log p(x, z) - log q(z | x) of draws of q.
 
@@ -35,13 +35,13 @@ def log_weights(
     ----------
     model : AutoEncoder
         Both networks.
-    q : Proposal
+    q : LatentProposal
         Distribution of the draws.
     batch : Batch
         Rows.
     noise : Tensor of shape (n_draws, n_samples or 1, ...)
         Noise of the family.
-    density : Proposal, optional
+    density : LatentProposal, optional
         Density of the draws where it differs from q, as q without its gradient; q by default.
 
     Returns

@@ -155,7 +155,7 @@ class DeadCodes(Callback):
 
 
 def decay_of(decay: object, n_batches: int) -> float:
-    """Return the decay per step: "auto" remembers about one epoch.
+    """Return the decay per step: "auto" averages over about one epoch.
 
     Examples
     --------
