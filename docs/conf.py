@@ -3,7 +3,6 @@
 import os
 import re
 import sys
-import warnings
 from importlib.metadata import version as installed_version
 
 # Names of the examples are looked up also where they are not run (-D plot_gallery=0).
@@ -75,8 +74,6 @@ html_theme_options = {
 }
 # Pages without neighbours need no navigation beside them.
 html_sidebars = {"install": [], "first_minute": [], "changelog": [], "benchmarks": []}
-
-warnings.filterwarnings("ignore", category=UserWarning, module="matplotlib")
 
 
 def setup(app):
