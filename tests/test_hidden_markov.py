@@ -480,6 +480,7 @@ def test_groups_are_routed_where_routing_is_enabled():
         ({"transmat_init": [[1, 0], [0, np.nan]]}, np.ones((4, 1)), {}, "NaN or infinity"),
         ({"means_init": [1.0, 2.0]}, np.ones((4, 1)), {}, r"means_init has shape \(2,\)"),
         ({"precisions_init": [1.0]}, np.ones((4, 1)), {}, r"precisions_init has shape \(1,\)"),
+        ({"precisions_init": [[1.0], [1.0, 2.0]]}, np.ones((4, 1)), {}, "precisions_init is no"),
         ({"precisions_init": -np.ones((2, 1, 1))}, np.ones((4, 1)), {}, "precisions_init"),
         ({"rates_init": [1, 2]}, np.ones((4, 1)), {}, "rates_init is given, but no column"),
         ({"rates_init": [1, -2], "likelihood": "poisson"}, np.ones((4, 1)), {}, "the rate -2"),

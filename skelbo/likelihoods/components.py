@@ -123,7 +123,18 @@ class ComponentLikelihood(ABC):
         return xp.where(result < 0.5 * LOG_ZERO, -np.inf, result)
 
     def component_mean(self, parameters: Any) -> Any:
-        """Return E[x | component], (n_components, n_features); NaN where codes have no mean."""
+        """Return E[x | component].
+
+        Parameters
+        ----------
+        parameters : array of shape (n_parameters, n_components, n_features)
+            As `maximize` returns them.
+
+        Returns
+        -------
+        array of shape (n_components, n_features)
+            In the units of x; NaN where codes have no mean.
+        """
         return parameters[0]
 
     def component_cells(self, parameters: Any, resp: Any) -> Any:
@@ -144,18 +155,48 @@ class ComponentLikelihood(ABC):
         return resp @ parameters[0]
 
     def n_free(self, n_parameters: int) -> int:
-        """Return how many of the parameters of a column in a component are free; by default all."""
+        """Return how many of the parameters of a column in a component are free.
+
+        Parameters
+        ----------
+        n_parameters : int
+            Length of the first axis of the result of `maximize`.
+
+        Returns
+        -------
+        int
+            By default all.
+        """
         return n_parameters
 
     def coordinates(self, parameters: Any) -> Any:
-        """Return coordinates of the parameters, finite on the boundary, to extrapolate EM in.
+        """Return coordinates of the parameters in which EM is extrapolated.
 
-        By default the parameters themselves.
+        Parameters
+        ----------
+        parameters : array of shape (n_parameters, n_components, n_features)
+            As `maximize` returns them.
+
+        Returns
+        -------
+        array of the shape of `parameters`
+            Finite on the boundary; by default the parameters themselves.
         """
         return parameters
 
     def from_coordinates(self, coordinates: Any) -> Any:
-        """Return the parameters at any coordinates, projected onto the domain; NaN if none are."""
+        """Return the parameters at any coordinates, the inverse of `coordinates`.
+
+        Parameters
+        ----------
+        coordinates : array of shape (n_parameters, n_components, n_features)
+            Possibly outside the image of `coordinates`.
+
+        Returns
+        -------
+        array of the shape of `coordinates`
+            Projected onto the domain; NaN where no parameters have the coordinates.
+        """
         return coordinates
 
 

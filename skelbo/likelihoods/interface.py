@@ -112,10 +112,36 @@ class Likelihood(Support, ComponentLikelihood):
 
     @abstractmethod
     def log_kernel(self, x: Any, eta: Any, noise: Any = 1.0) -> Any:
-        """Return log p(x | eta) - log h(x), in nats, elementwise: see `log_base`."""
+        """Return log p(x | eta) - log h(x), elementwise: see `log_base`.
+
+        Parameters
+        ----------
+        x : array of shape (..., n_features)
+            Cells.
+        eta : array of shape (..., n_features) or (..., n_features, n_codes)
+            Predictors.
+        noise : array of shape (n_features,) or scalar
+            Noise variances, for likelihoods that have them.
+
+        Returns
+        -------
+        array of shape (..., n_features)
+            In nats.
+        """
 
     def log_base(self, x: Any) -> Any:
-        """Return log h(x), the part of log p(x | eta) that depends on x alone; 0 by default."""
+        """Return log h(x), the part of log p(x | eta) that depends on x alone.
+
+        Parameters
+        ----------
+        x : array of shape (..., n_features)
+            Cells.
+
+        Returns
+        -------
+        float or array of shape (..., n_features)
+            In nats; 0 by default.
+        """
         return 0.0
 
     def log_prob(self, x: Any, eta: Any, noise: Any = 1.0) -> Any:
@@ -125,7 +151,7 @@ class Likelihood(Support, ComponentLikelihood):
         ----------
         x : array of shape (..., n_features)
             Cells.
-        eta : array of shape (..., n_features) or (..., n_features, n_codes)
+        eta : array of shape (...,) or (..., n_codes)
             Predictors.
         noise : array of shape (n_features,) or scalar
             Noise variances, for likelihoods that have them.
@@ -205,13 +231,35 @@ class Likelihood(Support, ComponentLikelihood):
         return gaussian_mean(self.derivatives, x, mean, variance, noise, reach)
 
     def linear_form(self, eta: Any) -> tuple[Any, Any]:
-        """Return s and a of a log-kernel s(eta) x - a(eta), of likelihoods that are `linear`."""
+        """Return s and a of a log-kernel s(eta) x - a(eta), of likelihoods that are `linear`.
+
+        Parameters
+        ----------
+        eta : array of shape (..., n_features)
+            Predictors.
+
+        Returns
+        -------
+        s, a : array of shape (..., n_features)
+            Elementwise.
+        """
         constant = self.log_kernel(0.0, eta)
         return self.log_kernel(1.0, eta) - constant, -constant
 
     @abstractmethod
     def mean(self, eta: Any) -> Any:
-        """Return E[x | eta]; of codes, the most probable one."""
+        """Return E[x | eta].
+
+        Parameters
+        ----------
+        eta : array of shape (..., n_features) or (..., n_features, n_codes)
+            Predictors.
+
+        Returns
+        -------
+        array of shape (..., n_features)
+            In the units of x; of codes, the most probable one.
+        """
 
     def average(self, eta: Any, share: Any) -> Any:
         """Return E[x] under weighted draws of eta; of codes, the most probable one.
@@ -236,7 +284,7 @@ class Likelihood(Support, ComponentLikelihood):
 
         Parameters
         ----------
-        eta : array of shape (..., n_features) or (..., n_features, n_codes)
+        eta : array of shape (...,) or (..., n_codes)
             Predictors.
         noise : array of shape (n_features,) or scalar
             Noise variances, for likelihoods that have them.
@@ -293,10 +341,33 @@ class Likelihood(Support, ComponentLikelihood):
         """Return a rough predictor of each cell, and its precision.
 
         By default that of a mean equal to the cell, about 1/2 away from a limit.
+
+        Parameters
+        ----------
+        x : array of shape (..., n_features)
+            Cells.
+        noise : array of shape (n_features,) or scalar
+            Noise variances, for likelihoods that have them.
+
+        Returns
+        -------
+        eta, precision : array of shape (..., n_features)
+            The precision is positive.
         """
         eta = self.offset(x, 0.5)
         return eta, np.maximum(self.derivatives(x, eta, noise)[2], 1e-10)
 
     def information(self, level: Any, variance: Any) -> Any:
-        """Return the Fisher information of eta in a cell of a column with these moments."""
+        """Return the Fisher information of eta in a cell of a column with these moments.
+
+        Parameters
+        ----------
+        level, variance : array of shape (n_features,)
+            Mean and variance of each column.
+
+        Returns
+        -------
+        array of shape (n_features,)
+            Minus the expected second derivative of log p(x | eta).
+        """
         return self.derivatives(level, self.offset(level))[2]

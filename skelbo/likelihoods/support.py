@@ -24,7 +24,18 @@ class Support(ABC):
 
     @abstractmethod
     def supports(self, values: np.ndarray) -> np.ndarray:
-        """Return whether values, which are not NaN, have a density, a boolean array."""
+        """Return whether values have a density.
+
+        Parameters
+        ----------
+        values : ndarray
+            Of any shape, none of them NaN.
+
+        Returns
+        -------
+        ndarray of bool
+            Of the shape of `values`.
+        """
 
     def check(
         self,

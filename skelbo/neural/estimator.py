@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ from skelbo.estimator import LatentVariableEstimator, random_stream
 from skelbo.likelihoods import LIKELIHOODS
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.datasets import DatasetTable
-from skelbo.neural.data.validation_split import JUDGED_ROWS, number_held_out, training_rows
+from skelbo.neural.data.training_table import TrainingTable
+from skelbo.neural.data.validation_split import number_held_out, training_rows
 from skelbo.neural.diagnostics import (
     active_units,
     check_finite,
@@ -63,30 +64,6 @@ ADDS_PER_CELL = 128
 def is_large_file(X: Any, limit: int = STREAMED_BYTES) -> bool:
     """Return whether X is a memory map of more than `limit` bytes."""
     return isinstance(X, np.memmap) and X.nbytes > limit
-
-
-class TrainingTable(NamedTuple):
-    """Validated rows of a fit.
-
-    Attributes
-    ----------
-    X : ndarray or DatasetTable of shape (n_samples, n_features)
-        Rows, possibly with missing cells (NaN).
-    weights : ndarray of shape (n_samples,) or None
-        Frequency weights; None where all are equal.
-    streamed : bool
-        Whether the rows stay on disk and are read while the networks learn.
-    """
-
-    X: Any
-    weights: np.ndarray | None
-    streamed: bool
-
-    def sample(self) -> TrainingTable:
-        """Return evenly spaced rows, at most `JUDGED_ROWS`, in memory."""
-        some = slice(None, None, -(-len(self.X) // JUDGED_ROWS))
-        weights = None if self.weights is None else self.weights[some]
-        return TrainingTable(self.X[some], weights, False)
 
 
 class NetworkEstimator(LatentVariableEstimator):

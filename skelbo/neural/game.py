@@ -15,9 +15,10 @@ from skelbo.em.progress import Progress
 from skelbo.neural.data.batches import TableRows
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.streaming import StreamedRows
+from skelbo.neural.data.training_table import TrainingTable
 from skelbo.neural.data.validation_split import training_rows
 from skelbo.neural.diagnostics import noise_variance
-from skelbo.neural.estimator import TrainingTable, n_cells
+from skelbo.neural.estimator import n_cells
 from skelbo.neural.model.divergences import DIVERGENCES
 from skelbo.neural.model.networks import AutoEncoder, build, perceptron
 from skelbo.neural.training.adversarial_game import (

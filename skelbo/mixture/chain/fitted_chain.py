@@ -1,4 +1,4 @@
-"""A fitted hidden Markov model and the sequences that it is asked about."""
+"""Answers of a fitted hidden Markov model about sequences."""
 
 from __future__ import annotations
 

@@ -140,10 +140,7 @@ def probabilities(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
 
 def _numbers(values: Any, shape: tuple[int, ...], name: str, what: str) -> np.ndarray:
     """Return finite numbers of a shape; ValueError otherwise."""
-    try:
-        array = np.array(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} is no array of numbers, expected one of shape {shape}.") from None
+    array = _array(values, shape, name)
     if array.shape != shape:
         raise ValueError(
             f"{name} has shape {array.shape}, expected {shape}; give one entry for each of the "
@@ -154,6 +151,14 @@ def _numbers(values: Any, shape: tuple[int, ...], name: str, what: str) -> np.nd
     return array
 
 
+def _array(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+    """Return an array of numbers of any shape; ValueError otherwise."""
+    try:
+        return np.array(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is no array of numbers, expected one of shape {shape}.") from None
+
+
 def _covariance(precisions: Any, K: int, layout: EmissionLayout) -> Covariance | None:
     """Return the covariances of given precisions."""
     if precisions is None:
@@ -162,7 +167,7 @@ def _covariance(precisions: Any, K: int, layout: EmissionLayout) -> Covariance |
         raise ValueError(_no_column("precisions_init", "gaussian"))
     p = len(layout.gaussian_columns)
     shape = layout.structure.shape(K, p)
-    array = np.array(precisions, dtype=np.float64)
+    array = _array(precisions, shape, "precisions_init")
     if array.shape != shape:
         raise ValueError(
             f"precisions_init has shape {array.shape}, expected {shape}, that of precisions_."
