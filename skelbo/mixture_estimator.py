@@ -12,6 +12,7 @@ from skelbo.estimator import random_stream
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.file_fields import check_weights_of
 from skelbo.mixture.fitted_mixture import FittedMixture
+from skelbo.mixture.parameter_columns import gaussian_means, parameter_columns
 from skelbo.mixture_fit import MixtureFit
 from skelbo.persistence import Array, Nullable, Number, Optional, RandomStream, Sequence, Text
 from skelbo.standard_errors import StandardErrors
@@ -28,15 +29,6 @@ PARAMETERS = (
     "rates",
     "category_probabilities",
 )
-
-
-# Names of parameters of columns that are not Gaussian, and of the likelihoods of these.
-DISCRETE_NAMES = {
-    "probabilities": "bernoulli",
-    "rates": "poisson",
-    "category_probabilities": "categorical",
-}
-DISCRETE = frozenset(DISCRETE_NAMES.values())
 
 
 class RowPredictor(Protocol):
@@ -165,19 +157,15 @@ class MixtureEstimator(StandardErrors, MixtureFit):
 
     def _summary_estimates(self):
         estimates, kinds = self._estimates(), vars(self).get("likelihood_")
-        if kinds is not None:  # means of other columns are their own parameters
-            other = [str(kind) in DISCRETE for kind in kinds]
-            estimates["means"] = np.where(other, np.nan, estimates["means"])
+        if kinds is not None:
+            estimates["means"] = gaussian_means(estimates["means"], kinds)
         return estimates
 
     def _summary_axis(self, name):
         names, kinds = feature_names(self), vars(self).get("likelihood_")
         if name in ("weights", "loadings"):
             return (-2, names) if name == "loadings" else (-1, None)
-        if kinds is None or name == "means":
-            return -1, names if np.ndim(getattr(self, name + "_", names)) else None
-        wanted = DISCRETE_NAMES.get(name, "gaussian")
-        return -1, [label for label, kind in zip(names, kinds, strict=True) if kind == wanted]
+        return -1, parameter_columns(name, names, kinds, self.covariance_type)
 
     def _expected_cells(self, X):
         return self._fitted().expected_cells(X)

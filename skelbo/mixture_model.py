@@ -212,11 +212,12 @@ class EMMixture(MixtureEstimator):
     def _centred(self, rows):
         n_rows = max(rows.n_present, rows.total_weight)
         self._check_enough_rows(n_rows)
-        layout = self._layout if self._goes_on else None
-        if layout is None:
-            layout = EmissionLayout.of_rows(rows, self.likelihood, self.covariance_type)
-        elif layout.n_features == rows.n_features:
+        if self._goes_on:
+            self._check_width(rows.n_features)
+            layout = self._layout
             rows.total(layout.check_block)
+        else:
+            layout = EmissionLayout.of_rows(rows, self.likelihood, self.covariance_type)
         self._next_layout = layout
         columns = ColumnMoments.of_rows(rows)
         cells = () if layout.is_gaussian else layout.cells(self.n_components)

@@ -9,7 +9,9 @@ import numpy as np
 from skelbo.data.random_stream import random_stream
 from skelbo.data.sequences import runs_of
 from skelbo.elbo import ElboTerms
+from skelbo.mixture.parameter_columns import gaussian_means, parameter_columns
 from skelbo.sequence_scores import SequenceScores
+from skelbo.summary import feature_names
 
 
 class SequenceEstimator(SequenceScores):
@@ -25,6 +27,20 @@ class SequenceEstimator(SequenceScores):
         "rates_",
         "category_probabilities_",
     )
+
+    covariance_type: str
+    likelihood_: np.ndarray
+
+    def _summary_estimates(self):
+        estimates = super()._summary_estimates()
+        estimates["means"] = gaussian_means(estimates["means"], self.likelihood_)
+        return estimates
+
+    def _summary_axis(self, name):
+        if name in ("startprob", "transmat"):
+            return -1, None
+        names, kinds = feature_names(self), self.likelihood_
+        return -1, parameter_columns(name, names, kinds, self.covariance_type)
 
     # ------------------------------------------------------------------ latents
 

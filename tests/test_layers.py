@@ -92,7 +92,7 @@ IMPORTS = {
         "persistence",
     },
     "sequence_scores": {"data", "estimator", "mixture"},
-    "sequence_estimator": {"data", "elbo", "sequence_scores"},
+    "sequence_estimator": {"data", "elbo", "mixture", "sequence_scores", "summary"},
     "hidden_markov": {
         "data",
         "em",

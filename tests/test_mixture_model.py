@@ -202,6 +202,15 @@ def test_start_without_a_step_and_continued_fit():
         model.fit(X + np.eye(5)[4])
 
 
+@pytest.mark.parametrize("likelihood", ["auto", KINDS])
+def test_a_continued_fit_has_the_columns_of_the_one_before(likelihood):
+    X, _ = mixed(n=40)
+    model = EMMixture(2, likelihood=likelihood, n_init=1, warm_start=True, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="X with 3 features does not fit .* before, which has 5"):
+        model.fit(X[:, :3])
+    assert model.n_features_in_ == 5
+
+
 @pytest.mark.slow
 def test_acceleration_reaches_the_mode_of_plain_steps():
     X, _ = mixed(missing=0.3, seed=3)

@@ -111,6 +111,34 @@ def test_mixed_columns_have_each_parameter_once():
     ]
 
 
+@pytest.mark.parametrize("model", [EMGaussianMixture, EMMixture, EMHiddenMarkovModel])
+def test_a_spherical_variance_is_of_a_component_not_of_a_column(model, faithful):
+    """More components than columns: the index of a component is no index of a column."""
+    table = pd.DataFrame(faithful, columns=["eruptions", "waiting"])
+    fitted = model(3, covariance_type="spherical", n_init=1, random_state=0).fit(table)
+    frame = fitted.summary().to_frame().set_index("parameter")
+    for component in range(3):
+        estimate = frame.loc[f"covariances[{component}]", "estimate"]
+        assert estimate == fitted.covariances_[component]
+
+
+def test_parameters_of_states_have_the_names_of_their_columns():
+    """As those of components: no mean of a count beside its rate, no position within a block."""
+    rng = np.random.default_rng(0)
+    columns = {"town": rng.integers(0, 3, 60), "visits": rng.poisson(3, 60), "age": rng.random(60)}
+    kinds = ["categorical", "poisson", "gaussian"]
+    table = pd.DataFrame({name: values.astype(float) for name, values in columns.items()})
+    names = EMHiddenMarkovModel(1, likelihood=kinds).fit(table).summary().parameters["parameter"]
+    assert names == [
+        "startprob[0]",
+        "transmat[0, 0]",
+        "means[0, age]",
+        "covariances[0, age, age]",
+        "rates[0, visits]",
+        *(f"category_probabilities[town][0, {code}]" for code in range(3)),
+    ]
+
+
 def test_latent_models_take_their_domains_from_the_model(iris):
     table = pd.DataFrame(iris, columns=list("abcd"))
     model = VariationalEM(model=FactorModel(1, noise="isotropic")).fit(table)

@@ -153,12 +153,12 @@ class NumpyPass:
             for number, (here, there) in enumerate(segments.single):
                 before = matrices[here].dot(before)
                 if number % self.period == 0:
-                    before /= np.add.reduce(before)
+                    before *= _reciprocal(np.add.reduce(before))
                 columns[there] = before
         else:
             for link in segments.links:
                 leaving = (transfers[link.segments] @ columns[link.segments][:, :, None])[:, :, 0]
-                columns[link.successors] = leaving / leaving.sum(axis=1, keepdims=True)
+                columns[link.successors] = leaving * _reciprocal(leaving.sum(axis=1, keepdims=True))
         into[:] = columns.T
         into *= _reciprocal(np.add.reduce(into, axis=0))
 
@@ -170,18 +170,18 @@ class NumpyPass:
         rows = np.empty((len(segments.first), len(ends)))  # p(rows of a segment and later | state)
         products = self.tails[:, :, tails].transpose(2, 1, 0)
         rows[tails] = (products @ ends[:, tails].T[:, :, None])[:, :, 0]
-        rows[tails] /= rows[tails].max(axis=1, keepdims=True)
+        rows[tails] *= _reciprocal(rows[tails].max(axis=1, keepdims=True))
         if segments.single is not None:
             after, matrices = rows[segments.single[-1][1]], list(transfers)
             for number, (here, _) in enumerate(reversed(segments.single)):
                 after = after.dot(matrices[here])
                 if number % self.period == 0:
-                    after /= np.maximum.reduce(after)
+                    after *= _reciprocal(np.maximum.reduce(after))
                 rows[here] = after
         else:
             for link in reversed(segments.links):
                 before = (rows[link.successors][:, None, :] @ transfers[link.segments])[:, 0]
-                rows[link.segments] = before / before.max(axis=1, keepdims=True)
+                rows[link.segments] = before * _reciprocal(before.max(axis=1, keepdims=True))
         after = rows[segments.successors].T
         ends[:, segments.linked] = self.A @ (after * _reciprocal(after.max(axis=0)))
 

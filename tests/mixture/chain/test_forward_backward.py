@@ -175,6 +175,18 @@ def test_a_run_of_probability_zero(backend):
     assert result.pairs.sum() == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize("lengths", [[120], [120, 110]])
+def test_a_long_run_of_probability_zero(backend, lengths):
+    """Segments behind the impossible row divide by nothing: warnings are errors here."""
+    chain, runs = random_chain(2, np.random.default_rng(0)), runs_of_lengths(lengths)
+    log_prob = np.zeros((sum(lengths), 2))
+    log_prob[5] = -np.inf
+    result, resp, _ = smoothed(chain, runs, log_prob)
+    assert_array_equal(np.flatnonzero(np.isneginf(result.log_steps)), np.arange(5, 120))
+    assert_allclose(resp.sum(axis=1), 1.0)
+    assert result.pairs.sum() == pytest.approx(sum(lengths[1:]) - len(lengths[1:]))
+
+
 def test_many_improbable_rows_do_not_underflow(backend):
     rng = np.random.default_rng(6)
     chain = random_chain(2, rng)
