@@ -81,6 +81,10 @@ class Bernoulli(Likelihood):
         (p,) = parameters
         return namespace(p).stack([finite_log(1 - p), finite_log(p)])
 
+    def component_variance(self, parameters):
+        """Return p (1 - p)."""
+        return parameters[0] * (1 - parameters[0])
+
     def coordinates(self, parameters):
         """Return the angles whose squared sines are the probabilities."""
         xp = namespace(parameters)

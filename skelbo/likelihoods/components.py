@@ -137,6 +137,21 @@ class ComponentLikelihood(ABC):
         """
         return parameters[0]
 
+    def component_variance(self, parameters: Any) -> Any:
+        """Return the variance of x in each component, for the forecasts of hidden Markov models.
+
+        Parameters
+        ----------
+        parameters : array of shape (n_parameters, n_components, n_features)
+            As `maximize` returns them.
+
+        Returns
+        -------
+        array of shape (n_components, n_features)
+            In squared units of x; by default NaN, as of codes.
+        """
+        return parameters[0] * np.nan
+
     def component_cells(self, parameters: Any, resp: Any) -> Any:
         """Return E[x | resp] of cells, of codes the most probable one.
 

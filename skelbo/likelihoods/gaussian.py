@@ -110,6 +110,10 @@ class Gaussian(Likelihood):
         variance = ratio(second, weight, 1.0) - mean**2
         return namespace(mean).stack([mean, namespace(mean).clip(variance, 0.0, None)])
 
+    def component_variance(self, parameters):
+        """Return the variances."""
+        return parameters[1]
+
     def natural_parameters(self, parameters):
         """Return the factors of 1, x and x^2."""
         mean, variance = parameters

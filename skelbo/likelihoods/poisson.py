@@ -99,6 +99,10 @@ class Poisson(Likelihood):
         (rate,) = parameters
         return namespace(rate).stack([-rate, finite_log(rate)])
 
+    def component_variance(self, parameters):
+        """Return the rate."""
+        return parameters[0]
+
     def coordinates(self, parameters):
         """Return square roots of the rates: their variances do not depend on the rates."""
         return namespace(parameters).sqrt(parameters)

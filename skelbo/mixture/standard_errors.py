@@ -156,7 +156,7 @@ def unsupported(theta: Mixture) -> str | None:
     """Return why there are no standard errors from an information matrix, None if there are."""
     layout = ParameterLayout.of_mixture(theta)
     for kind, _, _ in layout.groups:
-        if not isinstance(kind, (Bernoulli, Poisson, Categorical)):
+        if type(kind) not in (Bernoulli, Poisson, Categorical):  # a subclass may have others
             return f"the derivatives of the likelihood {kind!r} are not known"
     if layout.size > MAX_INFORMATION:
         return (

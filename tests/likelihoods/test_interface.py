@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_allclose
 from scipy import integrate, stats
 
 from skelbo.likelihoods import LIKELIHOODS
@@ -152,3 +153,18 @@ def test_a_value_without_density_is_named(name, value, message):
         LIKELIHOODS[name].check(X, [0, 4], 10)
     X[1, 4] = 1.0
     LIKELIHOODS[name].check(X)
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "poisson"])
+def test_variance_in_a_component_is_that_of_the_density(name):
+    kind = LIKELIHOODS[name]
+    parameters = np.array([[[0.0], [0.3], [1.0]]])
+    x = np.arange(2.0 if name == "bernoulli" else 60.0)[:, None]
+    density = np.exp(kind.component_log_prob(x, parameters))
+    expected = (density * (x - kind.component_mean(parameters).T) ** 2).sum(axis=0)
+    assert_allclose(kind.component_variance(parameters)[:, 0], expected, rtol=1e-12, atol=1e-15)
+
+
+def test_codes_have_no_variance():
+    parameters = np.full((3, 2, 1), 1 / 3)
+    assert np.isnan(LIKELIHOODS["categorical"].component_variance(parameters)).all()

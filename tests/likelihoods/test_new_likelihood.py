@@ -148,5 +148,7 @@ def test_mixture():
     assert_allclose(fit.impute(X)[::9, 0], fit.means_[labels[::9], 0], rtol=1e-6)
     drawn, groups = fit.sample(20_000, random_state=0)
     assert_allclose([drawn[groups == k].mean(0) for k in (0, 1)], fit.means_, rtol=0.05, atol=1e-9)
+    with pytest.raises(AttributeError, match="derivatives of the likelihood Geometric"):
+        fit.standard_errors_  # noqa: B018
     with pytest.raises(ValueError, match=r"column 0 of X has the value 0.5, .* round the column"):
         fit.score(np.array([[0.5, 1.0, 1.0]]))

@@ -10,8 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skelbo.likelihoods.bernoulli import Bernoulli
-from skelbo.likelihoods.poisson import Poisson
 from skelbo.mixture.chain.markov_chain import MarkovChain
 from skelbo.mixture.emissions import Emissions
 
@@ -72,8 +70,5 @@ def state_variances(emissions: Emissions) -> np.ndarray:
         variances[:, layout.gaussian_columns] = np.einsum("kpp->kp", dense)
     if layout.table is not None:
         for (kind, columns), values in zip(layout.table.groups, emissions.parameters, strict=True):
-            if isinstance(kind, Poisson):
-                variances[:, layout.other_columns[columns]] = values[0]
-            elif isinstance(kind, Bernoulli):
-                variances[:, layout.other_columns[columns]] = values[0] * (1 - values[0])
+            variances[:, layout.other_columns[columns]] = kind.component_variance(values)
     return variances
