@@ -23,7 +23,8 @@ class Forecast(NamedTuple):
         E[x | run], in the units of X; NaN in columns of codes.
     std : ndarray of shape (n_runs, steps, n_features)
         Standard deviation of a row about `mean`, given the parameters: that of the emissions and
-        that of the means between states. NaN in columns of codes, and of likelihoods of one's own.
+        that of the means between states. NaN in columns of codes, and of likelihoods of one's own
+        without a `component_variance`.
     state_proba : ndarray of shape (n_runs, steps, n_components)
         Probabilities of the states.
 
