@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy import stats
 from sklearn.base import clone
 
 from skelbo import ELBOMonitor, EMGaussianMixture, EMMixture, SingularCovarianceWarning
@@ -200,6 +201,17 @@ def test_start_without_a_step_and_continued_fit():
     assert whole.converged_ and whole.lower_bound_ == pytest.approx(best, abs=1e-5)
     with pytest.raises(ValueError, match="column 4 of X has the value 3, .* codes 0 to 2 of the"):
         model.fit(X + np.eye(5)[4])
+
+
+def test_counts_of_a_fit_are_those_whose_density_float64_resolves():
+    X = np.random.default_rng(0).poisson(4e9, (20, 1)).astype(float)
+    model = EMMixture(1, likelihood="poisson").fit(X)
+    assert model.lower_bound_ == pytest.approx(model.score(X), abs=1e-4)
+    assert model.score(X) == pytest.approx(
+        stats.norm(X.mean(), 4e9**0.5).logpdf(X).mean(), abs=1e-3
+    )
+    with pytest.raises(ValueError, match=r"column 0 of X has the count 4e\+12, .* 'gaussian'"):
+        model.fit(1000 * X.round(-8))
 
 
 @pytest.mark.parametrize("likelihood", ["auto", KINDS])

@@ -19,11 +19,15 @@ from skelbo.likelihoods.categorical import Categorical
 from skelbo.likelihoods.column_values import ColumnValues
 from skelbo.likelihoods.component_table import ComponentTable
 from skelbo.likelihoods.gaussian import Gaussian
+from skelbo.likelihoods.poisson import Poisson
 from skelbo.likelihoods.table import MixedColumns
 from skelbo.likelihoods.vocabulary import as_likelihood, given_likelihoods
 
 # Codes that a column may have however few its rows.
 MANY_CODES = 100
+# Beyond it x log(rate) and log x! are so large that their difference in float64 is wrong by more
+# than 1e-4 nats: scores of such a fit would not be its bound.
+MAX_FITTED_COUNT = 2.0**32
 
 
 class EmissionLayout:
@@ -91,6 +95,7 @@ class EmissionLayout:
         names = [values.name(j) if kind == "auto" else kind for j, kind in enumerate(given)]
         kinds = [as_likelihood(kind, codes=True) for kind in names]
         rows.total(cls(kinds).check_block)
+        _check_counts(kinds, values)
         return cls(_closed(kinds, values, rows.n_present), covariance_type, n_factors)
 
     @classmethod
@@ -229,6 +234,17 @@ def _closed(kinds: Sequence[Likelihood], values: ColumnValues, n_rows: int) -> l
                 )
             result[j] = codes(n_codes)
     return result
+
+
+def _check_counts(kinds: Sequence[Likelihood], values: ColumnValues) -> None:
+    """Raise if a column has counts whose log-probability float64 does not resolve."""
+    for j, kind in enumerate(kinds):
+        if isinstance(kind, Poisson) and values.largest[j] > MAX_FITTED_COUNT:
+            raise ValueError(
+                f"column {j} of X has the count {values.largest[j]:g}, expected counts up to "
+                f"{MAX_FITTED_COUNT:g}, whose Poisson probability float64 resolves; use likelihood "
+                "'gaussian', which a Poisson law of such a mean is."
+            )
 
 
 def _codes() -> Callable[[int], Categorical]:
