@@ -102,7 +102,7 @@ class Imputation(InputValidation, ABC):
 
     def _imputed_draws(self, X, n_draws, random_state) -> np.ndarray:
         """Return several copies of the rows with draws in the place of missing cells."""
-        if not isinstance(n_draws, Integral) or n_draws < 1:
+        if not isinstance(n_draws, Integral) or isinstance(n_draws, bool) or n_draws < 1:
             raise ValueError(
                 f"Invalid value for 'n_draws': {n_draws!r}, expected an integer of at least 1, or "
                 "None for expectations."

@@ -288,7 +288,9 @@ class SequenceEstimator(SequenceScores):
         >>> model.impute([[0.1], [np.nan], [0.0]]).round(2)[1]
         array([0.1])
         """
-        if n_draws is not None and (not isinstance(n_draws, Integral) or n_draws < 1):
+        if n_draws is not None and (
+            not isinstance(n_draws, Integral) or isinstance(n_draws, bool) or n_draws < 1
+        ):
             raise ValueError(
                 f"Invalid value for 'n_draws': {n_draws!r}, expected an integer of at least 1, or "
                 "None for expectations."

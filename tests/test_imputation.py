@@ -7,7 +7,13 @@ import pytest
 import torch
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skelbo import EMGaussianMixture, GaussianMLE, VAEEstimator, VariationalEM
+from skelbo import (
+    EMGaussianMixture,
+    EMHiddenMarkovModel,
+    GaussianMLE,
+    VAEEstimator,
+    VariationalEM,
+)
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.models import BinaryFeatureModel, FactorModel
 from tests.own_models import TwoParameterLogistic
@@ -169,3 +175,11 @@ def test_a_model_without_draws_of_x_given_z_is_named():
     model = VariationalEM(1, model=Marginal()).fit(X)
     with pytest.raises(NotImplementedError, match=r"sample_given\(self, Z, theta, rng\)"):
         model.impute([[np.nan, 0.0, 1.0]], n_draws=2)
+
+
+@pytest.mark.parametrize("n_draws", [0, -1, 1.5, True, "2"])
+@pytest.mark.parametrize("model", [GaussianMLE, EMHiddenMarkovModel])
+def test_number_of_draws_is_a_positive_integer(model, n_draws):
+    fitted = model().fit(np.random.default_rng(0).standard_normal((20, 1)))
+    with pytest.raises(ValueError, match="'n_draws': .*, expected an integer of at least 1"):
+        fitted.impute([[np.nan]], n_draws=n_draws)

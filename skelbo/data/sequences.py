@@ -332,7 +332,7 @@ def _position_by_name(names: list[Any], column: Any) -> int:
 
 
 def _checked_position(column: int, n_columns: int) -> int:
-    if not -n_columns <= column < n_columns:
+    if isinstance(column, bool) or not -n_columns <= column < n_columns:
         raise ValueError(
             f"group_column={column} is not the position of one of the {n_columns} columns of X."
         )
