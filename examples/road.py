@@ -56,7 +56,8 @@ def digits():
     return X + np.random.default_rng(0).random(X.shape)
 
 
-AUTO_ENCODER = VAEEstimator(4, posterior="point", max_iter=60, n_importance_samples=200)
+AUTO_ENCODER = VAEEstimator(4, posterior="point", max_iter=60, n_importance_samples=100)
+ONE_LATENT = VAEEstimator(1, hidden_layer_sizes=64, lr=5e-3, max_iter=300, n_importance_samples=200)
 # One line per estimator: data set -> (name in the table, estimator).
 ESTIMATORS = {
     "Old Faithful (2 columns)": [
@@ -65,7 +66,7 @@ ESTIMATORS = {
         ("EMGaussianMixture, 3 tied", EMGaussianMixture(3, covariance_type="tied")),
         ("VariationalEM, 2 binary", VariationalEM(2)),
         ("MCEM, 1 factor", MCEM(1, model="gaussian")),
-        ("VAEEstimator, 1 latent", VAEEstimator(1, hidden_layer_sizes=64, lr=5e-3, max_iter=300)),
+        ("VAEEstimator, 1 latent", ONE_LATENT),
     ],
     "Attitudes to surveys (4 columns of codes)": [
         ("EMMixture, 1 class", EMMixture(1, likelihood="categorical")),
@@ -76,16 +77,30 @@ ESTIMATORS = {
         ("EMGaussianMixture, 10 tied", EMGaussianMixture(10, covariance_type="tied")),
         ("EMGaussianMixture, 20 diag", EMGaussianMixture(20, covariance_type="diag")),
         ("VariationalEM, 10 factors", VariationalEM(10, model="gaussian")),
-        ("VAEEstimator, 8 latents", VAEEstimator(8, max_iter=100)),
+        ("VAEEstimator, 8 latents", VAEEstimator(8, max_iter=100, n_importance_samples=100)),
         ("auto-encoder, 4 latents", AUTO_ENCODER),
         ("VQVAEEstimator, 4 codes", VQVAEEstimator(4, max_iter=60)),
-        ("GANEstimator, 8 latents", GANEstimator(8, max_iter=80, n_importance_samples=100)),
+        ("GANEstimator, 8 latents", GANEstimator(8, max_iter=40, n_importance_samples=50)),
     ],
 }
 TABLES = {
     "Old Faithful (2 columns)": faithful,
     "Attitudes to surveys (4 columns of codes)": survey,
     "Digits (64 columns)": digits,
+}
+CONCLUSIONS = {
+    "Old Faithful (2 columns)": (
+        "Two or three clusters are enough: a mixture is half a nat per row ahead of one Gaussian,\n"
+        "  and one factor is only that Gaussian again."
+    ),
+    "Attitudes to surveys (4 columns of codes)": (
+        "Two kinds of respondents predict the answers of others better than independent columns do."
+    ),
+    "Digits (64 columns)": (
+        "The mixture of 20 is the best density for its time; the VAE is near it with 8 latents.\n"
+        "  A gap is what an ELBO hides. The GAN (a tenth of its default epochs) pays in log p(x)\n"
+        "  for images that its game makes sharp."
+    ),
 }
 
 
@@ -118,6 +133,10 @@ def run_series():
             ahead = f"{mean.item():.1f} +- {std.item():.1f}"
         numbers = f"{log_prob.mean():>10.3f} {error:>6.3f} {ahead:>22}"
         print(f"  {name:<28}{numbers} {estimator.n_parameters_:>11}", flush=True)
+    print(
+        "  Quiet and busy years come in runs: a chain of three rates predicts a year better than a"
+    )
+    print("  mixture of the same rates, which cannot use the years before it.")
 
 
 def evaluate(estimator, train, test):
@@ -146,8 +165,10 @@ def run(title, monitors):
         estimator.set_callbacks(monitors[title, name])
         print(f"  {name:<28}", end="", flush=True)
         score, error, elbo, gap, seconds = evaluate(estimator, train, test)
-        numbers = f"{score:>10.3f} {error:>6.3f} {elbo:>10.3f} {np.maximum(gap, 0):>8.3f}"
+        bounds = f"{elbo:>10.3f} {np.maximum(gap, 0):>8.3f}" if np.isfinite(elbo) else f"{'-':>19}"
+        numbers = f"{score:>10.3f} {error:>6.3f} {bounds:>19}"
         print(f"{numbers} {estimator.n_parameters_:>11} {seconds:>7.2f}", flush=True)
+    print(f"  {CONCLUSIONS[title]}")
     return dict(ESTIMATORS[title])
 
 
@@ -172,7 +193,7 @@ def draw(fitted, monitors, output):
 
 def draw_density(ax, name, estimator):
     """Draw contours of log p(x), 0.3 to 8 nats below the mode, over the data."""
-    x, y = np.meshgrid(np.linspace(1, 6, 120), np.linspace(35, 105, 120))
+    x, y = np.meshgrid(np.linspace(1, 6, 60), np.linspace(35, 105, 60))
     log_prob = estimator.score_samples(np.column_stack([x.ravel(), y.ravel()])).reshape(x.shape)
     levels = log_prob.max() - np.array([8, 5, 3, 2, 1, 0.3])
     ax.contour(x, y, log_prob, levels=levels, cmap="viridis", linewidths=1)
