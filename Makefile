@@ -9,11 +9,11 @@ EXTRAS := dev,plot,progress,dask,fast
 TEST_ENV := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 MKL_NUM_THREADS=1 MPLBACKEND=Agg
 PYTEST := $(TEST_ENV) $(BIN)/python -m pytest
 # The last -m counts: ARGS='-m ""' makes a target of the fast tests one of all tests.
-FAST := -m "not slow"
+FAST := -m "not slow and not long"
 OLDEST := .venv-oldest
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast test-kernels test-oldest lint bench fuzz fuzz-files kill-fits calibration docs
+.PHONY: help install demo test test-all test-fast test-kernels test-oldest lint bench fuzz fuzz-files kill-fits calibration docs
 
 help: ## Show this list
 	@echo "skelbo: make TARGET   (PYTHON=python3.12 chooses the interpreter for .venv)"
@@ -24,8 +24,11 @@ install: $(STAMP) ## Make .venv with everything: library, extras, test and lint 
 demo: $(STAMP) ## Fit every estimator on real data, print the table, write road.png
 	$(BIN)/python $(DEMO_FLAGS) examples/road.py
 
-test: $(STAMP) ## Run all tests and doctests (ARGS="-k moments" passes options to pytest)
+test: $(STAMP) ## Run the tests and doctests (ARGS="-k moments" passes options to pytest)
 	$(PYTEST) $(ARGS)
+
+test-all: $(STAMP) ## Run every test, those of more than ten seconds too
+	$(PYTEST) -m "" $(ARGS)
 
 test-fast: $(STAMP) ## Run what takes under a minute: all but the tests marked slow
 	$(PYTEST) $(FAST) $(ARGS)

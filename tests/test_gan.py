@@ -81,6 +81,7 @@ OPTIMA = {
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("divergence", OPTIMA)
+@pytest.mark.long
 def test_a_gaussian_ends_at_the_optimum_of_its_divergence(divergence, seed):
     """An ELBO behind the name GAN would give the moments of the data, 1.01 and 1.83, for all."""
     mean, std, model = one_gaussian("overlapping", divergence, seed)
@@ -94,6 +95,7 @@ def test_a_gaussian_ends_at_the_optimum_of_its_divergence(divergence, seed):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_of_two_separated_modes_reverse_kl_takes_the_larger_and_forward_kl_both():
     mean, std, model = one_gaussian("separated", "reverse_kl", 0, lr=5e-3, max_iter=250, n=4000)
     assert mean == pytest.approx(3.0, abs=0.1) and std == pytest.approx(0.6, abs=0.1)
@@ -181,6 +183,7 @@ def test_change_of_units():
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_missing_cells_are_hidden_from_the_critic():
     """Cells missing at random leave the game's target as it was: the correlation is found."""
     rng = np.random.default_rng(0)

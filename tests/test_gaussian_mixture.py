@@ -110,6 +110,7 @@ def test_warm_start_goes_on_and_checks_its_shape(faithful, iris):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.long
 def test_a_stream_comes_near_the_batch_fit(kind):
     X, _ = make_blobs(20_000, 4, centers=3, cluster_std=[1.0, 2.0, 1.5], random_state=0)
     train, test = X[:16_000], X[16_000:]

@@ -83,6 +83,7 @@ def test_lsat6_parameters_within_their_monte_carlo_errors():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("d", [1, 2])
+@pytest.mark.long
 def test_trichoptera_ends_at_the_maximum_and_never_below_its_start(d):
     # Counts in the hundreds: z is known far better than theta, 99.9 % of the information missing.
     X = trichoptera()

@@ -109,6 +109,7 @@ def tables(draw):
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @given(table=tables(), kind=st.sampled_from(["full", "tied", "diag", "spherical", "factor"]))
 @settings(max_examples=12, deadline=None)
+@pytest.mark.long
 def test_same_fit_as_in_memory_however_cut(table, kind):
     """With the same start, chosen by the rows' content, and the same number of iterations."""
     X, weights, *_ = table

@@ -145,6 +145,7 @@ for job in jobs:
 
 @pytest.mark.slow
 @needs_proc
+@pytest.mark.long
 def test_a_large_file_does_not_stay_resident(tmp_path):
     """After each pass a few MiB of 293 remain, whether it validates, fits, scores or streams."""
     path = tmp_path / "rows.npy"

@@ -76,6 +76,7 @@ def test_a_resumed_fit_ends_with_the_same_bits(name, tmp_path, stop_after):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["mixture, restarts", "mixture, dask", "mcem, saem", "vae"])
+@pytest.mark.long
 def test_a_killed_process_is_resumed_with_the_same_bits(name):
     """Two kills of each; `benchmarks/kill_fits.py` alone does twenty."""
     command = [sys.executable, str(FOLDER / "kill_fits.py"), "--kills", "2", "--fit", name]

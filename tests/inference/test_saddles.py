@@ -25,6 +25,7 @@ def two_factors(kind):
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", ["zero", "equal"])
 @pytest.mark.parametrize("kind", ["complete", "missing", "poisson"])
+@pytest.mark.long
 def test_monte_carlo_em_leaves_a_factor_that_does_nothing(kind, shape):
     X, model, one = two_factors(kind)
     w = one["loadings"]
@@ -53,6 +54,7 @@ def test_monte_carlo_em_leaves_a_feature_without_loadings():
 @pytest.mark.slow
 @pytest.mark.parametrize("size", [0.0, 1e-9])
 @pytest.mark.parametrize("kind", ["complete", "bernoulli"])
+@pytest.mark.long
 def test_monte_carlo_em_leaves_loadings_that_are_all_zero(kind, size):
     X, model, one = two_factors("complete")
     if kind == "bernoulli":

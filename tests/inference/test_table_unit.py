@@ -43,6 +43,7 @@ def test_errors_of_the_closed_form_follow_the_unit(unit):
 
 @pytest.mark.parametrize("exponent", [-260, 465])
 @pytest.mark.parametrize("engine", [MCEM, VariationalEM])
+@pytest.mark.long
 def test_a_decoder_follows_a_common_unit(engine, exponent):
     X, unit = real(30), 2.0**exponent
     model = DecoderModel(1, hidden_layer_sizes=(2,))

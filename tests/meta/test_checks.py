@@ -79,6 +79,7 @@ def test_extra_checks_of_transformers(estimator, check):
     getattr(estimator_checks, check)(type(estimator).__name__, clone(estimator))
 
 
+@pytest.mark.long
 def test_array_api_check_runs_when_enabled():
     code = (
         "import warnings; warnings.simplefilter('ignore')\n"

@@ -51,6 +51,7 @@ def test_importance_sampling_finds_the_closed_form_at_any_parameters(noise):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("gradient", ["reparameterized", "dreg"])
+@pytest.mark.long
 def test_linear_vae_is_probabilistic_pca(gradient):
     model = VAEEstimator(
         2,

@@ -37,6 +37,7 @@ def test_user_model_equals_the_built_in_one():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("d", "posterior"), [(2, "full"), (3, "full"), (4, "mean_field")])
+@pytest.mark.long
 def test_bound_of_a_user_model_is_that_of_elbo_and_below_log_prob(d, posterior):
     # With three and more latents q is fitted to few points, on which it looks better than it is.
     X = counts(40, 8, 3)

@@ -85,6 +85,7 @@ def together(rank, size, folder):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_two_processes_give_the_bound_of_one(tmp_path):
     multiprocessing.spawn(together, (2, str(tmp_path)), nprocs=2)
     first, second = (pickle.loads((tmp_path / f"answers{r}").read_bytes()) for r in (0, 1))
