@@ -249,6 +249,10 @@ class EMGaussianMixture(MixtureEstimator):
 
     # -------------------------------------------------------------------- fit
 
+    def _n_parameters(self) -> int:
+        """Return the number of free parameters, by the name that scikit-learn's tests call."""
+        return self.n_parameters_
+
     def _engine(self, rows: RowSource, columns: ColumnMoments, *, continued: bool) -> EMEngine:
         """Return the engine of a fit to these rows."""
         return mixture_engine(

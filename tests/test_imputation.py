@@ -178,8 +178,8 @@ def test_a_model_without_draws_of_x_given_z_is_named():
 
 
 @pytest.mark.parametrize("n_draws", [0, -1, 1.5, True, "2"])
-@pytest.mark.parametrize("model", [GaussianMLE, EMHiddenMarkovModel])
+@pytest.mark.parametrize("model", [GaussianMLE(), EMHiddenMarkovModel(1)], ids=["mle", "hmm"])
 def test_number_of_draws_is_a_positive_integer(model, n_draws):
-    fitted = model().fit(np.random.default_rng(0).standard_normal((20, 1)))
+    fitted = model.fit(np.random.default_rng(0).standard_normal((20, 1)))
     with pytest.raises(ValueError, match="'n_draws': .*, expected an integer of at least 1"):
         fitted.impute([[np.nan]], n_draws=n_draws)
