@@ -13,6 +13,7 @@ import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.data.column_moments import ColumnMoments
+from skelbo.data.counts import as_count
 from skelbo.data.fingerprint import table_digest
 from skelbo.data.precision import cast_if_representable
 from skelbo.data.random_stream import random_stream
@@ -529,11 +530,8 @@ class EMHiddenMarkovModel(SequenceEstimator):
         ((100, 1), (100,))
         """
         self._check_fitted()
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples}, expected an integer of at least 1."
-            )
-        return self._draw_runs(runs_of(groups, int(n_samples)), random_state)
+        n_samples = as_count(n_samples, "n_samples")
+        return self._draw_runs(runs_of(groups, n_samples), random_state)
 
     def _draw(self, n_samples, random_state):
         return self._draw_runs(runs_of(None, n_samples), random_state)

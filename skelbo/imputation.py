@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from sklearn.preprocessing import FunctionTransformer
 
+from skelbo.data.counts import as_count
 from skelbo.data.dask_detection import is_dask
 from skelbo.data.dask_dispatch import lazy_on_dask
 from skelbo.data.precision import cast
@@ -102,11 +102,7 @@ class Imputation(InputValidation, ABC):
 
     def _imputed_draws(self, X, n_draws, random_state) -> np.ndarray:
         """Return several copies of the rows with draws in the place of missing cells."""
-        if not isinstance(n_draws, Integral) or isinstance(n_draws, bool) or n_draws < 1:
-            raise ValueError(
-                f"Invalid value for 'n_draws': {n_draws!r}, expected an integer of at least 1, or "
-                "None for expectations."
-            )
+        n_draws = as_count(n_draws, "n_draws", ", or None for expectations")
         if is_dask(X):
             raise ValueError(
                 f"n_draws={n_draws} got a Dask collection, expected a table in memory; pass blocks "
@@ -114,10 +110,10 @@ class Imputation(InputValidation, ABC):
             )
         X = self._validate(X)
         missing = np.isnan(X)
-        result = np.repeat(X[None], int(n_draws), axis=0)
+        result = np.repeat(X[None], n_draws, axis=0)
         incomplete = np.flatnonzero(missing.any(axis=1))
         if incomplete.size:
-            draws = self._draw_cells(X[incomplete], int(n_draws), random_stream(random_state))
+            draws = self._draw_cells(X[incomplete], n_draws, random_stream(random_state))
             result[:, missing] = cast(draws[:, missing[incomplete]], X.dtype)
         return result
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 
+from skelbo.data.counts import as_count
 from skelbo.data.random_stream import random_stream
 from skelbo.data.sequences import runs_of
 from skelbo.elbo import ElboTerms
@@ -242,12 +241,9 @@ class SequenceEstimator(SequenceScores):
         >>> model.forecast(X, 2).mean.round(2).ravel()
         array([5.05, 5.05])
         """
-        if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
-            raise ValueError(
-                f"Invalid value for 'steps': {steps!r}, expected an integer of at least 1."
-            )
+        steps = as_count(steps, "steps")
         X, runs = self._read(X, groups)
-        result = self._answers(X, runs).forecast(int(steps))
+        result = self._answers(X, runs).forecast(steps)
         return type(result)(*(array.astype(X.dtype, copy=False) for array in result))
 
     # --------------------------------------------------------- imputation, draws
@@ -288,26 +284,19 @@ class SequenceEstimator(SequenceScores):
         >>> model.impute([[0.1], [np.nan], [0.0]]).round(2)[1]
         array([0.1])
         """
-        if n_draws is not None and (
-            not isinstance(n_draws, Integral) or isinstance(n_draws, bool) or n_draws < 1
-        ):
-            raise ValueError(
-                f"Invalid value for 'n_draws': {n_draws!r}, expected an integer of at least 1, or "
-                "None for expectations."
-            )
+        if n_draws is not None:
+            n_draws = as_count(n_draws, "n_draws", ", or None for expectations")
         rows, runs = self._read(X, groups)
         missing = np.isnan(rows)
         incomplete = missing.any(axis=1)
-        completed = (
-            np.array(rows) if n_draws is None else np.repeat(rows[None], int(n_draws), axis=0)
-        )
+        completed = np.array(rows) if n_draws is None else np.repeat(rows[None], n_draws, axis=0)
         if incomplete.any():
             answers, where = self._answers(rows, runs), missing[incomplete]
             if n_draws is None:
                 completed[missing] = answers.expected_cells(incomplete)[where]
             else:
                 stream = random_stream(random_state)
-                draws = answers.draw_cells(incomplete, int(n_draws), stream)
+                draws = answers.draw_cells(incomplete, n_draws, stream)
                 completed[:, missing] = draws[:, where]
         if n_draws is not None:
             return completed
