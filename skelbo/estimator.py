@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from abc import ABCMeta, abstractmethod
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,9 +17,9 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 
+from skelbo.data.counts import as_count
 from skelbo.data.dask_dispatch import lazy_on_dask
 from skelbo.data.numeric_table import as_numbers
-from skelbo.data.random_stream import random_stream as random_stream
 from skelbo.em.loop import Ascent
 from skelbo.imputation import Imputation
 from skelbo.persistence import FileMethods
@@ -235,11 +234,8 @@ class LatentVariableEstimator(
         ((100, 1), (100,))
         """
         self._check_fitted()
-        if not isinstance(n_samples, Integral) or n_samples < 1:
-            raise ValueError(
-                f"Invalid value for 'n_samples': {n_samples}, expected an integer of at least 1."
-            )
-        return self._draw(int(n_samples), random_state)
+        n_samples = as_count(n_samples, "n_samples")
+        return self._draw(n_samples, random_state)
 
     def fit_transform(self, X, y=None, sample_weight=None):
         """Fit to X and return ``transform(X)``.

@@ -9,8 +9,8 @@ import torch
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.autograd import gradients
+from skelbo.data.random_stream import random_stream
 from skelbo.em.progress import Progress
-from skelbo.estimator import random_stream
 from skelbo.neural import (
     ACTIVATIONS,
     DIVERGENCES,
@@ -182,7 +182,6 @@ class GANEstimator(NetworkEstimator):
     # What the net of the encoder asks for, and what is no parameter here.
     likelihood = "gaussian"
     encoder = callbacks = net_params = None
-    _encoder_epochs = ENCODER_EPOCHS
     early_stopping, validation_fraction, n_iter_no_change = False, 0.1, 10
 
     def __init__(
@@ -258,9 +257,8 @@ class GANEstimator(NetworkEstimator):
         rng = self._random_stream()
         progress = Progress(self, table.X, 2, self.max_iter, self.verbose)
         game = play(self, table, columns, rng, progress)
-        self._encoder_epochs = min(-(-ENCODER_STEPS // game.n_batches), ENCODER_EPOCHS)
-        net, training = self._train(table, columns, rng, progress, game.net, start=1)
-        del self._encoder_epochs
+        epochs = min(-(-ENCODER_STEPS // game.n_batches), ENCODER_EPOCHS, self.max_iter)
+        net, training = self._train(table, columns, rng, progress, game.net, 1, epochs)
         net.module_.requires_grad_(True)
         self._publish(net, columns, table.sample(), draw_seed(rng), training)
         self._set_game(game)
@@ -276,10 +274,6 @@ class GANEstimator(NetworkEstimator):
         self.n_iter_ = len(game.divergences)
         self.n_skipped_steps_ += game.n_skipped
         self.converged_ = self.converged_ and game.end == "converged"
-
-    @property
-    def _max_epochs(self):
-        return min(self.max_iter, self._encoder_epochs)
 
     def _latent_family(self):
         return GaussianFamily(self.n_components)

@@ -249,10 +249,6 @@ class EMGaussianMixture(MixtureEstimator):
 
     # -------------------------------------------------------------------- fit
 
-    def _n_parameters(self) -> int:
-        """Return the number of free parameters, by the name that scikit-learn's tests call."""
-        return self.n_parameters_
-
     def _engine(self, rows: RowSource, columns: ColumnMoments, *, continued: bool) -> EMEngine:
         """Return the engine of a fit to these rows."""
         return mixture_engine(
@@ -384,3 +380,7 @@ class EMGaussianMixture(MixtureEstimator):
         self._check_fitted()
         K, p = self.means_.shape
         return K - 1 + K * p + self._structure(p).n_parameters(K, p)
+
+    def _n_parameters(self) -> int:
+        """Return the number of free parameters, by the name that scikit-learn's tests call."""
+        return self.n_parameters_

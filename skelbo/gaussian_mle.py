@@ -12,13 +12,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.precision import cast
+from skelbo.data.random_stream import random_stream
 from skelbo.data.row_source import RowSource
 from skelbo.data.rows import Block, Rows
 from skelbo.elbo import ElboTerms
 from skelbo.em.engine import EMEngine
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
-from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.estimator import LatentVariableEstimator
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.conditional import conditionals
 from skelbo.gaussian.exponential_family import SAFE_TERMS

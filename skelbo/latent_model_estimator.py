@@ -16,13 +16,14 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skelbo.data.dask_dispatch import in_memory
 from skelbo.data.fingerprint import table_digest
 from skelbo.data.precision import cast
+from skelbo.data.random_stream import random_stream
 from skelbo.data.threads import threads_for
 from skelbo.data.weights import check_weights
 from skelbo.em.checkpoint import FitCheckpoint
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.em.restarts import climb_from_each
-from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.estimator import LatentVariableEstimator
 from skelbo.inference.annealing import annealed_start
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.file_fields import check_domains, model_vocabulary, theta_fields

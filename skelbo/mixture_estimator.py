@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from skelbo.data.dask_dispatch import lazy_on_dask
-from skelbo.estimator import random_stream
+from skelbo.data.random_stream import random_stream
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.file_fields import check_weights_of
 from skelbo.mixture.fitted_mixture import FittedMixture

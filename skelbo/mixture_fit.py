@@ -12,12 +12,13 @@ from typing import Any, Self
 import numpy as np
 
 from skelbo.data.column_moments import ColumnMoments
+from skelbo.data.random_stream import random_stream
 from skelbo.data.row_source import RowSource
 from skelbo.data.rows import Rows
 from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
-from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.estimator import LatentVariableEstimator
 from skelbo.gaussian.regularization import (
     SINGULAR,
     Regularization,

@@ -376,7 +376,7 @@ class VQVAEEstimator(NetworkEstimator):
 
     @property
     def n_restarted_codes_(self):
-        """How often a code was moved to other rows as hardly any row used it."""
+        """Number of times that a code hardly any row used was moved to other rows."""
         return int(self.net_.module_.family.n_restarted)
 
     @property

@@ -73,7 +73,6 @@ IMPORTS = {
     },
     "mixture_estimator": {
         "data",
-        "estimator",
         "gaussian",
         "mixture",
         "mixture_fit",
@@ -112,7 +111,7 @@ IMPORTS = {
     "comparison": {"printed_table"},
     "vae": {"autograd", "data", "likelihoods", "neural", "transaction"},
     "vqvae": {"autograd", "likelihoods", "neural", "persistence", "transaction"},
-    "gan": {"autograd", "em", "estimator", "neural", "transaction"},
+    "gan": {"autograd", "data", "em", "neural", "transaction"},
 }
 FILES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

@@ -1,4 +1,4 @@
-"""What a file holds of a game: the critic's weights, divergences and the noise at the end."""
+"""Fields of a file for a game: the critic's weights, divergences and the noise at the end."""
 
 from __future__ import annotations
 

@@ -14,10 +14,11 @@ from torch.utils.data import Dataset
 
 from skelbo.data.dask_detection import is_dask
 from skelbo.data.fingerprint import table_digest
+from skelbo.data.random_stream import random_stream
 from skelbo.data.threads import threads_for
 from skelbo.data.weights import check_weights
 from skelbo.em.progress import Progress
-from skelbo.estimator import LatentVariableEstimator, random_stream
+from skelbo.estimator import LatentVariableEstimator
 from skelbo.likelihoods import LIKELIHOODS
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.datasets import DatasetTable
@@ -113,11 +114,6 @@ class NetworkEstimator(LatentVariableEstimator):
     def _kl_warmup(self) -> Any:
         """Epochs over which the weight of the KL rises, or "auto"."""
         return 0
-
-    @property
-    def _max_epochs(self) -> int:
-        """Largest number of epochs of the net."""
-        return self.max_iter
 
     @property
     def _noise_kind(self) -> str:
@@ -243,13 +239,19 @@ class NetworkEstimator(LatentVariableEstimator):
         progress: Progress,
         before: VAENet | None,
         start: int = 0,
+        max_epochs: int | None = None,
     ) -> tuple[VAENet, Training]:
-        """Make a net, or a copy of one, and train it, as the start with that number."""
+        """Make a net, or a copy of one, and train it, as the start with that number.
+
+        It is trained for `max_epochs` at most, by default for those of the net.
+        """
         use_one_thread_after_fork()
         progress.verbose = self.verbose if Processes().is_rank_zero else 0
         progress.begin_start(start)
         with fit_generator(self, draw_seed(rng)) as generator:
             net = make_net(self, columns, self._latent_family(), table.X.dtype, generator, before)
+            if max_epochs is not None:
+                net.max_epochs = max_epochs
             n_held_out = number_held_out(
                 len(table.X), self.early_stopping, self.validation_fraction, is_linear(self)
             )
@@ -263,7 +265,7 @@ class NetworkEstimator(LatentVariableEstimator):
                 table.streamed,
             )
             warmup = 0 if before and self._kl_warmup == "auto" else self._kl_warmup
-            net.kl_warmup = warmup_epochs(warmup, rows.n_batches, self._max_epochs)
+            net.kl_warmup = warmup_epochs(warmup, rows.n_batches, max_epochs or self.max_iter)
             offset = _mean_log_jacobian(columns, table.sample())
             generator = on_device(generator, net.device)
             with threads_for(n_cells(net, self.batch_size)):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from skelbo.estimator import random_stream
+from skelbo.data.random_stream import random_stream
 from skelbo.neural.model.code_prior import CodePrior
 
 

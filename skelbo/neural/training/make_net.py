@@ -153,7 +153,7 @@ def _net_params(estimator: Any) -> dict[str, Any]:
     params: dict[str, Any] = {
         "optimizer": optimizer,
         "lr": estimator.lr,
-        "max_epochs": estimator._max_epochs,
+        "max_epochs": estimator.max_iter,
         "batch_size": estimator.batch_size,
         "device": resolve_device(estimator.device),
         "callbacks": [_copied(c) for c in estimator.callbacks or ()],
