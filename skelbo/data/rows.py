@@ -121,7 +121,7 @@ class Rows:
         self._kept: list[list[Block]] | None = None
 
     def _block_rows(self) -> int:
-        rows = int(np.clip(BLOCK_CELLS // self.cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
+        rows = min(max(BLOCK_CELLS // self.cells, MIN_BLOCK_ROWS), MAX_BLOCK_ROWS)
         if not self._large:
             return rows
         rounds = -(-self.n_samples // (EVEN_BLOCKS * rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -73,7 +74,7 @@ def precision_roots(
     name = edited[0] if edited else next(n for n in names[::-1] if n in attributes)
     array = np.asarray(attributes[name])
     shape = structure.shape(K, p)
-    if array.size != np.prod(shape):
+    if array.size != math.prod(shape):
         expected = shape[1:] if names == MATRIX else shape
         raise ValueError(
             f"{name} was set to an array of shape {array.shape}, expected {expected}; set it to a "

@@ -274,7 +274,7 @@ class Predictor:
     ) -> np.ndarray:
         """Fill `result` by blocks of rows, by `fallback` where `answer` returns False."""
         form = self._form_float32 if X.dtype == np.float32 else self._form_float64
-        size = int(np.clip(BLOCK_CELLS // form.cells, MIN_BLOCK_ROWS, MAX_BLOCK_ROWS))
+        size = min(max(BLOCK_CELLS // form.cells, MIN_BLOCK_ROWS), MAX_BLOCK_ROWS)
 
         def fill(start: int) -> None:
             rows, out = np.asarray(X[start : start + size]), result[start : start + size]
