@@ -14,15 +14,15 @@ from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.precision import cast
 from skelbo.data.random_stream import random_stream
 from skelbo.data.row_source import RowSource
-from skelbo.data.rows import Block, Rows
+from skelbo.data.rows import Block
 from skelbo.elbo import ElboTerms
 from skelbo.em.engine import EMEngine
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.estimator import LatentVariableEstimator
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.conditional import conditionals
 from skelbo.gaussian.exponential_family import SAFE_TERMS
+from skelbo.gaussian.fitted_gaussian import FittedGaussian
 from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.gaussian.published_matrices import MATRIX, fingerprint, precision_roots
 from skelbo.gaussian.regularization import (
@@ -314,26 +314,24 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
 
     def _set_file_state(self, state):
         super()._set_file_state(state)
-        self._components()  # ValueError where the arrays are no Gaussian
+        self._fitted()  # ValueError where the arrays are no Gaussian
 
     # ---------------------------------------------------------------- after fit
 
-    def _rows(self, X: np.ndarray) -> Rows:
-        return Rows(X, origin=np.asarray(self.mean_, dtype=np.float64), cells_per_row=X.shape[1])
-
-    def _components(self) -> Components:
-        """Return the Gaussian about its own mean, from the public attributes as they are now."""
+    def _fitted(self) -> FittedGaussian:
+        """Return the Gaussian of the public attributes as they are now."""
         p, structure = len(self.mean_), STRUCTURES[self.covariance_type]
         roots = precision_roots(vars(self), self._fingerprints, structure, 1, p, MATRIX)
         covariance = structure.from_public_arrays([roots], 1, p)
-        return Components(np.zeros((1, p)), covariance)
+        mean = np.asarray(self.mean_, dtype=np.float64)
+        return FittedGaussian(mean, Components(np.zeros((1, p)), covariance))
 
     def _shaping_parameters(self):
         return ("covariance_type",)
 
     def _origin_and_theta(self):
-        origin = np.asarray(self.mean_, dtype=np.float64)
-        return origin, Mixture(np.ones(1), self._components())
+        fitted = self._fitted()
+        return fitted.mean, Mixture(np.ones(1), fitted.centred)
 
     def _public_errors(self, errors):
         covariance = errors["covariances"]
@@ -363,57 +361,27 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
         return self.n_features_in_
 
     def _log_prob(self, X):
-        components = self._components()
-        log_prob = self._rows(X).each(lambda block: components.density(block).log_prob[0])
+        log_prob = self._fitted().log_prob(X)
         return log_prob, np.zeros_like(log_prob)
 
     def _elbo_terms(self, X):
         log_prob, nothing = self._log_prob(X)
         return ElboTerms(log_prob, nothing, log_prob, nothing)
 
-    def _expectation(self, components: Components, block: Block) -> np.ndarray:
-        """Return E[x | observed cells] - mean, (n, p)."""
-        values = components.density(block).values
-        return (values if values.ndim == 2 else values[0]).T
-
     def _posterior_mean(self, X):
-        components = self._components()
-
-        def whiten(block: Block) -> np.ndarray:
-            return components.covariance.whiten(self._expectation(components, block), 0)
-
-        return self._rows(X).each(whiten, X.shape[1])
-
-    def _reconstruct(self, Z):
-        colored = self._components().covariance.color(Z.astype(np.float64), 0)
-        return (self.mean_ + colored).astype(Z.dtype)
-
-    def _expected_cells(self, X):
-        components = self._components()
-        expected = self._rows(X).each(
-            lambda block: self._expectation(components, block), X.shape[1]
-        )
-        return expected + self.mean_
-
-    def _conditionals(self, X):
-        """Yield the distributions of the missing cells of the rows, about the mean."""
-        p = X.shape[1]
-        covariance = self._components().covariance.dense(1, p)[0]
-        return conditionals(X - np.asarray(self.mean_, np.float64), np.zeros(p), covariance)
+        return self._fitted().latents(X)
 
     def _posterior_std(self, X):
-        covariance, std = self._components().covariance, np.zeros(X.shape)
-        for given in self._conditionals(X):
-            steps = np.zeros((len(given.missing), X.shape[1]))
-            steps[:, given.missing] = given.root.T
-            std[given.rows] = np.sqrt((covariance.whiten(steps, 0) ** 2).sum(axis=0))
-        return std
+        return self._fitted().latents_std(X)
+
+    def _reconstruct(self, Z):
+        return self._fitted().reconstruct(Z).astype(Z.dtype)
+
+    def _expected_cells(self, X):
+        return self._fitted().expected_cells(X)
 
     def _draw_cells(self, X, n_draws, rng):
-        mean = np.asarray(self.mean_, dtype=np.float64)
-        steps, labels = np.tile(X - mean, (n_draws, 1)), np.zeros(n_draws * len(X), dtype=int)
-        draws = self._components().draw_cells(steps, labels, rng) + mean
-        return draws.reshape(n_draws, *X.shape)
+        return self._fitted().draw_cells(X, n_draws, rng)
 
     def _draw(self, n_samples, random_state):
         Z = random_stream(random_state).standard_normal((n_samples, self.n_features_in_))
