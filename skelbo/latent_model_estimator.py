@@ -18,7 +18,6 @@ from skelbo.data.fingerprint import table_digest
 from skelbo.data.precision import cast
 from skelbo.data.random_stream import random_stream
 from skelbo.data.threads import threads_for
-from skelbo.data.weights import check_weights
 from skelbo.em.checkpoint import FitCheckpoint
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
@@ -28,11 +27,9 @@ from skelbo.inference.annealing import annealed_start
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.file_fields import check_domains, model_vocabulary, theta_fields
 from skelbo.inference.fitted_model import FittedModel
-from skelbo.inference.information import n_entries
 from skelbo.inference.model_names import NAMES, adapt, build_model, check_params
-from skelbo.inference.row_report import RowReport
-from skelbo.inference.standard_errors import standard_errors
 from skelbo.inference.table_unit import TableUnit
+from skelbo.model_standard_errors import ModelStandardErrors, as_dtype
 from skelbo.models.boundary_warnings import HeywoodWarning
 from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel
@@ -59,27 +56,14 @@ Report = Callable[[int, float, Theta], bool]
 # Values of z per row in one operation of a step: draws, or points of a quadrature.
 DRAWS_AT_ONCE = 100
 
-NO_ERRORS = (
-    "{name} is not available: params_ has {size} numbers, and the information matrix is formed for "
-    "at most {limit}; use fewer latents or columns, or bootstrap: fit clones with "
-    "params_init=params_ and sample_weight=rng.multinomial(n, np.full(n, 1 / n)), and take the "
-    "spread of their params_."
-)
-NO_ROWS = (
-    "{name} has not been computed, and neither a file nor a copy keeps the rows of the fit; call "
-    "compute_standard_errors(X, sample_weight) with these rows."
-)
 
-
-class LatentModelEstimator(LatentVariableEstimator):
+class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
     """A `LatentVariableModel` and its parameters behind scikit-learn's interface.
 
     A subclass supplies `_ascend`, and the family of q, `_family`, behind its bounds and latents.
     """
 
     _resumes_fits = True
-    # Rows of the fit, from which standard errors are computed when they are asked for.
-    _data: DistinctRows | None = None
 
     @abstractmethod
     def _ascend(
@@ -188,7 +172,7 @@ class LatentModelEstimator(LatentVariableEstimator):
         """Set the fitted attributes, and warn."""
         rotate = model.is_rotation_invariant(data.X, self._family(model))
         theta = model.identify(best.theta, rotate=rotate)
-        self.model_, self.params_ = user_model, _as_dtype(theta, dtype)
+        self.model_, self.params_ = user_model, as_dtype(theta, dtype)
         self._data = data
         self._errors: dict[str, Any] = {}
         self._publish_ascent(best)
@@ -222,90 +206,7 @@ class LatentModelEstimator(LatentVariableEstimator):
         self.lower_bounds_ = [value - optimism for value in self.lower_bounds_[:-1]] + [bound]
         self.lower_bound_ = bound
 
-    # -------------------------------------------------------- standard errors
-
-    @property
-    def standard_errors_(self):
-        """Standard errors of `params_`, from the observed information of log p(X) (Louis 1982)."""
-        return self._error("standard_errors_")
-
-    def compute_standard_errors(self, X, sample_weight=None):
-        """Compute `standard_errors_` from the rows of the fit.
-
-        They are computed by themselves when first asked for; a fitted estimator that comes from a
-        file or is a copy does not have the rows for it.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows of the fit.
-        sample_weight : array-like of shape (n_samples,), optional
-            Their frequency weights.
-
-        Returns
-        -------
-        self : object
-            The estimator.
-
-        Raises
-        ------
-        AttributeError
-            If there are too many parameters for an information matrix.
-
-        Examples
-        --------
-        >>> import pickle
-        >>> from sklearn.datasets import load_iris
-        >>> from skelbo import VariationalEM
-        >>> from skelbo.models import FactorModel
-        >>> X = load_iris().data
-        >>> factor = VariationalEM(model=FactorModel(1, noise="isotropic")).fit(X)
-        >>> copy = pickle.loads(pickle.dumps(factor)).compute_standard_errors(X)
-        >>> copy.standard_errors_["intercepts"].round(3)
-        array([0.066, 0.031, 0.144, 0.065])
-        """
-        self._check_fitted()
-        X = self._validate(X)
-        data = DistinctRows.of_table(X, check_weights(sample_weight, len(X)))
-        self._errors = self._computed_errors("standard_errors_", data)
-        return self
-
-    def _error(self, name: str) -> dict[str, Any]:
-        """Return the errors with this name, which are computed if they are not there."""
-        self._check_fitted()
-        if name not in self._errors:
-            if self._data is None:
-                raise AttributeError(NO_ROWS.format(name=name))
-            self._errors = self._computed_errors(name, self._data)
-            self._data = None  # nothing else needs the rows
-        return self._errors[name]
-
-    def _computed_errors(self, name: str, data: DistinctRows) -> dict[str, Any]:
-        """Return all errors of the parameters by their names; `name` is the one asked for."""
-        fitted = self._fitted()
-        size, limit = n_entries(fitted.theta), fitted.model.max_information
-        if size > limit:
-            raise AttributeError(NO_ERRORS.format(name=name, size=size, limit=limit))
-        unit = TableUnit.of_rows(fitted.model, data)
-        fitted, data = replace(fitted, theta=unit.relative(fitted.theta)), unit.table(data)
-        with threads_for(len(data.X) * self.n_importance_samples):
-            errors, root = standard_errors(fitted, data, RowReport() if self.verbose else None)
-            found = {"standard_errors_": errors, **self._further_errors(fitted, data, root)}
-        dtype = np.result_type(*self.params_.values())
-        return {name: _as_dtype(unit.absolute(errors), dtype) for name, errors in found.items()}
-
-    def _further_errors(self, fitted: FittedModel, data: DistinctRows, root) -> dict[str, Any]:
-        """Return the errors of one algorithm by their names; `root` is of their covariance."""
-        return {}
-
-    def __getstate__(self):
-        """Return the state without the rows of the fit."""
-        return {k: v for k, v in super().__getstate__().items() if k != "_data"}
-
     # ------------------------------------------------------------------ files
-
-    # Names of the errors of the parameters.
-    _error_names: tuple[str, ...] = ("standard_errors_",)
 
     @classmethod
     def _file_vocabulary(cls):
@@ -401,8 +302,3 @@ class LatentModelEstimator(LatentVariableEstimator):
         X, Z = fitted.model.sample(n_samples, fitted.theta, random_stream(random_state))
         dtype = np.result_type(*self.params_.values())
         return cast(X, dtype), Z.astype(dtype)
-
-
-def _as_dtype(theta: dict[str, Any], dtype) -> dict[str, Any]:
-    """Return parameters in the dtype of the data."""
-    return {k: np.asarray(v, dtype=dtype)[()] for k, v in theta.items()}

@@ -40,11 +40,13 @@ IMPORTS = {
     "transaction": set(),
     "imputation": {"data"},
     "estimator": {"data", "em", "imputation", "persistence", "scores", "summary", "transaction"},
+    "model_standard_errors": {"data", "inference"},
     "latent_model_estimator": {
         "data",
         "em",
         "estimator",
         "inference",
+        "model_standard_errors",
         "models",
         "persistence",
         "summary",
