@@ -171,3 +171,20 @@ def accepted(method: Callable[..., Any], params: dict) -> dict:
     """Return the parameters that a method takes."""
     names = signature(method).parameters
     return {name: value for name, value in params.items() if name in names}
+
+
+def results_table(grid: list[dict], candidates: list[Candidate], rank: np.ndarray) -> dict:
+    """Return the columns of `results_`."""
+    table: dict[str, Any] = {"params": grid}
+    for name in sorted({name for values in grid for name in values}):
+        column = np.ma.masked_all(len(grid), dtype=object)
+        for place, values in enumerate(grid):
+            if name in values:
+                column[place] = values[name]
+        table[f"param_{name}"] = column
+    table["criterion"] = np.array([candidate.criterion for candidate in candidates])
+    table["rank"] = rank
+    for name in ("n_parameters", "lower_bound", "converged", "degenerate", "fit_time"):
+        table[name] = np.array([getattr(candidate, name) for candidate in candidates])
+    table["error"] = np.array([candidate.error for candidate in candidates], dtype=object)
+    return table

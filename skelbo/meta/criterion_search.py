@@ -13,37 +13,16 @@ from sklearn.utils import get_tags
 from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.parallel import Parallel, delayed
-from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.sharing import sharing
-from skelbo.meta.candidate import Candidate, Task, run_candidate
-from skelbo.meta.meta_estimator import MetaEstimator
+from skelbo.meta.candidate import Candidate, Task, results_table, run_candidate
+from skelbo.meta.delegation import DelegatedMethods
 from skelbo.transaction import meta_fit_method
 
 CRITERIA = ("bic", "aic", "icl", "held_out")
-# Methods of the chosen estimator that the search has, too.
-DELEGATED = (
-    "aic",
-    "bic",
-    "elbo",
-    "elbo_terms",
-    "forecast",
-    "gap",
-    "icl",
-    "impute",
-    "inverse_transform",
-    "predict",
-    "predict_log_proba",
-    "predict_proba",
-    "sample",
-    "score_samples",
-    "summary",
-    "transform",
-    "transform_std",
-)
 
 
-class CriterionSearch(MetaEstimator):
+class CriterionSearch(DelegatedMethods):
     r"""Search over a grid of parameters, each fitted to all rows, by an information criterion.
 
     One fit for each candidate, where cross-validation needs one for each fold besides. Mixtures
@@ -262,26 +241,6 @@ class CriterionSearch(MetaEstimator):
         for warning in best.warnings:
             warnings.warn(warning, stacklevel=4)
 
-    def score(self, X, y=None, **params):
-        """Return the score of the chosen estimator, the mean log-density in nats per row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows.
-        y : Ignored
-            For the sake of pipelines.
-        **params : dict
-            ``sample_weight``, ``groups``.
-
-        Returns
-        -------
-        score : float
-            Higher is better.
-        """
-        arguments = (X,) if y is None else (X, y)
-        return self._chosen().score(*arguments, **params)
-
     @available_if(lambda self: hasattr(self.estimator, "transform"))
     def fit_transform(self, X, y=None, sample_weight=None, **params):
         """Fit all candidates, and return ``transform(X)`` of the chosen one.
@@ -303,89 +262,3 @@ class CriterionSearch(MetaEstimator):
             Latents.
         """
         return self.fit(X, y, sample_weight=sample_weight, **params)._chosen().transform(X)
-
-    @available_if(lambda self: hasattr(self.estimator, "set_output"))
-    def set_output(self, *, transform=None):
-        """Set the container of `transform`, of the estimator and of the chosen fit.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"} or None, default=None
-            As in all of scikit-learn.
-
-        Returns
-        -------
-        self : CriterionSearch
-            The search.
-        """
-        for estimator in (self.estimator, vars(self).get("best_estimator_", self.estimator)):
-            estimator.set_output(transform=transform)
-        return self
-
-    @property
-    def n_parameters_(self):
-        """Number of free parameters of the chosen estimator."""
-        return self._chosen().n_parameters_
-
-    @property
-    def classes_(self):
-        """Labels of the classes, where the chosen estimator has any."""
-        return self._chosen().classes_
-
-    def get_feature_names_out(self, input_features=None):
-        """Return the names of the columns of `transform`.
-
-        Parameters
-        ----------
-        input_features : array-like of str or None, default=None
-            Names of the columns of X, where the fit had none.
-
-        Returns
-        -------
-        names : ndarray of str
-            Those of the chosen estimator.
-        """
-        return self._chosen().get_feature_names_out(input_features)
-
-    def _chosen(self) -> Any:
-        check_is_fitted(self)
-        if not hasattr(self, "best_estimator_"):
-            raise AttributeError(
-                "refit=False keeps no estimator; set refit=True, or fit one with best_params_."
-            )
-        return self.best_estimator_
-
-
-def results_table(grid: list[dict], candidates: list[Candidate], rank: np.ndarray) -> dict:
-    """Return the columns of `results_`."""
-    table: dict[str, Any] = {"params": grid}
-    for name in sorted({name for values in grid for name in values}):
-        column = np.ma.masked_all(len(grid), dtype=object)
-        for place, values in enumerate(grid):
-            if name in values:
-                column[place] = values[name]
-        table[f"param_{name}"] = column
-    table["criterion"] = np.array([candidate.criterion for candidate in candidates])
-    table["rank"] = rank
-    for name in ("n_parameters", "lower_bound", "converged", "degenerate", "fit_time"):
-        table[name] = np.array([getattr(candidate, name) for candidate in candidates])
-    table["error"] = np.array([candidate.error for candidate in candidates], dtype=object)
-    return table
-
-
-def _delegated(name: str) -> Any:
-    """Return a method that is the chosen estimator's."""
-
-    def has(self) -> bool:
-        return hasattr(vars(self).get("best_estimator_", self.estimator), name)
-
-    def method(self, *args, **kwargs):
-        return getattr(self._chosen(), name)(*args, **kwargs)
-
-    method.__name__, method.__qualname__ = name, f"CriterionSearch.{name}"
-    method.__doc__ = f"Call ``best_estimator_.{name}`` with these arguments."
-    return available_if(has)(method)
-
-
-for _name in DELEGATED:
-    setattr(CriterionSearch, _name, _delegated(_name))
