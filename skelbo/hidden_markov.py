@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from numbers import Integral, Real
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.data.column_moments import ColumnMoments
-from skelbo.data.counts import as_count
 from skelbo.data.fingerprint import table_digest
 from skelbo.data.precision import cast_if_representable
 from skelbo.data.random_stream import random_stream
 from skelbo.data.rows import Rows
-from skelbo.data.sequences import Runs, runs_of
+from skelbo.data.sequences import Runs
 from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent, AscentError
 from skelbo.em.progress import Progress
+from skelbo.emission_parameters import EmissionParameters
 from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning
 from skelbo.gaussian.structures import STRUCTURES
-from skelbo.likelihoods import LIKELIHOODS, Likelihood
+from skelbo.likelihoods import Likelihood
 from skelbo.mixture.chain.fitted_chain import ChainAnswers, FittedChain
 from skelbo.mixture.chain.hidden_markov_theta import HiddenMarkov
 from skelbo.mixture.chain.markov_chain import MarkovChain
@@ -32,13 +31,10 @@ from skelbo.mixture.chain.sequence_rows import SequenceRows
 from skelbo.mixture.chain.starts import hidden_markov_starts
 from skelbo.mixture.chain.user_parameters import UserModel, probabilities
 from skelbo.mixture.emission_attributes import (
-    EMISSION_ARRAYS,
     emission_arrays,
     emissions_differ,
     emissions_of,
-    fingerprints,
 )
-from skelbo.mixture.emission_file_fields import emission_fields
 from skelbo.mixture.emission_layout import EmissionLayout
 from skelbo.mixture.initialization import STARTS
 from skelbo.persistence import (
@@ -49,7 +45,6 @@ from skelbo.persistence import (
     RandomStream,
     Sequence,
     Text,
-    Vocabulary,
 )
 from skelbo.sequence_estimator import SequenceEstimator
 from skelbo.transaction import fit_method
@@ -65,7 +60,7 @@ INITIAL = (
 )
 
 
-class EMHiddenMarkovModel(SequenceEstimator):
+class EMHiddenMarkovModel(EmissionParameters, SequenceEstimator):
     r"""Hidden Markov model, fitted by EM (Baum-Welch).
 
     .. math:: p(x_{1:T}, z_{1:T}; \theta)
@@ -272,8 +267,6 @@ class EMHiddenMarkovModel(SequenceEstimator):
         self.acceleration = acceleration
 
     random_state_: np.random.RandomState | None = None  # continued by `sample`
-    _fingerprints: Mapping[str, int] = MappingProxyType({})  # of the arrays that a fit published
-    _layout: EmissionLayout
 
     # -------------------------------------------------------------------- fit
 
@@ -389,13 +382,7 @@ class EMHiddenMarkovModel(SequenceEstimator):
         """Return an ascent with its states in the order in which they are published."""
         if self.startprob_init is not None or self.transmat_init is not None:
             return ascent
-        keys = ascent.theta.emissions.mean()
-        layout = ascent.theta.emissions.layout
-        if layout.table is not None:
-            groups = zip(layout.table.groups, ascent.theta.emissions.parameters, strict=True)
-            for (_, columns), values in groups:
-                there = layout.other_columns[columns]
-                keys[:, there] = np.where(np.isnan(keys[:, there]), values[-1], keys[:, there])
+        keys = ascent.theta.emissions.levels()
         return replace(ascent, theta=ascent.theta.permuted(np.lexsort(keys.T[::-1])))
 
     def _publish(self, ascent: Ascent, rows, layout: EmissionLayout, engine: EMEngine) -> None:
@@ -408,12 +395,8 @@ class EMHiddenMarkovModel(SequenceEstimator):
         chain = MarkovChain(*(_normalized(array) for array in (startprob, transmat)))
         if dtype != np.float64 or emissions_differ(rounded, theta.emissions):
             ascent = ascent.with_bound(engine.evaluate(HiddenMarkov(chain, rounded))[0])
-        for name in EMISSION_ARRAYS:
-            self.__dict__.pop(name, None)  # of a fit to other columns
-        self.__dict__.update(arrays)
+        self._publish_emissions(arrays, layout)
         self.startprob_, self.transmat_ = startprob, transmat
-        self._layout, self.likelihood_ = layout, layout.names
-        self._fingerprints = fingerprints(arrays)
         self._publish_ascent(ascent)
         self._warn_if_singular(theta)
 
@@ -431,31 +414,20 @@ class EMHiddenMarkovModel(SequenceEstimator):
 
     _resumes_fits = True
 
-    @classmethod
-    def _file_vocabulary(cls):
-        return Vocabulary(objects=LIKELIHOODS)
-
     def _file_attributes(self):
-        K, p = self.n_components, self.n_features_in_
+        K = self.n_components
         failure = Sequence((Number(integer=True, low=0), Text()), kind=tuple)
         return {
             **super()._file_attributes(),
             "startprob_": Array((K,), low=0.0, high=1.0),
             "transmat_": Array((K, K), low=0.0, high=1.0),
-            **emission_fields(K, p, self._layout_of),
             "failed_starts_": Optional(Sequence(failure)),
             "random_state_": Optional(Nullable(RandomStream())),
         }
 
     def _set_file_state(self, state):
-        super()._set_file_state({**state, "_layout": self._layout_of(state)})
+        super()._set_file_state(state)
         self._theta()  # ValueError where the arrays are no model
-
-    def _layout_of(self, state: Mapping[str, Any]) -> EmissionLayout:
-        """Return the layout of fitted attributes."""
-        n_codes = [table.shape[1] for table in state.get("category_probabilities_", ())]
-        names = state["likelihood_"]
-        return EmissionLayout.of_names(names, n_codes, self.covariance_type, self.likelihood)
 
     # -------------------------------------------------------------- after fit
 
@@ -466,8 +438,7 @@ class EMHiddenMarkovModel(SequenceEstimator):
             probabilities(self.startprob_, (K,), "startprob_"),
             probabilities(self.transmat_, (K, K), "transmat_"),
         )
-        emissions = emissions_of(self._layout, self.covariance_type, vars(self), self._fingerprints)
-        return HiddenMarkov(chain, emissions)
+        return HiddenMarkov(chain, self._published_emissions(self._layout))
 
     def _answers(self, X: np.ndarray, runs: Runs) -> ChainAnswers:
         return FittedChain(self._theta()).on(X, runs)
@@ -493,48 +464,6 @@ class EMHiddenMarkovModel(SequenceEstimator):
 
     def _reconstruct(self, Z):
         return self._theta().emissions.average(Z).astype(Z.dtype)
-
-    def sample(self, n_samples=1, random_state=None, groups=None):
-        """Draw sequences and their paths.
-
-        Parameters
-        ----------
-        n_samples : int, default=1
-            Number of rows.
-        random_state : int, RandomState or None, default=None
-            Source of randomness; None goes on with the generator of the fit, so that repeated
-            calls give new draws and a program with a seed gives the same ones each time.
-        groups : array-like of shape (n_samples,), optional
-            Id of the sequence of each row; one sequence if not given.
-
-        Returns
-        -------
-        X : ndarray of shape (n_samples, n_features)
-            Rows, without a column of ids.
-        states : ndarray of int, shape (n_samples,)
-            The states that they come from.
-
-        Raises
-        ------
-        ValueError
-            If `n_samples` is no integer of at least 1, or there is not one id for each row.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from skelbo import EMHiddenMarkovModel
-        >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
-        >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
-        >>> rows, states = model.sample(100, random_state=0)
-        >>> rows.shape, states.shape
-        ((100, 1), (100,))
-        """
-        self._check_fitted()
-        n_samples = as_count(n_samples, "n_samples")
-        return self._draw_runs(runs_of(groups, n_samples), random_state)
-
-    def _draw(self, n_samples, random_state):
-        return self._draw_runs(runs_of(None, n_samples), random_state)
 
     def _draw_runs(self, runs: Runs, random_state: Any) -> tuple[np.ndarray, np.ndarray]:
         """Draw sequences of these lengths."""

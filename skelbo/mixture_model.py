@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from numbers import Integral, Real
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,18 +14,16 @@ from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.row_source import RowSource
 from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent
+from skelbo.emission_parameters import EmissionParameters
 from skelbo.gaussian.structures import STRUCTURES
-from skelbo.likelihoods import LIKELIHOODS, Likelihood
+from skelbo.likelihoods import Likelihood
 from skelbo.mixture.attributes import density_arrays, predictor_of
 from skelbo.mixture.emission_attributes import (
-    EMISSION_ARRAYS,
     emission_arrays,
     emissions_differ,
     emissions_of,
-    fingerprints,
 )
 from skelbo.mixture.emission_engine import emission_engine
-from skelbo.mixture.emission_file_fields import emission_fields
 from skelbo.mixture.emission_layout import EmissionLayout
 from skelbo.mixture.emission_starts import emission_starts
 from skelbo.mixture.emissions import Emissions
@@ -35,12 +32,12 @@ from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.initialization import STARTS, UserParameters, mixture_starts
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture_estimator import MixtureEstimator, RowPredictor
-from skelbo.persistence import Number, Vocabulary
+from skelbo.persistence import Number
 
 COVARIANCE_TYPES = [name for name in STRUCTURES if name != "factor"]
 
 
-class EMMixture(MixtureEstimator):
+class EMMixture(EmissionParameters, MixtureEstimator):
     r"""Mixture of columns of any kind, fitted by EM: latent class or latent profile analysis.
 
     .. math:: p(x; \theta)
@@ -203,8 +200,6 @@ class EMMixture(MixtureEstimator):
         self.acceleration = acceleration
 
     verbose_interval = 10
-    _fingerprints: Mapping[str, int] = MappingProxyType({})  # of the arrays that a fit published
-    _layout: EmissionLayout  # of the published arrays
     _next_layout: EmissionLayout | None = None  # of a fit that is going on
 
     # -------------------------------------------------------------------- fit
@@ -291,14 +286,9 @@ class EMMixture(MixtureEstimator):
             share = weights.astype(np.float64) / weights.sum(dtype=np.float64)
             rounded_theta = Mixture(share, self._components(rounded)).about(rows.origin)
             ascent = ascent.with_bound(e_step(rounded_theta)[0])
-        for name in EMISSION_ARRAYS:
-            self.__dict__.pop(name, None)  # of a fit to other columns
-        self.__dict__.update(arrays)
-        self._layout = layout
+        self._publish_emissions(arrays, layout)
         self.__dict__.pop("_next_layout", None)
-        self.weights_, self.likelihood_ = weights, layout.names
-        self.entropy_r2_ = self._entropy_r2(theta, rows)
-        self._fingerprints = fingerprints(arrays)
+        self.weights_, self.entropy_r2_ = weights, self._entropy_r2(theta, rows)
         self._publish_ascent(ascent)
         self._warn_if_singular(theta)
 
@@ -314,26 +304,8 @@ class EMMixture(MixtureEstimator):
     def _fit_constants(self):
         return (self._next_layout,)
 
-    @classmethod
-    def _file_vocabulary(cls):
-        return Vocabulary(objects=LIKELIHOODS)
-
     def _file_attributes(self):
-        K, p = self.n_components, self.n_features_in_
-        return {
-            **super()._file_attributes(),
-            **emission_fields(K, p, self._layout_of),
-            "entropy_r2_": Number(),
-        }
-
-    def _set_file_state(self, state):
-        super()._set_file_state({**state, "_layout": self._layout_of(state)})
-
-    def _layout_of(self, state: Mapping[str, Any]) -> EmissionLayout:
-        """Return the layout of fitted attributes."""
-        n_codes = [table.shape[1] for table in state.get("category_probabilities_", ())]
-        names = state["likelihood_"]
-        return EmissionLayout.of_names(names, n_codes, self.covariance_type, self.likelihood)
+        return {**super()._file_attributes(), "entropy_r2_": Number()}
 
     # -------------------------------------------------------------- after fit
 
@@ -350,9 +322,7 @@ class EMMixture(MixtureEstimator):
 
     def _mixture(self) -> Mixture:
         """Return theta about zero, from the public arrays."""
-        kind, published = self.covariance_type, self._fingerprints
-        layout = self._next_layout or self._layout
-        emissions = emissions_of(layout, kind, vars(self), published)
+        emissions = self._published_emissions(self._next_layout or self._layout)
         weights = np.asarray(self.weights_, dtype=np.float64)
         return Mixture(weights / weights.sum(), self._components(emissions))
 

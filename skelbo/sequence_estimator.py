@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from typing import Any
+
 import numpy as np
 
 from skelbo.data.counts import as_count
-from skelbo.data.random_stream import random_stream
-from skelbo.data.sequences import runs_of
+from skelbo.data.sequences import Runs, runs_of
 from skelbo.elbo import ElboTerms
 from skelbo.mixture.parameter_columns import gaussian_means, parameter_columns
+from skelbo.sequence_imputation import SequenceImputation
 from skelbo.sequence_scores import SequenceScores
 from skelbo.summary import feature_names
 
 
-class SequenceEstimator(SequenceScores):
+class SequenceEstimator(SequenceScores, SequenceImputation):
     """A model of sequences; a subclass supplies `fit`, the answers about new ones, and draws."""
 
     _bound_is_exact = True
@@ -246,34 +249,32 @@ class SequenceEstimator(SequenceScores):
         result = self._answers(X, runs).forecast(steps)
         return type(result)(*(array.astype(X.dtype, copy=False) for array in result))
 
-    # --------------------------------------------------------- imputation, draws
+    # -------------------------------------------------------------------- draws
 
-    def impute(self, X, n_draws=None, random_state=None, groups=None):
-        """Replace missing cells by their expectation given all observed ones of their sequence.
+    def sample(self, n_samples=1, random_state=None, groups=None):
+        """Draw sequences and their paths.
 
         Parameters
         ----------
-        X : array-like of shape (n_samples, n_features)
-            Rows in the order of time with missing cells (NaN), or wholly missing rows.
-        n_draws : int or None, default=None
-            Number of draws of the missing cells, by draws of paths from their posterior, for
-            multiple imputation; None gives expectations (of a categorical column, the most
-            probable code).
+        n_samples : int, default=1
+            Number of rows.
         random_state : int, RandomState or None, default=None
-            Source of randomness of the draws; None draws afresh.
+            Source of randomness; None goes on with the generator of the fit, so that repeated
+            calls give new draws and a program with a seed gives the same ones each time.
         groups : array-like of shape (n_samples,), optional
-            Id of the sequence of each row.
+            Id of the sequence of each row; one sequence if not given.
 
         Returns
         -------
-        X : ndarray of shape (n_samples, n_features), or (n_draws, n_samples, n_features)
-            A complete copy, or several, without the column of ids; observed cells are unchanged.
-            A dataframe where X is one and ``set_output`` asks for it, unless draws are asked for.
+        X : ndarray of shape (n_samples, n_features)
+            Rows, without a column of ids.
+        states : ndarray of int, shape (n_samples,)
+            The states that they come from.
 
         Raises
         ------
         ValueError
-            If X does not match the fit, or `n_draws` is no integer of at least 1.
+            If `n_samples` is no integer of at least 1, or there is not one id for each row.
 
         Examples
         --------
@@ -281,26 +282,20 @@ class SequenceEstimator(SequenceScores):
         >>> from skelbo import EMHiddenMarkovModel
         >>> X = np.array([[0.0], [0.2], [0.1], [5.0], [5.2], [4.9], [5.1]])
         >>> model = EMHiddenMarkovModel(2, random_state=0).fit(X)
-        >>> model.impute([[0.1], [np.nan], [0.0]]).round(2)[1]
-        array([0.1])
+        >>> rows, states = model.sample(100, random_state=0)
+        >>> rows.shape, states.shape
+        ((100, 1), (100,))
         """
-        if n_draws is not None:
-            n_draws = as_count(n_draws, "n_draws", ", or None for expectations")
-        rows, runs = self._read(X, groups)
-        missing = np.isnan(rows)
-        incomplete = missing.any(axis=1)
-        completed = np.array(rows) if n_draws is None else np.repeat(rows[None], n_draws, axis=0)
-        if incomplete.any():
-            answers, where = self._answers(rows, runs), missing[incomplete]
-            if n_draws is None:
-                completed[missing] = answers.expected_cells(incomplete)[where]
-            else:
-                stream = random_stream(random_state)
-                draws = answers.draw_cells(incomplete, n_draws, stream)
-                completed[:, missing] = draws[:, where]
-        if n_draws is not None:
-            return completed
-        return self._in_container(X, completed, self._split(X, groups)[0])
+        self._check_fitted()
+        n_samples = as_count(n_samples, "n_samples")
+        return self._draw_runs(runs_of(groups, n_samples), random_state)
+
+    def _draw(self, n_samples, random_state):
+        return self._draw_runs(runs_of(None, n_samples), random_state)
+
+    @abstractmethod
+    def _draw_runs(self, runs: Runs, random_state: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Draw rows and states of sequences with these lengths."""
 
     # ------------------------------------------------- hooks of the base: one run
 
@@ -313,7 +308,3 @@ class SequenceEstimator(SequenceScores):
 
     def _posterior_mean(self, X):
         return self._answers(X, runs_of(None, len(X))).resp()
-
-    def _expected_cells(self, X):
-        answers = self._answers(X, runs_of(None, len(X)))
-        return answers.expected_cells(np.ones(len(X), bool))

@@ -86,17 +86,26 @@ IMPORTS = {
     "mixture_model": {
         "data",
         "em",
+        "emission_parameters",
         "gaussian",
         "likelihoods",
         "mixture",
         "mixture_estimator",
         "persistence",
     },
-    "sequence_scores": {"data", "estimator", "mixture"},
-    "sequence_estimator": {"data", "elbo", "mixture", "sequence_scores", "summary"},
+    "sequence_scores": {"sequence_input"},
+    "sequence_estimator": {
+        "data",
+        "elbo",
+        "mixture",
+        "sequence_imputation",
+        "sequence_scores",
+        "summary",
+    },
     "hidden_markov": {
         "data",
         "em",
+        "emission_parameters",
         "gaussian",
         "likelihoods",
         "mixture",
@@ -114,6 +123,9 @@ IMPORTS = {
     "vae": {"autograd", "data", "likelihoods", "neural", "transaction"},
     "vqvae": {"autograd", "likelihoods", "neural", "persistence", "transaction"},
     "gan": {"autograd", "data", "em", "neural", "transaction"},
+    "emission_parameters": {"likelihoods", "mixture", "persistence"},
+    "sequence_imputation": {"data", "sequence_input"},
+    "sequence_input": {"data", "estimator", "mixture"},
 }
 FILES = sorted(p.relative_to(ROOT) for p in ROOT.rglob("*.py") if p != ROOT / "__init__.py")
 

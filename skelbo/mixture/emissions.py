@@ -302,3 +302,18 @@ class Emissions:
         if self.layout.table is not None:
             means[:, self.layout.other_columns] = self.layout.table.mean(self.parameters)
         return means
+
+    def levels(self) -> np.ndarray:
+        """Return the mean of each column, in columns of codes the probability of the highest.
+
+        Returns
+        -------
+        ndarray of shape (n_components, n_features)
+            About the origin.
+        """
+        levels, table = self.mean(), self.layout.table
+        if table is not None:
+            for (_, columns), values in zip(table.groups, self.parameters, strict=True):
+                j = self.layout.other_columns[columns]
+                levels[:, j] = np.where(np.isnan(levels[:, j]), values[-1], levels[:, j])
+        return levels
