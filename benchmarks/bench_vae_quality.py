@@ -232,12 +232,10 @@ def games(n_scored, divergences=GAMES):
 
 def score_with_noise(model, X):
     """Return log p(x) of a GAN with the noise of its game, by the encoder fitted to the other."""
-    variance = model.net_.module_.likelihood.gaussian.variance
-    kept = variance.clone()
-    inside = model.adversarial_noise_variance_ / model._columns.scale**2
-    variance.copy_(torch.as_tensor(inside))
+    kept = model.noise_variance_
+    model.noise_variance_ = model.adversarial_noise_variance_
     score = model.score(X)
-    variance.copy_(kept)
+    model.noise_variance_ = kept
     return score
 
 

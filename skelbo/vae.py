@@ -138,7 +138,7 @@ class VAEEstimator(NetworkEstimator):
         Likelihood of each column.
     noise_variance_ : ndarray of shape (n_features,) or float
         Noise in the units of the data; NaN for columns that are not Gaussian. A number if
-        ``noise="isotropic"``.
+        ``noise="isotropic"``. The one attribute that may be set: scores and draws follow.
     active_units_ : ndarray of bool, shape (n_components,)
         Which latents the model uses: their mean varies over rows by more than 0.01.
     lower_bound_ : float

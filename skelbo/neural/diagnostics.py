@@ -47,20 +47,6 @@ class NoiseFloorWarning(DegenerateFitWarning):
     """Warning about a noise variance of a Gaussian column at its floor."""
 
 
-def noise_variance(likelihood: TableLikelihood, columns: Columns, noise: str) -> np.ndarray | float:
-    """Return the noise variances in the units of the data, shape (n_features,).
-
-    NaN for columns that are not Gaussian; one number if `noise` is "isotropic".
-    """
-    variance = np.full(columns.n_features, np.nan)
-    if likelihood.gaussian is None:
-        return variance
-    chosen = columns.kinds == "gaussian"
-    inside = likelihood.gaussian.variance.cpu().numpy().astype(np.float64)
-    variance[chosen] = inside * columns.scale[chosen] ** 2
-    return float(variance[chosen].mean()) if noise == "isotropic" else variance
-
-
 def check_finite(bound: np.ndarray, mean: np.ndarray, epoch: int, lr: float) -> None:
     """Raise if a bound, shape (n_samples,), or a mean of q is not finite."""
     with np.errstate(over="ignore"):

@@ -27,13 +27,13 @@ from skelbo.neural.data.validation_split import number_held_out, training_rows
 from skelbo.neural.diagnostics import (
     active_units,
     check_finite,
-    noise_variance,
     warn_of_end,
     warn_of_floor,
 )
 from skelbo.neural.log_marginal import DECODED_AT_ONCE, WeightedDraws
 from skelbo.neural.model.latent_family import LatentFamily
 from skelbo.neural.model.objectives import Objective
+from skelbo.neural.noise_variance import noise_variance, set_noise_variance
 from skelbo.neural.persistence import net_state, network_fields, restored_net
 from skelbo.neural.training.checkpoint import check_resumable
 from skelbo.neural.training.distributed import Processes
@@ -345,7 +345,6 @@ class NetworkEstimator(LatentVariableEstimator):
         self.net_, self._columns = net, columns
         self._network_parameters = network_parameters(self)
         self.likelihood_ = columns.kinds.astype(object)
-        self.noise_variance_ = noise_variance(net.module_.likelihood, columns, self._noise_kind)
 
     def _publish_latents(self, mean: np.ndarray, weights: np.ndarray | None) -> None:
         """Set the fitted attributes of the latents, from the means of q of the rows."""
@@ -373,6 +372,16 @@ class NetworkEstimator(LatentVariableEstimator):
     def decoder_(self):
         """The decoder, an nn.Module."""
         return self.net_.module_.decoder
+
+    @property
+    def noise_variance_(self):
+        """Noise of the Gaussian columns in the units of the data; what is set here scores."""
+        return noise_variance(self.net_.module_.likelihood, self._columns)
+
+    @noise_variance_.setter
+    def noise_variance_(self, value):
+        check_is_fitted(self)
+        set_noise_variance(self.net_.module_.likelihood, self._columns, value)
 
     @property
     def n_parameters_(self):

@@ -17,7 +17,7 @@ from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.streaming import StreamedRows
 from skelbo.neural.data.training_table import TrainingTable
 from skelbo.neural.data.validation_split import training_rows
-from skelbo.neural.diagnostics import noise_variance
+from skelbo.neural.noise_variance import noise_variance
 from skelbo.neural.estimator import n_cells
 from skelbo.neural.model.divergences import DIVERGENCES
 from skelbo.neural.model.networks import AutoEncoder, build, perceptron
@@ -136,7 +136,7 @@ def play(
     # The encoder comes next; what the game learned stays.
     net.module_.decoder.requires_grad_(False)
     critic.eval()
-    variance = noise_variance(net.module_.likelihood, columns, estimator.noise)
+    variance = noise_variance(net.module_.likelihood, columns)
     return FinishedGame(
         net, critic, final, divergences, variance, game.n_skipped, rows.n_batches, end
     )
