@@ -17,10 +17,10 @@ from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.streaming import StreamedRows
 from skelbo.neural.data.training_table import TrainingTable
 from skelbo.neural.data.validation_split import training_rows
-from skelbo.neural.noise_variance import noise_variance
 from skelbo.neural.estimator import n_cells
 from skelbo.neural.model.divergences import DIVERGENCES
 from skelbo.neural.model.networks import AutoEncoder, build, perceptron
+from skelbo.neural.noise_variance import noise_variance
 from skelbo.neural.training.adversarial_game import (
     BETAS,
     FINAL_DRAWS,

@@ -61,7 +61,7 @@ def test_noise_that_is_no_variance_is_refused(value, message):
     ("options", "table", "message"),
     [
         ({"noise": "unit"}, X, "noise='unit' fixes it"),
-        ({"likelihood": "bernoulli"}, (X > X.mean(0)).astype(float), "no column is Gaussian"),
+        ({"likelihood": "bernoulli"}, (X.mean(0) < X).astype(float), "no column is Gaussian"),
     ],
 )
 def test_noise_that_the_model_has_not_is_refused(options, table, message):
