@@ -20,6 +20,7 @@ from skelbo.gaussian.published_matrices import (
 )
 from skelbo.gaussian.regularization import regularization
 from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixins.mixture_estimator import MixtureEstimator
 from skelbo.mixture.attributes import (
     COVARIANCE_ARRAYS,
     FactorMatrices,
@@ -40,7 +41,6 @@ from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.initialization import STARTS, UserParameters, mixture_starts
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
-from skelbo.mixture_estimator import MixtureEstimator
 from skelbo.persistence import Array, Optional
 
 

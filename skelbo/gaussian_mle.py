@@ -19,7 +19,6 @@ from skelbo.elbo import ElboTerms
 from skelbo.em.engine import EMEngine
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
-from skelbo.estimator import LatentVariableEstimator
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.exponential_family import SAFE_TERMS
 from skelbo.gaussian.fitted_gaussian import FittedGaussian
@@ -32,11 +31,12 @@ from skelbo.gaussian.regularization import (
     regularization,
 )
 from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixins.latent_variable_estimator import LatentVariableEstimator
+from skelbo.mixins.standard_errors import FitRows, StandardErrors
+from skelbo.mixins.summary import feature_names
 from skelbo.mixture.file_fields import column_moments_field, fingerprints_field, moments_field
 from skelbo.mixture.mixture import Mixture
 from skelbo.persistence import Array, Nullable
-from skelbo.standard_errors import FitRows, StandardErrors
-from skelbo.summary import feature_names
 from skelbo.transaction import fit_method
 
 

@@ -20,10 +20,11 @@ from skelbo.data.sequences import Runs
 from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent, AscentError
 from skelbo.em.progress import Progress
-from skelbo.emission_parameters import EmissionParameters
 from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.likelihoods import Likelihood
+from skelbo.mixins.emission_parameters import EmissionParameters
+from skelbo.mixins.sequence_estimator import SequenceEstimator
 from skelbo.mixture.chain.fitted_chain import ChainAnswers, FittedChain
 from skelbo.mixture.chain.hidden_markov_theta import HiddenMarkov
 from skelbo.mixture.chain.markov_chain import MarkovChain
@@ -46,7 +47,6 @@ from skelbo.persistence import (
     Sequence,
     Text,
 )
-from skelbo.sequence_estimator import SequenceEstimator
 from skelbo.transaction import fit_method
 
 COVARIANCE_TYPES = {name for name in STRUCTURES if name != "factor"}

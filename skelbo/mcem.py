@@ -18,7 +18,7 @@ from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.samplers import SAMPLERS, make_sampler
 from skelbo.inference.standard_errors import monte_carlo_errors
-from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimator
+from skelbo.mixins.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimator
 from skelbo.persistence import Array, Number, Sequence
 
 NOT_CERTIFIED = (

@@ -14,9 +14,10 @@ from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.row_source import RowSource
 from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent
-from skelbo.emission_parameters import EmissionParameters
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.likelihoods import Likelihood
+from skelbo.mixins.emission_parameters import EmissionParameters
+from skelbo.mixins.mixture_estimator import MixtureEstimator, RowPredictor
 from skelbo.mixture.attributes import density_arrays, predictor_of
 from skelbo.mixture.emission_attributes import (
     emission_arrays,
@@ -31,7 +32,6 @@ from skelbo.mixture.engine import mixture_engine
 from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.initialization import STARTS, UserParameters, mixture_starts
 from skelbo.mixture.mixture import Mixture
-from skelbo.mixture_estimator import MixtureEstimator, RowPredictor
 from skelbo.persistence import Number
 
 COVARIANCE_TYPES = [name for name in STRUCTURES if name != "factor"]

@@ -9,7 +9,7 @@ from sklearn.utils._param_validation import StrOptions
 from skelbo.em.loop import Ascent
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.variational_ascent import VariationalAscent
-from skelbo.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimator
+from skelbo.mixins.latent_model_estimator import MODEL_CONSTRAINTS, LatentModelEstimator
 
 
 class VariationalEM(LatentModelEstimator):

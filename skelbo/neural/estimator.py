@@ -18,8 +18,8 @@ from skelbo.data.random_stream import random_stream
 from skelbo.data.threads import threads_for
 from skelbo.data.weights import check_weights
 from skelbo.em.progress import Progress
-from skelbo.estimator import LatentVariableEstimator
 from skelbo.likelihoods import LIKELIHOODS
+from skelbo.mixins.latent_variable_estimator import LatentVariableEstimator
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.datasets import DatasetTable
 from skelbo.neural.data.training_table import TrainingTable

@@ -10,13 +10,13 @@ import numpy as np
 from skelbo.data.dask_dispatch import lazy_on_dask
 from skelbo.data.random_stream import random_stream
 from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixins.mixture_fit import MixtureFit
+from skelbo.mixins.standard_errors import StandardErrors
+from skelbo.mixins.summary import feature_names
 from skelbo.mixture.file_fields import check_weights_of
 from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.parameter_columns import gaussian_means, parameter_columns
-from skelbo.mixture_fit import MixtureFit
 from skelbo.persistence import Array, Nullable, Number, Optional, RandomStream, Sequence, Text
-from skelbo.standard_errors import StandardErrors
-from skelbo.summary import feature_names
 
 # Attributes, without their underscore, that have standard errors.
 PARAMETERS = (

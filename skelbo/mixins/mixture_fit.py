@@ -18,15 +18,15 @@ from skelbo.data.rows import Rows
 from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
-from skelbo.estimator import LatentVariableEstimator
 from skelbo.gaussian.regularization import (
     SINGULAR,
     Regularization,
     SingularCovarianceWarning,
 )
+from skelbo.mixins.latent_variable_estimator import LatentVariableEstimator
+from skelbo.mixins.standard_errors import FitRows
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.stepwise_em import FirstRows, StepwiseState
-from skelbo.standard_errors import FitRows
 from skelbo.transaction import fit_method
 
 

@@ -21,10 +21,10 @@ from skelbo.data.counts import as_count
 from skelbo.data.dask_dispatch import lazy_on_dask
 from skelbo.data.numeric_table import as_numbers
 from skelbo.em.loop import Ascent
-from skelbo.imputation import Imputation
+from skelbo.mixins.imputation import Imputation
+from skelbo.mixins.scores import DensityScores
+from skelbo.mixins.summary import Summarized
 from skelbo.persistence import FileMethods
-from skelbo.scores import DensityScores
-from skelbo.summary import Summarized
 from skelbo.transaction import is_within_search
 
 NOT_CONVERGED = (

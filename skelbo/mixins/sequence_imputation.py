@@ -7,7 +7,7 @@ import numpy as np
 from skelbo.data.counts import as_count
 from skelbo.data.random_stream import random_stream
 from skelbo.data.sequences import runs_of
-from skelbo.sequence_input import SequenceInput
+from skelbo.mixins.sequence_input import SequenceInput
 
 
 class SequenceImputation(SequenceInput):

@@ -10,10 +10,10 @@ import numpy as np
 from skelbo.data.counts import as_count
 from skelbo.data.sequences import Runs, runs_of
 from skelbo.elbo import ElboTerms
+from skelbo.mixins.sequence_imputation import SequenceImputation
+from skelbo.mixins.sequence_scores import SequenceScores
+from skelbo.mixins.summary import feature_names
 from skelbo.mixture.parameter_columns import gaussian_means, parameter_columns
-from skelbo.sequence_imputation import SequenceImputation
-from skelbo.sequence_scores import SequenceScores
-from skelbo.summary import feature_names
 
 
 class SequenceEstimator(SequenceScores, SequenceImputation):

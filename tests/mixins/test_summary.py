@@ -20,8 +20,8 @@ from skelbo import (
 )
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.meta import CriterionSearch
+from skelbo.mixins.summary import MAX_PRINTED, interval
 from skelbo.models import FactorModel
-from skelbo.summary import MAX_PRINTED, interval
 from tests.own_models import Features
 
 COLUMNS = ["parameter", "estimate", "std_error", "low", "high", "note"]

@@ -22,19 +22,19 @@ from skelbo.em.checkpoint import FitCheckpoint
 from skelbo.em.loop import Ascent
 from skelbo.em.progress import Progress
 from skelbo.em.restarts import climb_from_each
-from skelbo.estimator import LatentVariableEstimator
 from skelbo.inference.annealing import annealed_start
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.file_fields import check_domains, model_vocabulary, theta_fields
 from skelbo.inference.fitted_model import FittedModel
 from skelbo.inference.model_names import NAMES, adapt, build_model, check_params
 from skelbo.inference.table_unit import TableUnit
-from skelbo.model_standard_errors import ModelStandardErrors, as_dtype
+from skelbo.mixins.latent_variable_estimator import LatentVariableEstimator
+from skelbo.mixins.model_standard_errors import ModelStandardErrors, as_dtype
+from skelbo.mixins.summary import feature_names
 from skelbo.models.boundary_warnings import HeywoodWarning
 from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel
 from skelbo.persistence import Number, Sequence, Text
-from skelbo.summary import feature_names
 from skelbo.transaction import fit_method
 
 MODEL_CONSTRAINTS: dict = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skelbo.sequence_input import SequenceInput
+from skelbo.mixins.sequence_input import SequenceInput
 
 
 class SequenceScores(SequenceInput):

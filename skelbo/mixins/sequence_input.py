@@ -15,7 +15,7 @@ from skelbo.data.sequences import (
     split_group_column,
 )
 from skelbo.data.table_check import check_table
-from skelbo.estimator import LatentVariableEstimator
+from skelbo.mixins.latent_variable_estimator import LatentVariableEstimator
 from skelbo.mixture.chain.fitted_chain import ChainAnswers
 
 

@@ -1,0 +1,1 @@
+"""Base classes and mixins of the estimators: everything that users call besides `fit`."""
