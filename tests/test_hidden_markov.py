@@ -542,11 +542,29 @@ def test_impossible_and_far_rows_have_scores_and_posteriors():
     far = np.array([[3.0], [1e6], [-1e6], [0.0]])
     assert np.isfinite(model.score_samples(far)).all()
     assert np.isfinite(model.predict_proba(far)).all()
-    codes = umbrella().set_params(probabilities_init=[1.0, 1.0]).fit([[1.0], [1.0]])
-    assert_array_equal(codes.score_samples([[1.0], [0.0], [1.0]]), [0.0, -np.inf, -np.inf])
-    for method in (codes.predict_proba, codes.gap):
-        assert np.isfinite(method([[1.0], [0.0], [1.0]])).all()
-    assert codes.predict([[1.0], [0.0], [1.0]]).shape == (3,)
+
+
+def test_a_row_of_probability_zero_scores_minus_infinity_and_counts_as_missing():
+    """Of two sequences, one with a code that no state has: every answer about the others."""
+    options = {"probabilities_init": [1.0, 0.5], "transmat_init": [[0.9, 0.1], [0.0, 1.0]]}
+    model = umbrella().set_params(**options, max_iter=0).fit([[1.0], [1.0], [0.0], [1.0]])
+    model.probabilities_ = np.array([[1.0], [1.0]])
+    X, gone = np.array([[1.0], [0.0], [1.0], [1.0]]), np.array([[1.0], [np.nan], [1.0], [1.0]])
+    steps = model.score_samples(X, groups=[0, 0, 0, 1])
+    assert_array_equal(np.isneginf(steps), [False, True, False, False])
+    assert_array_equal(steps[[0, 2, 3]], model.score_samples(gone, groups=[0, 0, 0, 1])[[0, 2, 3]])
+    for method in ("predict_proba", "transform", "predict"):
+        assert_array_equal(getattr(model, method)(X), getattr(model, method)(gone))
+    for ahead, other in zip(model.forecast(X, 2), model.forecast(gone, 2), strict=True):
+        assert_array_equal(ahead, other)
+    cell = np.vstack([X, [[np.nan]]])
+    assert_array_equal(model.impute(cell), [*X, [1.0]])
+    assert_array_equal(model.impute(cell, n_draws=2, random_state=0)[:, -1, 0], [1.0, 1.0])
+    assert_allclose(model.gap(X), 0.0, atol=1e-15)
+    assert model.elbo(X)[1] == model.score(X) == -np.inf
+    assert np.isfinite(np.delete(model.elbo(X), 1)).all()
+    assert model.bic(X) == model.aic(X) == model.icl(X) == np.inf
+    assert np.isfinite(model.score(X, sample_weight=[0, 0, 0, 1], groups=[0, 0, 0, 1]))
 
 
 # ------------------------------------------------------------------- scikit-learn's conventions

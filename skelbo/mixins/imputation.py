@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from skelbo.data.dask_dispatch import lazy_on_dask
 from skelbo.data.precision import cast
 from skelbo.data.random_stream import random_stream
 from skelbo.data.validation import InputValidation
+
+# End of the message about a number of draws that is none.
+OR_EXPECTATIONS = ", or None for expectations"
 
 
 class Imputation(InputValidation, ABC):
@@ -92,30 +96,22 @@ class Imputation(InputValidation, ABC):
     @lazy_on_dask
     def _completed(self, X) -> np.ndarray:
         """Return the rows with expectations in the place of missing cells."""
-        X = np.array(self._validate(X))
-        missing = np.isnan(X)
-        incomplete = np.flatnonzero(missing.any(axis=1))
-        if incomplete.size:
-            expected = self._expected_cells(X[incomplete])
-            X[missing] = cast(expected[missing[incomplete]], X.dtype)
-        return X
+        X = self._validate(X)
+        return with_expectations(X, lambda incomplete: self._expected_cells(X[incomplete]))
 
     def _imputed_draws(self, X, n_draws, random_state) -> np.ndarray:
         """Return several copies of the rows with draws in the place of missing cells."""
-        n_draws = as_count(n_draws, "n_draws", ", or None for expectations")
         if is_dask(X):
             raise ValueError(
                 f"n_draws={n_draws} got a Dask collection, expected a table in memory; pass blocks "
                 "of X.compute(), or leave n_draws=None."
             )
+        n_draws = as_count(n_draws, "n_draws", OR_EXPECTATIONS)
         X = self._validate(X)
-        missing = np.isnan(X)
-        result = np.repeat(X[None], n_draws, axis=0)
-        incomplete = np.flatnonzero(missing.any(axis=1))
-        if incomplete.size:
-            draws = self._draw_cells(X[incomplete], n_draws, random_stream(random_state))
-            result[:, missing] = cast(draws[:, missing[incomplete]], X.dtype)
-        return result
+        stream = random_stream(random_state)
+        return with_draws(
+            X, n_draws, lambda incomplete: self._draw_cells(X[incomplete], n_draws, stream)
+        )
 
     def _in_container(self, X: Any, completed: np.ndarray, features: Any = None) -> Any:
         """Return a table as a dataframe where X is one and `set_output` asks for it.
@@ -129,3 +125,49 @@ class Imputation(InputValidation, ABC):
             return completed
         names = FunctionTransformer(lambda table: completed, feature_names_out="one-to-one")
         return names.set_output(transform=kind).fit_transform(X if features is None else features)
+
+
+def with_expectations(X: np.ndarray, expected: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return rows with expectations in the place of missing cells.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        NaN where missing.
+    expected : callable, mask (n_samples,) -> ndarray of shape (n_incomplete, n_features)
+        Returns expectations of the cells of the incomplete rows; those that are observed are not
+        read.
+
+    Returns
+    -------
+    ndarray of shape (n_samples, n_features)
+    """
+    missing = np.isnan(X)
+    incomplete = missing.any(axis=1)
+    completed = np.array(X)
+    if incomplete.any():
+        completed[missing] = cast(expected(incomplete)[missing[incomplete]], X.dtype)
+    return completed
+
+
+def with_draws(X: np.ndarray, n_draws: int, draw: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """Return copies of rows with draws in the place of missing cells.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n_samples, n_features)
+        NaN where missing.
+    n_draws : int
+    draw : callable, mask (n_samples,) -> ndarray of shape (n_draws, n_incomplete, n_features)
+        Returns draws of the incomplete rows; cells that are observed are not read.
+
+    Returns
+    -------
+    ndarray of shape (n_draws, n_samples, n_features)
+    """
+    missing = np.isnan(X)
+    incomplete = missing.any(axis=1)
+    completed = np.repeat(X[None], n_draws, axis=0)
+    if incomplete.any():
+        completed[:, missing] = cast(draw(incomplete)[:, missing[incomplete]], X.dtype)
+    return completed

@@ -160,7 +160,8 @@ class SequenceEstimator(SequenceScores, SequenceImputation):
         Returns
         -------
         states : ndarray of int, shape (n_samples,)
-            Between 0 and n_components - 1; no transition of probability 0 is among them.
+            Between 0 and n_components - 1; no transition of probability 0 is among them. A row
+            that no path explains counts as missing.
 
         Raises
         ------

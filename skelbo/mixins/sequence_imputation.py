@@ -7,6 +7,7 @@ import numpy as np
 from skelbo.data.counts import as_count
 from skelbo.data.random_stream import random_stream
 from skelbo.data.sequences import runs_of
+from skelbo.mixins.imputation import OR_EXPECTATIONS, with_draws, with_expectations
 from skelbo.mixins.sequence_input import SequenceInput
 
 
@@ -50,21 +51,15 @@ class SequenceImputation(SequenceInput):
         array([0.1])
         """
         if n_draws is not None:
-            n_draws = as_count(n_draws, "n_draws", ", or None for expectations")
+            n_draws = as_count(n_draws, "n_draws", OR_EXPECTATIONS)
         rows, runs = self._read(X, groups)
-        missing = np.isnan(rows)
-        incomplete = missing.any(axis=1)
-        completed = np.array(rows) if n_draws is None else np.repeat(rows[None], n_draws, axis=0)
-        if incomplete.any():
-            answers, where = self._answers(rows, runs), missing[incomplete]
-            if n_draws is None:
-                completed[missing] = answers.expected_cells(incomplete)[where]
-            else:
-                stream = random_stream(random_state)
-                draws = answers.draw_cells(incomplete, n_draws, stream)
-                completed[:, missing] = draws[:, where]
+        answers = self._answers(rows, runs)
         if n_draws is not None:
-            return completed
+            stream = random_stream(random_state)
+            return with_draws(
+                rows, n_draws, lambda incomplete: answers.draw_cells(incomplete, n_draws, stream)
+            )
+        completed = with_expectations(rows, answers.expected_cells)
         return self._in_container(X, completed, self._split(X, groups)[0])
 
     def _expected_cells(self, X):

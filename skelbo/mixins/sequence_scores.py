@@ -29,7 +29,8 @@ class SequenceScores(SequenceInput):
         -------
         log_prob : ndarray of shape (n_samples,)
             :math:`\log p(x_t \mid x_1, \ldots, x_{t-1})` in nats, in the units of X, all constants
-            included; the sum over a sequence is its log-density.
+            included; the sum over a sequence is its log-density. A row of probability zero given
+            those before it has -inf, and counts as missing in the values of the rows after it.
         std : ndarray of shape (n_samples,)
             Only if `return_std`.
 

@@ -27,9 +27,10 @@ def half_log(columns, b, top):
     columns : ndarray of shape (K, n_rows)
         log p(x_t | z_t).
     b : ndarray of shape (n_rows, K)
-        Output: likelihoods over the largest of their row; zero where all are.
+        Output: likelihoods over the largest of their row. Ones where all are zero: a row that every
+        state excludes counts as missing.
     top : ndarray of shape (n_rows,)
-        Output: logarithm of the largest, 0 where it is zero.
+        Output: logarithm of the largest, -inf where it is zero.
     """
     K, n_rows = columns.shape
     scaled = np.empty(TILE)
@@ -41,12 +42,10 @@ def half_log(columns, b, top):
             row = columns[k, first : first + n]
             for r in range(n):
                 largest[r] = row[r] if row[r] > largest[r] else largest[r]
-        for r in range(n):
-            largest[r] = largest[r] if largest[r] > -np.inf else 0.0
         for k in range(K):
             row = columns[k, first : first + n]
             for r in range(n):
-                scaled[r] = exp(row[r] - largest[r])
+                scaled[r] = exp(row[r] - largest[r] if largest[r] > -np.inf else 0.0)
             for r in range(n):
                 b[first + r, k] = scaled[r]
 
@@ -199,15 +198,16 @@ def best_scores(log_prob, bounds, continued, entering, log_start, log_A, pointer
 
     `entering` (K,) holds the scores of the best paths before the block, and is overwritten by those
     at its end; `pointers` (n_rows, K) receives the best state before each one. Rows begin anew at
-    the bounds of the pieces; the last scores of each piece are written by `ends`.
+    the bounds of the pieces, whose last scores are returned. A row that no path explains counts as
+    missing.
     """
     K = len(log_start)
     ends = np.empty((len(bounds) - 1, K))
-    before, now = entering.copy(), np.empty(K)
+    before, now, into = entering.copy(), np.empty(K), np.empty(K)
     for piece in range(len(bounds) - 1):
         for t in range(bounds[piece], bounds[piece + 1]):
             fresh = t == bounds[piece] and not (continued and piece == 0)
-            top = -np.inf
+            top = top_into = -np.inf
             for j in range(K):
                 best, chosen = log_start[j], 0
                 if not fresh:
@@ -217,10 +217,10 @@ def best_scores(log_prob, bounds, continued, entering, log_start, log_A, pointer
                         if score > best:
                             best, chosen = score, i
                 pointers[t, j] = chosen
-                now[j] = best + log_prob[t, j]
-                top = max(top, now[j])
+                into[j], now[j] = best, best + log_prob[t, j]
+                top, top_into = max(top, now[j]), max(top_into, best)
             for j in range(K):
-                before[j] = now[j] - top if top > -np.inf else now[j]
+                before[j] = now[j] - top if top > -np.inf else into[j] - top_into
         ends[piece] = before
     entering[:] = before
     return ends

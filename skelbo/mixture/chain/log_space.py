@@ -15,8 +15,8 @@ class RunPosterior(NamedTuple):
     Attributes
     ----------
     log_steps : ndarray of shape (n_rows,)
-        log p(x_t | rows before), in nats; their sum is log p(run). From the first row on that no
-        path explains they are -inf.
+        log p(x_t | rows before), in nats; their sum is log p(run). A row that no path explains has
+        -inf.
     filtered : ndarray of shape (n_rows, n_components)
         p(z_t | rows up to t).
     resp : ndarray of shape (n_rows, n_components)
@@ -34,8 +34,8 @@ class RunPosterior(NamedTuple):
 def run_posterior(chain: MarkovChain, log_prob: np.ndarray) -> RunPosterior:
     """Return the posterior of one run.
 
-    Where no path explains the rows their posterior is not defined: the result is that of the rows
-    before, and the prior from there on; no transition is counted.
+    A row of probability zero given the rows before has no posterior: the paths are those of the
+    run in which it is missing, so that the rows after it are conditional on all others.
 
     Parameters
     ----------
@@ -43,54 +43,45 @@ def run_posterior(chain: MarkovChain, log_prob: np.ndarray) -> RunPosterior:
     log_prob : ndarray of shape (n_rows, n_components)
         log p(x_t | z_t), -inf where a state excludes the row.
     """
-    forward = _forward(chain, log_prob)
-    totals = np.logaddexp.reduce(forward, axis=1)
-    with np.errstate(invalid="ignore"):
-        log_steps = np.diff(totals, prepend=0.0)
-        log_steps[np.isneginf(totals)] = -np.inf
-        filtered = np.exp(forward - totals[:, None])
-    if np.isneginf(totals[-1]):
-        return _impossible(chain, log_prob, log_steps, filtered)
-    backward = _backward(chain, log_prob)
-    joint = forward + backward
-    resp = np.exp(joint - joint.max(axis=1, keepdims=True))
-    resp /= resp.sum(axis=1, keepdims=True)
+    log_steps, filtered, explained = _forward(chain, log_prob)
+    backward = _backward(chain, explained)
+    resp = _shares(filtered + backward, axis=1)
     pairs = np.zeros((chain.n_states, chain.n_states))
     for t in range(1, len(log_prob)):
-        after = log_prob[t] + backward[t]
-        joint = forward[t - 1][:, None] + chain.log_transmat + after
-        share = np.exp(joint - joint.max())
-        pairs += share / share.sum()
-    return RunPosterior(log_steps, filtered, resp, pairs)
+        after = explained[t] + backward[t]
+        pairs += _shares(filtered[t - 1][:, None] + chain.log_transmat + after)
+    return RunPosterior(log_steps, np.exp(filtered), resp, pairs)
 
 
-def _forward(chain: MarkovChain, log_prob: np.ndarray) -> np.ndarray:
-    """Return log p(rows up to t, z_t), (n_rows, n_components)."""
-    forward = np.empty_like(log_prob)
-    forward[0] = chain.log_startprob + log_prob[0]
-    for t in range(1, len(log_prob)):
-        into = np.logaddexp.reduce(forward[t - 1][:, None] + chain.log_transmat, axis=0)
-        forward[t] = into + log_prob[t]
-    return forward
+def _forward(chain: MarkovChain, log_prob: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return log p(x_t | rows before), log p(z_t | rows up to t), and the rows that count.
+
+    The latter are `log_prob` with zeros, as of a missing row, where no path explains a row.
+    """
+    explained = np.array(log_prob)
+    log_steps, filtered = np.empty(len(log_prob)), np.empty_like(log_prob)
+    into = chain.log_startprob
+    for t, row in enumerate(log_prob):
+        log_steps[t] = np.logaddexp.reduce(into + row)
+        if np.isneginf(log_steps[t]):
+            explained[t], filtered[t] = 0.0, into
+        else:
+            filtered[t] = into + row - log_steps[t]
+        into = np.logaddexp.reduce(filtered[t][:, None] + chain.log_transmat, axis=0)
+    return log_steps, filtered, explained
 
 
 def _backward(chain: MarkovChain, log_prob: np.ndarray) -> np.ndarray:
-    """Return log p(rows after t | z_t), (n_rows, n_components)."""
+    """Return log p(rows after t | z_t), (n_rows, n_components), up to a constant in each row."""
     backward = np.zeros_like(log_prob)
     for t in range(len(log_prob) - 2, -1, -1):
         after = log_prob[t + 1] + backward[t + 1]
         backward[t] = np.logaddexp.reduce(chain.log_transmat + after, axis=1)
+        backward[t] -= backward[t].max()
     return backward
 
 
-def _impossible(chain, log_prob, log_steps, filtered) -> RunPosterior:
-    """Return the answer for a run of probability zero."""
-    possible = int(np.argmax(np.isneginf(log_steps)))
-    resp = chain.marginals(len(log_prob))
-    if possible:
-        part = run_posterior(chain, log_prob[:possible])
-        resp[:possible] = part.resp
-        for t in range(possible, len(resp)):
-            resp[t] = resp[t - 1] @ chain.transmat
-    filtered = np.where(np.isneginf(log_steps)[:, None], resp, filtered)
-    return RunPosterior(log_steps, filtered, resp, np.zeros_like(chain.transmat))
+def _shares(logs: np.ndarray, axis: int | None = None) -> np.ndarray:
+    """Return probabilities from their logarithms up to a constant, along an axis or all."""
+    shares = np.exp(logs - logs.max(axis=axis, keepdims=True))
+    return shares / shares.sum(axis=axis, keepdims=True)

@@ -253,13 +253,15 @@ class NumpyPass:
 def half_log(log_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return exp(log_prob - top), (n_rows, K) in Fortran order, and top, the largest of each row.
 
-    Where every entry is -inf the row is zero, and so is its top.
+    A row that every state excludes counts as missing: it is all ones, and its top is -inf.
     """
     columns = log_prob.T
     top = np.maximum.reduce(columns, axis=0)
-    if np.isneginf(np.minimum.reduce(top, initial=0.0)):
-        top[np.isneginf(top)] = 0.0
-    scaled = np.subtract(columns, top, order="C")
+    excluded = np.isneginf(top) if np.isneginf(np.minimum.reduce(top, initial=0.0)) else None
+    if excluded is None:
+        scaled = np.subtract(columns, top, order="C")
+    else:
+        scaled = np.where(excluded, 0.0, columns) - np.where(excluded, 0.0, top)
     return np.exp(scaled, out=scaled).T, top
 
 

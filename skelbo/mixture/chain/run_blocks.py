@@ -29,7 +29,7 @@ class ChainPass(Protocol):
     def half_log(self, log_prob: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return exp(log_prob - top), (n_rows, K), and top, the largest of each row.
 
-        Where every entry is -inf the row is zero, and so is its top.
+        A row that every state excludes counts as missing: it is all ones, and its top is -inf.
         """
 
     def forward(self, b, continued, entering, watch, alpha, steps, lost) -> None:

@@ -16,8 +16,7 @@ def best_paths(
 ) -> np.ndarray:
     """Return the states of the most probable path of each run, (n_rows,).
 
-    A row that no state explains counts as missing; a run that no path explains gets the most
-    probable path without its rows.
+    A row that no path explains, given the rows of the run before, counts as missing.
 
     Parameters
     ----------
@@ -37,7 +36,6 @@ def best_paths(
     kernels = compiled(runs.n_rows, K)
     for block in run_blocks(runs, K):
         scores = np.ascontiguousarray(log_prob(block.rows), dtype=np.float64)
-        scores[np.isneginf(scores.max(axis=1))] = 0.0
         here = pointers[block.rows]
         if kernels is None:
             ends[block.runs] = _best_scores(chain, block, scores, carry, here)
@@ -47,12 +45,7 @@ def best_paths(
                 np.ascontiguousarray(chain.log_startprob),
                 np.ascontiguousarray(chain.log_transmat), here,
             )  # fmt: skip
-    states = _follow(pointers, ends.argmax(axis=1), runs, kernels)
-    impossible = np.isneginf(ends.max(axis=1))
-    if impossible.any():
-        left, rows = runs.take(impossible)
-        states[rows] = best_paths(chain, left, lambda rows: np.zeros((rows.stop - rows.start, K)))
-    return states
+    return _follow(pointers, ends.argmax(axis=1), runs, kernels)
 
 
 def _best_scores(chain: MarkovChain, block: RunBlock, scores, carry, pointers) -> np.ndarray:
@@ -72,8 +65,10 @@ def _best_scores(chain: MarkovChain, block: RunBlock, scores, carry, pointers) -
             into = now[:, None, :n] + transitions
             chosen[:, here : here + n], best = into.argmax(axis=0), into.max(axis=0)
         now = best + packed[:, here : here + n]
-        top = now.max(axis=0)
-        now -= np.where(np.isneginf(top), 0.0, top)
+        impossible = np.isneginf(now.max(axis=0))
+        if impossible.any():
+            now = np.where(impossible, best, now)
+        now -= now.max(axis=0)
         ends[:, :n] = now
     segments.unpack(chosen, pointers.T)
     carry[:] = ends[:, segments.heads[-1]]

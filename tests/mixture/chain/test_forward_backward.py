@@ -163,28 +163,59 @@ def test_separate_states_without_return_are_not_done_again(backend):
     assert result.pairs[0, 1] == pytest.approx(1.0)
 
 
-def test_a_run_of_probability_zero(backend):
-    """-inf from the first impossible row on, posteriors without NaN, no transition counted."""
-    chain, runs = left_right(2), runs_of_lengths([4, 3])
-    log_prob = np.zeros((7, 2))
-    log_prob[2] = -np.inf
-    result, resp, _ = smoothed(chain, runs, log_prob)
-    assert_array_equal(np.isneginf(result.log_steps), [0, 0, 1, 1, 0, 0, 0])
-    assert np.isfinite(resp).all()
-    assert_allclose(resp.sum(axis=1), 1.0)
-    assert result.pairs.sum() == pytest.approx(2.0)
+IMPOSSIBLE = {
+    "no state explains a row": (lambda rng: random_chain(3, rng), [(2, slice(None))]),
+    "no path explains a row": (lambda rng: left_right(3), [(1, [0, 1]), (3, [1, 2])]),
+    "the first row": (lambda rng: left_right(3), [(0, 0)]),
+    "the last row, and another": (lambda rng: random_chain(3, rng), [(1, [0, 2]), (4, [0, 1, 2])]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", IMPOSSIBLE)
+def test_a_row_of_probability_zero_counts_as_missing(backend, kind):
+    """Its step is -inf; later rows are conditional on the others: all paths of the run without."""
+    rng = np.random.default_rng(9)
+    chain, excluded = IMPOSSIBLE[kind][0](rng), IMPOSSIBLE[kind][1]
+    log_prob, runs = rng.standard_normal((8, 3)), runs_of_lengths([5, 3])
+    for row, states in excluded:
+        log_prob[row, states] = -np.inf
+    missing, impossible = log_prob[:5].copy(), []
+    for t in range(5):
+        if np.isneginf(all_paths(chain, missing[: t + 1]).log_prob):
+            missing[t] = 0.0
+            impossible.append(t)
+    assert impossible
+    result, resp, recursions = smoothed(chain, runs, log_prob)
+    assert_array_equal(np.flatnonzero(np.isneginf(result.log_steps)), impossible)
+    paths, other = all_paths(chain, missing), all_paths(chain, log_prob[5:])
+    others = np.isfinite(result.log_steps[:5])
+    assert result.log_steps[:5][others].sum() == pytest.approx(paths.log_prob, rel=1e-12)
+    assert result.log_steps[5:].sum() == pytest.approx(other.log_prob, rel=1e-12)
+    assert_allclose(resp, np.concatenate([paths.resp(3), other.resp(3)]), atol=1e-12)
+    assert_allclose(result.pairs, paths.pairs(3) + other.pairs(3), atol=1e-12)
+    steps, ends = recursions.filter()
+    assert_array_equal(steps, result.log_steps)
+    assert_allclose(ends, [paths.resp(3)[-1], other.resp(3)[-1]], atol=1e-12)
+    filtered, again = recursions.posteriors()
+    prefixes = [all_paths(chain, missing[: t + 1]).resp(3)[-1] for t in range(5)]
+    assert_allclose(filtered[:5], prefixes, atol=1e-12)
+    assert_array_equal(again, resp)
 
 
 @pytest.mark.parametrize("lengths", [[120], [120, 110]])
-def test_a_long_run_of_probability_zero(backend, lengths):
-    """Segments behind the impossible row divide by nothing: warnings are errors here."""
+def test_an_impossible_row_of_a_long_run(backend, lengths):
+    """Segments behind it, of a chain that is not sparse: as if the row were missing."""
     chain, runs = random_chain(2, np.random.default_rng(0)), runs_of_lengths(lengths)
-    log_prob = np.zeros((sum(lengths), 2))
-    log_prob[5] = -np.inf
-    result, resp, _ = smoothed(chain, runs, log_prob)
-    assert_array_equal(np.flatnonzero(np.isneginf(result.log_steps)), np.arange(5, 120))
-    assert_allclose(resp.sum(axis=1), 1.0)
-    assert result.pairs.sum() == pytest.approx(sum(lengths[1:]) - len(lengths[1:]))
+    log_prob = np.random.default_rng(1).standard_normal((sum(lengths), 2))
+    missing = log_prob.copy()
+    log_prob[5], missing[5] = -np.inf, 0.0
+    result, resp, recursions = smoothed(chain, runs, log_prob)
+    expected, without, _ = smoothed(chain, runs, missing)
+    assert not recursions.redone
+    assert_array_equal(np.flatnonzero(np.isneginf(result.log_steps)), [5])
+    assert_array_equal(np.delete(result.log_steps, 5), np.delete(expected.log_steps, 5))
+    assert_array_equal(resp, without)
+    assert_array_equal(result.pairs, expected.pairs)
 
 
 def test_many_improbable_rows_do_not_underflow(backend):
@@ -200,8 +231,8 @@ def test_half_log(backend, order):
     log_prob = np.array([[-1.0, -3.0], [-np.inf, -np.inf], [-5000.0, 7.0]], order=order)
     runs, chain = runs_of_lengths([3]), random_chain(2, np.random.default_rng(7))
     scaled, top = passes(chain, 3)(run_blocks(runs, 2)[0]).half_log(log_prob)
-    assert_allclose(scaled, [[1.0, np.exp(-2)], [0.0, 0.0], [0.0, 1.0]])
-    assert_array_equal(top, [-1.0, 0.0, 7.0])
+    assert_allclose(scaled, [[1.0, np.exp(-2)], [1.0, 1.0], [0.0, 1.0]])
+    assert_array_equal(top, [-1.0, -np.inf, 7.0])
 
 
 def test_memory_is_that_of_a_block_not_of_the_rows(backend, monkeypatch):

@@ -59,8 +59,21 @@ def test_rows_that_no_state_explains_count_as_missing(backend):
     assert_array_equal(path, best_paths(chain, runs, lambda rows: without[rows]))
 
 
-def test_a_run_that_no_path_explains_follows_possible_transitions(backend):
-    chain = MarkovChain(np.array([1.0, 0.0]), np.array([[1.0, 0.0], [0.5, 0.5]]))
-    log_prob = np.array([[0.0, 0.0], [-np.inf, 0.0], [0.0, 0.0], [0.0, 0.0]])
-    path = best_paths(chain, runs_of_lengths([3, 1]), lambda rows: log_prob[rows])
-    assert_array_equal(path, [0, 0, 0, 0])
+def test_a_row_that_no_path_explains_counts_as_missing(backend):
+    """A state that rows exclude cannot be left: later rows decide as if these were missing."""
+    chain = MarkovChain(np.array([0.5, 0.5]), np.array([[1.0, 0.0], [0.3, 0.7]]))
+    log_prob = np.array([[0.0, -np.inf], [-np.inf, 0.0], [0.0, 0.0], [-1.0, 0.0], [0.0, -np.inf]])
+    path = best_paths(chain, runs_of_lengths([4, 1]), lambda rows: log_prob[rows])
+    assert_array_equal(path, [0, 0, 0, 0, 0])
+    log_prob[0] = [-np.inf, 0.0]
+    log_prob[3] = [-np.inf, 0.0]
+    path = best_paths(chain, runs_of_lengths([4, 1]), lambda rows: log_prob[rows])
+    assert_array_equal(path, [1, 1, 1, 1, 0])
+    rng = np.random.default_rng(4)
+    chain, log_prob = random_chain(3, rng, [(0, 1), (1, 2)]), rng.standard_normal((6, 3))
+    log_prob[2, [0, 2]], log_prob[3, :2] = -np.inf, -np.inf
+    missing = log_prob.copy()
+    missing[3] = 0.0  # state 1 in row 2, from which state 2 cannot follow
+    paths = all_paths(chain, missing)
+    path = best_paths(chain, runs_of_lengths([6]), lambda rows: log_prob[rows])
+    assert_array_equal(path, paths.states[paths.log_joint.argmax()])
