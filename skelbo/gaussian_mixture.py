@@ -302,6 +302,10 @@ class EMGaussianMixture(MixtureEstimator):
             if refused:
                 raise ValueError(f"{name}={getattr(self, name)!r} does not fit {other}.")
 
+    def _column_parameters(self):
+        factors = "loadings_" in vars(self)
+        return ("loadings", "noise_variances") if factors else ("covariances",)
+
     def _shaping_parameters(self):
         names = "n_components", "covariance_type"
         return (*names, "n_factors") if self.covariance_type == "factor" else names

@@ -340,8 +340,8 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
     def _estimates(self):
         return {"mean": self.mean_, "covariance": self.covariance_}
 
-    def _per_component(self, name):
-        return False
+    def _component_axis(self, name):
+        return None
 
     def _summary_estimates(self):
         return self._estimates()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skelbo.likelihoods.arrays import draw_bernoulli, namespace, softplus, special_functions
+from skelbo.likelihoods.component_derivatives import separate_derivatives
 from skelbo.likelihoods.components import finite_log, indicators, ratio
 from skelbo.likelihoods.derivatives import trapezoid
 from skelbo.likelihoods.interface import MARGIN, Likelihood
@@ -16,6 +17,7 @@ class Bernoulli(Likelihood):
     name = "bernoulli"
     linear = True
     expects = "0 or 1; binarise the column, X > threshold"
+    attribute, domain = "probabilities_", "unit_interval"
     separable = True
 
     def supports(self, values):
@@ -80,6 +82,15 @@ class Bernoulli(Likelihood):
         """Return log(1 - p) and log p."""
         (p,) = parameters
         return namespace(p).stack([finite_log(1 - p), finite_log(p)])
+
+    def component_derivatives(self, x, parameters, weights):
+        """Return the derivatives in p."""
+        x, p = x[:, None], parameters
+        safe, other = np.maximum(p, 1e-300), np.maximum(1 - p, 1e-300)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            first = x / safe - (1 - x) / other
+            second = x / safe**2 + (1 - x) / other**2
+        return separate_derivatives(first, second, ~np.isnan(x), weights)
 
     def component_variance(self, parameters):
         """Return p (1 - p)."""

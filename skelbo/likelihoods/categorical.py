@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skelbo.likelihoods.arrays import draw_codes, namespace, special_functions, torch_of
+from skelbo.likelihoods.component_derivatives import separate_derivatives
 from skelbo.likelihoods.components import finite_log, indicators, ratio
 from skelbo.likelihoods.interface import MARGIN, Likelihood
 
@@ -27,6 +28,8 @@ class Categorical(Likelihood):
     name = "categorical"
     expects = "integer codes 0, 1, 2, ...; encode the column, with OrdinalEncoder say"
     has_codes = True
+    attribute, domain = "category_probabilities_", "simplex"
+    mean_is_parameter = False
 
     def __init__(self, n_codes: int = 2, closed: bool = False):
         self.n_codes, self.closed = n_codes, closed
@@ -97,6 +100,18 @@ class Categorical(Likelihood):
     def component_sample(self, parameters, labels, rng):
         """Draw codes."""
         return draw_codes(np.moveaxis(parameters[:, labels], 0, -1), rng)
+
+    def component_derivatives(self, x, parameters, weights):
+        """Return the derivatives in the probabilities."""
+        observed, safe = ~np.isnan(x[:, None]), np.maximum(parameters, 1e-300)
+        hits = x[:, None] == np.arange(len(parameters))[:, None]
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            first, second = hits / safe, hits / safe**2
+        return separate_derivatives(first, second, observed, weights)
+
+    def closed_at(self, n_codes):
+        """Return the likelihood that refuses codes from `n_codes` on; itself where it is closed."""
+        return self if self.closed else Categorical(n_codes, closed=True)
 
     def n_free(self, n_parameters):
         """Return one less than the number of codes."""

@@ -14,13 +14,37 @@ from typing import Any
 import numpy as np
 
 from skelbo.likelihoods.arrays import namespace
+from skelbo.likelihoods.component_derivatives import numerical_derivatives
 
 # Finite stand-in for log 0, so that 0 log 0 = 0; results below half of it are -inf.
 LOG_ZERO = -1e30
+# Probabilities this near to 0 or 1, and positive parameters this near to 0 relative to their
+# mean, are at the edge of their domain.
+EDGE = 1e-6
 
 
 class ComponentLikelihood(ABC):
-    """Distribution of a column in each component of a mixture: the second half of `Likelihood`."""
+    """Distribution of a column in each component of a mixture: the second half of `Likelihood`.
+
+    Attributes
+    ----------
+    attribute : str
+        Fitted attribute of mixtures that holds the parameters of such columns.
+    domain : {"real", "positive", "unit_interval", "simplex"}
+        Domain of each parameter; "simplex": those of a column are positive and add up to one.
+    is_block : bool
+        Whether all such columns of a mixture form one block with a covariance, as Gaussian ones.
+    mean_is_parameter : bool
+        Whether the first parameter is the mean.
+    max_value : float
+        Largest value of a fit: beyond it float64 does not resolve log p(x).
+    """
+
+    attribute = "other_parameters_"
+    domain = "real"
+    is_block = False
+    mean_is_parameter = True
+    max_value = np.inf
 
     @abstractmethod
     def log_base(self, x: Any) -> Any:
@@ -71,8 +95,8 @@ class ComponentLikelihood(ABC):
         -------
         array of shape (n_parameters, n_components, n_features)
             On their natural scale, the boundary included (a probability of 0, say). The first is
-            the mean; a likelihood of which that is not so overrides `component_mean`,
-            `component_cells` and `component_sample`.
+            the mean; a likelihood of which that is not so sets `mean_is_parameter` to False and
+            overrides `component_mean`, `component_cells` and `component_sample`.
         """
 
     @abstractmethod
@@ -168,6 +192,58 @@ class ComponentLikelihood(ABC):
             In the units of x.
         """
         return resp @ parameters[0]
+
+    def component_derivatives(
+        self, x: np.ndarray, parameters: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the derivatives of log p(x | component) in the parameters of one component.
+
+        By default from numerical derivatives of `natural_parameters`, to eight digits or so.
+
+        Parameters
+        ----------
+        x : ndarray of shape (n_samples, n_features)
+            Rows, NaN where missing.
+        parameters : ndarray of shape (n_parameters, n_features)
+            As `maximize` returns them, of one component.
+        weights : ndarray of shape (n_samples,)
+            Weights of the rows in the sum.
+
+        Returns
+        -------
+        scores : ndarray of shape (n_samples, n_parameters, n_features)
+            First derivatives of each cell; zero where it is missing.
+        information : ndarray of shape (n_parameters, n_parameters, n_features)
+            Weighted sum over the rows of minus the second derivatives.
+        """
+
+        def natural(theta: np.ndarray) -> np.ndarray:
+            values = self.natural_parameters(theta[:, None])[:, 0]
+            return np.where(values < 0.5 * LOG_ZERO, -np.inf, values)
+
+        return numerical_derivatives(natural, self.sufficient_statistics(x), parameters, weights)
+
+    def at_edge(self, parameters: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """Return which parameters are at the edge of their domain, by default of `domain`.
+
+        Parameters
+        ----------
+        parameters : ndarray of shape (n_parameters, n_components, n_features)
+            As `maximize` returns them.
+        weights : ndarray of shape (n_components,)
+            Probabilities of the components.
+
+        Returns
+        -------
+        ndarray of bool, of the shape of `parameters`
+            A probability within 1e-6 of 0 or 1, a positive parameter below 1e-6 of its mean.
+        """
+        if self.domain == "real":
+            return np.zeros(parameters.shape, dtype=bool)
+        if self.domain == "positive":
+            level = np.maximum(weights @ parameters, 1e-300)
+            return parameters < EDGE * level[:, None]
+        return (parameters < EDGE) | ((self.domain == "unit_interval") & (parameters > 1 - EDGE))
 
     def n_free(self, n_parameters: int) -> int:
         """Return how many of the parameters of a column in a component are free.

@@ -19,6 +19,7 @@ class Gaussian(Likelihood):
     name = "gaussian"
     expects = "a real number"
     has_noise = True
+    is_block = True
 
     def supports(self, values):
         """Accept every real number."""

@@ -44,6 +44,8 @@ class Likelihood(Support, ComponentLikelihood):
         Whether the log-kernel is linear in x, as in exponential families whose mean is sufficient.
     separable : bool
         Whether a column can be fitted without error by infinite loadings.
+    closed : bool
+        Whether the values of a column are known before the fit: of codes, their number.
 
     Notes
     -----
@@ -104,6 +106,7 @@ class Likelihood(Support, ComponentLikelihood):
     has_codes = False
     linear = False
     separable = False
+    closed = True
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -317,6 +320,21 @@ class Likelihood(Support, ComponentLikelihood):
         with np.errstate(divide="ignore"):
             eta = self.offset(parameters[0], 0.0)
         return self.sample(eta[labels], 1.0, rng)
+
+    def closed_at(self, n_codes: int) -> Likelihood:
+        """Return the likelihood of a column with so many codes, of likelihoods with codes.
+
+        Parameters
+        ----------
+        n_codes : int
+            Number of codes: one more than the largest.
+
+        Returns
+        -------
+        Likelihood
+            By default itself.
+        """
+        return self
 
     # ------------------------------------------------------------ first values
 

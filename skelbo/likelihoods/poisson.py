@@ -6,6 +6,7 @@ import numpy as np
 from scipy import special
 
 from skelbo.likelihoods.arrays import draw_poisson, namespace, torch_of
+from skelbo.likelihoods.component_derivatives import separate_derivatives
 from skelbo.likelihoods.components import finite_log, observed_cells, ratio
 from skelbo.likelihoods.interface import MARGIN, Likelihood
 
@@ -25,6 +26,10 @@ class Poisson(Likelihood):
     name = "poisson"
     linear = True
     expects = "counts 0, 1, 2, ...; round the column"
+    attribute, domain = "rates_", "positive"
+    # Beyond it x log(rate) and log x! are so large that their difference in float64 is wrong by
+    # more than 1e-4 nats: scores of such a fit would not be its bound.
+    max_value = 2.0**32
 
     def __init__(self, max_log_rate: float = MAX_LOG_RATE):
         self.max_log_rate = max_log_rate
@@ -98,6 +103,13 @@ class Poisson(Likelihood):
         """Return minus the rate and the log-rate."""
         (rate,) = parameters
         return namespace(rate).stack([-rate, finite_log(rate)])
+
+    def component_derivatives(self, x, parameters, weights):
+        """Return the derivatives in the rate."""
+        x, safe = x[:, None], np.maximum(parameters, 1e-300)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            first, second = x / safe - 1, x / safe**2
+        return separate_derivatives(first, second, ~np.isnan(x), weights)
 
     def component_variance(self, parameters):
         """Return the rate."""

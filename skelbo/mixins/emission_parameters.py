@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from skelbo.likelihoods import LIKELIHOODS
-from skelbo.mixture.emission_attributes import EMISSION_ARRAYS, emissions_of, fingerprints
+from skelbo.likelihoods import LIKELIHOODS, Likelihood
+from skelbo.mixins.summary import Summarized, feature_names
+from skelbo.mixture.emission_attributes import (
+    EMISSION_ARRAYS,
+    OTHERS,
+    PARAMETERS,
+    emissions_of,
+    fingerprints,
+)
 from skelbo.mixture.emission_file_fields import emission_fields
 from skelbo.mixture.emission_layout import EmissionLayout
 from skelbo.mixture.emissions import Emissions
 from skelbo.persistence import FileMethods, Vocabulary
 
 
-class EmissionParameters(FileMethods):
+class EmissionParameters(FileMethods, Summarized):
     """Fitted attributes of an estimator whose components are :class:`Emissions`."""
 
     n_components: int
@@ -39,6 +46,29 @@ class EmissionParameters(FileMethods):
     def _published_emissions(self, layout: EmissionLayout) -> Emissions:
         """Return the emissions about zero of the public arrays as they are now."""
         return emissions_of(layout, self.covariance_type, vars(self), self._fingerprints)
+
+    def _column_kinds(self) -> Sequence[Likelihood]:
+        """Return the likelihood of each column."""
+        return self._layout.likelihoods
+
+    def _column_parameters(self) -> Sequence[str]:
+        """Return the names of the parameters besides weights and means, without underscore."""
+        present = {kind.attribute for kind in self._layout.likelihoods if not kind.is_block}
+        names = ["covariances"] if self._layout.structure is not None else []
+        return names + [name.removesuffix("_") for name in PARAMETERS if name in present]
+
+    def _summary_tables(self, name, n_tables):
+        table, names = self._layout.table, feature_names(self)
+        if name != "other_parameters" or table is None:
+            return super()._summary_tables(name, n_tables)
+        places = self._layout.other_columns
+        own = [group for group in table.groups if group.likelihood.attribute == OTHERS]
+        return [(kind.name, (-1, [names[j] for j in places[columns]])) for kind, columns in own]
+
+    def _summary_domain(self, name):
+        """Return the domain of a parameter, of a user's likelihood its own."""
+        kinds = {f"other_parameters[{kind.name}]": kind for kind in self._layout.likelihoods}
+        return kinds[name].domain if name in kinds else super()._summary_domain(name)
 
     @classmethod
     def _file_vocabulary(cls):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -10,25 +11,15 @@ import numpy as np
 from skelbo.data.dask_dispatch import lazy_on_dask
 from skelbo.data.random_stream import random_stream
 from skelbo.gaussian.structures import STRUCTURES
+from skelbo.likelihoods import Likelihood
 from skelbo.mixins.mixture_fit import MixtureFit
 from skelbo.mixins.standard_errors import StandardErrors
 from skelbo.mixins.summary import feature_names
 from skelbo.mixture.file_fields import check_weights_of
 from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.parameter_columns import gaussian_means, parameter_columns
-from skelbo.persistence import Array, Nullable, Number, Optional, RandomStream, Sequence, Text
-
-# Attributes, without their underscore, that have standard errors.
-PARAMETERS = (
-    "weights",
-    "means",
-    "covariances",
-    "loadings",
-    "noise_variances",
-    "probabilities",
-    "rates",
-    "category_probabilities",
-)
+from skelbo.persistence import Array, Nullable, Number, Optional, RandomStream, Text
+from skelbo.persistence import Sequence as SequenceField
 
 
 class RowPredictor(Protocol):
@@ -58,14 +49,22 @@ class MixtureEstimator(StandardErrors, MixtureFit):
     def _fitted(self) -> FittedMixture:
         """Return the mixture of the public arrays as they are now."""
 
+    @abstractmethod
+    def _column_parameters(self) -> Sequence[str]:
+        """Return the names of the parameters besides weights and means, without underscore."""
+
+    def _column_kinds(self) -> Sequence[Likelihood]:
+        """Return the likelihood of each column; none where all are Gaussian."""
+        return ()
+
     # ------------------------------------------------------------------ files
 
     def _file_attributes(self):
-        failure = Sequence((Number(integer=True, low=0), Text()), kind=tuple)
+        failure = SequenceField((Number(integer=True, low=0), Text()), kind=tuple)
         return {
             **super()._file_attributes(),
             "weights_": Array((self.n_components,), low=0.0, high=1.0),
-            "failed_starts_": Optional(Sequence(failure)),
+            "failed_starts_": Optional(SequenceField(failure)),
             "random_state_": Optional(Nullable(RandomStream())),
         }
 
@@ -144,25 +143,20 @@ class MixtureEstimator(StandardErrors, MixtureFit):
         return self.predict_proba(X)
 
     def _estimates(self):
-        names = [name for name in PARAMETERS if hasattr(self, name + "_")]
-        if len(self.weights_) == 1:
-            names.remove("weights")
-        if "loadings" in names:
-            names.remove("covariances")  # a function of loadings and noise variances
+        names = ["weights"] if len(self.weights_) > 1 else []
+        names += ["means", *self._column_parameters()]
         return {name: getattr(self, name + "_") for name in names}
 
-    def _per_component(self, name):
+    def _component_axis(self, name):
         shared = name == "covariances" and STRUCTURES[self.covariance_type].shared
-        return not shared
+        return None if shared else int(name == "other_parameters")
 
     def _summary_estimates(self):
-        estimates, kinds = self._estimates(), vars(self).get("likelihood_")
-        if kinds is not None:
-            estimates["means"] = gaussian_means(estimates["means"], kinds)
-        return estimates
+        estimates = self._estimates()
+        return {**estimates, "means": gaussian_means(estimates["means"], self._column_kinds())}
 
     def _summary_axis(self, name):
-        names, kinds = feature_names(self), vars(self).get("likelihood_")
+        names, kinds = feature_names(self), self._column_kinds()
         if name in ("weights", "loadings"):
             return (-2, names) if name == "loadings" else (-1, None)
         return -1, parameter_columns(name, names, kinds, self.covariance_type)

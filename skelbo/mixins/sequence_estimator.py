@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from skelbo.data.counts import as_count
 from skelbo.data.sequences import Runs, runs_of
 from skelbo.elbo import ElboTerms
+from skelbo.likelihoods import Likelihood
 from skelbo.mixins.sequence_imputation import SequenceImputation
 from skelbo.mixins.sequence_scores import SequenceScores
 from skelbo.mixins.summary import feature_names
@@ -20,28 +22,32 @@ class SequenceEstimator(SequenceScores, SequenceImputation):
     """A model of sequences; a subclass supplies `fit`, the answers about new ones, and draws."""
 
     _bound_is_exact = True
-    _summary_attributes = (
-        "startprob_",
-        "transmat_",
-        "means_",
-        "covariances_",
-        "probabilities_",
-        "rates_",
-        "category_probabilities_",
-    )
-
     covariance_type: str
-    likelihood_: np.ndarray
+    startprob_: np.ndarray
+    transmat_: np.ndarray
+    means_: np.ndarray
+
+    @abstractmethod
+    def _column_kinds(self) -> Sequence[Likelihood]:
+        """Return the likelihood of each column."""
+
+    @abstractmethod
+    def _column_parameters(self) -> Sequence[str]:
+        """Return the names of the parameters of the columns besides means, without underscore."""
 
     def _summary_estimates(self):
-        estimates = super()._summary_estimates()
-        estimates["means"] = gaussian_means(estimates["means"], self.likelihood_)
-        return estimates
+        estimates = {name: getattr(self, name + "_") for name in self._column_parameters()}
+        return {
+            "startprob": self.startprob_,
+            "transmat": self.transmat_,
+            "means": gaussian_means(self.means_, self._column_kinds()),
+            **estimates,
+        }
 
     def _summary_axis(self, name):
         if name in ("startprob", "transmat"):
             return -1, None
-        names, kinds = feature_names(self), self.likelihood_
+        names, kinds = feature_names(self), self._column_kinds()
         return -1, parameter_columns(name, names, kinds, self.covariance_type)
 
     # ------------------------------------------------------------------ latents

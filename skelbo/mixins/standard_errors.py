@@ -128,8 +128,7 @@ class StandardErrors(InputValidation, ABC):
         ValueError
             If X are not the rows of the fit, or an argument cannot be used.
         AttributeError
-            If there are too many parameters for an information matrix, or a likelihood without
-            derivatives.
+            If there are too many parameters for an information matrix.
 
         Examples
         --------
@@ -203,8 +202,8 @@ class StandardErrors(InputValidation, ABC):
         """Return the parameters under the names of `standard_errors_`, in the same shapes."""
 
     @abstractmethod
-    def _per_component(self, name: str) -> bool:
-        """Return whether the first axis of a parameter are the components."""
+    def _component_axis(self, name: str) -> int | None:
+        """Return the axis of a parameter that are the components; None if it has none."""
 
     def __getstate__(self):
         """Return the state without the rows of the fit."""
@@ -219,9 +218,10 @@ def _matched(resp: np.ndarray, other: np.ndarray) -> np.ndarray:
 
 def _reordered(value: Any, name: str, order: np.ndarray, model: StandardErrors) -> Any:
     """Return a parameter with its components in another order."""
+    axis = model._component_axis(name)
     if isinstance(value, list):
-        return [table[order] for table in value]
-    return np.asarray(value)[order] if model._per_component(name) else np.asarray(value)
+        return [np.take(table, order, axis) for table in value]
+    return np.asarray(value) if axis is None else np.take(value, order, axis)
 
 
 def _spread(values: list) -> Any:

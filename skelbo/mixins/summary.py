@@ -30,6 +30,8 @@ DOMAINS = {
     "category_probabilities": "unit_interval",
 }
 MATRICES = ("covariance", "covariances")
+# Axis of a parameter along which columns of X lie, and their names; None if there is no such axis.
+ColumnAxis = tuple[int, Sequence[str] | None]
 
 
 @dataclass(frozen=True)
@@ -135,9 +137,14 @@ class Summarized:
         names = (name for name in self._summary_attributes if hasattr(self, name))
         return {name.rstrip("_"): getattr(self, name) for name in names}
 
-    def _summary_axis(self, name: str) -> tuple[int, Sequence[str] | None]:
+    def _summary_axis(self, name: str) -> ColumnAxis:
         """Return the axis of a parameter that are columns of X, and their names; else None."""
         return -1, None
+
+    def _summary_tables(self, name: str, n_tables: int) -> list[tuple[str, ColumnAxis | None]]:
+        """Return a label for each table of a parameter that is a list, and its axis of columns."""
+        labels = self._summary_axis(name)[1] or [str(place) for place in range(n_tables)]
+        return [(label, None) for label in labels]
 
     def _summary_domain(self, name: str) -> str:
         """Return the domain of a parameter: real, positive, unit_interval or simplex."""
@@ -234,12 +241,11 @@ def _fit_statistics(estimator: Any, X: Any, **params: Any) -> dict[str, Any]:
 
 def _entries(estimator: Any, name: str, values: Any, errors: Any) -> Iterator[tuple]:
     """Yield the cells of the table for each number of a parameter."""
-    if isinstance(values, list):  # one table for each column
-        names = estimator._summary_axis(name)[1]
-        for place, table in enumerate(values):
-            before = str(place) if names is None else names[place]
-            error = None if errors is None else errors[place]
-            yield from _array_entries(estimator, f"{name}[{before}]", table, error, None)
+    if isinstance(values, list):  # one table for each column, or each likelihood
+        found = [None] * len(values) if errors is None else errors
+        labels = estimator._summary_tables(name, len(values))
+        for (label, columns), table, error in zip(labels, values, found, strict=True):
+            yield from _array_entries(estimator, f"{name}[{label}]", table, error, columns)
         return
     yield from _array_entries(estimator, name, values, errors, estimator._summary_axis(name))
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from skelbo.gaussian.published_matrices import fingerprint
 from skelbo.likelihoods import Likelihood
-from skelbo.likelihoods.bernoulli import Bernoulli
-from skelbo.likelihoods.categorical import Categorical
-from skelbo.likelihoods.poisson import Poisson
+from skelbo.likelihoods.table import Group
 from skelbo.mixture.attributes import (
     COVARIANCE_ARRAYS,
     cast,
@@ -25,8 +23,10 @@ from skelbo.mixture.emissions import Emissions
 from skelbo.mixture.mixture import Mixture
 
 # Public names of parameters that are one number per column and component.
-SCALARS: dict[str, type[Likelihood]] = {"rates_": Poisson, "probabilities_": Bernoulli}
+SCALARS = ("rates_", "probabilities_")
 CODES, OTHERS = "category_probabilities_", "other_parameters_"
+# Those of columns that are not Gaussian, in the order of a summary.
+PARAMETERS = ("probabilities_", "rates_", CODES, OTHERS)
 # All attributes that describe emissions, of every table.
 EMISSION_ARRAYS = COVARIANCE_ARRAYS | {"means_", *SCALARS, CODES, OTHERS}
 # Distance from one within which a sum of probabilities is rounding.
@@ -64,25 +64,40 @@ def emission_arrays(
     arrays["means_"] = cast(emissions.mean() + origin, dtype)
     if layout.table is None:
         return arrays
-    codes: dict[int, np.ndarray] = {}
-    scalars: dict[str, dict[int, np.ndarray]] = {name: {} for name in SCALARS}
-    others = []
-    for (kind, columns), values in zip(layout.table.groups, emissions.parameters, strict=True):
-        name = _scalar_name(kind)
-        if isinstance(kind, Categorical):
-            codes |= {j: values[:, :, i].T for i, j in enumerate(columns)}
-        elif name is None:
-            others.append(cast(values, dtype))
+    for name, values in parameter_arrays(layout.table.groups, emissions.parameters).items():
+        if isinstance(values, list):
+            arrays[name] = [cast(table, dtype) for table in values]
         else:
-            scalars[name] |= {j: values[0, :, i] for i, j in enumerate(columns)}
-    for name, found in scalars.items():
-        if found:
-            arrays[name] = cast(np.stack([found[j] for j in sorted(found)], axis=1), dtype)
-    if codes:
-        arrays[CODES] = [cast(codes[j], dtype) for j in sorted(codes)]
-    if others:
-        arrays[OTHERS] = others
+            arrays[name] = cast(values, dtype)
     return arrays
+
+
+def parameter_arrays(
+    groups: Sequence[Group], parameters: Sequence[np.ndarray]
+) -> dict[str, np.ndarray | list[np.ndarray]]:
+    """Return parameters, or their errors, in the shapes of the fitted attributes, by name.
+
+    Parameters
+    ----------
+    groups : sequence of Group
+        Of the columns that are not Gaussian.
+    parameters : sequence of ndarray of shape (n_parameters, n_components, n_columns)
+        One for each group.
+    """
+    columns: dict[str, dict[int, np.ndarray]] = {name: {} for name in (*SCALARS, CODES)}
+    others = []
+    for (kind, places), values in zip(groups, parameters, strict=True):
+        if kind.attribute == OTHERS:
+            others.append(values)
+        else:
+            parts = values[0].T if kind.attribute in SCALARS else np.moveaxis(values, 2, 0)
+            columns[kind.attribute] |= dict(zip(places.tolist(), parts, strict=True))
+    arrays: dict[str, np.ndarray | list[np.ndarray]] = {}
+    for name, found in columns.items():
+        if found:
+            ordered = [found[j].T for j in sorted(found)]
+            arrays[name] = ordered if name == CODES else np.stack(ordered, axis=1)
+    return arrays | ({OTHERS: others} if others else {})
 
 
 def emissions_of(
@@ -119,26 +134,31 @@ def emissions_of(
     if layout.table is None:
         return Emissions(layout, gaussian)
     groups, others, parameters = layout.table.groups, iter(attributes.get(OTHERS, ())), []
-    order = {name: _columns_of(groups, kinds) for name, kinds in SCALARS.items()}
-    coded = _columns_of(groups, Categorical)
     for likelihood, columns in groups:
-        name = _scalar_name(likelihood)
-        if isinstance(likelihood, Categorical):
-            tables = [_simplex(attributes[CODES][coded.index(j)]) for j in columns]
-            parameters.append(np.stack(tables, axis=2).swapaxes(0, 1))
-        elif name is None:
+        name = likelihood.attribute
+        if name == OTHERS:
             parameters.append(np.asarray(next(others), dtype=np.float64))
+            continue
+        same = sorted(j for kind, places in groups if kind.attribute == name for j in places)
+        index = [same.index(j) for j in columns]
+        if name == CODES:
+            tables = [_simplex(attributes[CODES][place]) for place in index]
+            parameters.append(np.stack(tables, axis=2).swapaxes(0, 1))
         else:
-            index = [order[name].index(j) for j in columns]
-            values = np.asarray(attributes[name], dtype=np.float64)[None, :, index]
-            largest = 1.0 if name == "probabilities_" else np.inf
-            if not np.all((values >= 0) & (values <= largest)):
-                raise ValueError(
-                    f"{name} has a value outside of [0, {largest:g}]; set it to valid numbers, or "
-                    "call fit again."
-                )
-            parameters.append(values)
+            parameters.append(_scalars(attributes[name], name, likelihood)[None, :, index])
     return Emissions(layout, gaussian, tuple(parameters))
+
+
+def _scalars(values: Any, name: str, likelihood: Likelihood) -> np.ndarray:
+    """Return parameters (n_components, n_columns); ValueError outside of their domain."""
+    values = np.asarray(values, dtype=np.float64)
+    largest = 1.0 if likelihood.domain == "unit_interval" else np.inf
+    if not np.all((values >= 0) & (values <= largest)):
+        raise ValueError(
+            f"{name} has a value outside of [0, {largest:g}]; set it to valid numbers, or call "
+            "fit again."
+        )
+    return values
 
 
 def emissions_differ(rounded: Emissions, emissions: Emissions) -> bool:
@@ -154,17 +174,6 @@ def emissions_differ(rounded: Emissions, emissions: Emissions) -> bool:
 def fingerprints(arrays: Mapping[str, Any]) -> dict[str, int]:
     """Return checksums of the arrays of the Gaussian columns."""
     return {name: fingerprint(arrays[name]) for name in COVARIANCE_ARRAYS & set(arrays)}
-
-
-def _scalar_name(kind: Likelihood) -> str | None:
-    """Return the public name of a likelihood's parameters, None where it has none of its own."""
-    return next((name for name, known in SCALARS.items() if type(kind) is known), None)
-
-
-def _columns_of(groups, kind: type[Likelihood]) -> list[int]:
-    """Return the columns of all groups of a likelihood, ascending."""
-    found = [columns for likelihood, columns in groups if type(likelihood) is kind]
-    return sorted(np.concatenate(found).tolist()) if found else []
 
 
 def _simplex(table: Any) -> np.ndarray:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.likelihoods import LIKELIHOODS
 from skelbo.mixture.attributes import COVARIANCE_ARRAYS, MATRICES
 from skelbo.mixture.emission_attributes import CODES, OTHERS
 from skelbo.mixture.emission_density import EmissionStatistics
@@ -36,21 +35,26 @@ def emission_fields(
         Reads ``likelihood_`` and ``category_probabilities_``.
     """
 
+    def count(state: State, name: str) -> int:
+        kinds = (kind for kind in layout_of(state).likelihoods if not kind.is_block)
+        return sum(kind.attribute == name for kind in kinds)
+
     def scalars(name: str, high: float = np.inf) -> Chosen:
         def chosen(state: State) -> Field:
-            shape = K, _count(state, name)
-            return _columns(state, name, Array(shape, low=0.0, high=high))
+            n_columns = count(state, name)
+            field = Array((K, n_columns), low=0.0, high=high)
+            return field if n_columns else Optional(field)
 
         return Chosen(chosen)
 
     def codes(state: State) -> Field:
-        table = Array((K, None), low=0.0, high=1.0)
-        return _columns(state, "categorical", Sequence(table, _count(state, "categorical")))
+        n_columns = list(state["likelihood_"]).count("categorical")
+        field = Sequence(Array((K, None), low=0.0, high=1.0), n_columns)
+        return field if n_columns else Optional(field)
 
     def others(state: State) -> Field:
-        own = any(name not in LIKELIHOODS for name in state["likelihood_"])
         parameters = Sequence(Array((None, K, None)))
-        return parameters if own else Optional(parameters)
+        return parameters if count(state, OTHERS) else Optional(parameters)
 
     def matrices(name: str) -> Chosen:
         def chosen(state: State) -> Field:
@@ -65,9 +69,9 @@ def emission_fields(
     return {
         "likelihood_": Names(p),
         "means_": Array((K, p), finite=False),
-        "rates_": scalars("poisson"),
-        "probabilities_": scalars("bernoulli", high=1.0),
-        CODES: Chosen(codes),
+        CODES: Chosen(codes),  # with the names, they determine the layout
+        "rates_": scalars("rates_"),
+        "probabilities_": scalars("probabilities_", high=1.0),
         OTHERS: Chosen(others),
         **{name: matrices(name) for name in MATRICES},
         "_fingerprints": Optional(fingerprints_field(sorted(COVARIANCE_ARRAYS))),
@@ -92,12 +96,3 @@ def _statistics(layout: EmissionLayout, K: int) -> Record:
     if layout.structure is None:
         return Record(lambda weight, sums: EmissionStatistics(weight, None, sums), fields)
     return Record(EmissionStatistics, {**fields, "moments": moments})
-
-
-def _count(state: State, name: str) -> int:
-    return list(state["likelihood_"]).count(name)
-
-
-def _columns(state: State, name: str, field: Field) -> Field:
-    """Return the field of an attribute that is there where a column has this likelihood."""
-    return field if _count(state, name) else Optional(field)

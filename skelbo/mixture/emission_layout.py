@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
@@ -15,19 +15,13 @@ from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.regularization import Regularization, regularization
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.likelihoods import Likelihood
-from skelbo.likelihoods.categorical import Categorical
 from skelbo.likelihoods.column_values import ColumnValues
 from skelbo.likelihoods.component_table import ComponentTable
-from skelbo.likelihoods.gaussian import Gaussian
-from skelbo.likelihoods.poisson import Poisson
 from skelbo.likelihoods.table import MixedColumns
 from skelbo.likelihoods.vocabulary import as_likelihood, given_likelihoods
 
 # Codes that a column may have however few its rows.
 MANY_CODES = 100
-# Beyond it x log(rate) and log x! are so large that their difference in float64 is wrong by more
-# than 1e-4 nats: scores of such a fit would not be its bound.
-MAX_FITTED_COUNT = 2.0**32
 
 
 class EmissionLayout:
@@ -57,7 +51,7 @@ class EmissionLayout:
         self, likelihoods: Sequence[Likelihood], covariance_type: str = "full", n_factors: int = 0
     ):
         self.likelihoods = tuple(likelihoods)
-        gaussian = np.array([isinstance(kind, Gaussian) for kind in likelihoods], dtype=bool)
+        gaussian = np.array([kind.is_block for kind in likelihoods], dtype=bool)
         self.gaussian_columns, self.other_columns = (
             np.flatnonzero(gaussian),
             np.flatnonzero(~gaussian),
@@ -66,7 +60,7 @@ class EmissionLayout:
         self.structure: CovarianceStructure | None = None
         if p:
             self.structure = STRUCTURES[covariance_type].configured(p, n_factors)
-        others = [kind for kind in likelihoods if not isinstance(kind, Gaussian)]
+        others = [kind for kind in likelihoods if not kind.is_block]
         self.table = ComponentTable(others) if others else None
 
     @classmethod
@@ -123,11 +117,11 @@ class EmissionLayout:
             as_likelihood(own if isinstance(own, Likelihood) else name, codes=True)
             for name, own in zip(names, given, strict=True)
         ]
-        coded, codes = [j for j, kind in enumerate(kinds) if type(kind) is Categorical], _codes()
+        coded, closed = [j for j, kind in enumerate(kinds) if kind.has_codes], cache(_closed_at)
         if len(coded) != len(n_codes):
             raise ValueError(f"{len(coded)} categorical columns have {len(n_codes)} tables")
         for j, n in zip(coded, n_codes, strict=True):
-            kinds[j] = codes(n)
+            kinds[j] = closed(kinds[j], n)
         return cls(kinds, covariance_type)
 
     @property
@@ -222,9 +216,9 @@ class EmissionLayout:
 
 def _closed(kinds: Sequence[Likelihood], values: ColumnValues, n_rows: int) -> list[Likelihood]:
     """Give categorical columns the number of their codes; those of equal numbers are one group."""
-    codes, result = _codes(), list(kinds)
+    closed, result = cache(_closed_at), list(kinds)
     for j, kind in enumerate(kinds):
-        if isinstance(kind, Categorical) and not kind.closed and values.n_rows[j] > 0:
+        if not kind.closed and values.n_rows[j] > 0:
             n_codes = max(int(values.largest[j]) + 1, 2)
             if n_codes > max(n_rows, MANY_CODES):
                 raise ValueError(
@@ -232,21 +226,21 @@ def _closed(kinds: Sequence[Likelihood], values: ColumnValues, n_rows: int) -> l
                     f"... of which {n_rows} rows can have a share; encode the column, with "
                     "OrdinalEncoder say."
                 )
-            result[j] = codes(n_codes)
+            result[j] = closed(kind, n_codes)
     return result
 
 
 def _check_counts(kinds: Sequence[Likelihood], values: ColumnValues) -> None:
     """Raise if a column has counts whose log-probability float64 does not resolve."""
     for j, kind in enumerate(kinds):
-        if isinstance(kind, Poisson) and values.largest[j] > MAX_FITTED_COUNT:
+        if values.largest[j] > kind.max_value:
             raise ValueError(
                 f"column {j} of X has the count {values.largest[j]:g}, expected counts up to "
-                f"{MAX_FITTED_COUNT:g}, whose Poisson probability float64 resolves; use likelihood "
-                "'gaussian', which a Poisson law of such a mean is."
+                f"{kind.max_value:g}, whose probability under likelihood {kind.name!r} float64 "
+                "resolves; use likelihood 'gaussian', which is the same at such counts."
             )
 
 
-def _codes() -> Callable[[int], Categorical]:
-    """Return a function from a number of codes to one likelihood of so many."""
-    return cache(lambda n_codes: Categorical(n_codes, closed=True))
+def _closed_at(kind: Likelihood, n_codes: int) -> Likelihood:
+    """Return `Likelihood.closed_at`; cached, columns of equal numbers share one instance."""
+    return kind.closed_at(n_codes)

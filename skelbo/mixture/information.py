@@ -21,8 +21,6 @@ from scipy import special
 from skelbo.data.blocks import iter_blocks
 from skelbo.data.memmap import release_pages
 from skelbo.gaussian.pattern_derivatives import PatternDerivatives
-from skelbo.likelihoods.bernoulli import Bernoulli
-from skelbo.likelihoods.categorical import Categorical
 from skelbo.mixture.parameter_layout import ParameterLayout
 
 # Cells that the outer products of the rows of a block may take.
@@ -127,9 +125,11 @@ class MixtureInformation:
             self.observed[np.ix_(places, places)] += second
             self.complete[places] += pattern.complete_information(total)
         for g, places in enumerate(layout.group_places):
-            scores, second = cells.derivatives(g, k)
-            parts.append(scores)
-            self._add_diagonal(places[:, k].ravel(), share @ second)
+            scores, second = cells.derivatives(g, k, share)
+            parts.append(scores.reshape(len(share), -1))
+            own = places[:, k]
+            self.observed[own[:, None], own] += second
+            self.complete[own] += np.einsum("mmc->mc", second)
         return np.concatenate(parts, axis=1)
 
     def _add_diagonal(self, places: np.ndarray, values: Any) -> None:
@@ -164,26 +164,10 @@ class _OtherCells:
         for (kind, _, values), columns in zip(self.groups, self.columns, strict=True):
             self.log_prob += kind.component_log_prob(X[:, columns], values)
 
-    def derivatives(self, g: int, k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return first and minus second derivatives of log p(cell | k) of a group.
+    def derivatives(self, g: int, k: int, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the derivatives of log p(cell | k) of a group in its own parameters.
 
-        In its own parameters, (n_rows, n c), which each concern one column; zero where missing.
+        See `ComponentLikelihood.component_derivatives`.
         """
         kind, _, values = self.groups[g]
-        x = self.X[:, None, self.columns[g]]  # (n_rows, 1, c)
-        parameters = values[None, :, k]  # (1, n, c)
-        seen, x = ~np.isnan(x), np.nan_to_num(x)
-        safe = np.maximum(parameters, 1e-300)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            if isinstance(kind, Categorical):
-                x = x == np.arange(len(values))[:, None]
-                first, second = x / safe, x / safe**2
-            elif isinstance(kind, Bernoulli):
-                other = np.maximum(1 - parameters, 1e-300)
-                first = x / safe - (1 - x) / other
-                second = x / safe**2 + (1 - x) / other**2
-            else:
-                first, second = x / safe - 1, x / safe**2
-        pair = (np.where(seen & np.isfinite(part), part, 0.0) for part in (first, second))
-        first, second = (part.reshape(len(x), -1) for part in pair)
-        return first, second
+        return kind.component_derivatives(self.X[:, self.columns[g]], values[:, k], weights)

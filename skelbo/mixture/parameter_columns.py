@@ -6,17 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# Names of parameters of columns that are not Gaussian, and of the likelihoods of these.
-DISCRETE_NAMES = {
-    "probabilities": "bernoulli",
-    "rates": "poisson",
-    "category_probabilities": "categorical",
-}
-DISCRETE = frozenset(DISCRETE_NAMES.values())
+from skelbo.likelihoods import Likelihood
 
 
 def parameter_columns(
-    name: str, names: Sequence[str], kinds: Sequence[str] | np.ndarray | None, covariance_type: str
+    name: str, names: Sequence[str], kinds: Sequence[Likelihood], covariance_type: str
 ) -> list[str] | None:
     """Return the names of the columns along the column axis of a parameter.
 
@@ -26,8 +20,8 @@ def parameter_columns(
         Parameter of the components, without its underscore.
     names : sequence of str, length n_features
         Names of the columns of X.
-    kinds : sequence of str, length n_features, or None
-        Likelihoods of the columns; None where all are Gaussian.
+    kinds : sequence of Likelihood, length n_features or 0
+        Likelihoods of the columns; none where all are Gaussian.
     covariance_type : str
         Structure of the Gaussian columns.
 
@@ -38,12 +32,17 @@ def parameter_columns(
     """
     if name == "covariances" and covariance_type in ("spherical", "tied_spherical"):
         return None
-    if kinds is None or name == "means":
+    if not kinds or name == "means":
         return list(names)
-    wanted = DISCRETE_NAMES.get(name, "gaussian")
-    return [label for label, kind in zip(names, kinds, strict=True) if kind == wanted]
+    pairs = zip(names, kinds, strict=True)
+    return [label for label, kind in pairs if _attribute(kind) == name]
 
 
-def gaussian_means(means: np.ndarray, kinds: Sequence[str] | np.ndarray) -> np.ndarray:
+def _attribute(kind: Likelihood) -> str:
+    """Return the name of the parameters of a column, without its underscore."""
+    return "covariances" if kind.is_block else kind.attribute.removesuffix("_")
+
+
+def gaussian_means(means: np.ndarray, kinds: Sequence[Likelihood]) -> np.ndarray:
     """Return means, NaN in the columns whose means follow from other parameters."""
-    return np.where([str(kind) in DISCRETE for kind in kinds], np.nan, means)
+    return np.where([kind.is_block for kind in kinds], means, np.nan) if kinds else means

@@ -17,14 +17,9 @@ from skelbo.gaussian.covariance_tangent import (
     isotropic_tangent,
 )
 from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
-from skelbo.likelihoods.bernoulli import Bernoulli
-from skelbo.likelihoods.categorical import Categorical
-from skelbo.likelihoods.poisson import Poisson
+from skelbo.likelihoods.components import EDGE
 from skelbo.mixture.mixture import Mixture
 
-# Probabilities this near to 0 or 1, and rates this near to 0 relative to their column's mean, are
-# at the edge of their domain.
-EDGE = 1e-6
 # A variance below this share of its column's is at the floor of ``reg_covar="auto"``, 1e-10.
 AT_FLOOR = 1.5e-10
 
@@ -195,7 +190,7 @@ class ParameterLayout:
         if len(self.weight_places):
             rows.append(self._ones_at(self.weight_places))
         for (kind, _, values), places in zip(self.groups, self.group_places, strict=True):
-            if isinstance(kind, Categorical):
+            if kind.domain == "simplex":
                 used = values.max(axis=1) > 0  # codes that a column does not have stay at zero
                 for k in range(values.shape[1]):
                     rows += [self._ones_at(places[used[:, j], k, j]) for j in range(used.shape[1])]
@@ -239,12 +234,7 @@ class ParameterLayout:
         held = np.zeros(self.size, dtype=bool)
         held[self.weight_places] = (self.theta.weights < EDGE * EDGE)[: len(self.weight_places)]
         for (kind, _, values), places in zip(self.groups, self.group_places, strict=True):
-            if isinstance(kind, Poisson):
-                level = np.maximum(self.theta.weights @ values[0], 1e-300)
-                held[places] = values < EDGE * level
-            else:
-                high = isinstance(kind, Bernoulli) & (values > 1 - EDGE)
-                held[places] = (values < EDGE) | high
+            held[places] = kind.at_edge(values, self.theta.weights)
         for k, tangent in enumerate(self.tangents):
             held[self.covariance_places[k]] = self._floored(k, tangent)
         return held

@@ -15,9 +15,8 @@ from scipy import linalg
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import Rows
 from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
-from skelbo.likelihoods.bernoulli import Bernoulli
-from skelbo.likelihoods.categorical import Categorical
-from skelbo.likelihoods.poisson import Poisson
+from skelbo.likelihoods.table import Group
+from skelbo.mixture.emission_attributes import parameter_arrays
 from skelbo.mixture.information import MixtureInformation
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.parameter_layout import ParameterLayout
@@ -101,22 +100,13 @@ def public_errors(layout: ParameterLayout, vector: np.ndarray) -> dict[str, Any]
     errors["means"] = means
     if layout.gaussian is not None:
         errors |= _covariance_errors(layout, vector)
-    scalars: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    codes: dict[int, np.ndarray] = {}
-    for (kind, columns, _), places in zip(layout.groups, layout.group_places, strict=True):
-        part = vector[places]
-        if isinstance(kind, Categorical):
-            codes |= {j: part[: _n_codes(layout, j), :, i].T for i, j in enumerate(columns)}
-            continue
-        means[:, columns] = part[0]
-        name = "probabilities" if isinstance(kind, Bernoulli) else "rates"
-        scalars.setdefault(name, []).append((columns, part[0]))
-    for name, parts in scalars.items():
-        order = np.argsort(np.concatenate([columns for columns, _ in parts]))
-        errors[name] = np.concatenate([part for _, part in parts], axis=1)[:, order]
-    if codes:
-        errors["category_probabilities"] = [codes[j] for j in sorted(codes)]
-    return errors
+    parts = [vector[places] for places in layout.group_places]
+    for (kind, columns, _), part in zip(layout.groups, parts, strict=True):
+        if kind.mean_is_parameter:
+            means[:, columns] = part[0]
+    groups = [Group(kind, columns) for kind, columns, _ in layout.groups]
+    arrays = parameter_arrays(groups, parts)
+    return errors | {name.removesuffix("_"): values for name, values in arrays.items()}
 
 
 def _covariance_errors(layout: ParameterLayout, vector: np.ndarray) -> dict[str, np.ndarray]:
@@ -144,20 +134,9 @@ def _n_features(layout: ParameterLayout) -> int:
     return len(layout.gaussian_columns) + len(layout.other_columns)
 
 
-def _n_codes(layout: ParameterLayout, column: int) -> int:
-    """Return the number of codes of a categorical column."""
-    for kind, columns, values in layout.groups:
-        if isinstance(kind, Categorical) and column in columns:
-            return values.shape[0]
-    raise KeyError(column)
-
-
 def unsupported(theta: Mixture) -> str | None:
     """Return why there are no standard errors from an information matrix, None if there are."""
     layout = ParameterLayout.of_mixture(theta)
-    for kind, _, _ in layout.groups:
-        if type(kind) not in (Bernoulli, Poisson, Categorical):  # a subclass may have others
-            return f"the derivatives of the likelihood {kind!r} are not known"
     if layout.size > MAX_INFORMATION:
         return (
             f"the mixture has {layout.size} parameters, and a matrix of {MAX_INFORMATION} is "

@@ -97,6 +97,18 @@ def test_closed_derivatives_are_those_of_torch(name):
     np.testing.assert_allclose(kind.log_kernel(x, eta, noise), kind.derivatives(x, eta, noise)[0])
 
 
+@pytest.mark.parametrize("name", ["bernoulli", "poisson", "categorical"])
+def test_closed_derivatives_of_components_are_those_of_differences(name):
+    kind, weights = LIKELIHOODS[name], np.array([1.0, 0.5, 2.0, 1.0])
+    x = np.array([[0.0, 1.0], [1.0, 0.0], [np.nan, 1.0], [0.0, 0.0]])
+    parameters = np.array([[0.3, 0.9], [0.7, 0.1]])[: 1 + kind.has_codes]
+    ours = kind.component_derivatives(x, parameters, weights)
+    theirs = Likelihood.component_derivatives(kind, x, parameters, weights)
+    for one, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7, atol=1e-7)
+    assert not ours[0][2, :, 0].any()
+
+
 @pytest.mark.parametrize("name", SCALAR)
 def test_default_expectations_are_those_of_the_closed_forms(name):
     kind, rng = LIKELIHOODS[name], np.random.default_rng(0)
