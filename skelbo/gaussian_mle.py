@@ -114,7 +114,6 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
     }
 
     _resumes_fits = True
-    _bound_is_exact = True
     # Of the rows so far, for `partial_fit`; None where cells were missing.
     _moments: Moments | None
     _columns: ColumnMoments
@@ -343,8 +342,15 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
     def _component_axis(self, name):
         return None
 
+    @property
+    def _bound_is_exact(self):
+        return True
+
     def _summary_estimates(self):
         return self._estimates()
+
+    def _summary_is_symmetric(self, name):
+        return name == "covariance" and self.covariance_type == "full"
 
     def _summary_axis(self, name):
         return -1, feature_names(self)

@@ -299,6 +299,11 @@ class EMMixture(EmissionParameters, MixtureEstimator):
         entropy = rows.total(theta.total_entropy) / rows.total_weight
         return float(1 - entropy / np.log(self.n_components))
 
+    def _summary_statistics(self):
+        statistics = super()._summary_statistics()
+        places = list(statistics.items())
+        return dict([*places[:2], ("entropy R2", self.entropy_r2_), *places[2:]])
+
     # ------------------------------------------------------------------ files
 
     def _fit_constants(self):

@@ -403,6 +403,10 @@ class VAEEstimator(NetworkEstimator):
             return self.noise
         return "isotropic" if self.posterior == "point" else "diag"
 
+    @property
+    def _bound_is_exact(self):
+        return self.posterior == "point"
+
     def _latent_family(self):
         if self.posterior == "point":
             return PointFamily(self.n_components)

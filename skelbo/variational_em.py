@@ -163,6 +163,10 @@ class VariationalEM(LatentModelEstimator):
     def _family(self, model):
         return self.posterior
 
+    @property
+    def _bound_is_exact(self):
+        return self.posterior == "exact"
+
     def _is_annealed(self, model):
         return model.closed_form and bool(self.annealing)
 

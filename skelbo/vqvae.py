@@ -419,8 +419,9 @@ class VQVAEEstimator(NetworkEstimator):
             return self._sums().draw_cells(X, n_draws, draw_seed(rng))
 
     @property
-    def _has_posterior_std(self):
-        return False
+    def latent_kind(self):
+        """Kind of the latents: "code"."""
+        return "code"
 
     @property
     def _has_labels(self):

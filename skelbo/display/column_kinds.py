@@ -1,4 +1,4 @@
-"""Kind of each column of a fitted estimator."""
+"""Kinds of the columns and of the latents of a fitted estimator."""
 
 from __future__ import annotations
 
@@ -22,9 +22,21 @@ def column_kinds(estimator: Any, n_features: int) -> np.ndarray:
     kinds : ndarray of str, shape (n_features,)
         ``"gaussian"`` where the estimator has no likelihood of columns.
     """
-    kinds = getattr(estimator, "likelihood_", None)
-    if kinds is None:
-        kinds = getattr(getattr(estimator, "model_", None), "likelihood", "gaussian")
-    if isinstance(kinds, str) or not np.iterable(kinds):
-        kinds = [kinds] * n_features
-    return np.array([kind if isinstance(kind, str) else kind.name for kind in kinds])
+    kinds = getattr(estimator, "column_likelihoods_", None)  # other libraries' have none
+    return np.full(n_features, "gaussian") if kinds is None else np.asarray(kinds, dtype=str)
+
+
+def latent_kind(estimator: Any) -> str:
+    """Return the kind of latents, "continuous" for an estimator of another library.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Fitted.
+
+    Returns
+    -------
+    kind : {"continuous", "binary", "label", "chain", "code"}
+        Its `latent_kind`.
+    """
+    return getattr(estimator, "latent_kind", "continuous")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.display.column_kinds import column_kinds
+from skelbo.display.column_kinds import column_kinds, latent_kind
 from skelbo.display.shown_table import ShownTable
 
 MAX_COLUMNS = 6
@@ -72,7 +72,7 @@ class DensityGrid:
         table = ShownTable.of(X)
         names = table.names
         kinds = column_kinds(estimator, len(names))
-        if hasattr(estimator, "transmat_"):
+        if latent_kind(estimator) == "chain":
             raise ValueError(SEQUENCE.format(name=type(estimator).__name__))
         real = [names[j] for j in range(len(names)) if kinds[j] == "gaussian"]
         if features is None:

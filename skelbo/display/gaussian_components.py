@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from skelbo.display.column_kinds import column_kinds
+
 
 def gaussian_components(estimator: Any) -> tuple[np.ndarray, np.ndarray] | None:
     """Return means and covariances of the Gaussians of an estimator, None if it has none.
@@ -29,7 +31,7 @@ def gaussian_components(estimator: Any) -> tuple[np.ndarray, np.ndarray] | None:
         means, array = np.asarray(estimator.means_), np.asarray(estimator.covariances_)
     else:
         return None
-    gaussian = _gaussian_columns(estimator, means.shape[1])
+    gaussian = column_kinds(estimator, means.shape[1]) == "gaussian"
     n_components, p = len(means), int(gaussian.sum())
     covariances = np.full((n_components, len(gaussian), len(gaussian)), np.nan)
     block = full_matrices(array, estimator.covariance_type, n_components, p)
@@ -62,11 +64,3 @@ def full_matrices(array: np.ndarray, covariance_type: str, n_components: int, n_
     else:
         matrices = np.reshape(array, (-1, 1, 1)) * identity
     return np.broadcast_to(matrices, shape)
-
-
-def _gaussian_columns(estimator: Any, n_features: int) -> np.ndarray:
-    """Return which columns the covariances are about, shape (n_features,)."""
-    kinds = getattr(estimator, "likelihood_", None)
-    if kinds is None:
-        return np.ones(n_features, dtype=bool)
-    return np.broadcast_to(np.asarray(kinds, dtype=object) == "gaussian", n_features)

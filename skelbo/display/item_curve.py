@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from scipy import special, stats
 
-from skelbo.display.column_kinds import column_kinds
+from skelbo.display.column_kinds import column_kinds, latent_kind
 from skelbo.display.display import Display, require_matplotlib
 from skelbo.display.named_estimators import named_estimators
 from skelbo.display.palette import color, dashes
@@ -214,7 +214,7 @@ def _item_names(estimator: Any) -> list[str]:
     n_items = estimator.n_features_in_
     kinds = column_kinds(estimator, n_items)
     other = sorted({str(kind) for kind in kinds} - {"bernoulli"})
-    if other or getattr(getattr(estimator, "model_", None), "latent", "continuous") != "continuous":
+    if other or latent_kind(estimator) != "continuous":
         kind = " and ".join(other) or "binary latents of"
         raise TypeError(NO_ITEMS.format(name=type(estimator).__name__, kind=kind))
     names = getattr(estimator, "feature_names_in_", None)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from skelbo.display.column_kinds import latent_kind
+
 # Latents that are shown if none are chosen.
 MAX_LATENTS = 8
 
@@ -60,12 +62,13 @@ class LatentPaths:
             If there is no such latent.
         """
         Z = np.asarray(estimator.transform(X), dtype=np.float64)
-        if hasattr(estimator, "predict_proba"):
+        kind = latent_kind(estimator)
+        if kind in ("label", "chain"):
             return cls._of_components(_chosen(components, Z, Z.shape[1]), Z.shape[1])
         chosen = _chosen(components, Z, MAX_LATENTS)
-        if hasattr(estimator, "codebook_"):
+        if kind == "code":
             return cls._of_codes(chosen, Z, np.shape(estimator.codebook_)[1])
-        if getattr(getattr(estimator, "model_", None), "latent", "") == "binary":
+        if kind == "binary":
             base, scale, steps = 0 * Z[0], np.ones(Z.shape[1]), np.array([0.0, 1.0])
             label = "feature (0 absent, 1 present)"
         else:

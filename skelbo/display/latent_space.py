@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from skelbo.display.column_kinds import latent_kind
 from skelbo.display.display import Display, require_matplotlib
 from skelbo.display.named_estimators import named_estimators
 from skelbo.display.palette import COLORS, SEQUENTIAL, color, marker
@@ -112,7 +113,7 @@ class LatentSpaceDisplay(Display):
             raise ValueError(f"y has {len(y)} entries, expected {len(latents)}: one per row of X.")
         chosen = _chosen(components, latents)
         std = _standard_deviations(estimator, X)
-        name = "p(z = {} | x)" if hasattr(estimator, "predict_proba") else "z{}"
+        name = "p(z = {} | x)" if latent_kind(estimator) in ("label", "chain") else "z{}"
         return cls(
             latents=latents[:, chosen],
             latents_std=None if std is None else std[:, chosen],

@@ -112,6 +112,16 @@ class DelegatedMethods(MetaEstimator):
         return self
 
     @property
+    def latent_kind(self):
+        """Kind of the latents of the chosen estimator."""
+        return self._chosen().latent_kind
+
+    @property
+    def column_likelihoods_(self):
+        """Name of the likelihood of each column, of the chosen estimator."""
+        return self._chosen().column_likelihoods_
+
+    @property
     def n_parameters_(self):
         """Number of free parameters of the chosen estimator."""
         return self._chosen().n_parameters_

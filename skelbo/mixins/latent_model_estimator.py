@@ -285,9 +285,18 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
         return self._fitted().model.constraints.get(name, "real")
 
     @property
-    def _has_posterior_std(self):
+    def latent_kind(self):
+        """Kind of the latents, of the fitted model: "continuous" or "binary"."""
         model = vars(self).get("model_")
-        return model is None or model.latent == "continuous"
+        return "continuous" if model is None else model.latent
+
+    @property
+    def column_likelihoods_(self):
+        """Name of the likelihood of each column, an array of str (n_features,)."""
+        self._check_fitted()
+        kind = self.model_.get_params(deep=False).get("likelihood", "gaussian")
+        name = kind if isinstance(kind, str) else kind.name
+        return np.full(self.n_features_in_, name, dtype=object)
 
     def _posterior_std(self, X):
         with threads_for(len(X) * DRAWS_AT_ONCE):

@@ -154,8 +154,15 @@ class LatentVariableEstimator(
 
     @property
     def _has_posterior_std(self) -> bool:
-        """Whether z is continuous, so that q has a standard deviation."""
-        return type(self)._posterior_std is not LatentVariableEstimator._posterior_std
+        """True if z is continuous, so that q has a standard deviation."""
+        return self.latent_kind == "continuous"
+
+    @property
+    def column_likelihoods_(self) -> np.ndarray:
+        """Name of the likelihood of each column, an array of str (n_features,)."""
+        self._check_fitted()
+        default = np.full(self.n_features_in_, "gaussian", dtype=object)
+        return np.asarray(vars(self).get("likelihood_", default))
 
     def inverse_transform(self, Z):
         """Compute E[x | z] of each row of latents.

@@ -38,8 +38,12 @@ class RowPredictor(Protocol):
 class MixtureEstimator(StandardErrors, MixtureFit):
     """A mixture fitted by EM; a subclass supplies what its components are."""
 
-    _bound_is_exact = True
     covariance_type: str
+
+    @property
+    def latent_kind(self):
+        """Kind of the latents: "label"."""
+        return "label"
 
     @abstractmethod
     def _predictor(self) -> RowPredictor:
@@ -154,6 +158,13 @@ class MixtureEstimator(StandardErrors, MixtureFit):
     def _summary_estimates(self):
         estimates = self._estimates()
         return {**estimates, "means": gaussian_means(estimates["means"], self._column_kinds())}
+
+    @property
+    def _bound_is_exact(self):
+        return True
+
+    def _summary_is_symmetric(self, name):
+        return name == "covariances" and self.covariance_type in ("full", "tied")
 
     def _summary_axis(self, name):
         names, kinds = feature_names(self), self._column_kinds()

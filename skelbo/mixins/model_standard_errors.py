@@ -55,6 +55,9 @@ class ModelStandardErrors(InputValidation, ABC):
         """Standard errors of `params_`, from the observed information of log p(X) (Louis 1982)."""
         return self._error("standard_errors_")
 
+    def _summary_errors(self):
+        return self.standard_errors_
+
     def compute_standard_errors(self, X, sample_weight=None):
         """Compute `standard_errors_` from the rows of the fit.
 

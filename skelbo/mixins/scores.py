@@ -38,6 +38,11 @@ class DensityScores(InputValidation, ABC):
     def n_parameters_(self) -> int:
         """Number of free parameters."""
 
+    @property
+    def latent_kind(self) -> str:
+        """Kind of the latents: "continuous", "binary", "label", "chain" (of labels) or "code"."""
+        return "continuous"
+
     @lazy_on_dask
     def score_samples(self, X, return_std=False):
         """Compute log p(x) of each row in nats, in the units of X, all constants included.
@@ -302,8 +307,11 @@ class DensityScores(InputValidation, ABC):
 
     @property
     def _has_labels(self) -> bool:
-        """Whether z is a label, with probabilities `predict_proba`."""
-        return hasattr(type(self), "predict_proba")
+        """True if z is a label with a posterior in closed form."""
+        return self.latent_kind in ("label", "chain")
+
+    def _summary_criteria(self):
+        return ("aic", "bic", "icl") if self._has_labels else ("aic", "bic")
 
     def _deviance(self, X, sample_weight) -> tuple[float, float]:
         """Return -2 log p(X) and the number of rows: the sum of the weights."""

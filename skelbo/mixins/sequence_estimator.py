@@ -21,11 +21,15 @@ from skelbo.mixture.parameter_columns import gaussian_means, parameter_columns
 class SequenceEstimator(SequenceScores, SequenceImputation):
     """A model of sequences; a subclass supplies `fit`, the answers about new ones, and draws."""
 
-    _bound_is_exact = True
     covariance_type: str
     startprob_: np.ndarray
     transmat_: np.ndarray
     means_: np.ndarray
+
+    @property
+    def latent_kind(self):
+        """Kind of the latents: "chain", labels each of which depends on the one before."""
+        return "chain"
 
     @abstractmethod
     def _column_kinds(self) -> Sequence[Likelihood]:
@@ -43,6 +47,13 @@ class SequenceEstimator(SequenceScores, SequenceImputation):
             "means": gaussian_means(self.means_, self._column_kinds()),
             **estimates,
         }
+
+    @property
+    def _bound_is_exact(self):
+        return True
+
+    def _summary_is_symmetric(self, name):
+        return name == "covariances" and self.covariance_type in ("full", "tied")
 
     def _summary_axis(self, name):
         if name in ("startprob", "transmat"):

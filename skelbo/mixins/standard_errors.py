@@ -94,6 +94,9 @@ class StandardErrors(InputValidation, ABC):
             data.errors, data.X, data.weights = errors, None, None
         return data.errors
 
+    def _summary_errors(self):
+        return self.standard_errors_
+
     def compute_standard_errors(
         self, X, sample_weight=None, *, method="information", n_bootstrap=200, random_state=None
     ):

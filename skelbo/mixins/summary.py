@@ -127,8 +127,10 @@ class Summarized:
     these under the same names.
     """
 
-    # Whether ``lower_bound_`` is log p(x) itself.
-    _bound_is_exact = False
+    lower_bound_: float
+    n_iter_: int
+    converged_: bool
+    n_parameters_: Any
     # Fitted attributes that are parameters, where no subclass has a better list.
     _summary_attributes: tuple[str, ...] = ()
 
@@ -136,6 +138,33 @@ class Summarized:
         """Return arrays of parameters by their names."""
         names = (name for name in self._summary_attributes if hasattr(self, name))
         return {name.rstrip("_"): getattr(self, name) for name in names}
+
+    @property
+    def _bound_is_exact(self) -> bool:
+        """True if `lower_bound_` is the mean of log p(x)."""
+        return False
+
+    def _summary_errors(self) -> dict[str, Any] | None:
+        """Return standard errors under the names of the estimates; None if there are none."""
+        return None
+
+    def _summary_statistics(self) -> dict[str, Any]:
+        """Return the statistics of the fit by the labels that are printed."""
+        name = "log-likelihood per row" if self._bound_is_exact else "lower bound per row"
+        return {
+            name: self.lower_bound_,
+            "parameters": self.n_parameters_,
+            "iterations": self.n_iter_,
+            "converged": self.converged_,
+        }
+
+    def _summary_criteria(self) -> tuple[str, ...]:
+        """Return the names of the information criteria that there are."""
+        return "aic", "bic"
+
+    def _summary_is_symmetric(self, name: str) -> bool:
+        """Return whether a parameter is an array of full covariance matrices."""
+        return False
 
     def _summary_axis(self, name: str) -> ColumnAxis:
         """Return the axis of a parameter that are columns of X, and their names; else None."""
@@ -187,15 +216,14 @@ class Summarized:
         return summarize(self, X, sample_weight, params)
 
 
-def summarize(estimator: Any, X: Any, sample_weight: Any, params: dict[str, Any]) -> Summary:
+def summarize(estimator: Summarized, X: Any, sample_weight: Any, params: dict[str, Any]) -> Summary:
     """Return the summary of a fitted estimator."""
     notes = _notes(estimator)
     estimates, errors = estimator._summary_estimates(), None
-    if hasattr(type(estimator), "standard_errors_"):
-        try:
-            errors = estimator.standard_errors_
-        except (AttributeError, ValueError) as error:
-            notes.append(f"no standard errors: {error}")
+    try:
+        errors = estimator._summary_errors()
+    except (AttributeError, ValueError) as error:
+        notes.append(f"no standard errors: {error}")
     columns: dict[str, list] = {name: [] for name in COLUMNS}
     for name, values in estimates.items():
         for cells in _entries(estimator, name, values, None if errors is None else errors[name]):
@@ -209,12 +237,12 @@ def summarize(estimator: Any, X: Any, sample_weight: Any, params: dict[str, Any]
     return Summary(" ".join(repr(estimator).split()), columns, statistics, notes)
 
 
-def _notes(estimator: Any) -> list[str]:
+def _notes(estimator: Summarized) -> list[str]:
     """Return what to look at in a fit."""
     notes = []
-    if not getattr(estimator, "converged_", True):
+    if not estimator.converged_:
         notes.append("the fit did not converge; raise max_iter or look at the data.")
-    failures = getattr(estimator, "failed_starts_", [])
+    failures = vars(estimator).get("failed_starts_")
     if failures:
         notes.append(f"{len(failures)} starts failed; the first: {failures[0][1]}")
     return notes
@@ -222,21 +250,12 @@ def _notes(estimator: Any) -> list[str]:
 
 def _fit_statistics(estimator: Any, X: Any, **params: Any) -> dict[str, Any]:
     """Return the statistics of a fit, and of rows where there are any."""
-    name = "log-likelihood per row" if estimator._bound_is_exact else "lower bound per row"
-    statistics = {
-        name: getattr(estimator, "lower_bound_", None),
-        "parameters": getattr(estimator, "n_parameters_", None),
-        "entropy R2": getattr(estimator, "entropy_r2_", None),
-        "iterations": getattr(estimator, "n_iter_", None),
-        "converged": getattr(estimator, "converged_", None),
-    }
+    statistics = estimator._summary_statistics()
     if X is not None:
         statistics["log p(x) per row"] = estimator.score(X, **params)
-        for criterion in ("aic", "bic", "icl"):
-            if hasattr(estimator, criterion):
-                method = getattr(estimator, criterion)
-                statistics[criterion.upper()] = method(X, **params)
-    return {name: value for name, value in statistics.items() if value is not None}
+        for criterion in estimator._summary_criteria():
+            statistics[criterion.upper()] = getattr(estimator, criterion)(X, **params)
+    return statistics
 
 
 def _entries(estimator: Any, name: str, values: Any, errors: Any) -> Iterator[tuple]:
@@ -253,7 +272,7 @@ def _entries(estimator: Any, name: str, values: Any, errors: Any) -> Iterator[tu
 def _array_entries(estimator, name, values, errors, columns) -> Iterator[tuple]:
     values = np.asarray(values, dtype=np.float64)
     axis, names = columns or (-1, None)
-    matrix = name in MATRICES and getattr(estimator, "covariance_type", "") in ("full", "tied")
+    matrix = estimator._summary_is_symmetric(name)
     for index in np.ndindex(values.shape):
         below = matrix and index[-1] < index[-2]
         if np.isnan(values[index]) or (matrix and index[-1] > index[-2]):

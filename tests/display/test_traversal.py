@@ -17,7 +17,7 @@ def factors(iris):
 class Codebook(BaseEstimator):
     """Two positions with three codes: row = (10 first + second, first, second)."""
 
-    codebook_ = np.zeros((2, 3, 1))
+    codebook_, latent_kind = np.zeros((2, 3, 1)), "code"
 
     def fit(self, X):
         self.fitted_ = True

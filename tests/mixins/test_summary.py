@@ -90,6 +90,37 @@ def test_a_subclass_names_its_bound_as_its_parent_does(faithful):
     assert "lower bound per row" in model.summary().statistics
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_bound_that_is_the_log_likelihood_has_that_name(faithful):
+    answers = (faithful > np.median(faithful, axis=0)).astype(float)
+    items = VariationalEM(1, model="bernoulli", posterior="exact").fit(answers)
+    assert items.summary().statistics["log-likelihood per row"] == items.lower_bound_
+    np.testing.assert_allclose(items.lower_bound_, items.score(answers), rtol=1e-6)
+    for posterior, name in [("point", "log-likelihood"), ("gaussian", "lower bound")]:
+        network = VAEEstimator(1, posterior=posterior, max_iter=1, random_state=0).fit(faithful)
+        assert f"{name} per row" in network.summary().statistics
+
+
+def test_kinds_of_latents_and_of_columns(faithful):
+    """One attribute that pictures read, of every estimator and of a search around one."""
+    answers = (faithful > np.median(faithful, axis=0)).astype(float)
+    models = [
+        (GaussianMLE(), faithful, "continuous", "gaussian"),
+        (EMGaussianMixture(2, random_state=0), faithful, "label", "gaussian"),
+        (EMMixture(2, random_state=0), answers, "label", "bernoulli"),
+        (EMHiddenMarkovModel(2, random_state=0), faithful, "chain", "gaussian"),
+        (VariationalEM(1, model="bernoulli"), answers, "continuous", "bernoulli"),
+        (VariationalEM(1, random_state=0), faithful, "binary", "gaussian"),
+        (CriterionSearch(GaussianMLE(), {"tol": [1.0]}), faithful, "continuous", "gaussian"),
+    ]
+    for model, X, latents, columns in models:
+        fitted = model.fit(X)
+        assert fitted.latent_kind == latents
+        assert list(fitted.column_likelihoods_) == [columns] * 2
+        assert hasattr(fitted, "transform_std") == (latents == "continuous")
+        assert hasattr(fitted, "icl") == (latents in ("label", "chain"))
+
+
 def test_mixed_columns_have_each_parameter_once():
     rng = np.random.default_rng(0)
     X = pd.DataFrame(
