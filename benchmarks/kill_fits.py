@@ -35,6 +35,7 @@ from skelbo import (  # noqa: E402
     EMGaussianMixture,
     EMHiddenMarkovModel,
     EMMixture,
+    GANEstimator,
     GaussianMLE,
     VAEEstimator,
     VariationalEM,
@@ -122,6 +123,11 @@ FITS: dict[str, Callable[[], tuple[Any, Any, dict[str, Any]]]] = {
         {},
     ),
     "vqvae": lambda: (VQVAEEstimator(2, n_codes=8, max_iter=8, **NET), X, {}),
+    "gan": lambda: (
+        GANEstimator(2, critic_layer_sizes=(16,), max_iter=6, n_critic=2, **NET),
+        HOLES,
+        {"sample_weight": WEIGHTS},
+    ),
     "vae, sgd": lambda: (
         VAEEstimator(
             1, max_iter=12, optimizer="sgd", lr=1e-2, net_params={"optimizer__momentum": 0.9}, **NET

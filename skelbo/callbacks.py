@@ -126,7 +126,7 @@ class Checkpoint(CheckpointSettings):
     those of the file, and is otherwise refused by name. When a fit has ended the file is removed;
     after Ctrl-C, which keeps the best so far, or an error it stays.
 
-    Fits by EM (rows in memory, on disk or of Dask), `MCEM` and `VAEEstimator` go on in the middle
+    Fits by EM (rows in memory, on disk or of Dask), `MCEM` and networks go on in the middle
     of an ascent or a training, `VariationalEM` between its starts (`n_init`). `partial_fit` writes
     nothing: between batches `to_file` does.
 

@@ -15,9 +15,9 @@ from skelbo.neural import (
     ACTIVATIONS,
     DIVERGENCES,
     Columns,
+    EncoderObjective,
     GaussianFamily,
     NetworkEstimator,
-    Objective,
     draw_seed,
     game_fields,
     make_generator,
@@ -43,7 +43,7 @@ class GANEstimator(NetworkEstimator):
     KL, reverse KL or Jensen-Shannon (Nowozin et al. 2016; Goodfellow et al. 2014).
 
     After the game the decoder stays as it is. An encoder is fitted to it by the ELBO, and the noise
-    set to its closed-form maximum under that q: the noise of a game is far too small for a
+    by EM's closed-form step under weighted draws of q: the noise of a game is far too small for a
     likelihood. Then log p(x), `transform`, `impute` and `gap` are those of a VAE, in nats, in the
     units of the X that was passed. `sample` draws from the generator as the game left it.
 
@@ -104,8 +104,8 @@ class GANEstimator(NetworkEstimator):
     adversarial_noise_variance_ : ndarray of shape (n_features,) or float
         Noise that the game ended with, in the units of the data: that of `sample`.
     noise_variance_ : ndarray of shape (n_features,) or float
-        Noise of the model that is scored: the maximum given decoder and encoder. A number if
-        ``noise="isotropic"``.
+        Noise of the model that is scored: its maximum given the decoder, by weighted draws of q. A
+        number if ``noise="isotropic"``.
     active_units_ : ndarray of bool, shape (n_components,)
         Which latents the encoder finds used.
     lower_bound_ : float
@@ -134,8 +134,12 @@ class GANEstimator(NetworkEstimator):
     Notes
     -----
     Missing cells (NaN) are hidden in the draws of the generator as they are in the data. A memory
-    map of more than 256 MiB is read while the networks learn. Ctrl-C in the game ends it; its
-    encoder is still fitted.
+    map of more than 256 MiB, a Dataset and a Dask collection are read as by :class:`VAEEstimator`.
+    Ctrl-C in the game ends it; its encoder is still fitted.
+
+    A game does not go on after its end, as the rates of both players fall to zero together and
+    further rows have no bound to climb: there is neither `warm_start` nor `partial_fit`. A long fit
+    that was killed is resumed by :class:`skelbo.callbacks.Checkpoint`.
 
     References
     ----------
@@ -183,6 +187,8 @@ class GANEstimator(NetworkEstimator):
     likelihood = "gaussian"
     encoder = callbacks = net_params = None
     early_stopping, validation_fraction, n_iter_no_change = False, 0.1, 10
+    own_network_names = ("decoder", "critic")
+    _resumes_fits = True
 
     def __init__(
         self,
@@ -256,6 +262,7 @@ class GANEstimator(NetworkEstimator):
         columns = Columns.read(*table[:2], self.likelihood)
         rng = self._random_stream()
         progress = Progress(self, table.X, 2, self.max_iter, self.verbose)
+        self._protect(progress, table, rng, None)
         game = play(self, table, columns, rng, progress)
         epochs = min(-(-ENCODER_STEPS // game.n_batches), ENCODER_EPOCHS, self.max_iter)
         net, training = self._train(table, columns, rng, progress, game.net, 1, epochs)
@@ -279,7 +286,7 @@ class GANEstimator(NetworkEstimator):
         return GaussianFamily(self.n_components)
 
     def _objective(self):
-        return Objective("elbo", "reparameterized", 1)
+        return EncoderObjective()
 
     def _bound(self, draws, X):
         return draws.bound(X, "elbo")

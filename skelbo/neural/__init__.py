@@ -13,6 +13,7 @@ from skelbo.neural.model.code_objective import CodeObjective
 from skelbo.neural.model.codes import CodeFamily
 from skelbo.neural.model.diagonal_gaussian import GaussianFamily
 from skelbo.neural.model.divergences import DIVERGENCES
+from skelbo.neural.model.encoder_objective import EncoderObjective
 from skelbo.neural.model.latent_family import LatentFamily, LatentPosterior
 from skelbo.neural.model.networks import ACTIVATIONS
 from skelbo.neural.model.objectives import Objective
@@ -32,6 +33,7 @@ __all__ = [
     "Columns",
     "DatasetTable",
     "DeadCodes",
+    "EncoderObjective",
     "FinishedGame",
     "GaussianFamily",
     "ImportanceWarning",

@@ -77,6 +77,8 @@ class NetworkEstimator(LatentVariableEstimator):
     ----------
     network_parameter_names : tuple of str
         Parameters that a fit and the fit that continues it must have in common.
+    own_network_names : tuple of str
+        Parameters that may be networks of the user's own.
     beta : float
         Weight of the KL, where it is no parameter of the constructor.
     """
@@ -90,6 +92,7 @@ class NetworkEstimator(LatentVariableEstimator):
         "encoder",
         "decoder",
     )
+    own_network_names: tuple[str, ...] = ("encoder", "decoder")
     beta: float = 1.0
 
     def __sklearn_tags__(self):

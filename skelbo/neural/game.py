@@ -21,6 +21,7 @@ from skelbo.neural.estimator import n_cells
 from skelbo.neural.model.divergences import DIVERGENCES
 from skelbo.neural.model.networks import AutoEncoder, build, perceptron
 from skelbo.neural.noise_variance import noise_variance
+from skelbo.neural.persistence import module_state
 from skelbo.neural.training.adversarial_game import (
     BETAS,
     FINAL_DRAWS,
@@ -29,6 +30,7 @@ from skelbo.neural.training.adversarial_game import (
     Critic,
     GameOptions,
 )
+from skelbo.neural.training.game_checkpoint import game_state, load_arrays, resume_game
 from skelbo.neural.training.generators import draw_seed, on_device
 from skelbo.neural.training.make_net import (
     FUSED,
@@ -36,6 +38,7 @@ from skelbo.neural.training.make_net import (
     layer_sizes,
     make_net,
     resolve_optimizer,
+    seeds_globally,
 )
 from skelbo.neural.training.net import MAX_SKIPPED, STEPS_DIVERGED, VAENet
 from skelbo.neural.training.torch_threads import use_one_thread_after_fork
@@ -57,24 +60,24 @@ class FinishedGame(NamedTuple):
         Lower bound of the divergence at the end, in nats, on rows held out.
     divergences : list of float
         The same after each epoch.
-    noise_variance : ndarray of shape (n_features,) or float
-        Noise at the end, in the units of the data.
     n_skipped : int
         Number of steps that were not finite.
-    n_batches : int
-        Number of steps per epoch.
     end : {"converged", "callback", "interrupted"}
         Cause of the end: the number of epochs, a callback, or Ctrl-C.
+    noise_variance : ndarray of shape (n_features,) or float
+        Noise at the end, in the units of the data.
+    n_batches : int
+        Number of steps per epoch.
     """
 
     net: VAENet
     critic: Critic
     divergence: float
     divergences: list[float]
-    noise_variance: Any
     n_skipped: int
-    n_batches: int
     end: str
+    noise_variance: Any
+    n_batches: int
 
 
 def play(
@@ -84,7 +87,7 @@ def play(
     rng: np.random.RandomState,
     progress: Progress,
 ) -> FinishedGame:
-    """Play all epochs of a game.
+    """Play all epochs of a game, or those that are left of one in a checkpoint.
 
     Parameters
     ----------
@@ -105,7 +108,6 @@ def play(
         After one epoch at least.
     """
     use_one_thread_after_fork()
-    progress.begin_start(0)
     with fit_generator(estimator, draw_seed(rng)) as generator:
         dtype = table.X.dtype
         net = make_net(estimator, columns, estimator._latent_family(), dtype, generator)
@@ -115,31 +117,38 @@ def play(
         rows = training_rows(
             *table[:2], columns, like, n_held_out, estimator.batch_size, rng, table.streamed
         )
-        game = AdversarialGame(
-            net.module_,
-            critic,
-            GameOptions(
-                DIVERGENCES[estimator.divergence],
-                estimator.penalty,
-                estimator.n_critic,
-                estimator.averaging,
-                estimator.lr,
-            ),
-            _optimizer(estimator.optimizer),
-            on_device(generator, net.device),
-        )
-        with threads_for(n_cells(net, estimator.batch_size)):
-            divergences, end = _epochs(game, rows, estimator, progress)
-            final = _divergence(game, rows, FINAL_DRAWS)
-    progress.end_start()
-    game.finish(net.module_)
+        record = finished_record(progress)
+        if record is None:
+            game = _game(estimator, net, critic, on_device(generator, net.device))
+            with threads_for(n_cells(net, estimator.batch_size)):
+                record = _played(game, rows, estimator, progress)
+            game.finish(net.module_)
+            record |= {"model": module_state(net.module_), "critic": module_state(critic.network)}
+        else:
+            progress.skip_start()
+            load_arrays(net.module_, record["model"])
+            load_arrays(critic.network, record["critic"])
+    keep_record(progress, record)
     # The encoder comes next; what the game learned stays.
     net.module_.decoder.requires_grad_(False)
     critic.eval()
     variance = noise_variance(net.module_.likelihood, columns)
+    results = {name: record[name] for name in ("divergence", "divergences", "n_skipped", "end")}
     return FinishedGame(
-        net, critic, final, divergences, variance, game.n_skipped, rows.n_batches, end
+        net=net, critic=critic, noise_variance=variance, n_batches=rows.n_batches, **results
     )
+
+
+def finished_record(progress: Progress) -> dict[str, Any] | None:
+    """Return the record of a game that had ended when its fit was written to a file."""
+    found = None if progress.checkpoint is None else progress.checkpoint.found
+    return None if found is None else found.get("game")
+
+
+def keep_record(progress: Progress, record: dict[str, Any]) -> None:
+    """Write the record of a game beside the state of its encoder; one cut short is resumed."""
+    if progress.checkpoint is not None and record["end"] != "interrupted":
+        progress.checkpoint.frame["game"] = record
 
 
 def make_critic(estimator: Any, model: AutoEncoder, generator: torch.Generator) -> Critic:
@@ -171,24 +180,68 @@ def _optimizer(optimizer: Any) -> Any:
     return partial(kind, **options)
 
 
+def _game(
+    estimator: Any, net: VAENet, critic: Critic, generator: torch.Generator
+) -> AdversarialGame:
+    """Return the game of an estimator's parameters."""
+    options = GameOptions(
+        DIVERGENCES[estimator.divergence],
+        estimator.penalty,
+        estimator.n_critic,
+        estimator.averaging,
+        estimator.lr,
+    )
+    optimizer = _optimizer(estimator.optimizer)
+    return AdversarialGame(net.module_, critic, options, optimizer, generator)
+
+
 def _divergence(game: AdversarialGame, rows: TableRows | StreamedRows, n_draws: int) -> float:
     assert rows.held_out is not None
     return game.divergence(rows.held_out, n_draws)
 
 
-def _epochs(
+def _played(
     game: AdversarialGame, rows: TableRows | StreamedRows, estimator: Any, progress: Progress
-) -> tuple[list[float], str]:
-    """Play the epochs; return the divergence after each of them, and the cause of the end."""
-    divergences: list[float] = []
-    for epoch in range(estimator.max_iter):
+) -> dict[str, Any]:
+    """Play the epochs; return the divergences, the number of steps skipped, and the end."""
+    progress.begin_start(0)
+    divergences = _resumed(game, estimator, progress)
+    try:
+        end = _epochs(game, rows, estimator, progress, divergences)
+    except KeyboardInterrupt:
+        if not divergences:
+            raise
+        end, progress.interrupted = "interrupted", True
+    final = _divergence(game, rows, FINAL_DRAWS)
+    progress.end_start()
+    return {
+        "divergence": final,
+        "divergences": divergences,
+        "n_skipped": game.n_skipped,
+        "end": end,
+    }
+
+
+def _resumed(game: AdversarialGame, estimator: Any, progress: Progress) -> list[float]:
+    """Put a game where its checkpoint left it; return the divergences of the epochs before."""
+    state = None if progress.checkpoint is None else progress.checkpoint.running()
+    if state is None:
+        return []
+    resume_game(game, state["game"], seeds_globally=seeds_globally(estimator))
+    return list(state["divergences"])
+
+
+def _epochs(
+    game: AdversarialGame,
+    rows: TableRows | StreamedRows,
+    estimator: Any,
+    progress: Progress,
+    divergences: list[float],
+) -> str:
+    """Play the epochs that are left, append their divergences, return the cause of the end."""
+    for epoch in range(len(divergences), estimator.max_iter):
         skipped = game.n_skipped
-        try:
-            game.run_epoch(rows.shuffled(game.random), epoch / estimator.max_iter)
-        except KeyboardInterrupt:
-            if not divergences:
-                raise
-            return divergences, "interrupted"
+        game.run_epoch(rows.shuffled(game.random), epoch / estimator.max_iter)
         skipped = game.n_skipped - skipped
         if skipped > MAX_SKIPPED * rows.n_batches:
             raise AscentError(
@@ -198,5 +251,9 @@ def _epochs(
             )
         divergences.append(_divergence(game, rows, JUDGED_DRAWS))
         if progress.iteration(epoch + 1, divergences[-1], None):
-            return divergences, "callback"
-    return divergences, "converged"
+            return "callback"
+        if progress.checkpoint is not None and epoch + 1 < estimator.max_iter:
+            progress.checkpoint.offer(
+                lambda: {"game": game_state(game), "divergences": divergences}
+            )
+    return "converged"

@@ -150,17 +150,21 @@ def module_state(module: nn.Module) -> dict[str, Any]:
     return {name: _array(value) for name, value in module.state_dict().items()}
 
 
-def net_state(net: VAENet) -> dict[str, Any]:
-    """Return weights, state of the optimiser and counts, as `restored_net` takes them."""
-    optimizer = {
+def optimizer_state(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """Return what an optimiser keeps of each parameter, as `load_optimizer` takes it."""
+    return {
         f"{number}.{name}": _array(value)
-        for number, values in net.optimizer_.state_dict()["state"].items()
+        for number, values in optimizer.state_dict()["state"].items()
         for name, value in values.items()
         if value is not None
     }
+
+
+def net_state(net: VAENet) -> dict[str, Any]:
+    """Return weights, state of the optimiser and counts, as `restored_net` takes them."""
     return {
         "weights": module_state(net.module_),
-        "optimizer": optimizer,
+        "optimizer": optimizer_state(net.optimizer_),
         "n_epochs": net.n_epochs_,
         "n_skipped_steps": net.n_skipped_steps_,
         "kl_warmup": net.kl_warmup,
@@ -191,17 +195,17 @@ def restored_net(estimator: Any, columns: Columns, state: dict[str, Any]) -> VAE
     gaussian = net.module_.likelihood.gaussian
     if gaussian is not None and not (gaussian.variance > 0).all():
         raise ValueError("a noise variance is not positive")
-    load_optimizer(net, state["optimizer"])
+    load_optimizer(net.optimizer_, state["optimizer"])
     net.n_epochs_, net.n_skipped_steps_ = state["n_epochs"], state["n_skipped_steps"]
     net.kl_warmup = state["kl_warmup"]
     net.module_.eval()
     return net
 
 
-def load_optimizer(net: VAENet, arrays: dict[str, Any]) -> None:
-    """Set what the optimiser keeps of each parameter; ValueError for what is not its own."""
-    parameters = [p for group in net.optimizer_.param_groups for p in group["params"]]
-    known = OPTIMIZER_STATE.get(type(net.optimizer_))
+def load_optimizer(optimizer: torch.optim.Optimizer, arrays: dict[str, Any]) -> None:
+    """Set what an optimiser keeps of each parameter; ValueError for what is not its own."""
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    known = OPTIMIZER_STATE.get(type(optimizer))
     state: dict[int, dict[str, Any]] = {}
     for key, array in arrays.items():
         number, _, name = key.partition(".")
@@ -219,7 +223,7 @@ def load_optimizer(net: VAENet, arrays: dict[str, Any]) -> None:
                 f"the optimiser has {sorted(values)} of parameter {index}, expected "
                 f"{sorted(known[0])}"
             )
-    net.optimizer_.load_state_dict({**net.optimizer_.state_dict(), "state": state})
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
 
 
 def _array(value: Any) -> Any:

@@ -20,7 +20,7 @@ FOLDER = Path(__file__).parents[2] / "benchmarks"
 sys.path.insert(0, str(FOLDER))
 FITS = importlib.import_module("kill_fits").FITS
 sys.path.remove(str(FOLDER))
-SLOW = ("mcem", "vae", "mixture, gradient", "variational")
+SLOW = ("mcem", "vae", "gan", "mixture, gradient", "variational")
 
 
 class Stop(Exception):

@@ -59,7 +59,7 @@ class TrainingCheckpoint(Callback):
         state = self.found["net"]
         tensors = {name: torch.as_tensor(array) for name, array in state["weights"].items()}
         net.module_.load_state_dict(tensors)
-        load_optimizer(net, state["optimizer"])
+        load_optimizer(net.optimizer_, state["optimizer"])
         for group, rate in zip(net.optimizer_.param_groups, self.found["rates"], strict=True):
             group["lr"] = rate
         net.n_epochs_, net.n_skipped_steps_ = state["n_epochs"], state["n_skipped_steps"]

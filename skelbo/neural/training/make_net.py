@@ -85,6 +85,11 @@ def has_custom_networks(estimator: Any) -> bool:
     return estimator.encoder is not None or estimator.decoder is not None
 
 
+def seeds_globally(estimator: Any) -> bool:
+    """Return whether a network of the user's own may draw from torch's global generator."""
+    return any(getattr(estimator, name) is not None for name in estimator.own_network_names)
+
+
 def is_linear(estimator: Any) -> bool:
     """Return whether both networks are linear maps."""
     return not has_custom_networks(estimator) and layer_sizes(estimator.hidden_layer_sizes) == ()
@@ -94,7 +99,7 @@ def is_linear(estimator: Any) -> bool:
 def fit_generator(estimator: Any, seed: int) -> Iterator[torch.Generator]:
     """Yield the generator of a fit, on the CPU; a user's networks see a seeded global one."""
     generator = make_generator(seed)
-    if not has_custom_networks(estimator):
+    if not seeds_globally(estimator):
         yield generator
         return
     with global_seed(seed, resolve_device(estimator.device)):

@@ -78,11 +78,12 @@ def train(
     rule = stopping_rule(net, rows, early_stopping, n_iter_no_change)
     # After the user's callbacks: these find every epoch as they would without a stopping rule.
     hooks, n_epochs = [rule, ProgressReport(progress, offset), *callbacks], net.max_epochs
-    if progress.checkpoint is not None:
+    # A phase before that Ctrl-C ended is resumed first: its file stays as it is.
+    if progress.checkpoint is not None and not progress.interrupted:
         file = TrainingCheckpoint(progress.checkpoint, rule, generator)
         hooks, n_epochs = [*hooks, file], n_epochs - file.n_epochs
     net.train(rows, generator, hooks, n_epochs)
-    progress.interrupted = net.end_ == "interrupted"
+    progress.interrupted |= net.end_ == "interrupted"
     net.maximize_noise(rows)
     net.maximize_prior(rows)
     done = [row for row in net.history if "train_loss" in row]
