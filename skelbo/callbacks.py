@@ -47,16 +47,55 @@ class ELBOMonitor:
         self._runs: list[Any] = []
 
     def setup(self, estimator, context):
-        """Do nothing: a run is entered when its first iteration ends."""
+        """Do nothing: a run is entered when its first iteration ends.
+
+        Parameters
+        ----------
+        estimator : estimator
+            On which the callback was set.
+        context : sklearn.callback.CallbackContext
+            Of the fit or of its task.
+        """
 
     def teardown(self, estimator, context):
-        """Do nothing: the log stays."""
+        """Do nothing: the log stays.
+
+        Parameters
+        ----------
+        estimator : estimator
+            On which the callback was set.
+        context : sklearn.callback.CallbackContext
+            Of the fit or of its task.
+        """
 
     def on_fit_task_begin(self, estimator, context):
-        """Do nothing: an iteration is recorded when it ends."""
+        """Do nothing: an iteration is recorded when it ends.
+
+        Parameters
+        ----------
+        estimator : estimator
+            On which the callback was set.
+        context : sklearn.callback.CallbackContext
+            Of the fit or of its task.
+        """
 
     def on_fit_task_end(self, estimator, context, *, metadata=None):
-        """Record an iteration; return True to end the start if `patience` is spent."""
+        """Record an iteration.
+
+        Parameters
+        ----------
+        estimator : estimator
+            On which the callback was set.
+        context : sklearn.callback.CallbackContext
+            Of the fit or of its task.
+        metadata : dict or None, default=None
+            ``n_iter`` and ``lower_bound`` (nats per row) of an iteration.
+
+        Returns
+        -------
+        bool
+            True ends the start: `patience` is spent.
+        """
         if not metadata or "n_iter" not in metadata:
             return False
         start = context.parent
@@ -81,7 +120,13 @@ class ELBOMonitor:
         return curve[-1] - curve[-1 - self.patience] < self.min_climb
 
     def curves(self) -> dict[tuple[int, int], list[float]]:
-        """Return the bounds by (run, start), in nats per row."""
+        """Return the bounds by run and start.
+
+        Returns
+        -------
+        dict of (int, int) to list of float
+            In nats per row, one for each iteration.
+        """
         curves: dict[tuple[int, int], list[float]] = {}
         for entry in self.log_:
             curves.setdefault((entry["run"], entry["start"]), []).append(entry["lower_bound"])
@@ -161,7 +206,22 @@ class Checkpoint(CheckpointSettings):
         super().__init__(path, every)
 
     def setup(self, estimator, context):
-        """Raise unless the fit of the estimator can go on from a file."""
+        """Check that the fit of the estimator can go on from a file.
+
+        Parameters
+        ----------
+        estimator : estimator
+            On which the callback was set.
+        context : sklearn.callback.CallbackContext
+            Of the fit or of its task.
+
+        Raises
+        ------
+        TypeError
+            If it cannot.
+        ValueError
+            If `every` is no number of seconds.
+        """
         if not getattr(estimator, "_resumes_fits", False):
             raise TypeError(
                 f"Checkpoint was set on {type(estimator).__name__}, expected an estimator of "
@@ -172,10 +232,34 @@ class Checkpoint(CheckpointSettings):
             raise ValueError(f"every={self.every!r}, expected seconds: a number of at least 0.")
 
     def teardown(self, estimator, context):
-        """Do nothing: a fit that has ended removes its file itself."""
+        """Do nothing: a fit that has ended removes its file itself.
+
+        Parameters
+        ----------
+        estimator : estimator
+            On which the callback was set.
+        context : sklearn.callback.CallbackContext
+            Of the fit or of its task.
+        """
 
     def on_fit_task_begin(self, estimator, context):
-        """Do nothing: the fit itself writes its state."""
+        """Do nothing: the fit itself writes its state.
+
+        Parameters
+        ----------
+        estimator : estimator
+            On which the callback was set.
+        context : sklearn.callback.CallbackContext
+            Of the fit or of its task.
+        """
 
     def on_fit_task_end(self, estimator, context):
-        """Do nothing; see `on_fit_task_begin`."""
+        """Do nothing; see `on_fit_task_begin`.
+
+        Parameters
+        ----------
+        estimator : estimator
+            On which the callback was set.
+        context : sklearn.callback.CallbackContext
+            Of the fit or of its task.
+        """

@@ -76,7 +76,13 @@ class Comparison:
         return self.results["estimator"][int(np.nanargmax(self.results["log_prob"]))]
 
     def to_frame(self):
-        """Return the table as a pandas DataFrame, one row for each estimator."""
+        """Return the table as a dataframe.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each estimator.
+        """
         return data_frame(self.results)
 
     def _printed(self) -> PrintedTable:

@@ -121,7 +121,13 @@ class ElboTerms:
         return ElboTerms(*(np.where(condition, mine, theirs) for mine, theirs in pairs))
 
     def stack(self) -> np.ndarray:
-        """Return the four terms as columns in the order of the fields, shape (n_samples, 4)."""
+        """Return the four terms as columns in the order of the fields.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, 4)
+            In nats.
+        """
         return np.stack(self._terms(), axis=1)
 
     def _terms(self) -> tuple[np.ndarray, ...]:

@@ -214,7 +214,7 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
         >>> bool(np.allclose(model.covariance_, GaussianMLE().fit(X).covariance_))
         True
         """
-        first = not hasattr(self, "mean_")
+        first = "mean_" not in vars(self)
         rows = self._read_rows(X, sample_weight, reset=first)
         columns = ColumnMoments.of_rows(rows)
         if not (columns.complete and (first or self._columns.complete)):

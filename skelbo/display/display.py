@@ -54,7 +54,7 @@ class Display(ABC):
 
         Parameters
         ----------
-        ax : matplotlib.axes.Axes or array-like of Axes, default=None
+        ax : Axes or array-like of Axes of shape (n_rows, n_columns), default=None
             Where to draw; a new figure if None. Several panels take an array with one Axes for
             each, or share out the place of one subplot.
 

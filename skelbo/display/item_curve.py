@@ -105,7 +105,7 @@ class ItemCurveDisplay(Display):
             Coverage of the bands.
         span : float, default=3.0
             The axis reaches from -span to span, in standard deviations of the prior.
-        ax : Axes or array-like of Axes, default=None
+        ax : Axes or array-like of Axes of shape (n_rows, n_columns), default=None
             Where to draw; a new figure if None.
 
         Returns

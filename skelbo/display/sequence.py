@@ -128,7 +128,7 @@ class SequenceDisplay(Display):
         require_matplotlib(f"{cls.__name__}.from_estimator")
         (estimator,) = named_estimators(estimator).values()
         require(estimator, "transmat_", cls, "pass a fitted EMHiddenMarkovModel")
-        run = ShownRun.of(X, groups, getattr(estimator, "group_column", None), group)
+        run = ShownRun.of(X, groups, estimator.group_column, group)
         columns = [run.index(f) for f in (run.names if features is None else features)]
         forecast: dict[str, Any] = {}
         if steps:

@@ -108,7 +108,7 @@ class TraversalDisplay(Display):
             Reach of a continuous latent, in standard deviations.
         image_shape : tuple of (int, int), default=None
             Height and width, if a row is an image.
-        ax : Axes or array-like of Axes, default=None
+        ax : Axes or array-like of Axes of shape (n_rows, n_columns), default=None
             Where to draw; a new figure if None.
 
         Returns

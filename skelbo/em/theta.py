@@ -40,7 +40,7 @@ class Theta(Protocol):
         """
 
     def m_step(self, statistics: Any, regularization: Any) -> Self:
-        """Return the maximiser of the expected log p(X, z), shapes as here.
+        """Return the maximiser of the expected log p(X, z).
 
         Parameters
         ----------
@@ -49,6 +49,11 @@ class Theta(Protocol):
         regularization : object
             Passed through from the engine; keeps covariances regular, for instance.
 
+        Returns
+        -------
+        Theta
+            Of the shapes of this one.
+
         Raises
         ------
         AscentError
@@ -56,21 +61,31 @@ class Theta(Protocol):
         """
 
     def to_vector(self, units: np.ndarray) -> np.ndarray:
-        """Return unconstrained coordinates of theta, shape (n_coordinates,).
+        """Return unconstrained coordinates of theta.
 
         Parameters
         ----------
         units : ndarray of shape (n_features,)
             Scale of each column of X, positive: coordinates in these units are of order one.
+
+        Returns
+        -------
+        ndarray of shape (n_coordinates,)
+            Any real numbers are coordinates.
         """
 
     def from_vector(self, vector: np.ndarray, units: np.ndarray) -> Self | None:
-        """Return the theta with these coordinates, shapes as here; None if it is none.
+        """Return the theta with these coordinates.
 
         Parameters
         ----------
         vector : ndarray of shape (n_coordinates,)
             Any numbers, possibly far from every theta that was met.
         units : ndarray of shape (n_features,)
-            As in `to_vector`.
+            Scale of each column of X, positive: coordinates in these units are of order one.
+
+        Returns
+        -------
+        Theta or None
+            None if none has them.
         """

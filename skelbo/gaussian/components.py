@@ -9,13 +9,9 @@ from typing import cast
 import numpy as np
 
 from skelbo.data.rows import Block
+from skelbo.gaussian.block_density import BlockDensity, CompletedDensity
 from skelbo.gaussian.conditional import conditionals
-from skelbo.gaussian.covariance import (
-    BlockDensity,
-    CompletedDensity,
-    Covariance,
-    CovarianceStructure,
-)
+from skelbo.gaussian.covariance import Covariance, CovarianceStructure
 from skelbo.gaussian.exponential_family import NaturalParameters
 from skelbo.gaussian.hybrid_form import HybridForm
 from skelbo.gaussian.matrices import Matrices

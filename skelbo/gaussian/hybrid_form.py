@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from skelbo.data.rows import Block
-from skelbo.gaussian.covariance import BlockDensity
+from skelbo.gaussian.block_density import BlockDensity
 from skelbo.gaussian.exponential_family import SAFE_TERMS, NaturalDensity, NaturalParameters
 from skelbo.gaussian.moments import Moments
 

@@ -11,7 +11,8 @@ from typing import ClassVar
 import numpy as np
 
 from skelbo.data.rows import Block
-from skelbo.gaussian.covariance import CompletedDensity, Covariance, CovarianceStructure
+from skelbo.gaussian.block_density import CompletedDensity
+from skelbo.gaussian.covariance import Covariance, CovarianceStructure
 from skelbo.gaussian.mahalanobis import mahalanobis_cells
 from skelbo.gaussian.missing_cells import Completion
 from skelbo.gaussian.moments import Moments, Scatter

@@ -48,7 +48,18 @@ class ComponentLikelihood(ABC):
 
     @abstractmethod
     def log_base(self, x: Any) -> Any:
-        """Return log h(x), in nats, elementwise."""
+        """Return log h(x), the part of log p(x) without parameters.
+
+        Parameters
+        ----------
+        x : array of shape (..., n_features)
+            Cells.
+
+        Returns
+        -------
+        float or array of shape (..., n_features)
+            In nats.
+        """
 
     @abstractmethod
     def sufficient_statistics(self, x: Any) -> Any:
@@ -292,14 +303,38 @@ class ComponentLikelihood(ABC):
 
 
 def observed_cells(x: Any) -> tuple[Any, Any]:
-    """Return indicators of the observed cells, and the cells, both zero where missing."""
+    """Return indicators of the observed cells, and the cells, both zero where missing.
+
+    Parameters
+    ----------
+    x : array of shape (..., n_features)
+        Cells.
+
+    Returns
+    -------
+    known, values : array of shape (..., n_features)
+        Numbers like x.
+    """
     xp = namespace(x)
     missing = xp.isnan(x)
     return xp.where(missing, 0.0, xp.ones_like(x)), xp.where(missing, 0.0, x)
 
 
 def indicators(x: Any, n_codes: int) -> Any:
-    """Return which cells have each of the codes 0, 1, ..., (n_codes, ...), as numbers like x."""
+    """Return which cells have each of the codes 0, 1, ..., n_codes - 1.
+
+    Parameters
+    ----------
+    x : array of shape (..., n_features)
+        Cells.
+    n_codes : int
+        Number of codes.
+
+    Returns
+    -------
+    array of shape (n_codes, ..., n_features)
+        Zeros and ones, numbers like x.
+    """
     xp = namespace(x)
     codes = xp.arange(n_codes).reshape(n_codes, *[1] * x.ndim)
     equal = x == (codes if xp is np else codes.to(x.device))
@@ -307,14 +342,40 @@ def indicators(x: Any, n_codes: int) -> Any:
 
 
 def ratio(total: Any, weight: Any, otherwise: float) -> Any:
-    """Return total / weight, and a neutral value where there is no weight."""
+    """Return total / weight, and a neutral value where there is no weight.
+
+    Parameters
+    ----------
+    total : array of shape (...,)
+        Numerators.
+    weight : array of shape (...,)
+        Denominators.
+    otherwise : float
+        Value where there is no weight.
+
+    Returns
+    -------
+    array of shape (...,)
+        Quotients.
+    """
     xp = namespace(total)
     empty = weight <= 0
     return xp.where(empty, otherwise, total / xp.where(empty, 1.0, weight))
 
 
 def finite_log(x: Any) -> Any:
-    """Return log x, and `LOG_ZERO` for 0."""
+    """Return log x, and `LOG_ZERO` for 0.
+
+    Parameters
+    ----------
+    x : array of shape (...,)
+        Nonnegative numbers.
+
+    Returns
+    -------
+    array of shape (...,)
+        `LOG_ZERO` for 0.
+    """
     xp = namespace(x)
     zero = x <= 0
     return xp.where(zero, LOG_ZERO, xp.log(xp.where(zero, 1.0, x)))

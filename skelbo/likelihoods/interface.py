@@ -178,8 +178,12 @@ class Likelihood(Support, ComponentLikelihood):
 
         Parameters
         ----------
-        x, eta, noise : array
-            As for `log_prob`.
+        x : array of shape (..., n_features)
+            Cells.
+        eta : array of shape (..., n_features) or (..., n_features, n_codes)
+            Predictors.
+        noise : array of shape (n_features,) or scalar
+            Noise variances, for likelihoods that have them.
         mask : array of shape (..., n_features), optional
             1 where observed, 0 where missing; there x must be a number all the same.
 
@@ -196,8 +200,10 @@ class Likelihood(Support, ComponentLikelihood):
 
         Parameters
         ----------
-        x, eta, noise : array
-            As for `log_prob`; NumPy.
+        x, eta : ndarray of shape (..., n_features)
+            Cells and predictors.
+        noise : ndarray of shape (n_features,) or scalar
+            Noise variances, for likelihoods that have them.
 
         Returns
         -------

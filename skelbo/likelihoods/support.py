@@ -28,13 +28,13 @@ class Support(ABC):
 
         Parameters
         ----------
-        values : ndarray
-            Of any shape, none of them NaN.
+        values : ndarray of any shape
+            None of them NaN.
 
         Returns
         -------
-        ndarray of bool
-            Of the shape of `values`.
+        ndarray of bool, of the shape of `values`
+            One for each.
         """
 
     def check(

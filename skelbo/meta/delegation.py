@@ -136,12 +136,12 @@ class DelegatedMethods(MetaEstimator):
 
         Parameters
         ----------
-        input_features : array-like of str or None, default=None
+        input_features : array-like of str of shape (n_features,) or None, default=None
             Names of the columns of X, where the fit had none.
 
         Returns
         -------
-        names : ndarray of str
+        names : ndarray of str, shape (n_columns,)
             Those of the chosen estimator.
         """
         return self._chosen().get_feature_names_out(input_features)

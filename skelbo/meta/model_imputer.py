@@ -143,12 +143,12 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, MetaEstimator):
 
         Parameters
         ----------
-        input_features : array-like of str or None, default=None
+        input_features : array-like of str of shape (n_features,) or None, default=None
             Names of the columns of X, where the fit had none.
 
         Returns
         -------
-        names : ndarray of str
+        names : ndarray of str, shape (n_columns,)
             Those of the columns of X, and of the indicators.
         """
         names = super().get_feature_names_out(input_features)

@@ -39,7 +39,18 @@ class Imputation(InputValidation, ABC):
 
     @abstractmethod
     def transform(self, X):
-        """Return the latents, in the container that `set_output` asks for."""
+        """Return the latents, in the container that `set_output` asks for.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_samples, n_features)
+            Rows.
+
+        Returns
+        -------
+        Z : ndarray of shape (n_samples, n_latents)
+            Or a dataframe.
+        """
 
     def impute(self, X, n_draws=None, random_state=None):
         """Replace missing cells by their expectation given the observed ones, or by draws.

@@ -77,7 +77,13 @@ class Summary:
     warnings: list[str]
 
     def to_frame(self):
-        """Return the parameters as a pandas DataFrame."""
+        """Return the parameters as a dataframe.
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each number.
+        """
         return data_frame(self.parameters)
 
     def _printed(self) -> PrintedTable:

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 
 from skelbo.data.rows import Block, over_rows
+from skelbo.gaussian.block_density import BlockDensity
 from skelbo.gaussian.components import WeightedGaussians
-from skelbo.gaussian.covariance import BlockDensity
 from skelbo.gaussian.moments import Moments
 from skelbo.likelihoods.component_table import with_infinity
 from skelbo.mixture.emission_layout import EmissionLayout

@@ -17,8 +17,9 @@ from scipy import special
 from skelbo.data.row_source import RowSource
 from skelbo.data.rows import Block
 from skelbo.elbo import ElboTerms
+from skelbo.gaussian.block_density import BlockDensity
 from skelbo.gaussian.components import Components
-from skelbo.gaussian.covariance import BlockDensity, CovarianceStructure
+from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.exponential_family import NaturalParameters
 from skelbo.gaussian.hybrid_form import HybridForm
 from skelbo.gaussian.moments import Moments

@@ -22,33 +22,103 @@ class JointDensity(Protocol):
         """(n, d)."""
 
     def take(self, rows: Any) -> Self:
-        """Return the joint density of some rows (a slice, or an array of integers)."""
+        """Return the joint density of some rows.
+
+        Parameters
+        ----------
+        rows : slice or ndarray of int, shape (n_rows,)
+            Positions of the rows.
+
+        Returns
+        -------
+        JointDensity
+            Of the same kind.
+        """
 
     def log_likelihood(self, Z: np.ndarray) -> np.ndarray:
-        """Return log p(x | z), (S, n), for Z of shape (S, n, d) or (S, 1, d)."""
+        """Return log p(x | z).
+
+        Parameters
+        ----------
+        Z : ndarray of shape (S, n, d) or (S, 1, d)
+            Latents.
+
+        Returns
+        -------
+        ndarray of shape (S, n)
+            In nats.
+        """
 
     def log_prior(self, Z: np.ndarray) -> np.ndarray:
-        """Return log p(z), (S, n) or (S, 1)."""
+        """Return log p(z).
+
+        Parameters
+        ----------
+        Z : ndarray of shape (S, n, d) or (S, 1, d)
+            Latents.
+
+        Returns
+        -------
+        ndarray of shape (S, n) or (S, 1)
+            In nats.
+        """
 
     def log_joint(self, Z: np.ndarray) -> np.ndarray:
-        """Return log p(x, z), (S, n)."""
+        """Return log p(x, z).
+
+        Parameters
+        ----------
+        Z : ndarray of shape (S, n, d) or (S, 1, d)
+            Latents.
+
+        Returns
+        -------
+        ndarray of shape (S, n)
+            In nats.
+        """
 
 
 class BinaryJointDensity(JointDensity, Protocol):
     """log p(x, z; theta) of n rows, z binary."""
 
     def prior_mean(self) -> np.ndarray:
-        """Return p(z_k = 1), (d,)."""
+        """Return p(z_k = 1).
+
+        Returns
+        -------
+        ndarray of shape (d,)
+            Probabilities.
+        """
 
     def conditional_logit(self, Z: np.ndarray, k: int) -> np.ndarray:
         """Return log p(x, z_k=1, rest) - log p(x, z_k=0, rest).
 
-        (S, n) for Z of shape (S, n, d); for probabilities Z of shape (n, d) its mean, (n,), over
-        independent z_l, l != k.
+        Parameters
+        ----------
+        Z : ndarray of shape (S, n, d) or (n, d)
+            Latents, or probabilities of independent ones.
+        k : int
+            Number of the latent.
+
+        Returns
+        -------
+        ndarray of shape (S, n) or (n,)
+            In nats; for probabilities (n,), the mean over independent z_l, l != k.
         """
 
     def expected(self, mean: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return E log p(x | z) and E log p(x, z), (n,), for independent z with means (n, d)."""
+        """Return expectations over independent latents.
+
+        Parameters
+        ----------
+        mean : ndarray of shape (n, d)
+            Probabilities of 1.
+
+        Returns
+        -------
+        log_likelihood, log_joint : ndarray of shape (n,)
+            E log p(x | z) and E log p(x, z), in nats.
+        """
 
 
 class ContinuousJointDensity(JointDensity, Protocol):
@@ -75,12 +145,32 @@ class ContinuousJointDensity(JointDensity, Protocol):
         """Number of rows of which the cells stay in cache; None for all rows at once."""
 
     def start(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return a rough posterior mean (n, d) and precision (n, d, d), row by row."""
+        """Return a rough posterior of each row.
+
+        Returns
+        -------
+        mean : ndarray of shape (n, d)
+            Means.
+        precision : ndarray of shape (n, d, d)
+            Precision matrices.
+        """
 
     def second_start(self, mode: np.ndarray, precision: np.ndarray) -> np.ndarray:
-        """Return a point (n, d) away from the mode, from which another mode may be found.
+        """Return a point away from the mode, from which another mode may be found.
 
         Called only where the density is not `unimodal`.
+
+        Parameters
+        ----------
+        mode : ndarray of shape (n, d)
+            Modes of the rows.
+        precision : ndarray of shape (n, d, d)
+            Precision matrices there.
+
+        Returns
+        -------
+        ndarray of shape (n, d)
+            One point for each row.
         """
 
     def expected(self, mean: np.ndarray, covariance: np.ndarray | None = None) -> Any:
@@ -103,27 +193,87 @@ class ContinuousJointDensity(JointDensity, Protocol):
         """
 
     def gradient(self, Z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return log p(x, z), (S, n), and its gradient in z, (S, n, d)."""
+        """Return log p(x, z) and its gradient in z.
+
+        Parameters
+        ----------
+        Z : ndarray of shape (S, n, d)
+            Latents.
+
+        Returns
+        -------
+        log_joint : ndarray of shape (S, n)
+            In nats.
+        gradient : ndarray of shape (S, n, d)
+            In nats per unit of z.
+        """
 
     def defensive_draws(
         self, normal: np.ndarray, centre: np.ndarray, root: np.ndarray
     ) -> np.ndarray:
-        """Return standard normals (S, n or 1, d) as draws (S, n, d) that cover the prior.
+        """Return standard normals as draws that cover the prior.
 
-        `centre` (n, d) and `root` (n, d, d), covariance = root' root, describe the posterior.
+        Parameters
+        ----------
+        normal : ndarray of shape (S, n, d) or (S, 1, d)
+            Standard normals.
+        centre : ndarray of shape (n, d)
+            Centre of the posterior.
+        root : ndarray of shape (n, d, d)
+            Its covariance is root^T root.
+
+        Returns
+        -------
+        ndarray of shape (S, n, d)
+            Draws of z.
         """
 
     def log_defensive_density(
         self, Z: np.ndarray, squares: np.ndarray, log_det: np.ndarray
     ) -> np.ndarray:
-        """Return the log-density of `defensive_draws`, (S, n).
+        """Return the log-density of `defensive_draws`.
 
-        `squares` (S, n) are squared Mahalanobis distances of Z to the posterior's centre, `log_det`
-        (n,) half the log-determinants of its precision.
+        Parameters
+        ----------
+        Z : ndarray of shape (S, n, d)
+            Latents.
+        squares : ndarray of shape (S, n)
+            Squared Mahalanobis distances to the posterior's centre.
+        log_det : ndarray of shape (n,)
+            Half the log-determinants of its precision.
+
+        Returns
+        -------
+        ndarray of shape (S, n)
+            In nats.
         """
 
     def log_likelihood_at(self, points: np.ndarray) -> np.ndarray:
-        """Return log p(x | z), (n, S), at points (S, d) that all rows share."""
+        """Return log p(x | z) at points that all rows share.
+
+        Parameters
+        ----------
+        points : ndarray of shape (S, d)
+            Points of z that all rows share.
+
+        Returns
+        -------
+        ndarray of shape (n, S)
+            In nats.
+        """
 
     def expected_sums(self, share: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return expected sums and numbers of observed cells, (S, p) each, for shares (n, S)."""
+        """Return expected sums of the cells, and their expected numbers, at shared points.
+
+        Parameters
+        ----------
+        share : ndarray of shape (n, S)
+            Weight of each point in the posterior of each row.
+
+        Returns
+        -------
+        totals : ndarray of shape (S, p)
+            Of the observed cells.
+        counts : ndarray of shape (S, p)
+            Numbers of observed cells.
+        """

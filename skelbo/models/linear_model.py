@@ -43,7 +43,22 @@ class LinearModel(Model, LatentVariableModel):
 
     @abstractmethod
     def draw_latents(self, n_samples, theta, rng):
-        """Draw z from the prior, (n_samples, n_latents)."""
+        """Draw z from the prior.
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of rows.
+        theta : dict of str to ndarray
+            Parameters.
+        rng : numpy.random.RandomState
+            Source of randomness.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_latents)
+            One draw for each row.
+        """
 
     def initialize(self, X, rng):
         """Return the parameters of the first start, which does not depend on `rng`.

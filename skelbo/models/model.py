@@ -159,7 +159,7 @@ class LatentVariableModel(BaseEstimator):
         return None
 
     def warnings(self, theta, X, weights):
-        """Return messages, a list of str, about fitted parameters that a user should look at.
+        """Return messages about fitted parameters at the edge of their domain.
 
         Parameters
         ----------
@@ -169,6 +169,11 @@ class LatentVariableModel(BaseEstimator):
             NaN where missing.
         weights : ndarray of shape (n_samples,)
             Frequency weights.
+
+        Returns
+        -------
+        list of str
+            With cause and remedy; empty by default.
         """
         return []
 

@@ -17,7 +17,8 @@ import numpy as np
 
 from skelbo.data.rows import Block
 from skelbo.em.loop import AscentError
-from skelbo.gaussian.covariance import CompletedDensity, Covariance, CovarianceStructure
+from skelbo.gaussian.block_density import CompletedDensity
+from skelbo.gaussian.covariance import Covariance, CovarianceStructure
 from skelbo.gaussian.exponential_family import SAFE_TERMS
 from skelbo.gaussian.factor_analysis.bolder_noise import bolder_noise
 from skelbo.gaussian.factor_analysis.density import Axes, ExactDensity, ExpandedDensity

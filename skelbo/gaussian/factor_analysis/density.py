@@ -22,7 +22,7 @@ import numpy as np
 
 from skelbo.data.rows import over_rows
 from skelbo.elbo import LOG_2PI
-from skelbo.gaussian.covariance import CompletedDensity
+from skelbo.gaussian.block_density import CompletedDensity
 from skelbo.gaussian.factor_analysis.moments import JointMoments
 
 
