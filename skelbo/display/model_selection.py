@@ -142,28 +142,11 @@ class ModelSelectionDisplay(Display):
             (line,) = ax.plot(values[shown], criterion[shown], label=label, ms=5, **style)
             self.lines_.append(line)
             hollow = shown[degenerate[shown]]
-            ax.plot(
-                values[hollow],
-                criterion[hollow],
-                ls="none",
-                marker=marker(number),
-                ms=5,
-                mfc="white",
-                mec=color(number),
-                zorder=3,
-            )
+            empty = {"marker": marker(number), "mfc": "white", "mec": color(number), "zorder": 3}
+            ax.plot(values[hollow], criterion[hollow], ls="none", ms=5, **empty)
         if self.best_index is not None:
-            best = self.best_index
-            ax.plot(
-                values[best],
-                criterion[best],
-                "*",
-                color="black",
-                ms=14,
-                mec="white",
-                zorder=4,
-                label="best",
-            )
+            star = {"color": "black", "ms": 14, "mec": "white", "zorder": 4, "label": "best"}
+            ax.plot(values[self.best_index], criterion[self.best_index], "*", **star)
         ticks = np.unique(values)
         if len(ticks) <= 12:
             ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])

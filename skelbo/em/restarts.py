@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any
 
+from skelbo.em.checkpoint import FitCheckpoint
 from skelbo.em.loop import Ascent, AscentError
 from skelbo.em.progress import Progress
 
@@ -63,49 +64,80 @@ def climb_from_each(
     KeyboardInterrupt
         If Ctrl-C comes before any ascent has something to keep; later it ends the restarts.
     """
-    failures: list[tuple[int, str]] = []
-    ascents: list[tuple[bool, float, Ascent]] = []  # the best so far
-    checkpoint = progress.checkpoint
-    if checkpoint is not None and checkpoint.found is not None:
-        failures, ascents = checkpoint.found["failures"], checkpoint.found["ascents"]
-    interrupted, remaining = False, _remaining(starts, progress, replay)
-    while True:
+    record = _Record.of_fit(progress.checkpoint)
+    remaining = _remaining(starts, progress, replay)
+    while not (record.interrupted or progress.stopped):
         try:
             number, start = next(remaining)  # which may take a while to make
         except StopIteration:
             break
         except KeyboardInterrupt:
-            if not ascents:
+            if not record.ascents:
                 raise
-            interrupted = True
+            record.interrupted = True
             break
-        if checkpoint is not None:
-            checkpoint.frame = {"number": number, "failures": failures, "ascents": ascents}
+        record.write_frame(number)
         progress.begin_start(number)
         try:
             ascent = ascent_from(start)
-            interrupted, regular = ascent.interrupted, is_regular(ascent.theta)
-            if not regular:
-                failures.append((number, NOT_REGULAR))
-            ascents.append((regular, ascent.lower_bound, ascent))
-            ascents = [max(ascents, key=lambda ranked: ranked[:2])]  # the first of equals
+            record.include(number, ascent, is_regular(ascent.theta))
         except AscentError as error:
-            failures.append((number, str(error)))
+            record.failures.append((number, str(error)))
         except KeyboardInterrupt:
-            if not ascents:
+            if not record.ascents:
                 raise
-            interrupted = True
+            record.interrupted = True
         progress.end_start()
-        if progress.stopped or interrupted:
-            break
-        if checkpoint is not None:
-            checkpoint.frame = {"number": number + 1, "failures": failures, "ascents": ascents}
-            checkpoint.offer()
-    progress.interrupted = interrupted
-    if not ascents:
-        raise AscentError(failures[-1][1])
-    best = ascents[0][2]
-    return Restarts(replace(best, interrupted=interrupted), failures)
+        if not (progress.stopped or record.interrupted):
+            record.write_frame(number + 1, offer=True)
+    progress.interrupted = record.interrupted
+    if not record.ascents:
+        raise AscentError(record.failures[-1][1])
+    best = record.ascents[0][2]
+    return Restarts(replace(best, interrupted=record.interrupted), record.failures)
+
+
+@dataclass
+class _Record:
+    """Best ascent and failures so far.
+
+    Attributes
+    ----------
+    checkpoint : FitCheckpoint or None
+    failures : list of (int, str)
+    ascents : list of (bool, float, Ascent)
+        The best ascent, after whether it ended regular and its bound; empty before there is one.
+    interrupted : bool
+    """
+
+    checkpoint: FitCheckpoint | None
+    failures: list[tuple[int, str]] = field(default_factory=list)
+    ascents: list[tuple[bool, float, Ascent]] = field(default_factory=list)
+    interrupted: bool = False
+
+    @classmethod
+    def of_fit(cls, checkpoint: FitCheckpoint | None) -> _Record:
+        """Return the record at the beginning of a fit, or where it was interrupted."""
+        if checkpoint is None or checkpoint.found is None:
+            return cls(checkpoint)
+        return cls(checkpoint, checkpoint.found["failures"], checkpoint.found["ascents"])
+
+    def include(self, number: int, ascent: Ascent, regular: bool) -> None:
+        """Record an ascent that ended; the first of equally good ones is kept."""
+        self.interrupted = ascent.interrupted
+        if not regular:
+            self.failures.append((number, NOT_REGULAR))
+        self.ascents.append((regular, ascent.lower_bound, ascent))
+        self.ascents = [max(self.ascents, key=lambda ranked: ranked[:2])]
+
+    def write_frame(self, number: int, offer: bool = False) -> None:
+        """Give the state before a start to the checkpoint, and offer to write it."""
+        if self.checkpoint is None:
+            return
+        frame = {"number": number, "failures": self.failures, "ascents": self.ascents}
+        self.checkpoint.frame = frame
+        if offer:
+            self.checkpoint.offer()
 
 
 def _remaining(

@@ -70,12 +70,8 @@ class BoundGradientAscent:
         It also ends when `on_iteration` returns True, an iteration climbs less than a number
         `tol`, in nats per row, or Ctrl-C comes after the first iteration.
         """
-        start_bound, bounds = self.bound, [self.bound]
+        bounds, reached = [self.bound], self.start / self.scale
         smallest = -np.inf if isinstance(tol, str) else tol
-        limits = self.model.lower_limits(self.data.X, self.data.weights)
-        lower = self.coordinates.lower_bounds(limits, self.start) / self.scale
-
-        reached = self.start / self.scale
 
         def record(intermediate_result):
             nonlocal reached
@@ -89,24 +85,30 @@ class BoundGradientAscent:
         def is_small():
             return len(bounds) > 1 and bounds[-1] - bounds[-2] < smallest
 
-        options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "maxcor": MEMORY}
         by_user = False
         try:
-            reached = optimize.minimize(
-                self.evaluate,
-                reached,
-                jac=True,
-                method="L-BFGS-B",
-                bounds=optimize.Bounds(lower, np.inf),
-                callback=record,
-                options={**options, "ftol": CLIMB, "gtol": GRADIENT},
-            ).x
+            reached = self._minimize(reached, max_iter, record)
         except KeyboardInterrupt:
             if len(bounds) == 1:
                 raise
             by_user = self.interrupted = True
         theta, path = self._theta(self.scale * reached), tuple(bounds[1:])
-        return Ascent(theta, start_bound, path, is_small(), interrupted=by_user)
+        return Ascent(theta, bounds[0], path, is_small(), interrupted=by_user)
+
+    def _minimize(self, scaled: np.ndarray, max_iter: int, callback: Callable) -> np.ndarray:
+        """Return the scaled coordinates where L-BFGS ends."""
+        limits = self.model.lower_limits(self.data.X, self.data.weights)
+        lower = self.coordinates.lower_bounds(limits, self.start) / self.scale
+        options = {"maxiter": max_iter, "maxfun": 10 * max_iter, "maxcor": MEMORY}
+        return optimize.minimize(
+            self.evaluate,
+            scaled,
+            jac=True,
+            method="L-BFGS-B",
+            bounds=optimize.Bounds(lower, np.inf),
+            callback=callback,
+            options={**options, "ftol": CLIMB, "gtol": GRADIENT},
+        ).x
 
     def evaluate(self, scaled: np.ndarray) -> tuple[float, np.ndarray]:
         """Return minus the bound per row and its gradient; infinity where it is no number."""

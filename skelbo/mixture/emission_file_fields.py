@@ -35,26 +35,17 @@ def emission_fields(
         Reads ``likelihood_`` and ``category_probabilities_``.
     """
 
-    def count(state: State, name: str) -> int:
-        kinds = (kind for kind in layout_of(state).likelihoods if not kind.is_block)
-        return sum(kind.attribute == name for kind in kinds)
-
     def scalars(name: str, high: float = np.inf) -> Chosen:
         def chosen(state: State) -> Field:
-            n_columns = count(state, name)
+            n_columns = _count(layout_of(state), name)
             field = Array((K, n_columns), low=0.0, high=high)
             return field if n_columns else Optional(field)
 
         return Chosen(chosen)
 
-    def codes(state: State) -> Field:
-        n_columns = list(state["likelihood_"]).count("categorical")
-        field = Sequence(Array((K, None), low=0.0, high=1.0), n_columns)
-        return field if n_columns else Optional(field)
-
     def others(state: State) -> Field:
         parameters = Sequence(Array((None, K, None)))
-        return parameters if count(state, OTHERS) else Optional(parameters)
+        return parameters if _count(layout_of(state), OTHERS) else Optional(parameters)
 
     def matrices(name: str) -> Chosen:
         def chosen(state: State) -> Field:
@@ -69,7 +60,7 @@ def emission_fields(
     return {
         "likelihood_": Names(p),
         "means_": Array((K, p), finite=False),
-        CODES: Chosen(codes),  # with the names, they determine the layout
+        CODES: Chosen(lambda state: _codes(state, K)),  # with the names, they determine the layout
         "rates_": scalars("rates_"),
         "probabilities_": scalars("probabilities_", high=1.0),
         OTHERS: Chosen(others),
@@ -79,6 +70,19 @@ def emission_fields(
             lambda state: Optional(stepwise_field(_statistics(layout_of(state), K), K, p))
         ),
     }
+
+
+def _count(layout: EmissionLayout, name: str) -> int:
+    """Return the number of columns whose parameters an attribute holds."""
+    kinds = (kind for kind in layout.likelihoods if not kind.is_block)
+    return sum(kind.attribute == name for kind in kinds)
+
+
+def _codes(state: State, K: int) -> Field:
+    """Return the field of the probabilities of codes."""
+    n_columns = list(state["likelihood_"]).count("categorical")
+    field = Sequence(Array((K, None), low=0.0, high=1.0), n_columns)
+    return field if n_columns else Optional(field)
 
 
 def _statistics(layout: EmissionLayout, K: int) -> Record:

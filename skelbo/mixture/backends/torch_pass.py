@@ -71,11 +71,6 @@ class DeviceTable:
         self.total_weight = rows.total_weight
         self._kept: list[DeviceBlock | Block] | None = None
 
-    @property
-    def is_kept(self) -> bool:
-        """True if the rows stay on the device between passes."""
-        return self._kept is not None
-
     def e_step(self, theta: Mixture) -> tuple[float, Moments]:
         """Return the bound in nats per row and the expected moments, as `Mixture.e_step`."""
         parts = [part.expected(theta) for part in self._sums(theta)]
