@@ -72,7 +72,12 @@ def enumerated(model, log_prob):
     paths, joint = joint_of_paths(model, explained)
     share = np.exp(joint - log_sum(joint))
     resp = np.stack([share @ (paths == k) for k in range(K)], axis=1)
-    return steps, resp, joint.max(), {tuple(path): value for path, value in zip(paths, joint, strict=True)}
+    return (
+        steps,
+        resp,
+        joint.max(),
+        {tuple(path): value for path, value in zip(paths, joint, strict=True)},
+    )
 
 
 def log_sum(values):

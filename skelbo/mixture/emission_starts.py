@@ -14,13 +14,9 @@ from skelbo.mixture.emission_layout import EmissionLayout
 from skelbo.mixture.emissions import Emissions
 from skelbo.mixture.initialization import first_labels, mixture_of_labels
 from skelbo.mixture.mixture import Mixture
+from skelbo.mixture.mixture_batch import MixtureBatch
 from skelbo.mixture.row_sample import RowSample, sample_rows
-from skelbo.mixture.short_runs import (
-    CANDIDATES,
-    MixtureBatch,
-    best_of_runs,
-    nearest_of_random_rows,
-)
+from skelbo.mixture.short_runs import CANDIDATES, best_of_runs, nearest_of_random_rows
 
 # Cells of the responsibilities of all short runs, and the fewest of these for each start that the
 # user asks for. Long tables have fewer false modes: more runs would find nothing else.

@@ -9,8 +9,9 @@ from skelbo.gaussian.components import Components
 from skelbo.gaussian.regularization import Ridge, regularization
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.mixture import Mixture
+from skelbo.mixture.mixture_batch import MixtureBatch
 from skelbo.mixture.row_sample import sample_rows
-from skelbo.mixture.short_runs import MixtureBatch, can_run_together, promising_starts
+from skelbo.mixture.short_runs import can_run_together, promising_starts
 from tests.mixture.fits import clouds
 
 KINDS = [kind for kind in STRUCTURES if kind != "factor"]
