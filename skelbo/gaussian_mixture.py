@@ -30,7 +30,6 @@ from skelbo.mixture.attributes import (
     predictor_of,
     public_arrays,
 )
-from skelbo.mixture.engine import mixture_engine
 from skelbo.mixture.file_fields import (
     covariance_fields,
     fingerprints_field,
@@ -40,6 +39,7 @@ from skelbo.mixture.file_fields import (
 from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.initialization import STARTS, UserParameters, mixture_starts
 from skelbo.mixture.mixture import Mixture
+from skelbo.mixture.mixture_engine import mixture_engine
 from skelbo.mixture.prediction import Predictor
 from skelbo.persistence import Array, Optional
 

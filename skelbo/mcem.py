@@ -13,7 +13,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 from skelbo.em.loop import Ascent, ascend
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.monte_carlo_step import WHY, AveragedStep, MonteCarloStep, StepRecord
-from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED
+from skelbo.inference.posteriors.bernoulli_posterior import MAX_ENUMERATED
 from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.samplers import SAMPLERS, make_sampler

@@ -28,10 +28,10 @@ from skelbo.mixture.emission_engine import emission_engine
 from skelbo.mixture.emission_layout import EmissionLayout
 from skelbo.mixture.emission_starts import emission_starts
 from skelbo.mixture.emissions import Emissions
-from skelbo.mixture.engine import mixture_engine
 from skelbo.mixture.fitted_mixture import FittedMixture
 from skelbo.mixture.initialization import STARTS, UserParameters, mixture_starts
 from skelbo.mixture.mixture import Mixture
+from skelbo.mixture.mixture_engine import mixture_engine
 from skelbo.persistence import Number
 
 COVARIANCE_TYPES = [name for name in STRUCTURES if name != "factor"]

@@ -21,7 +21,7 @@ SURFACE = (
     "skelbo.gaussian.covariance",
     "skelbo.gaussian.block_density",
     "skelbo.inference.posteriors.posterior",
-    "skelbo.likelihoods.components",
+    "skelbo.likelihoods.component_likelihood",
     "skelbo.likelihoods.support",
     "skelbo.models.interface",
     "skelbo.models.differentiable_model",
@@ -181,5 +181,5 @@ def test_the_surface_is_walked():
     names = public_functions()
     assert len(names) > 200
     assert "skelbo.mixins.scores.DensityScores.score_samples" in names
-    assert "skelbo.likelihoods.interface.Likelihood.log_kernel" in names
+    assert "skelbo.likelihoods.likelihood.Likelihood.log_kernel" in names
     assert "skelbo.mixins.scores.DensityScores.icl" in names

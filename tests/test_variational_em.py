@@ -220,7 +220,7 @@ def test_binary_features_from_the_truth(noise, truth, best):
     )
     assert np.isclose(400 * estimator.score(X), best, atol=1e-3)
     start = model.joint(X, {**theta, "noise_variance": np.asarray(noise**2)})
-    from skelbo.inference.posteriors.bernoulli import enumerate_posterior
+    from skelbo.inference.posteriors.bernoulli_posterior import enumerate_posterior
 
     assert np.isclose(enumerate_posterior(start).terms.elbo.sum(), truth, atol=1e-3)
 

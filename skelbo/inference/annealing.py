@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skelbo.inference.posteriors.bernoulli import enumerate_posterior, fit_bernoulli
+from skelbo.inference.posteriors.bernoulli_posterior import enumerate_posterior, fit_bernoulli
 from skelbo.inference.sampling.gibbs import GibbsChains
 
 # Chains of a start; steps of each, per latent and at most. Slower cooling is worse: features freeze

@@ -15,7 +15,7 @@ from scipy import optimize
 from skelbo.em.loop import Ascent, AscentError
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.parameter_scale import parameter_scale
-from skelbo.inference.posteriors.gaussian import GaussianPosterior, fit_gaussian
+from skelbo.inference.posteriors.gaussian_posterior import GaussianPosterior, fit_gaussian
 from skelbo.models.constraints import ParameterVector
 from skelbo.models.interface import Model, Theta
 

@@ -11,7 +11,7 @@ import numpy as np
 from skelbo.data.blocks import iter_blocks
 from skelbo.elbo import ElboTerms
 from skelbo.inference.log_marginal import log_marginal, posterior_sample
-from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED
+from skelbo.inference.posteriors.bernoulli_posterior import MAX_ENUMERATED
 from skelbo.inference.posteriors.best import best_q
 from skelbo.inference.sampling.importance import BaseNoise
 from skelbo.inference.sampling.sobol import ShiftedSobol

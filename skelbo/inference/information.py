@@ -25,7 +25,7 @@ from scipy import linalg
 from skelbo.data.blocks import iter_blocks
 from skelbo.inference.cubature import moment_points
 from skelbo.inference.posterior_points import base_noise, posterior_points
-from skelbo.inference.posteriors.gaussian import regular
+from skelbo.inference.posteriors.gaussian_posterior import regular
 from skelbo.models.constraints import constraint_of
 
 Report = Callable[[int, int], None]

@@ -10,8 +10,12 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED, enumerate_posterior, fit_bernoulli
-from skelbo.inference.posteriors.gaussian import find_mode
+from skelbo.inference.posteriors.bernoulli_posterior import (
+    MAX_ENUMERATED,
+    enumerate_posterior,
+    fit_bernoulli,
+)
+from skelbo.inference.posteriors.gaussian_posterior import find_mode
 from skelbo.inference.posteriors.row_quadrature import row_quadrature
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws, normalised

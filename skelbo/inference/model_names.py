@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import clone
 
 from skelbo.models.binary_features import BinaryFeatureModel
-from skelbo.models.factor_model.model import FactorModel
+from skelbo.models.factor_model.factor_model import FactorModel
 from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel, check_model
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from skelbo.inference.cubature import MAX_LATENTS, nodes_per_axis, posterior_rule
 from skelbo.inference.log_marginal import log_marginal
-from skelbo.inference.posteriors.gaussian import find_mode, fit_gaussian
+from skelbo.inference.posteriors.gaussian_posterior import find_mode, fit_gaussian
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws
 

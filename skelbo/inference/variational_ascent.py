@@ -13,10 +13,10 @@ from skelbo.em.loop import Ascent, ascend
 from skelbo.inference.bound_gradient_ascent import BoundGradientAscent
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.parameter_scale import parameter_scale
-from skelbo.inference.posteriors.bernoulli import fit_bernoulli
+from skelbo.inference.posteriors.bernoulli_posterior import fit_bernoulli
 from skelbo.inference.posteriors.best import uses_grid
 from skelbo.inference.posteriors.exact_em import ExactEM
-from skelbo.inference.posteriors.gaussian import fit_gaussian
+from skelbo.inference.posteriors.gaussian_posterior import fit_gaussian
 from skelbo.inference.variational_step import VariationalStep
 from skelbo.models.constraints import ParameterVector
 from skelbo.models.interface import Model, Theta

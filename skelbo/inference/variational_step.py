@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from skelbo.inference.distinct_rows import DistinctRows
-from skelbo.inference.posteriors.bernoulli import best_of
+from skelbo.inference.posteriors.bernoulli_posterior import best_of
 from skelbo.inference.posteriors.best import best_q
-from skelbo.inference.posteriors.gaussian import GaussianPosterior
+from skelbo.inference.posteriors.gaussian_posterior import GaussianPosterior
 from skelbo.inference.posteriors.joint_diagonalization import least_loss_rotation
 from skelbo.inference.posteriors.posterior import Posterior
 from skelbo.models.interface import Model, Theta

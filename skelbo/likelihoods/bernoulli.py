@@ -6,9 +6,9 @@ import numpy as np
 
 from skelbo.likelihoods.arrays import draw_bernoulli, namespace, softplus, special_functions
 from skelbo.likelihoods.component_derivatives import separate_derivatives
-from skelbo.likelihoods.components import finite_log, indicators, ratio
+from skelbo.likelihoods.component_likelihood import finite_log, indicators, ratio
 from skelbo.likelihoods.derivatives import trapezoid
-from skelbo.likelihoods.interface import MARGIN, Likelihood
+from skelbo.likelihoods.likelihood import MARGIN, Likelihood
 
 
 class Bernoulli(Likelihood):

@@ -6,8 +6,8 @@ import numpy as np
 
 from skelbo.likelihoods.arrays import draw_codes, namespace, special_functions, torch_of
 from skelbo.likelihoods.component_derivatives import separate_derivatives
-from skelbo.likelihoods.components import finite_log, indicators, ratio
-from skelbo.likelihoods.interface import MARGIN, Likelihood
+from skelbo.likelihoods.component_likelihood import finite_log, indicators, ratio
+from skelbo.likelihoods.likelihood import MARGIN, Likelihood
 
 
 class Categorical(Likelihood):

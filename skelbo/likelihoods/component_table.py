@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.likelihoods.components import LOG_ZERO, observed_cells
-from skelbo.likelihoods.interface import Likelihood
+from skelbo.likelihoods.component_likelihood import LOG_ZERO, observed_cells
+from skelbo.likelihoods.likelihood import Likelihood
 from skelbo.likelihoods.table import MixedColumns
 
 

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from skelbo.likelihoods.arrays import draw_normal, namespace
-from skelbo.likelihoods.components import observed_cells, ratio
-from skelbo.likelihoods.interface import MARGIN, Likelihood
+from skelbo.likelihoods.component_likelihood import observed_cells, ratio
+from skelbo.likelihoods.likelihood import MARGIN, Likelihood
 
 LOG_2PI = math.log(2 * math.pi)
 

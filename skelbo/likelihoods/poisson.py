@@ -7,8 +7,8 @@ from scipy import special
 
 from skelbo.likelihoods.arrays import draw_poisson, namespace, torch_of
 from skelbo.likelihoods.component_derivatives import separate_derivatives
-from skelbo.likelihoods.components import finite_log, observed_cells, ratio
-from skelbo.likelihoods.interface import MARGIN, Likelihood
+from skelbo.likelihoods.component_likelihood import finite_log, observed_cells, ratio
+from skelbo.likelihoods.likelihood import MARGIN, Likelihood
 
 # Rates up to 1e130: their products with weights and with squares of loadings stay within float64.
 MAX_LOG_RATE = 300.0

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from skelbo.likelihoods.interface import Likelihood
+from skelbo.likelihoods.likelihood import Likelihood
 
 
 class Group(NamedTuple):

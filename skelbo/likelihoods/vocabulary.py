@@ -10,7 +10,7 @@ from skelbo.likelihoods.bernoulli import Bernoulli
 from skelbo.likelihoods.categorical import Categorical
 from skelbo.likelihoods.column_values import ColumnValues
 from skelbo.likelihoods.gaussian import Gaussian
-from skelbo.likelihoods.interface import Likelihood
+from skelbo.likelihoods.likelihood import Likelihood
 from skelbo.likelihoods.poisson import Poisson
 
 LIKELIHOODS: dict[str, Likelihood] = {

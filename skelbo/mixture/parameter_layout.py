@@ -17,7 +17,7 @@ from skelbo.gaussian.covariance_tangent import (
     isotropic_tangent,
 )
 from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
-from skelbo.likelihoods.components import EDGE
+from skelbo.likelihoods.component_likelihood import EDGE
 from skelbo.mixture.mixture import Mixture
 
 # A variance below this share of its column's is at the floor of ``reg_covar="auto"``, 1e-10.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 _MODULES = {
     "BinaryFeatureModel": "skelbo.models.binary_features",
     "DecoderModel": "skelbo.models.decoder",
-    "FactorModel": "skelbo.models.factor_model.model",
+    "FactorModel": "skelbo.models.factor_model.factor_model",
     "LatentVariableModel": "skelbo.models.model",
 }
 
@@ -16,7 +16,7 @@ __all__ = ["BinaryFeatureModel", "DecoderModel", "FactorModel", "LatentVariableM
 if TYPE_CHECKING:
     from skelbo.models.binary_features import BinaryFeatureModel
     from skelbo.models.decoder import DecoderModel
-    from skelbo.models.factor_model.model import FactorModel
+    from skelbo.models.factor_model.factor_model import FactorModel
     from skelbo.models.model import LatentVariableModel
 
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from skelbo.likelihoods import Likelihood
 from skelbo.likelihoods.noise_floor import noise_floor
-from skelbo.models.derivatives import complete_information, complete_scores
+from skelbo.models.complete_derivatives import complete_information, complete_scores
 from skelbo.models.interface import Model
 from skelbo.models.model import LatentVariableModel
 

@@ -11,7 +11,7 @@ from skelbo import MCEM, VariationalEM
 from skelbo.inference.cubature import posterior_rule
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.information import observed_information
-from skelbo.inference.posteriors.gaussian import fit_gaussian
+from skelbo.inference.posteriors.gaussian_posterior import fit_gaussian
 from skelbo.models import BinaryFeatureModel, FactorModel, LatentVariableModel
 from tests.tables import answers, counts, lsat6, real
 

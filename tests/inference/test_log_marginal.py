@@ -8,7 +8,7 @@ from scipy import integrate, special, stats
 from skelbo import VariationalEM
 from skelbo.inference.fitted_model import N_COPIES
 from skelbo.inference.log_marginal import log_marginal
-from skelbo.inference.posteriors.gaussian import find_mode
+from skelbo.inference.posteriors.gaussian_posterior import find_mode
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws
 from skelbo.inference.sampling.sobol import ShiftedSobol
 from skelbo.models import BinaryFeatureModel, FactorModel, LatentVariableModel

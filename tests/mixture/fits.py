@@ -9,7 +9,7 @@ from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.rows import Rows
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.attributes import mixture_of
-from skelbo.mixture.engine import mixture_engine
+from skelbo.mixture.mixture_engine import mixture_engine
 
 
 def clouds(n, p, K, seed=0):

@@ -7,7 +7,7 @@ from sklearn.base import clone
 from sklearn.datasets import load_iris, load_wine
 
 from skelbo import MCEM, GaussianMLE, VariationalEM
-from skelbo.inference.posteriors.bernoulli import all_states
+from skelbo.inference.posteriors.bernoulli_posterior import all_states
 from skelbo.models import BinaryFeatureModel
 from skelbo.models.binary_features import nearest_flips
 from tests.tables import real

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skelbo.gaussian.factor_analysis.density import Factors
+from skelbo.gaussian.factor_analysis.factor_density import Factors
 from skelbo.gaussian.factor_analysis.moments import JointMoments
 
 

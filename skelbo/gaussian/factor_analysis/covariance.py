@@ -21,7 +21,7 @@ from skelbo.gaussian.block_density import CompletedDensity
 from skelbo.gaussian.covariance import Covariance, CovarianceStructure
 from skelbo.gaussian.exponential_family import SAFE_TERMS
 from skelbo.gaussian.factor_analysis.bolder_noise import bolder_noise
-from skelbo.gaussian.factor_analysis.density import Axes, ExactDensity, ExpandedDensity
+from skelbo.gaussian.factor_analysis.factor_density import Axes, ExactDensity, ExpandedDensity
 from skelbo.gaussian.factor_analysis.moments import JointMoments
 from skelbo.gaussian.factor_analysis.principal_axes import principal_axes
 from skelbo.gaussian.moments import Scatter

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from skelbo.inference.posteriors.bernoulli import (
+from skelbo.inference.posteriors.bernoulli_posterior import (
     MAX_ENUMERATED,
     enumerate_posterior,
     fit_bernoulli,
 )
-from skelbo.inference.posteriors.gaussian import fit_gaussian
+from skelbo.inference.posteriors.gaussian_posterior import fit_gaussian
 from skelbo.inference.posteriors.quadrature_grid import MAX_LATENTS, TooSharp, fit_grid
 from skelbo.inference.posteriors.row_quadrature import fit_rows
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from skelbo.inference.posteriors.gaussian import find_mode
+from skelbo.inference.posteriors.gaussian_posterior import find_mode
 from skelbo.inference.posteriors.quadrature_grid import GridEM, GridStatistics, TooSharp
 from skelbo.inference.posteriors.row_quadrature import row_quadrature
 from skelbo.inference.sampling.draws import Draws

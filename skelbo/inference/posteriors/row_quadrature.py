@@ -17,7 +17,7 @@ from scipy import special
 
 from skelbo.data.blocks import iter_blocks
 from skelbo.elbo import ElboTerms
-from skelbo.inference.posteriors.gaussian import find_mode
+from skelbo.inference.posteriors.gaussian_posterior import find_mode
 from skelbo.inference.posteriors.quadrature_grid import (
     BORDER_MASS,
     HALF_ERROR,

@@ -10,7 +10,11 @@ import numpy as np
 from skelbo.data.blocks import iter_blocks
 from skelbo.em.checkpoint import Resumable
 from skelbo.inference.cubature import moment_points
-from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED, all_states, enumerate_posterior
+from skelbo.inference.posteriors.bernoulli_posterior import (
+    MAX_ENUMERATED,
+    all_states,
+    enumerate_posterior,
+)
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.gibbs import GibbsChains
 from skelbo.inference.sampling.hmc import HamiltonianChains

@@ -9,7 +9,7 @@ from scipy import linalg, optimize
 from skelbo.autograd import gradients
 from skelbo.em.loop import AscentError
 from skelbo.inference.distinct_rows import repeated_rows
-from skelbo.inference.posteriors.bernoulli import all_states
+from skelbo.inference.posteriors.bernoulli_posterior import all_states
 from skelbo.inference.user_model.checks import check_densities, checked_parameters
 from skelbo.inference.user_model.joint import (
     NODES,

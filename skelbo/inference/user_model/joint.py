@@ -11,8 +11,8 @@ from scipy.stats import qmc
 
 from skelbo.autograd import gradients
 from skelbo.elbo import ElboTerms
-from skelbo.inference.posteriors.bernoulli import MAX_ENUMERATED, all_states
-from skelbo.inference.posteriors.gaussian import regular
+from skelbo.inference.posteriors.bernoulli_posterior import MAX_ENUMERATED, all_states
+from skelbo.inference.posteriors.gaussian_posterior import regular
 from skelbo.likelihoods.gaussian import LOG_2PI
 from skelbo.models.model import LatentVariableModel
 

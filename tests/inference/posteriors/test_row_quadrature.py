@@ -6,7 +6,7 @@ from scipy import integrate, special
 
 from skelbo import VariationalEM
 from skelbo.inference.posteriors.exact_em import ExactEM
-from skelbo.inference.posteriors.gaussian import find_mode
+from skelbo.inference.posteriors.gaussian_posterior import find_mode
 from skelbo.inference.posteriors.row_quadrature import LACKING, NODES, WEIGHTS, row_quadrature
 from skelbo.models import FactorModel
 from tests.tables import answers, trichoptera

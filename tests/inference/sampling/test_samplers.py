@@ -5,8 +5,8 @@ import pytest
 
 from skelbo import MCEM
 from skelbo.inference.log_marginal import log_marginal
-from skelbo.inference.posteriors.bernoulli import enumerate_posterior
-from skelbo.inference.posteriors.gaussian import fit_gaussian
+from skelbo.inference.posteriors.bernoulli_posterior import enumerate_posterior
+from skelbo.inference.posteriors.gaussian_posterior import fit_gaussian
 from skelbo.inference.sampling.importance import BaseNoise
 from skelbo.inference.sampling.samplers import make_sampler
 from skelbo.models import BinaryFeatureModel, FactorModel

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from skelbo import MCEM, VariationalEM
-from skelbo.inference.posteriors.gaussian import fit_gaussian
+from skelbo.inference.posteriors.gaussian_posterior import fit_gaussian
 from skelbo.models import (
     BinaryFeatureModel,
     DecoderModel,

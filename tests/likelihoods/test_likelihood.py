@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy import integrate, stats
 
 from skelbo.likelihoods import LIKELIHOODS
-from skelbo.likelihoods.interface import Likelihood
+from skelbo.likelihoods.likelihood import Likelihood
 
 SCALAR = ["gaussian", "bernoulli", "poisson"]
 NOISE = np.array([0.7])

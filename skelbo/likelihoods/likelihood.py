@@ -1,7 +1,8 @@
 r"""Contract of a likelihood p(x | eta): the distribution of one column given its predictor.
 
 A predictor :math:`\eta` is what a model or a decoder network returns for a cell: a mean, log-odds,
-a log-rate. Mixtures estimate the parameters of each component instead: see `components`.
+a log-rate. Mixtures estimate the parameters of each component instead: see
+`component_likelihood`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from skelbo.likelihoods.components import ComponentLikelihood
+from skelbo.likelihoods.component_likelihood import ComponentLikelihood
 from skelbo.likelihoods.derivatives import gaussian_mean, torch_derivatives
 from skelbo.likelihoods.support import Support
 

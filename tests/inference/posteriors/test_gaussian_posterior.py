@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skelbo.inference.posteriors.gaussian import regular
+from skelbo.inference.posteriors.gaussian_posterior import regular
 
 
 def test_only_matrices_that_need_it_are_altered():

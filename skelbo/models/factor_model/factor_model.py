@@ -10,7 +10,7 @@ import numpy as np
 from skelbo.likelihoods import Likelihood, as_likelihood
 from skelbo.likelihoods.noise_floor import noise_floor
 from skelbo.models.boundary_warnings import divergence_warnings, heywood_warnings
-from skelbo.models.derivatives import mixed_information
+from skelbo.models.complete_derivatives import mixed_information
 from skelbo.models.factor_model.gaussian_information import (
     expected_information,
     observed_information,
