@@ -1,6 +1,7 @@
 """Hostile tables for all estimators: do they answer in finite numbers, or refuse by name?
 
     python benchmarks/fuzz.py --minutes 10 [--seed 0] [--estimator MCEM]
+    python benchmarks/fuzz.py --cases 1000 [--seed 0]
     python benchmarks/fuzz.py --case 123456 [--shrink]
 
 Every case is drawn from one integer: an estimator with options, a table of awkward scale, offset,
@@ -12,6 +13,7 @@ with the integer that makes it again. Prints how many inputs were tried, refused
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import sys
 import time
@@ -33,6 +35,7 @@ def parse() -> argparse.Namespace:
     """Return the arguments of the command."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--minutes", type=float, default=1.0)
+    parser.add_argument("--cases", type=int, help="this many, however long it takes")
     parser.add_argument("--seed", type=int, default=0, help="the first case")
     parser.add_argument("--estimator", choices=SUBJECTS, help="only this one")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
@@ -55,13 +58,15 @@ def one_case(arguments: argparse.Namespace) -> bool:
 
 
 def flood(arguments: argparse.Namespace) -> bool:
-    """Run cases for some minutes and print their outcomes; return whether one failed."""
+    """Run cases, for some minutes or so many, and print their outcomes; return whether one failed."""
     counts: dict[str, Counter] = defaultdict(Counter)
     refusals: Counter = Counter()
     failures = defaultdict(list)
     start = time.time()
-    seconds, limit = 60 * arguments.minutes, arguments.limit
-    run = outcomes(arguments.seed, seconds, arguments.workers, limit, arguments.estimator)
+    seconds = 60 * arguments.minutes if arguments.cases is None else math.inf
+    n_cases = sys.maxsize - arguments.seed if arguments.cases is None else arguments.cases
+    workers, limit, only = arguments.workers, arguments.limit, arguments.estimator
+    run = outcomes(arguments.seed, n_cases, seconds, workers, limit, only)
     for seed, outcome in run:
         name = draw_case(seed, arguments.estimator).name
         counts[name][outcome.status] += 1

@@ -22,6 +22,7 @@ REFUSALS = {
     "no weight": r"sample_weight is zero for all rows",
     "overflow": r"squares? (overflow float64|underflows)|too large to square in float64",
     "wrong likelihood": r"likelihood.* expect(s|ed) (0 or 1|counts|integer codes|less than)",
+    "too large a count": r"has the count .* expected counts up to",
     "too many codes": r"has the code|but likelihood 'categorical' expected",
     "options": r"does not fit (covariance_type|solver)|use gradient='dreg'|exceeds n_features"
     r"|sampler=.* draws|posterior='exact' needs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from hostile.case import Outcome, draw_case, run_case
@@ -13,24 +14,45 @@ from hostile.case import Outcome, draw_case, run_case
 TICK = 0.5
 
 
-def _work(seed: int, step: int, name: str | None, deadline: float, pipe: Connection) -> None:
-    """Run every `step`-th case from a seed on until the deadline; send what came out."""
-    while time.time() < deadline:
+@dataclass(frozen=True)
+class Share:
+    """Cases of one process: every `step`-th one of a flood.
+
+    Parameters
+    ----------
+    step : int
+        Distance of two cases.
+    end : int
+        Case at which none begins any more.
+    deadline : float
+        Time after which none begins any more.
+    name : str or None
+        The estimator, if it is to be one.
+    """
+
+    step: int
+    end: int
+    deadline: float
+    name: str | None = None
+
+
+def _work(seed: int, share: Share, pipe: Connection) -> None:
+    """Run the cases of a share from a seed on; send what came out."""
+    while seed < share.end and time.time() < share.deadline:
         pipe.send((seed, None))
-        pipe.send((seed, run_case(draw_case(seed, name))))
-        seed += step
+        pipe.send((seed, run_case(draw_case(seed, share.name))))
+        seed += share.step
     pipe.send((None, None))
 
 
 class Worker:
     """A process, the case that it is at, and since when."""
 
-    def __init__(self, seed: int, step: int, name: str | None, deadline: float):
+    def __init__(self, seed: int, share: Share):
         context = multiprocessing.get_context("spawn")
         self.pipe, there = context.Pipe(duplex=False)
-        self.step, self.name, self.deadline = step, name, deadline
-        arguments = seed, step, name, deadline, there
-        self.process = context.Process(target=_work, args=arguments, daemon=True)
+        self.share = share
+        self.process = context.Process(target=_work, args=(seed, share, there), daemon=True)
         self.process.start()
         there.close()
         self.seed, self.since, self.is_done = seed, float("inf"), False
@@ -55,11 +77,16 @@ class Worker:
 
     def successor(self) -> Worker:
         """Return a worker that goes on behind the case of this one."""
-        return Worker(self.seed + self.step, self.step, self.name, self.deadline)
+        return Worker(self.seed + self.share.step, self.share)
 
 
 def outcomes(
-    seed: int, seconds: float, n_workers: int, limit: float, name: str | None = None
+    seed: int,
+    n_cases: int,
+    seconds: float,
+    n_workers: int,
+    limit: float,
+    name: str | None = None,
 ) -> Iterator[tuple[int, Outcome]]:
     """Run cases for some time.
 
@@ -67,6 +94,8 @@ def outcomes(
     ----------
     seed : int
         The first case.
+    n_cases : int
+        Number of cases.
     seconds : float
         Time after which no case begins.
     n_workers : int
@@ -82,7 +111,8 @@ def outcomes(
         As they finish.
     """
     deadline = time.time() + seconds
-    workers = [Worker(seed + i, n_workers, name, deadline) for i in range(n_workers)]
+    share = Share(n_workers, seed + n_cases, deadline, name)
+    workers = [Worker(seed + i, share) for i in range(n_workers)]
     while workers:
         ready = set(wait([worker.pipe for worker in workers], timeout=TICK))
         for place, worker in enumerate(workers):
