@@ -18,11 +18,12 @@ import os
 import sys
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 
 for threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(threads, "1")
 
-from hostile.case import draw_case, mechanism, run_case  # noqa: E402
+from hostile.case import Outcome, draw_case, mechanism, run_case  # noqa: E402
 from hostile.shrinking import code_of, shrink  # noqa: E402
 from hostile.subjects import SUBJECTS  # noqa: E402
 from hostile.workers import outcomes  # noqa: E402
@@ -58,40 +59,54 @@ def one_case(arguments: argparse.Namespace) -> bool:
 
 
 def flood(arguments: argparse.Namespace) -> bool:
-    """Run cases, for some minutes or so many, and print their outcomes; return whether one failed."""
+    """Run cases and print their outcomes; return whether one failed."""
     counts: dict[str, Counter] = defaultdict(Counter)
     refusals: Counter = Counter()
     failures = defaultdict(list)
+    seconds_of: Counter = Counter()
     start = time.time()
     seconds = 60 * arguments.minutes if arguments.cases is None else math.inf
     n_cases = sys.maxsize - arguments.seed if arguments.cases is None else arguments.cases
     workers, limit, only = arguments.workers, arguments.limit, arguments.estimator
     run = outcomes(arguments.seed, n_cases, seconds, workers, limit, only)
-    for seed, outcome in run:
+    for seed, outcome in _until_interrupted(run):
         name = draw_case(seed, arguments.estimator).name
         counts[name][outcome.status] += 1
+        seconds_of[name] += outcome.seconds
         if outcome.status == "refused":
             refusals[outcome.kind] += 1
         if outcome.status == "failed":
             failures[name, mechanism(outcome)].append((seed, outcome))
             print(f"{name} --case {seed}: {outcome.kind}: {outcome.detail[:100]}", flush=True)
-    report(counts, refusals, failures)
+    report(counts, seconds_of, refusals, failures)
     print(f"{time.time() - start:.0f} s, cases from {arguments.seed} on")
     return bool(failures)
 
 
-def report(counts: dict[str, Counter], refusals: Counter, failures: dict) -> None:
+def _until_interrupted(run: Iterator[tuple[int, Outcome]]) -> Iterator[tuple[int, Outcome]]:
+    """Yield outcomes; Ctrl-C ends the search, not its report."""
+    try:
+        yield from run
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+
+
+def report(
+    counts: dict[str, Counter], seconds_of: Counter, refusals: Counter, failures: dict
+) -> None:
     """Print failures by mechanism, refusals by kind, and the table of all estimators."""
     for (name, kind), found in sorted(failures.items(), key=lambda item: -len(item[1])):
         print(f"{len(found)} x {name}: {kind}")
         for seed, outcome in sorted(found, key=lambda pair: pair[0])[:EXAMPLES]:
             print(f"    --case {seed} --estimator {name}  {outcome.detail[:200]}")
     print("refused:", ", ".join(f"{kind} {n}" for kind, n in refusals.most_common()) or "none")
-    print(f"{'':20s}{'tried':>10s}{'answered':>10s}{'refused':>10s}{'failed':>10s}")
+    heads = "tried", "answered", "refused", "failed", "CPU s"
+    print(f"{'':22s}" + "".join(f"{head:>10s}" for head in heads))
     total: Counter = sum(counts.values(), Counter())
+    seconds_of["all"] = sum(seconds_of.values())
     for name, count in [*sorted(counts.items()), ("all", total)]:
         numbers = [sum(count.values()), *(count[s] for s in ("answered", "refused", "failed"))]
-        print(f"{name:20s}" + "".join(f"{n:10d}" for n in numbers))
+        print(f"{name:22s}" + "".join(f"{n:10d}" for n in numbers) + f"{seconds_of[name]:10.0f}")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 import traceback
 import warnings
 from dataclasses import dataclass, replace
@@ -13,9 +14,10 @@ import numpy as np
 from sklearn.base import clone
 
 from hostile.laws import LAWS, applies
+from hostile.meta_laws import META
 from hostile.refusals import is_stray, refusal_of
-from hostile.subjects import SUBJECTS, Subject, has_zeros, table_kind
-from hostile.tables import Table, draw_table
+from hostile.subjects import SUBJECTS, Subject, has_sequences, has_zeros, table_kind
+from hostile.tables import Table, draw_table, in_classes, in_sequences
 from hostile.trial import Broken, Trial, answers, bound, check, kept
 
 LIBRARY = str(Path("skelbo")) + "/"
@@ -48,11 +50,14 @@ class Outcome:
         Kind of refusal, or the law that does not hold.
     detail : str
         The numbers, or the message and the place of an exception.
+    seconds : float
+        Of CPU.
     """
 
     status: str
     kind: str = ""
     detail: str = ""
+    seconds: float = 0.0
 
 
 def draw_case(seed: int, name: str | None = None) -> Case:
@@ -64,6 +69,10 @@ def draw_case(seed: int, name: str | None = None) -> Case:
     subject = SUBJECTS[name]
     estimator = subject.draw(rng)
     table = draw_table(rng, table_kind(estimator))
+    if has_sequences(estimator):
+        table = in_sequences(rng, table)
+    if subject.kind == "classifier":
+        table = in_classes(rng, table)
     if has_zeros(estimator) and table.weights is not None:
         # A row that the fit did not have may contradict a probability of zero: -inf is its score.
         weights = table.weight_vector
@@ -74,6 +83,13 @@ def draw_case(seed: int, name: str | None = None) -> Case:
 
 def run_case(case: Case) -> Outcome:
     """Fit, ask everything, and check the laws of every fit and the one of the case."""
+    start = time.process_time()
+    outcome = _outcome(case)
+    return replace(outcome, seconds=time.process_time() - start)
+
+
+def _outcome(case: Case) -> Outcome:
+    """Return how a case ends."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -95,17 +111,17 @@ def run_case(case: Case) -> Outcome:
 
 def _run(case: Case) -> None:
     """Fit and check; raise where something does not hold."""
-    rows, weights = case.table.rows, case.table.weights
+    rows = case.table.rows
     estimator = clone(case.estimator)
     before = estimator.get_params(deep=False)
-    estimator.fit(rows, sample_weight=weights)
+    estimator.fit(rows, **case.table.fit_arguments)
     trial = Trial(case.subject, case.estimator, case.table, estimator)
     same = np.asarray(rows, dtype=case.table.X.dtype)
     same = np.where(np.ma.getmaskarray(rows), np.nan, same) if np.ma.isMA(rows) else same
     check("X is not written to", np.array_equal(same, case.table.X, equal_nan=True))
     kept(trial, before)
-    answers(trial)
-    bound(trial)
+    for law in META.get(case.subject.kind, (answers, bound)):
+        law(trial)
     LAWS[case.law](trial)
 
 

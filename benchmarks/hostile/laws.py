@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,61 +11,83 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from hostile.subjects import Subject, climbs, one_unit
-from hostile.tables import Table, contained
-from hostile.trial import Trial, check, is_coarse
+from hostile.chain_laws import paths
+from hostile.code_laws import enumeration
+from hostile.comparison_laws import compared, n_units
+from hostile.own_model import OwnFactorModel
+from hostile.subjects import Subject, climbs, density_of, has_sequences, one_unit
+from hostile.tables import Table
+from hostile.trial import Trial, check, is_coarse, scores
+from skelbo import VQVAEEstimator
 
 
 def same_again(trial: Trial) -> None:
     """The same fit gives the same bits, whatever the container."""
-    model = trial.refit(trial.X, trial.table.weights)
-    check(
-        "the same fit again",
-        model.score_samples(trial.X) == trial.log_prob[0],
-        f"{model.lower_bound_:.9g} and {trial.model.lower_bound_:.9g}",
-    )
+    model = trial.refit(trial.table)
+    check("the same fit again", np.array_equal(scores(model, trial.table), trial.scores))
 
 
 def containers(trial: Trial) -> None:
     """A plain array of the same cells gives the same fit."""
-    X = trial.table.X
-    model = trial.refit(X.copy(), trial.table.weights)
-    trial.agree("container", model.lower_bound_, trial.model.lower_bound_)
-    container = ("masked", "frame", "read_only")[X.size % 3]
-    again = clone(trial.estimator).fit(contained(X, container), sample_weight=trial.table.weights)
-    trial.agree(f"container {container}", again.lower_bound_, model.lower_bound_)
+    for container in "array", ("masked", "frame", "read_only")[trial.table.X.size % 3]:
+        table = replace(trial.table, container=container)
+        model = trial.refit(table)
+        if trial.subject.kind == "density":
+            trial.agree(f"container {container}", model.lower_bound_, trial.model.lower_bound_)
+        else:
+            trial.agree(f"container {container}", scores(model, table), trial.scores)
 
 
 def criteria(trial: Trial) -> None:
     """Scores and criteria with weights are finite numbers, and agree with those of the rows."""
-    model, X, weights = trial.model, trial.X, trial.table.weights
-    values = {name: getattr(model, name)(X, sample_weight=weights) for name in ("aic", "bic")}
-    values["score"] = model.score(X, sample_weight=weights)
+    model, X, table = trial.model, trial.X, trial.table
+    given = {**table.given, "sample_weight": table.weights}
+    names = ["aic", "bic"] + ["icl"] * hasattr(model, "icl")
+    values = {name: getattr(model, name)(X, **given) for name in names}
+    values["score"] = model.score(X, **given)
     for name, value in values.items():
         check(f"{name} is finite", np.isfinite(value), f"{value}")
-    mean = np.average(trial.log_prob[0].astype(float), weights=trial.table.weight_vector)
+    if "icl" in values:
+        over = values["bic"] - values["icl"]
+        check("icl is at least bic", over <= 1e-9 * abs(values["bic"]), f"below by {over:.3g}")
+    mean = np.average(trial.log_prob[0].astype(float), weights=table.weight_vector)
     trial.agree("score is the mean of score_samples", values["score"], mean)
-    trial.agree("elbo is a term", model.elbo(X), trial.terms.elbo)
+    if not trial.has_bound:
+        return
+    trial.agree("elbo is a term", model.elbo(X, **table.given), trial.terms.elbo)
     gap = trial.log_prob[0] - trial.terms.elbo
     size = np.max(np.abs(trial.log_prob[0]), initial=1.0)
-    trial.agree("gap is the difference", model.gap(X), gap, float(size))
+    trial.agree("gap is the difference", model.gap(X, **table.given), gap, float(size))
 
 
 def pickled(trial: Trial) -> None:
     """A pickled estimator gives the same scores."""
     again = pickle.loads(pickle.dumps(trial.model))
-    check("pickle keeps the scores", again.score_samples(trial.X) == trial.log_prob[0])
+    check("pickle keeps the scores", np.array_equal(scores(again, trial.table), trial.scores))
+
+
+def filed(trial: Trial) -> None:
+    """An estimator from its file gives the same scores."""
+    own = isinstance(getattr(trial.model, "model", None), OwnFactorModel)
+    given = {"model": trial.estimator.model} if own else {}
+    with tempfile.TemporaryDirectory() as folder:
+        trial.model.to_file(f"{folder}/model")
+        again = type(trial.model).from_file(f"{folder}/model", **given)
+    check("a file keeps the scores", np.array_equal(scores(again, trial.table), trial.scores))
 
 
 def repetition(trial: Trial) -> None:
     """Weights are repetitions: rows with half their weight twice, without those of weight zero."""
-    weights = trial.table.weight_vector
-    present = np.flatnonzero(weights > 0)
-    twice = np.r_[present, present]
-    model = trial.refit(trial.table.X[twice], weights[twice] / 2)
+    twice = trial.table.repeated()
+    model = trial.refit(twice)
+    if trial.subject.kind != "density":
+        table = replace(trial.table, container=twice.container)
+        trial.agree("weights are repetitions", scores(model, table), trial.scores)
+        return
     trial.agree("weights are repetitions", model.lower_bound_, trial.model.lower_bound_)
-    score = model.score(trial.table.X[twice], sample_weight=weights[twice] / 2)
-    want = trial.model.score(trial.X, sample_weight=trial.table.weights)
+    score = model.score(twice.rows, sample_weight=twice.weights, **twice.given)
+    weights = trial.table.weights
+    want = trial.model.score(trial.X, sample_weight=weights, **trial.table.given)
     trial.agree("weights are repetitions in score", score, want)
 
 
@@ -81,10 +104,9 @@ def units(trial: Trial) -> None:
     Y = X * factors
     if not _moderate(X, Y) or constant.all():
         return
-    base = trial.refit(X, trial.table.weights, estimator)
-    model = trial.refit(Y, trial.table.weights, estimator)
+    base, there = _compared(trial, X, estimator), _compared(trial, Y, estimator)
     jacobian = np.where(np.isnan(X), 0.0, np.log(factors)).sum(axis=1)
-    trial.agree("units", model.score_samples(Y) + jacobian, base.score_samples(X), 10)
+    trial.agree("units", there + jacobian, base, 10)
 
 
 def shifts(trial: Trial) -> None:
@@ -101,9 +123,14 @@ def shifts(trial: Trial) -> None:
     if not np.array_equal(X + shift, Y, equal_nan=True):
         return
     estimator = trial.subject.default()
-    base = trial.refit(X, trial.table.weights, estimator)
-    model = trial.refit(Y, trial.table.weights, estimator)
-    trial.agree("shifts", model.score_samples(Y), base.score_samples(X), 100)
+    base, there = _compared(trial, X, estimator), _compared(trial, Y, estimator)
+    trial.agree("shifts", there, base, 100)
+
+
+def _compared(trial: Trial, X: np.ndarray, estimator: Any) -> np.ndarray:
+    """Return the scores of other cells under an estimator fitted to them."""
+    table = replace(trial.table, X=X, container="array")
+    return scores(trial.refit(table, estimator), table)
 
 
 def _is_constant(X: np.ndarray) -> np.ndarray:
@@ -141,53 +168,49 @@ def empty_row(trial: Trial) -> None:
     log_prob, std = trial.model.score_samples(row, return_std=True)
     zero = (np.abs(log_prob) <= 1e-15) & (std == 0)  # probabilities of components sum to one
     check("an empty row has log p = 0", zero, f"{log_prob} +- {std}")
-    elbo = trial.model.elbo(row)
-    check("an empty row has elbo <= 0", elbo <= 1e-6, f"{elbo}")
+    if trial.has_bound:
+        elbo = trial.model.elbo(row)
+        check("an empty row has elbo <= 0", elbo <= 1e-6, f"{elbo}")
     check("an empty row is imputed", np.isfinite(np.asarray(trial.model.impute(row))))
 
 
 def batches(trial: Trial) -> None:
-    """The answers about a row do not depend on the other rows."""
-    last = trial.table.take([-1]).rows
-    for name in ("score_samples", "elbo", "transform"):
+    """The answers about a row, or a sequence, do not depend on the others."""
+    places = trial.table.last_unit
+    last = trial.table.take(places)
+    names = ["score_samples", "transform"] + ["elbo"] * trial.has_bound
+    for name in names if trial.subject.kind == "density" else ():
         ask = getattr(trial.model, name)
-        trial.agree(f"{name} row by row", ask(last)[0], ask(trial.X)[-1])
+        got, want = ask(last.rows, **last.given), ask(trial.X, **trial.table.given)
+        trial.agree(f"{name} row by row", got, want[places])
+    if trial.subject.kind != "density":
+        trial.agree("row by row", scores(trial.model, last), trial.scores[places])
 
 
 def warm(trial: Trial) -> None:
     """A warm start goes on from the fit: the bound does not fall."""
     model = clone(trial.estimator).set_params(warm_start=True)
-    first = model.fit(trial.X, sample_weight=trial.table.weights).lower_bound_
-    second = model.fit(trial.X, sample_weight=trial.table.weights).lower_bound_
+    first, second = (model.fit(trial.X, **trial.table.fit_arguments).lower_bound_ for _ in range(2))
     check("warm start is finite", np.isfinite(second))
     if climbs(trial.subject, trial.estimator):
         fall = trial.tolerance * (1 + abs(first))
         check("a warm start does not fall", second >= first - fall, f"{first:.9g}, {second:.9g}")
 
 
-LAWS: dict[str, Callable[[Trial], None]] = {
-    law.__name__: law
-    for law in (
-        same_again,
-        containers,
-        criteria,
-        pickled,
-        repetition,
-        units,
-        shifts,
-        stream,
-        empty_row,
-        batches,
-        warm,
-    )
-}
+# Laws of every estimator, and those of densities alone.
+COMMON = same_again, containers, pickled, repetition, batches
+DENSITY = criteria, filed, units, shifts, stream, empty_row, warm, compared, paths, enumeration
+LAWS: dict[str, Callable[[Trial], None]] = {law.__name__: law for law in (*COMMON, *DENSITY)}
 
 
 def applies(law: str, subject: Subject, estimator: Any, table: Table) -> bool:
     """Return whether an estimator promises a law for a table."""
+    if subject.kind != "density" and LAWS[law] not in COMMON:
+        return False
     if law == "repetition":
         # On its way L-BFGS amplifies the rounding of sums; only its end is that of the weights.
-        return "repeats" in subject.laws and getattr(estimator, "solver", "em") != "gradient"
+        solver = getattr(density_of(estimator), "solver", "em")
+        return "repeats" in subject.laws and solver != "gradient"
     if law == "stream":
         complete = not np.isnan(table.X).any()
         return complete and len(table.X) > 1 and "streams" in subject.laws
@@ -195,4 +218,10 @@ def applies(law: str, subject: Subject, estimator: Any, table: Table) -> bool:
         return "warm_start" in estimator.get_params()
     if law in ("units", "shifts"):
         return not np.isnan(table.X).all(axis=0).any()
+    if law == "compared":
+        return "exact" in subject.laws and n_units(table) > 1
+    if law == "paths":
+        return has_sequences(estimator)
+    if law == "enumeration":
+        return isinstance(estimator, VQVAEEstimator)
     return True

@@ -33,3 +33,8 @@ class OwnFactorModel(LatentVariableModel):
         Z = torch.as_tensor(rng.standard_normal((n_samples, 1)))
         mean = self.mean(Z, theta)
         return mean + theta["scale"] * torch.as_tensor(rng.standard_normal(mean.shape)), Z
+
+    def sample_given(self, Z, theta, rng):
+        """Return draws of x for given z."""
+        mean = self.mean(Z, theta)
+        return mean + theta["scale"] * torch.as_tensor(rng.standard_normal(mean.shape))

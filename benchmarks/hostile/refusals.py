@@ -17,7 +17,8 @@ from skelbo import (
 # Kind of refusal -> its message. Everything else is a defect.
 REFUSALS = {
     "singular": r"ill-defined empirical covariance",
-    "too few rows": r"n_samples >= n_components|minimum of \d+ is required|would hold out \d+ of",
+    "too few rows": r"n_samples >= n_components|minimum of \d+ is required|would hold out \d+ of"
+    r"|criterion='held_out' got 1 different row",
     "empty column": r"column .* of X has no observed cell",
     "no weight": r"sample_weight is zero for all rows",
     "overflow": r"squares? (overflow float64|underflows)|too large to square in float64",
@@ -28,6 +29,7 @@ REFUSALS = {
     r"|sampler=.* draws|posterior='exact' needs",
     "steps": r"were not finite and were skipped|(rows is|weights are) not finite"
     r"|weights have run away",
+    "criterion": r"no candidate has a finite criterion",
     "incomplete": r"partial_fit got missing cells",
 }
 LIBRARY_WARNINGS = (

@@ -13,6 +13,9 @@ from hostile.case import Case, Outcome, run_case
 from hostile.laws import LAWS, applies
 from hostile.tables import Table
 
+# Parameters that stay as they are.
+KEPT = "n_components", "model", "n_importance_samples"
+
 
 def shrink(case: Case, outcome: Outcome) -> Case:
     """Return a smaller case with the same kind of failure.
@@ -44,7 +47,9 @@ def _simpler(case: Case) -> Iterator[Case]:
         yield replace(case, table=table)
     for name, value in case.estimator.get_params(deep=False).items():
         default = inspect.signature(type(case.estimator)).parameters[name].default
-        if name not in ("n_components", "model", "n_importance_samples") and value != default:
+        if default is inspect.Parameter.empty or name in KEPT:
+            continue
+        if value != default:
             yield replace(case, estimator=clone(case.estimator).set_params(**{name: default}))
     if case.law != next(iter(LAWS)):
         yield replace(case, law=next(iter(LAWS)))
@@ -83,8 +88,10 @@ def code_of(case: Case) -> str:
     """Return Python code that makes the case."""
     law = case.law if applies(case.law, case.subject, case.estimator, case.table) else "-"
     X = np.array2string(case.table.X, separator=", ", floatmode="unique", threshold=10**6)
+    table = case.table
+    given = "".join(f"{name} = {value!r}\n" for name, value in table.fit_arguments.items())
+    arguments = ", ".join(f"{name}={name}" for name in table.fit_arguments)
     return (
-        f"X = np.array({X}, dtype=np.{case.table.X.dtype})  # as {case.table.container}\n"
-        f"weights = {case.table.weights!r}\n"
-        f"{case.estimator!r}.fit(X, sample_weight=weights)  # law: {law}"
+        f"X = np.array({X}, dtype=np.{table.X.dtype})  # as {table.container}\n{given}"
+        f"{case.estimator!r}.fit(X, {arguments})  # law: {law}"
     )

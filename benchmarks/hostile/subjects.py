@@ -8,14 +8,32 @@ from typing import Any
 
 import numpy as np
 
+from hostile.em_options import draw_chain, draw_gaussian, draw_mixed, draw_mixture
+from hostile.latent_options import draw_monte_carlo, draw_variational
+from hostile.meta_options import draw_classifier, draw_detector, draw_imputer, draw_search
+from hostile.network_options import (
+    draw_auto_encoder,
+    draw_codes,
+    draw_game,
+    draw_vae,
+    small,
+    small_auto_encoder,
+)
 from hostile.own_model import OwnFactorModel
-from hostile.tables import pick
-from skelbo import MCEM, EMGaussianMixture, EMMixture, GaussianMLE, VAEEstimator, VariationalEM
+from skelbo import (
+    MCEM,
+    EMGaussianMixture,
+    EMHiddenMarkovModel,
+    EMMixture,
+    GANEstimator,
+    GaussianMLE,
+    VAEEstimator,
+    VariationalEM,
+    VQVAEEstimator,
+)
 from skelbo.models import BinaryFeatureModel, DecoderModel, FactorModel
 
 DISCRETE = {"bernoulli": "binary", "poisson": "counts", "categorical": "codes"}
-STRUCTURES = "full", "tied", "diag", "spherical", "tied_diag", "tied_spherical", "factor"
-STARTS = "kmeans", "k-means++", "random_from_data", "random"
 
 
 @dataclass(frozen=True)
@@ -26,19 +44,27 @@ class Subject:
     ----------
     draw : callable
         ``draw(rng)`` returns an unfitted estimator with hostile options.
-    default : callable
-        ``default()`` returns the estimator at its defaults, as far as a case has time for them.
     share : float
         Relative number of cases: what is slow gets fewer.
     laws : frozenset of str
         Laws beyond those of every estimator: "exact" (the bound is the score), "repeats" (weights
         are repetitions), "streams" (`partial_fit` of complete rows).
+    default : callable, optional
+        ``default()`` returns the estimator at its defaults, as far as a case has time for them.
+    kind : {"density", "classifier", "detector", "imputer", "search"}, default="density"
+        What the estimator answers.
     """
 
     draw: Callable[[np.random.Generator], Any]
-    default: Callable[[], Any]
     share: float
     laws: frozenset[str] = frozenset()
+    default: Callable[[], Any] | None = None
+    kind: str = "density"
+
+
+def density_of(estimator: Any) -> Any:
+    """Return the density within a meta-estimator, or the estimator itself."""
+    return getattr(estimator, "estimator", estimator)
 
 
 def likelihood_of(estimator: Any) -> str:
@@ -52,6 +78,7 @@ def likelihood_of(estimator: Any) -> str:
 
 def table_kind(estimator: Any) -> str:
     """Return the kind of table that an estimator is for."""
+    estimator = density_of(estimator)
     if isinstance(getattr(estimator, "model", None), OwnFactorModel):
         return "tame"
     if not getattr(getattr(estimator, "model", None), "fit_intercept", True):
@@ -59,9 +86,20 @@ def table_kind(estimator: Any) -> str:
     return DISCRETE.get(likelihood_of(estimator), "real")
 
 
+def has_sequences(estimator: Any) -> bool:
+    """Return whether rows belong to sequences."""
+    return isinstance(estimator, EMHiddenMarkovModel)
+
+
 def has_zeros(estimator: Any) -> bool:
     """Return whether probabilities of zero are answers of an estimator."""
-    return isinstance(estimator, EMMixture) and estimator.likelihood != "gaussian"
+    mixed = isinstance(estimator, EMMixture) and estimator.likelihood != "gaussian"
+    return mixed or has_sequences(estimator)
+
+
+def has_bound(estimator: Any) -> bool:
+    """Return whether q has a density, so that there is an ELBO."""
+    return getattr(estimator, "posterior", "") != "point"
 
 
 def is_exact(subject: Subject, estimator: Any) -> bool:
@@ -86,170 +124,48 @@ def one_unit(estimator: Any) -> bool:
     noise = getattr(estimator if model is None else model, "noise", "")
     structure = getattr(estimator, "covariance_type", "")
     shared = noise in ("isotropic", "unit") or structure.endswith("spherical")
+    shared |= not has_bound(estimator)
     return shared or model == "decoder" or isinstance(model, DecoderModel)
 
 
-def _mle(rng: np.random.Generator) -> GaussianMLE:
-    """Return a GaussianMLE."""
-    return GaussianMLE(
-        pick(rng, "full", "diag", "spherical"),
-        reg_covar=pick(rng, "auto", "auto", 1e-6, 0.0),
-        tol=pick(rng, "auto", 1e-3),
-        max_iter=pick(rng, 1, 10, 30),
-    )
-
-
-def _mixture(rng: np.random.Generator) -> EMGaussianMixture:
-    """Return an EMGaussianMixture."""
-    return EMGaussianMixture(
-        pick(rng, 1, 1, 2, 2, 3, 4),
-        covariance_type=pick(rng, *STRUCTURES),
-        tol=pick(rng, "auto", 1e-3),
-        reg_covar=pick(rng, "auto", "auto", 1e-6, 0.0),
-        max_iter=pick(rng, 0, 1, 3, 10, 30),
-        n_init=pick(rng, 1, 1, 3),
-        init_params=pick(rng, *STARTS),
-        solver=pick(rng, "em", "em", "em", "em", "gem", "gradient"),
-        acceleration=pick(rng, "auto", "anderson", None),
-        n_factors=pick(rng, 0, 1, 2, 9),
-        random_state=int(rng.integers(1000)),
-    )
-
-
-def _model(rng: np.random.Generator) -> Any:
-    """Return a latent-variable model, or its name."""
-    d = pick(rng, 1, 1, 2, 3)
-    likelihood = pick(rng, "gaussian", "bernoulli", "poisson")
-    return pick(
-        rng,
-        pick(rng, "binary", "gaussian", "bernoulli", "poisson"),
-        BinaryFeatureModel(
-            d, noise=pick(rng, "diag", "isotropic"), fit_intercept=pick(rng, True, True, False)
-        ),
-        FactorModel(
-            d,
-            likelihood=likelihood,
-            noise=pick(rng, "diag", "isotropic"),
-            fit_intercept=pick(rng, True, True, False),
-        ),
-        FactorModel(d, likelihood=likelihood),
-        pick(
-            rng,
-            DecoderModel(d, hidden_layer_sizes=pick(rng, (), (4,)), likelihood=likelihood),
-            OwnFactorModel(),
-        ),
-    )
-
-
-def _latents(model: Any, rng: np.random.Generator) -> int:
-    """Return the number of latents that agrees with a model."""
-    return pick(rng, 1, 1, 2, 3) if isinstance(model, str) else model.n_latents
-
-
-def _variational(rng: np.random.Generator) -> VariationalEM:
-    """Return a VariationalEM."""
-    model = _model(rng)
-    slow = isinstance(model, DecoderModel | OwnFactorModel)
-    return VariationalEM(
-        _latents(model, rng),
-        model=model,
-        posterior=pick(rng, "mean_field", "full", "exact"),
-        max_iter=1 if slow else pick(rng, 1, 3, 10),
-        tol=pick(rng, "auto", 1e-3),
-        n_init=pick(rng, 1, 1, 1, 2),
-        annealing=pick(rng, "auto", False, False, False),
-        n_importance_samples=20,
-        random_state=int(rng.integers(1000)),
-    )
-
-
-def _monte_carlo(rng: np.random.Generator) -> MCEM:
-    """Return an MCEM."""
-    model = _model(rng)
-    slow = isinstance(model, DecoderModel | OwnFactorModel)
-    return MCEM(
-        _latents(model, rng),
-        model=model,
-        sampler=pick(rng, "auto", "auto", "auto", "gibbs", "hmc", "importance"),
-        n_samples=pick(rng, "auto", 16, 64),
-        averaging=pick(rng, None, None, "saem"),
-        max_iter=1 if slow else pick(rng, 1, 2, 4),
-        n_importance_samples=20,
-        random_state=int(rng.integers(1000)),
-    )
-
-
-def _mixed(rng: np.random.Generator) -> EMMixture:
-    """Return an EMMixture."""
-    return EMMixture(
-        pick(rng, 1, 2, 2, 3, 5),
-        likelihood=pick(rng, "gaussian", "auto", "bernoulli", "poisson", "categorical"),
-        covariance_type=pick(rng, *STRUCTURES[:-1]),
-        tol=pick(rng, "auto", 1e-3, 0.0),
-        reg_covar=pick(rng, "auto", "auto", 1e-6),
-        max_iter=pick(rng, 0, 1, 5, 30),
-        n_init=pick(rng, 1, 1, 3),
-        init_params=pick(rng, *STARTS),
-        acceleration=pick(rng, "auto", "anderson", None),
-        random_state=int(rng.integers(1000)),
-    )
-
-
-def _vae(rng: np.random.Generator) -> VAEEstimator:
-    """Return a VAEEstimator."""
-    return VAEEstimator(
-        pick(rng, 1, 2, 3),
-        hidden_layer_sizes=pick(rng, (), (4,), (8, 8)),
-        activation=pick(rng, "relu", "tanh", "softplus"),
-        likelihood=pick(rng, "gaussian", "gaussian", "auto", "bernoulli", "poisson", "categorical"),
-        noise=pick(rng, "unit", "isotropic", "diag"),
-        objective=pick(rng, "elbo", "iwae"),
-        gradient=pick(rng, "reparameterized", "score_function", "dreg"),
-        beta=pick(rng, 0.0, 1.0, 4.0),
-        kl_warmup=pick(rng, "auto", 0, 2, 10),
-        n_samples=pick(rng, 1, 3),
-        n_importance_samples=20,
-        optimizer=pick(rng, "adam", "rmsprop", "sgd"),
-        lr=pick(rng, 1e-3, 1e-1, 10.0),
-        batch_size=pick(rng, 5, 128),
-        early_stopping=pick(rng, "auto", True, False),
-        max_iter=pick(rng, 1, 3),
-        device="cpu",
-        random_state=int(rng.integers(1000)),
-    )
-
-
-def _small_vae() -> VAEEstimator:
-    """Return a VAEEstimator at its defaults, but small and short."""
-    return VAEEstimator(
-        hidden_layer_sizes=(8,), max_iter=1, n_importance_samples=20, device="cpu", random_state=0
-    )
-
+EXACT = frozenset({"exact", "repeats"})
+SHORT = {"max_iter": 30, "random_state": 0}
 
 SUBJECTS = {
     "GaussianMLE": Subject(
-        _mle, lambda: GaussianMLE(max_iter=30), 6.0, frozenset({"exact", "repeats", "streams"})
+        draw_gaussian, 6.0, EXACT | {"streams"}, lambda: GaussianMLE(max_iter=30)
     ),
     "EMGaussianMixture": Subject(
-        _mixture,
-        lambda: EMGaussianMixture(max_iter=30, random_state=0),
-        8.0,
-        frozenset({"exact", "repeats", "streams"}),
+        draw_mixture, 8.0, EXACT | {"streams"}, lambda: EMGaussianMixture(**SHORT)
     ),
     "EMMixture": Subject(
-        _mixed,
-        lambda: EMMixture(likelihood="gaussian", max_iter=30, random_state=0),
+        draw_mixed,
         4.0,
-        frozenset({"exact", "repeats", "streams"}),
+        EXACT | {"streams"},
+        lambda: EMMixture(likelihood="gaussian", n_init=2, **SHORT),
     ),
+    "EMHiddenMarkovModel": Subject(draw_chain, 4.0, EXACT, lambda: EMHiddenMarkovModel(**SHORT)),
     "VariationalEM": Subject(
-        _variational,
-        lambda: VariationalEM(max_iter=5, n_importance_samples=20, random_state=0),
+        draw_variational,
         1.5,
         frozenset({"repeats"}),
+        lambda: VariationalEM(max_iter=5, n_importance_samples=20, random_state=0),
     ),
     "MCEM": Subject(
-        _monte_carlo, lambda: MCEM(max_iter=2, n_importance_samples=20, random_state=0), 0.25
+        draw_monte_carlo,
+        0.5,
+        default=lambda: MCEM(max_iter=2, n_importance_samples=20, random_state=0),
     ),
-    "VAEEstimator": Subject(_vae, _small_vae, 0.25, frozenset({"streams"})),
+    "VAEEstimator": Subject(draw_vae, 0.4, frozenset({"streams"}), lambda: small(VAEEstimator)),
+    "auto-encoder": Subject(draw_auto_encoder, 0.4, frozenset({"streams"}), small_auto_encoder),
+    "VQVAEEstimator": Subject(
+        draw_codes, 0.4, frozenset({"streams"}), lambda: small(VQVAEEstimator)
+    ),
+    "GANEstimator": Subject(draw_game, 0.4, default=lambda: small(GANEstimator)),
+    "GenerativeClassifier": Subject(
+        draw_classifier, 1.0, frozenset({"repeats"}), kind="classifier"
+    ),
+    "DensityOutlierDetector": Subject(draw_detector, 1.0, frozenset({"repeats"}), kind="detector"),
+    "ModelImputer": Subject(draw_imputer, 1.0, frozenset({"repeats"}), kind="imputer"),
+    "CriterionSearch": Subject(draw_search, 1.0, kind="search"),
 }

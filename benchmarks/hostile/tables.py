@@ -25,11 +25,17 @@ class Table:
         Frequency weights.
     container : str
         One of `CONTAINERS`, or "integer" for rows of integers.
+    groups : None or ndarray of shape (n_samples,)
+        Ids of sequences.
+    labels : None or ndarray of shape (n_samples,)
+        Classes.
     """
 
     X: np.ndarray
     weights: Any = None
     container: str = "array"
+    groups: np.ndarray | None = None
+    labels: np.ndarray | None = None
 
     @property
     def rows(self) -> Any:
@@ -50,9 +56,38 @@ class Table:
 
     def take(self, rows: Any, columns: Any = slice(None)) -> Table:
         """Return some rows and columns with their weights."""
-        scalar = np.ndim(self.weights) == 0 if self.weights is not None else True
-        weights = self.weights if scalar else np.asarray(self.weights)[rows]
-        return replace(self, X=self.X[rows][:, columns], weights=weights)
+        weights, groups, labels = (
+            value if np.ndim(value) == 0 else np.asarray(value)[rows]
+            for value in (self.weights, self.groups, self.labels)
+        )
+        X = self.X[rows][:, columns]
+        return replace(self, X=X, weights=weights, groups=groups, labels=labels)
+
+    def repeated(self) -> Table:
+        """Return the rows of positive weight twice, each with half its weight."""
+        present = np.flatnonzero(self.weight_vector > 0)
+        twice = replace(self.take(np.r_[present, present]), container="array")
+        weights = np.tile(self.weight_vector[present] / 2, 2)
+        again = np.repeat([0, 1], len(present))
+        groups = None if self.groups is None else 2 * twice.groups + again
+        return replace(twice, weights=weights, groups=groups)
+
+    @property
+    def last_unit(self) -> np.ndarray:
+        """Places of the last rows that depend on each other: one, or those of a sequence."""
+        groups = np.arange(len(self.X)) if self.groups is None else self.groups
+        return np.flatnonzero(groups == groups[-1])
+
+    @property
+    def given(self) -> dict[str, Any]:
+        """What methods take beside the rows."""
+        return {} if self.groups is None else {"groups": self.groups}
+
+    @property
+    def fit_arguments(self) -> dict[str, Any]:
+        """What `fit` takes beside the rows."""
+        labels = {} if self.labels is None else {"y": self.labels}
+        return {**self.given, **labels, "sample_weight": self.weights}
 
 
 def contained(X: np.ndarray, container: str) -> Any:
@@ -116,6 +151,24 @@ def draw_table(rng: np.random.Generator, kind: str = "real") -> Table:
     if container == "list":
         X = X.astype(np.float64)
     return Table(X, _weights(rng, n), container)
+
+
+def in_sequences(rng: np.random.Generator, table: Table) -> Table:
+    """Return a table whose rows belong to sequences; the weights of each are those of its first."""
+    starts = rng.random(len(table.X)) < pick(rng, 0.0, 0.1, 0.3, 1.0)
+    groups = np.cumsum(starts)
+    weights = table.weights
+    if np.ndim(weights) > 0:
+        first = np.unique(groups, return_index=True, return_inverse=True)[1:]
+        weights = np.asarray(weights)[first[0]][first[1]]
+        weights = weights if weights.any() else None
+    return replace(table, groups=groups, weights=weights)
+
+
+def in_classes(rng: np.random.Generator, table: Table) -> Table:
+    """Return a table whose rows have labels, numbers or strings."""
+    labels = rng.integers(pick(rng, 1, 2, 3), size=len(table.X))
+    return replace(table, labels=pick(rng, labels, np.array(["a", "b", "c"])[labels]))
 
 
 def _fits_single(X: np.ndarray) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
-from hostile.subjects import Subject, climbs, is_exact, table_kind
+from hostile.subjects import Subject, climbs, has_bound, has_sequences, is_exact, table_kind
 from hostile.tables import Table
 
 # Spread of a column, as a share of its size, below which rounding of means is seen in scores.
@@ -71,12 +71,32 @@ class Trial:
     @cached_property
     def log_prob(self) -> tuple[np.ndarray, np.ndarray]:
         """Log p(x) of the rows and its standard error."""
-        return self.model.score_samples(self.X, return_std=True)
+        return self.model.score_samples(self.X, return_std=True, **self.table.given)
 
     @cached_property
     def terms(self) -> Any:
         """The terms of the bound of the rows."""
-        return self.model.elbo_terms(self.X)
+        return self.model.elbo_terms(self.X, **self.table.given)
+
+    @property
+    def has_bound(self) -> bool:
+        """Whether the model has an ELBO."""
+        return has_bound(self.model)
+
+    def by_unit(self, values: np.ndarray) -> np.ndarray:
+        """Return sums over rows that depend on each other: of a sequence, else the rows."""
+        if not has_sequences(self.estimator):
+            return values
+        groups = self.table.groups
+        starts = [0] if groups is None else np.flatnonzero(np.r_[True, np.diff(groups) != 0])
+        return np.add.reduceat(values, starts)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """What the model answers about its rows: log p(x), probabilities, or completed rows."""
+        if self.subject.kind == "density":
+            return self.log_prob[0]
+        return scores(self.model, self.table)
 
     @property
     def tolerance(self) -> float:
@@ -108,10 +128,17 @@ class Trial:
             lambda: f"off by {np.max(off):.2g}: got {_at(got, off)}, expected {_at(want, off)}",
         )
 
-    def refit(self, X: Any, weights: Any, estimator: Any = None) -> Any:
+    def refit(self, table: Table, estimator: Any = None) -> Any:
         """Return a new fit to other rows."""
         estimator = self.estimator if estimator is None else estimator
-        return clone(estimator).fit(X, sample_weight=weights)
+        return clone(estimator).fit(table.rows, **table.fit_arguments)
+
+
+def scores(model: Any, table: Table) -> np.ndarray:
+    """Return what a model answers about rows: log p(x), probabilities, or completed rows."""
+    names = ("score_samples", "predict_proba", "transform")
+    name = next(name for name in names if hasattr(model, name))
+    return np.asarray(getattr(model, name)(table.rows, **table.given))
 
 
 def check(law: str, holds: Any, detail: Callable[[], str] | str = "") -> None:
@@ -127,9 +154,9 @@ def _at(values: np.ndarray, off: np.ndarray) -> str:
 
 def answers(trial: Trial) -> None:
     """Every answer is finite, and in the dtype of X; observed cells stay as they are."""
-    model, X = trial.model, trial.X
+    model, X, given = trial.model, trial.X, trial.table.given
     log_prob, std = trial.log_prob
-    latents, filled = model.transform(X), np.asarray(model.impute(X))
+    latents, filled = model.transform(X, **given), np.asarray(model.impute(X, **given))
     found = {
         "score_samples": log_prob,
         "std": std,
@@ -138,13 +165,18 @@ def answers(trial: Trial) -> None:
         "impute": filled,
         "sample": model.sample(3, random_state=0)[0],
     }
-    found |= {f"elbo_terms.{k}": v for k, v in vars(trial.terms).items()}
+    if trial.has_bound:
+        found |= {f"elbo_terms.{k}": v for k, v in vars(trial.terms).items()}
+    known = ~np.isnan(trial.table.X)
+    if not known.all():
+        found["draws"] = model.impute(X, n_draws=2, random_state=0, **given)
+        kept = found["draws"][:, known] == trial.table.X[known]
+        check("draws keep what is known", kept)
     for name, values in found.items():
         check(f"{name} is finite", np.isfinite(values), lambda v=values: f"{v}")
         expected = trial.table.X.dtype
         check(f"dtype of {name}", values.dtype == expected, f"{values.dtype}, X has {expected}")
     check("std is at least zero", std >= 0, lambda: f"{std}")
-    known = ~np.isnan(trial.table.X)
     check("impute keeps what is known", filled[known] == trial.table.X[known])
     check("lower_bounds_ are finite", np.isfinite([*model.lower_bounds_, model.lower_bound_]))
     check("n_parameters_", model.n_parameters_ > 0, f"{model.n_parameters_}")
@@ -152,26 +184,35 @@ def answers(trial: Trial) -> None:
 
 def bound(trial: Trial) -> None:
     """The bound is at most the score, equal to it where q is exact, and does not fall."""
-    model = trial.model
-    log_prob, std = (a.astype(np.float64) for a in trial.log_prob)
-    elbo = trial.terms.elbo.astype(np.float64)
-    slack = trial.tolerance * (1 + np.abs(log_prob)) + trial.rounding
-    over = elbo - log_prob - 6 * std - slack
-    check("elbo is at most score_samples", over <= 0, lambda: f"above by {np.max(over):.3g}")
-    if is_exact(trial.subject, trial.estimator):
-        # Steps in two latents are beyond quadrature: such scores come with an error.
-        weights = trial.table.weight_vector
-        error = 6 * np.average(std, weights=weights)
-        off = abs(model.lower_bound_ - np.average(log_prob, weights=weights))
-        slack = trial.tolerance * (1 + np.max(np.abs(log_prob))) + trial.rounding + error
-        check("lower_bound_ is score(X)", off <= slack, f"off by {off:.2g}")
-        off = np.abs(elbo - log_prob)
-        check("elbo is score_samples", off <= slack + 6 * std, lambda: f"off by {np.max(off):.2g}")
+    if trial.has_bound:
+        _bound_of_rows(trial)
+    else:
+        check("a point has no elbo", not hasattr(trial.model, "elbo"))
     if climbs(trial.subject, trial.estimator):
-        bounds = np.asarray(model.lower_bounds_)[: -1 if trial.is_coarse else None]
+        bounds = np.asarray(trial.model.lower_bounds_)[: -1 if trial.is_coarse else None]
         steps = np.diff(bounds)
         floor = -1e-7 * (1 + np.abs(bounds[1:])) - trial.rounding
         check("the bound never falls", steps >= floor, lambda: f"falls by {-np.min(steps):.3g}")
+
+
+def _bound_of_rows(trial: Trial) -> None:
+    """The bound of rows, or of sequences, is at most the score, equal to it where q is exact."""
+    log_prob, std = (a.astype(np.float64) for a in trial.log_prob)
+    size = trial.by_unit(1 + np.abs(log_prob))
+    over = trial.by_unit(trial.terms.elbo.astype(np.float64) - log_prob)
+    error = 6 * trial.by_unit(std)
+    slack = trial.tolerance * size + trial.rounding * len(log_prob) / len(size)
+    excess = over - error - slack
+    check("elbo is at most score_samples", excess <= 0, lambda: f"above by {np.max(excess):.3g}")
+    if not is_exact(trial.subject, trial.estimator):
+        return
+    # Steps in two latents are beyond quadrature: such scores come with an error.
+    weights = trial.table.weight_vector
+    off = abs(trial.model.lower_bound_ - np.average(log_prob, weights=weights))
+    slack = np.max(slack) + 6 * np.average(std, weights=weights)
+    check("lower_bound_ is score(X)", off <= slack, f"off by {off:.2g}")
+    off = np.abs(over)
+    check("elbo is score_samples", off <= slack + error, lambda: f"off by {np.max(off):.2g}")
 
 
 def kept(trial: Trial, before: dict[str, Any]) -> None:
