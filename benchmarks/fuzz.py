@@ -40,7 +40,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="the first case")
     parser.add_argument("--estimator", choices=SUBJECTS, help="only this one")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
-    parser.add_argument("--limit", type=float, default=120.0, help="seconds that a case may take")
+    parser.add_argument("--limit", type=float, default=60.0, help="CPU seconds of a case")
     parser.add_argument("--case", type=int, help="run this case alone")
     parser.add_argument("--shrink", action="store_true", help="find a smaller case that fails")
     return parser.parse_args()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,10 @@ from hostile.case import Outcome, draw_case, run_case
 
 # Seconds between two looks at the clock.
 TICK = 0.5
+# The timer counts the CPU time of a process; its signal ends it.
+HANG, HANG_SIGNAL = signal.ITIMER_PROF, signal.SIGPROF
+# Seconds of the clock for each of the CPU, on a machine that is busy with other work.
+BUSY = 20
 
 
 @dataclass(frozen=True)
@@ -26,6 +31,8 @@ class Share:
         Case at which none begins any more.
     deadline : float
         Time after which none begins any more.
+    limit : float
+        Seconds of CPU after which a case counts as a hang, and its process is ended.
     name : str or None
         The estimator, if it is to be one.
     """
@@ -33,6 +40,7 @@ class Share:
     step: int
     end: int
     deadline: float
+    limit: float
     name: str | None = None
 
 
@@ -40,6 +48,7 @@ def _work(seed: int, share: Share, pipe: Connection) -> None:
     """Run the cases of a share from a seed on; send what came out."""
     while seed < share.end and time.time() < share.deadline:
         pipe.send((seed, None))
+        signal.setitimer(HANG, share.limit)
         pipe.send((seed, run_case(draw_case(seed, share.name))))
         seed += share.step
     pipe.send((None, None))
@@ -62,7 +71,10 @@ class Worker:
         try:
             seed, outcome = self.pipe.recv()
         except EOFError:
-            return self.stop("crash", "the process died")
+            self.process.join()
+            if self.process.exitcode == -HANG_SIGNAL:
+                return self.stop("hang", f"no answer after {self.share.limit:g} s of CPU")
+            return self.stop("crash", f"the process died, exit code {self.process.exitcode}")
         self.is_done = seed is None
         if outcome is None:
             self.seed, self.since = (self.seed if seed is None else seed), time.time()
@@ -101,7 +113,7 @@ def outcomes(
     n_workers : int
         Number of processes.
     limit : float
-        Seconds after which a case counts as a hang, and its process is ended.
+        Seconds of CPU after which a case counts as a hang, and its process is ended.
     name : str, optional
         The estimator, if it is to be one.
 
@@ -111,16 +123,16 @@ def outcomes(
         As they finish.
     """
     deadline = time.time() + seconds
-    share = Share(n_workers, seed + n_cases, deadline, name)
+    share = Share(n_workers, seed + n_cases, deadline, limit, name)
     workers = [Worker(seed + i, share) for i in range(n_workers)]
     while workers:
         ready = set(wait([worker.pipe for worker in workers], timeout=TICK))
         for place, worker in enumerate(workers):
-            hangs = time.time() - worker.since > limit
+            waits = time.time() - worker.since > BUSY * limit
             if worker.pipe in ready:
                 finished = worker.receive()
-            elif hangs:
-                finished = worker.stop("hang", f"no answer after {limit:g} s")
+            elif waits:
+                finished = worker.stop("hang", f"no answer after {BUSY * limit:g} s")
             else:
                 continue
             if finished is not None:
