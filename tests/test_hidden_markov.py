@@ -197,6 +197,23 @@ def test_weights_are_repetitions_of_sequences(likelihood):
         assert value == pytest.approx(getattr(one, name)(copies, groups=copied_groups), rel=1e-10)
 
 
+@pytest.mark.parametrize(
+    "kind", ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"]
+)
+def test_weights_are_repetitions_for_every_covariance(kind):
+    """Covariances that states share are sums over rows, each of the weight of its sequence."""
+    X, groups = sequences_of([12, 9, 10], 2, seed=1)
+    X = np.nan_to_num(X)
+    weights = np.array([2.0, 1.0, 3.0])[groups]
+    copies, copied_groups = skelbo.sequences([X[groups == g] for g in (0, 0, 1, 2, 2, 2)])
+    model = EMHiddenMarkovModel(2, covariance_type=kind, max_iter=20, tol=0.0, random_state=0)
+    one = clone(model).fit(X, sample_weight=weights, groups=groups)
+    other = clone(model).fit(copies, groups=copied_groups)
+    assert one.lower_bound_ == pytest.approx(other.lower_bound_, abs=1e-10)
+    assert_allclose(one.covariances_, other.covariances_, rtol=1e-7)
+    assert np.diff(one.lower_bounds_).min() > -1e-12
+
+
 def test_equal_rows_of_transitions_are_a_mixture():
     X = sequences_of([60], seed=2)[0]
     given = {"startprob_init": [0.4, 0.6], "transmat_init": [[0.4, 0.6]] * 2, "max_iter": 0}

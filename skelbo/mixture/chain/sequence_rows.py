@@ -53,6 +53,10 @@ class SequenceRows:
             return float(self.runs.n_rows)
         return float(self.weights @ self.runs.lengths)
 
+    @cached_property
+    def _row_weights(self) -> np.ndarray | None:
+        return None if self.weights is None else self.runs.repeated(self.weights)
+
     def own_threads(self) -> AbstractContextManager:
         """Return a context for work that passes over these rows several times."""
         return Rows(self.X, None, None, *self.cells).own_threads()
@@ -100,7 +104,9 @@ class SequenceRows:
         return known
 
     def _new_table(self, rows: slice) -> Rows:
-        return Rows(self.X[rows], None, self.origin, *self.cells)
+        # Covariances that states share are estimated from sums over the rows, each of its weight.
+        weights = None if self._row_weights is None else self._row_weights[rows]
+        return Rows(self.X[rows], weights, self.origin, *self.cells)
 
 
 def _places(block: Block) -> slice | np.ndarray:
