@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy import special
+from sklearn.base import clone
 
-from skelbo import EMMixture
+from skelbo import EMHiddenMarkovModel, EMMixture
 from tests.latent_class_tables import (
     CARCINOMA,
     CHEATING,
@@ -127,6 +128,24 @@ def test_counts_are_rows(table):
     assert_array_equal(whole.predict_proba(patterns), grouped.predict_proba(patterns))
     assert whole.bic(rows) == pytest.approx(grouped.bic(patterns, counts), rel=1e-13)
     assert whole.entropy_r2_ == pytest.approx(grouped.entropy_r2_, rel=1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("likelihood", ["bernoulli", "categorical"])
+@pytest.mark.parametrize("model", [EMMixture(1), EMMixture(2), EMHiddenMarkovModel(2)])
+def test_every_answer_of_the_fit_has_a_probability(model, likelihood, dtype):
+    """However small its share of the weight: 1 - p of a probability near 1 is no zero."""
+    X = np.array([[1, 0, 1], [1, 1, 0], [1, 1, 1], [0, 1, 1]], dtype=dtype)
+    weights = np.array([1e-10, 10.0, 1e8, 1e-10])
+    given = {"groups": np.arange(4)} if isinstance(model, EMHiddenMarkovModel) else {}
+    model = clone(model).set_params(likelihood=likelihood, random_state=0)
+    model.fit(X, sample_weight=weights, **given)
+    scores = model.score_samples(X, **given)
+    assert np.isfinite(scores).all() and scores[0] < -15
+    assert model.lower_bound_ == pytest.approx(
+        np.average(scores.astype(float), weights=weights), abs=1e-6
+    )
+    assert np.isfinite(np.asarray(model.elbo(X, **given))).all()
 
 
 def test_probabilities_of_all_patterns_add_up_to_one_and_classes_are_bayes_rule():

@@ -16,3 +16,15 @@ def cast_if_representable(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     sizes, limits = np.abs(array[array != 0]), np.finfo(dtype)
     representable = np.all((sizes >= limits.tiny) & (sizes <= limits.max))
     return array.astype(dtype) if representable else array
+
+
+def cast_within_bounds(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return parameters of columns, such as rates and probabilities, in another precision.
+
+    What is positive stays so, and what is below one stays below: log p and log(1 - p) of a
+    probability that was inside of its interval are finite.
+    """
+    limits, rounded = np.finfo(dtype), cast(array, dtype)
+    rounded[(array > 0) & (rounded == 0)] = limits.tiny
+    rounded[(array < 1) & (rounded == 1)] = 1 - limits.epsneg
+    return rounded

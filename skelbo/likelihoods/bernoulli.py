@@ -75,8 +75,11 @@ class Bernoulli(Likelihood):
         return indicators(x, 2)
 
     def maximize(self, statistics):
-        """Return probabilities of 1; 1/2 where there is no weight."""
-        return ratio(statistics[1:], statistics.sum(0), 0.5)
+        """Return probabilities of 1; 1/2 where there is no weight, below 1 where zeros have any."""
+        p = ratio(statistics[1:], statistics.sum(0), 0.5)
+        xp = namespace(p)
+        below_one = 1 - xp.finfo(p.dtype).eps / 2
+        return xp.where((statistics[:1] > 0) & (p > below_one), below_one, p)
 
     def natural_parameters(self, parameters):
         """Return log(1 - p) and log p."""

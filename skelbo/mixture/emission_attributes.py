@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from skelbo.data.precision import cast, cast_within_bounds
 from skelbo.gaussian.published_matrices import fingerprint
 from skelbo.likelihoods import Likelihood
 from skelbo.likelihoods.table import Group
 from skelbo.mixture.attributes import (
     COVARIANCE_ARRAYS,
-    cast,
     density_arrays,
     differs,
     mixture_of,
@@ -66,9 +66,9 @@ def emission_arrays(
         return arrays
     for name, values in parameter_arrays(layout.table.groups, emissions.parameters).items():
         if isinstance(values, list):
-            arrays[name] = [cast(table, dtype) for table in values]
+            arrays[name] = [cast_within_bounds(table, dtype) for table in values]
         else:
-            arrays[name] = cast(values, dtype)
+            arrays[name] = cast_within_bounds(values, dtype)
     return arrays
 
 

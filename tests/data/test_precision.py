@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from skelbo import VariationalEM
-from skelbo.data.precision import cast, cast_if_representable
+from skelbo.data.precision import cast, cast_if_representable, cast_within_bounds
 from skelbo.models import FactorModel
 
 
@@ -14,6 +14,13 @@ def test_what_overflows_becomes_the_largest_number():
         np.finfo(np.float32).max,
     ]
     assert cast_if_representable(np.array([1e-300]), np.float32).dtype == np.float64
+
+
+def test_what_is_inside_of_its_bounds_stays_there():
+    inside = np.array([1e-300, 0.5, 1 - 1e-12])
+    rounded = cast_within_bounds(inside, np.float32)
+    assert rounded.dtype == np.float32 and np.all((rounded > 0) & (rounded < 1))
+    assert cast_within_bounds(np.array([0.0, 1.0, 2.5]), np.float32).tolist() == [0.0, 1.0, 2.5]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # a column without a maximum
