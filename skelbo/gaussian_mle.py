@@ -28,6 +28,7 @@ from skelbo.gaussian.regularization import (
     SINGULAR,
     Regularization,
     SingularCovarianceWarning,
+    column_units,
     regularization,
 )
 from skelbo.gaussian.structures import STRUCTURES
@@ -243,7 +244,8 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
     def _climb(self, rows: RowSource, columns: ColumnMoments, progress: Progress) -> Ascent:
         """Maximise the likelihood of the observed cells by EM: the missing ones are hidden."""
         structure, p = STRUCTURES[self.covariance_type], rows.n_features
-        rule, units = self._rule(columns), np.sqrt(columns.positive_variance)
+        rule = self._rule(columns)
+        units = column_units(columns.positive_variance, columns.rounding_variance)
         kind = structure.scatter
         scatter = np.diag(columns.variance) if kind.dense else columns.variance
         independent = Moments(kind, np.ones(1), np.zeros((1, p)), scatter[None])

@@ -20,7 +20,11 @@ from skelbo.data.sequences import Runs
 from skelbo.em.engine import EMEngine, Start
 from skelbo.em.loop import Ascent, AscentError
 from skelbo.em.progress import Progress
-from skelbo.gaussian.regularization import SINGULAR, SingularCovarianceWarning
+from skelbo.gaussian.regularization import (
+    SINGULAR,
+    SingularCovarianceWarning,
+    column_units,
+)
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.likelihoods import Likelihood
 from skelbo.mixins.emission_parameters import EmissionParameters
@@ -310,7 +314,7 @@ class EMHiddenMarkovModel(EmissionParameters, SequenceEstimator):
         engine = EMEngine(
             rows,
             layout.regularization(self.reg_covar, columns),
-            np.sqrt(columns.positive_variance),
+            column_units(columns.positive_variance, columns.rounding_variance),
             tol=self.tol,
             max_iter=self.max_iter,
             acceleration=self.acceleration,

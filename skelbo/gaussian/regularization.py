@@ -168,6 +168,22 @@ class Floor(Regularization):
         return np.maximum(variances, floor), np.any(variances < floor, axis=1)
 
 
+def column_units(variance: np.ndarray, rounding: np.ndarray) -> np.ndarray:
+    """Return the scale of columns whose squares, times `FLOOR`, are the smallest variances.
+
+    Parameters
+    ----------
+    variance, rounding : ndarray of shape (n_features,)
+        See `Floor`.
+
+    Returns
+    -------
+    ndarray of shape (n_features,)
+        Standard deviations, but where a column varies by little more than its rounding.
+    """
+    return np.sqrt(np.maximum(variance, rounding / FLOOR))
+
+
 def regularization(
     reg_covar: float | str, scale: np.ndarray, rounding: np.ndarray | float = 0.0
 ) -> Regularization:

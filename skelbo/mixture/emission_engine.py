@@ -13,6 +13,7 @@ from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.row_source import RowSource
 from skelbo.data.rows import Rows
 from skelbo.em.engine import EMEngine
+from skelbo.gaussian.regularization import column_units
 from skelbo.mixture.emission_layout import EmissionLayout
 from skelbo.mixture.row_sample import HashSample, lexicographic, sample_size
 
@@ -47,7 +48,7 @@ def emission_engine(
     -------
     EMEngine
     """
-    units = np.sqrt(columns.positive_variance)
+    units = column_units(columns.positive_variance, columns.rounding_variance)
     distinct = distinct_rows(rows, layout, n_components) if layout.structure is None else None
     return EMEngine(
         rows,

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.data.row_source import RowSource
 from skelbo.em.engine import BolderStep, EMEngine
 from skelbo.gaussian.covariance import CovarianceStructure
-from skelbo.gaussian.regularization import Regularization, regularization
+from skelbo.gaussian.regularization import Regularization, column_units, regularization
 from skelbo.mixture.backends import e_step_of
 from skelbo.mixture.mixture import Mixture
 
@@ -48,7 +46,7 @@ def mixture_engine(
     """
     variances = columns.positive_variance
     rule = regularization(reg_covar, variances, columns.rounding_variance)
-    units = np.sqrt(variances)
+    units = column_units(variances, columns.rounding_variance)
     if solver == "gradient":
         options |= {"acceleration": None, "steady": False}
         options["m_step_from"] = partial(

@@ -139,3 +139,16 @@ def test_precision_factors_of_any_number_of_matrices(n_matrices):
     assert upper.shape == root.shape
     identity = np.broadcast_to(np.eye(4), root.shape)
     assert_allclose(upper.swapaxes(-1, -2) @ root, identity, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("acceleration", ["auto", "anderson", None])
+def test_no_accelerated_variance_is_below_the_rounding_of_a_column(acceleration):
+    """The floor of a column that varies by thousands of roundings is its rounding."""
+    X = np.array([[343899.0], [346080.0], [352869.0], [343899.0]]) * 1e-16 + 1.01937725043
+    options = {"covariance_type": "diag", "tol": 0.0, "max_iter": 30, "random_state": 705}
+    model = EMGaussianMixture(2, acceleration=acceleration, **options).fit(X)
+    bounds = np.array(model.lower_bounds_)
+    assert np.diff(bounds).min() > -1e-6
+    assert model.covariances_.min() >= 0.99 * (np.finfo(float).eps / 2 * 1.019) ** 2
