@@ -214,6 +214,9 @@ def applies(law: str, subject: Subject, estimator: Any, table: Table) -> bool:
     if law == "stream":
         complete = not np.isnan(table.X).any()
         return complete and len(table.X) > 1 and "streams" in subject.laws
+    if law == "batches":
+        # A draw of the missing cells depends on its place in the stream.
+        return not getattr(estimator, "sample_posterior", False)
     if law == "warm":
         return "warm_start" in estimator.get_params()
     if law in ("units", "shifts"):
