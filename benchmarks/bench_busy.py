@@ -1,4 +1,4 @@
-"""What do small fits cost beside other processes that keep every core busy?
+"""Cost of small fits beside other processes that keep every core busy.
 
     python benchmarks/bench_busy.py [--processes N] [--repeats 3]
 
@@ -7,7 +7,7 @@ is, beside N busy processes (twice the cores by default), and there with one thr
 (OMP_NUM_THREADS=1 and its relatives). Small fits limit themselves to one thread, so that the last
 two columns should be alike; a share of the cores is all that a busy machine leaves to either. The
 last row, a sum over torch tensors of 2^16 cells in as many threads as cores, is what an operation
-in several threads pays there.
+in several threads costs there.
 """
 
 import argparse

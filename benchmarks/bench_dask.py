@@ -1,4 +1,4 @@
-"""What does Dask cost, how often is the data read, and does a fit survive the death of a worker?
+"""Cost of Dask, the number of reads of the data, and fits during which a worker is killed.
 
     python benchmarks/bench_dask.py [--blocks 4 16 64 256] [--kills 20]
 

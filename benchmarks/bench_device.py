@@ -1,4 +1,4 @@
-"""How fast is an EM iteration on a torch device beside the NumPy path?
+"""Speed of an EM iteration on a torch device beside the NumPy path.
 
     python benchmarks/bench_device.py [--device cuda] [--types full tied diag spherical]
 

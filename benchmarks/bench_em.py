@@ -1,4 +1,4 @@
-"""How fast is EM beside scikit-learn's? Both in one process, by turns, from the same start.
+"""Speed of EM beside scikit-learn's: both in one process, by turns, from the same start.
 
     python benchmarks/bench_em.py [--quick] [--cpu | --threads N] [--float32]
         [--types full tied diag spherical] [--rows 150 1000] [--all] [--numpy]
@@ -62,7 +62,7 @@ def blobs(n, p, K, rng):
 
 @dataclass
 class Bench:
-    """How things are timed: ours, scikit-learn's, and ours without what is asked about.
+    """Timing of ours, of scikit-learn's, and of ours without the option in question.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class Bench:
     def compare(self, ours, theirs, X, repeats, warm=True):
         """Return medians of alternating runs: ours, scikit-learn's, and ours without.
 
-        There is one warm-up of each, if asked for.
+        There is one warm-up of each by option.
         """
         rows = X.astype(np.float32) if self.single else X
         runs = [(theirs, rows, self.threads), (ours, rows, self.threads)]

@@ -1,4 +1,4 @@
-"""What does the compiled pass gain where numba is installed, and what does it cost to load?
+"""Gain of the compiled pass where numba is installed, and cost of loading it.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_fused.py [--rows N ...]
 
@@ -65,7 +65,7 @@ def case(X, K, kind):
 
 
 def is_used(X, K, kind):
-    """Tell whether a fit passes over this table by the kernel."""
+    """Return whether a fit passes over this table by the kernel."""
     with patch.object(numba_pass, "expected", side_effect=InterruptedError):
         try:
             EMGaussianMixture(K, covariance_type=kind, max_iter=1, tol=0.0).fit(X)

@@ -1,4 +1,4 @@
-"""How do time and memory of an EM iteration grow with n, p and K, and how far from the floor?
+"""Growth of time and memory of an EM iteration with n, p and K, beside the floor.
 
     python benchmarks/bench_growth.py [--cpu] [--plot growth.png]
 

@@ -1,4 +1,4 @@
-"""How fast is Baum-Welch beside hmmlearn's? Both in one process, by turns, from the same start.
+"""Speed of Baum-Welch beside hmmlearn's: both in one process, by turns, from the same start.
 
     python benchmarks/bench_hmm.py [--quick] [--repeats 3]
 

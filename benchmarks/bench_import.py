@@ -1,4 +1,4 @@
-"""What does importing cost, beside scikit-learn's own mixture module?
+"""Cost of importing, beside scikit-learn's own mixture module.
 
     python benchmarks/bench_import.py
 

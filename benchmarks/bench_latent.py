@@ -1,8 +1,8 @@
-"""How long do latent-variable models take, beside the packages that people use for them?
+"""Times of latent-variable models beside the packages that people use for them.
 
 Every pair runs in this one process, by turns, on the same data; times are CPU seconds (the median
 of the runs), and both sets of parameters are judged by one function. Peers that cannot be imported
-are skipped, and the line says so: scikit-learn (always there), pyPLNmodels (needs setuptools<81)
+are skipped, and the line names them: scikit-learn (always there), pyPLNmodels (needs setuptools<81)
 and girth.
 
     OMP_NUM_THREADS=1 python benchmarks/bench_latent.py [--repeats 5]

@@ -1,4 +1,4 @@
-"""How fast is a mixture of columns of any kind beside StepMix? Both in one process, by turns.
+"""Speed of a mixture of columns of any kind beside StepMix: both in one process, by turns.
 
     python benchmarks/bench_mixture.py [--repeats 3] [--starts 1 10] [--cases ...]
     python benchmarks/bench_mixture.py --rows 1000000

@@ -1,4 +1,4 @@
-"""How fast are predictions of a fitted mixture beside scikit-learn's? How much memory is needed?
+"""Speed and memory of predictions of a fitted mixture beside scikit-learn's.
 
     python benchmarks/bench_predict.py [--cpu] [--float32]
 

@@ -1,4 +1,4 @@
-"""How often do ten starts find the best mode, and what do they cost?
+"""Share of fits by ten starts that find the best mode, and their cost.
 
     python benchmarks/bench_starts.py [--seeds 20] [--starts 10] [--random 300] [--table FILE.csv]
 

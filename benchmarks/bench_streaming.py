@@ -1,10 +1,10 @@
-"""How close does one pass over a stream come to the batch fit?
+"""Distance of one pass over a stream from the batch fit.
 
     python benchmarks/bench_streaming.py [--seeds 5] [--rows 40000]
 
 Printed: log-likelihood of held-out rows beyond that of one Gaussian of the same covariance
 type, of `partial_fit` over one pass in batches of 500 or 2000 rows as a share of that of `fit`
-(mean and smallest over seeds). Both know the number of components. For comparison the share that
+(mean and smallest over seeds). The number of components is given. For comparison the share that
 `fit` has of itself when it gets another random state, and the CPU seconds of all passes and fits.
 """
 

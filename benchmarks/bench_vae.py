@@ -1,4 +1,4 @@
-"""How much slower than a bare PyTorch loop is an epoch of VAEEstimator, VQVAE- or GANEstimator?
+"""Time of an epoch of VAE-, VQVAE- and GANEstimator beside that of a bare PyTorch loop.
 
 Side by side in one run: a hand-written eager loop (data on the device, fused Adam, no DataLoader),
 the estimator, skorch as it comes (the same networks and loss as a plain NeuralNet), and pythae
@@ -56,7 +56,7 @@ def perceptron(sizes):
 
 
 class PlainVAE(nn.Module):
-    """What a tutorial writes: both networks and one learned noise variance per column."""
+    """The model of a tutorial: both networks and one learned noise variance per column."""
 
     def __init__(self, p, hidden, d):
         super().__init__()
@@ -196,7 +196,7 @@ POSITIONS, CODES, SIZE = 4, 16, 4
 
 
 class PlainVQVAE(nn.Module):
-    """What a tutorial writes: nearest codes, straight through, moving averages."""
+    """The model of a tutorial: nearest codes, straight through, moving averages."""
 
     def __init__(self, p, hidden):
         super().__init__()

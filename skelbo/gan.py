@@ -183,7 +183,7 @@ class GANEstimator(NetworkEstimator):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-    # What the net of the encoder asks for, and what is no parameter here.
+    # Settings of the net of the encoder that are no parameters here.
     likelihood = "gaussian"
     encoder = callbacks = net_params = None
     early_stopping, validation_fraction, n_iter_no_change = False, 0.1, 10

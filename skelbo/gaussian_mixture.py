@@ -121,7 +121,7 @@ class EMGaussianMixture(MixtureEstimator):
         Covariances, their inverses P, and upper triangular U with P = U U^T. Shape (n_components,
         n_features, n_features) if full, (n_features, n_features) if tied, (n_components,
         n_features) if diag, (n_components,) if spherical, (n_features,) if tied_diag, a scalar if
-        tied_spherical. If factor, as if full; they are computed when asked for, not stored.
+        tied_spherical. If factor, as if full; they are computed when read, not stored.
     loadings_ : ndarray of shape (n_components, n_features, n_factors)
         Only if factor: the covariance is ``loadings_ @ loadings_.T + diag(noise_variances_)``,
         component by component. The loadings are free to be rotated.

@@ -72,7 +72,7 @@ class EMHiddenMarkovModel(EmissionParameters, SequenceEstimator):
 
     A mixture whose labels depend on the label before: EM again, the E-step is forward-backward.
     Emissions are those of :class:`EMMixture`: a block of Gaussian columns, yes/no columns, counts
-    and categories, with missing cells. Sequences are contiguous runs of rows, told apart by
+    and categories, with missing cells. Sequences are contiguous runs of rows, separated by
     `groups` in every method, or by `group_column`; without both, all rows are one sequence.
 
     Parameters
@@ -83,7 +83,7 @@ class EMHiddenMarkovModel(EmissionParameters, SequenceEstimator):
             list of these, default="gaussian"
         Distribution of the columns given the state, one for all or one for each. ``"auto"``: 0/1
         is bernoulli, a few integer codes from 0 are categorical, everything else is gaussian;
-        counts are asked for.
+        counts must be named.
     covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, \
             default="full"
         Covariance of the Gaussian columns, as in :class:`EMGaussianMixture`.

@@ -55,7 +55,7 @@ class EMMixture(EmissionParameters, MixtureEstimator):
             list of these, default="auto"
         Distribution of the columns given the component, one for all or one for each.
         ``"auto"``: 0/1 is bernoulli, a few integer codes from 0 are categorical, everything else is
-        gaussian; counts are asked for. A `skelbo.likelihoods.Likelihood` of one's own is accepted.
+        gaussian; counts must be named. A `skelbo.likelihoods.Likelihood` of one's own is accepted.
     covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, \
             default="full"
         Covariance of the Gaussian columns, as in :class:`EMGaussianMixture`.
@@ -228,7 +228,7 @@ class EMMixture(EmissionParameters, MixtureEstimator):
 
     @property
     def _goes_on(self) -> bool:
-        """Whether the likelihoods are those of an earlier fit."""
+        """True if the likelihoods are those of an earlier fit."""
         return self._is_fitted and self.warm_start
 
     def _engine(self, rows: RowSource, columns: ColumnMoments, *, continued: bool) -> EMEngine:

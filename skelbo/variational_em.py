@@ -158,7 +158,7 @@ class VariationalEM(LatentModelEstimator):
         continued = self.warm_start and "params_" in vars(self)
         past_saddles = self.params_init is not None or continued or model.has_gradient
         found = ascent.run_past_saddles(theta) if past_saddles else ascent.run(theta)
-        return replace(found, statistics=None)  # which nobody needs, and a checkpoint would hold
+        return replace(found, statistics=None)  # not needed, and a checkpoint would hold them
 
     def _family(self, model):
         return self.posterior

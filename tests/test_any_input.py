@@ -1,4 +1,4 @@
-"""Any table, any options: a finite answer that obeys its laws, or a ValueError by name.
+"""Any table, any options: a finite answer that fulfils its laws, or a ValueError by name.
 
 The cases are those of `make fuzz`, which tries many more: `benchmarks/hostile`.
 """

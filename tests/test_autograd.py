@@ -1,4 +1,4 @@
-"""What a fit needs of torch it switches on itself, wherever it is called."""
+"""Settings of torch that a fit needs, wherever it is called."""
 
 import numpy as np
 import pytest

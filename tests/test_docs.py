@@ -1,4 +1,4 @@
-"""What the pages of the documentation show, runs and prints what they show."""
+"""Code of the documentation runs, and prints what the pages show."""
 
 import doctest
 import re

@@ -317,7 +317,7 @@ DEGENERATE = {
 @pytest.mark.parametrize("case", DEGENERATE)
 @every_estimator
 def test_degenerate_data_give_finite_answers(estimator, case, weighted):
-    """Never a NaN: a fit with a warning that says why, and finite scores."""
+    """Never a NaN: a fit with a warning that names the cause, and finite scores."""
     X = DEGENERATE[case]
     weights = np.arange(1.0, len(X) + 1) if weighted else None
     with warnings.catch_warnings(record=True) as caught:

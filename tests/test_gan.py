@@ -129,7 +129,7 @@ def linear_gaussian(model, noise):
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", ["unit", "isotropic", "diag"])
 def test_scores_of_a_linear_gan_are_the_closed_form(noise):
-    """By the published noise, that of the closed-form step."""
+    """The noise is the published one, that of the closed-form step."""
     model = small(hidden_layer_sizes=(), noise=noise, max_iter=60, n_importance_samples=1000)
     model.fit(IRIS)
     gaussian = multivariate_normal(*linear_gaussian(model, model.noise_variance_))

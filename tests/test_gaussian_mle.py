@@ -1,4 +1,4 @@
-"""What is particular to `GaussianMLE`: exact batches, and EM for missing cells."""
+"""Properties of `GaussianMLE` alone: exact batches, and EM for missing cells."""
 
 import numpy as np
 import pytest

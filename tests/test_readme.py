@@ -1,4 +1,4 @@
-"""What README.md shows, runs."""
+"""The code of README.md runs."""
 
 import re
 from pathlib import Path

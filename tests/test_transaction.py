@@ -158,7 +158,7 @@ CHANGES = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_parameter_is_named(name):
-    """By everything that uses the fitted attributes; set back, or fitted anew, they are fine."""
+    """All that uses the fitted attributes names it; set back, or fitted anew, they are fine."""
     model = fitted(name)
     before, score = model.get_params(deep=False), model.score(X)
     methods = ["score", "score_samples", "elbo", "gap", "transform", "impute", "aic", "bic"]

@@ -1,4 +1,4 @@
-"""How a VAEEstimator is trained, stopped, continued, extended and kept."""
+"""Training of a VAEEstimator: stopped, continued, extended and kept."""
 
 import pickle
 import warnings

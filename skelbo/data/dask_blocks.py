@@ -1,6 +1,6 @@
 """Blocks of rows of a Dask array or dataframe, and sums over them in a tree.
 
-No data are moved, no task waits for another worker and nothing is pinned: when a worker dies, the
+No data are moved, no task waits for another worker and nothing is pinned: if a worker is lost, the
 scheduler computes its blocks again. The tree is fixed by the order of the blocks, so that the same
 blocks give the same bits on every scheduler.
 """

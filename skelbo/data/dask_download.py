@@ -12,7 +12,7 @@ import numpy as np
 from skelbo.data.dask_blocks import Blocks, Table, is_array, without_rows
 from skelbo.data.dask_columns import check_columns
 
-# Bytes of a collection that are brought into memory without being asked for.
+# Largest collection that is brought into memory, in bytes.
 MAX_BYTES = 2**30
 
 TOO_LARGE = (

@@ -20,7 +20,7 @@ from skelbo.data.blocks import iter_blocks
 MIN_BYTES = 2**28
 # Reading a page also maps those around it, which were released before: reach back this far.
 MARGIN_BYTES = 2**21
-# Rows read at once where no arithmetic says how many.
+# Rows read at once by operations without a block size.
 READ_BYTES = 2**24
 # Scattered rows read at once, each with the pages around it (up to 2 MiB).
 TAKEN_ROWS = 32

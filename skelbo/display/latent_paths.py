@@ -100,7 +100,7 @@ def _moved(base: np.ndarray, latent: int, values: np.ndarray) -> np.ndarray:
 
 
 def _chosen(components: Any, Z: np.ndarray, limit: int) -> list[int]:
-    """Return the latents asked for, or those whose means vary most; all in order if they fit."""
+    """Return the chosen latents, or those whose means vary most; all in order if they fit."""
     n = Z.shape[1]
     if components is None:
         order = np.argsort(-Z.var(axis=0), kind="stable")[:limit]

@@ -194,7 +194,7 @@ class LatentSpaceDisplay(Display):
 
 
 def _chosen(components: Any, latents: np.ndarray) -> list[int]:
-    """Return one or two latents: those asked for, or those whose means vary most."""
+    """Return one or two latents: the chosen ones, or those whose means vary most."""
     n = latents.shape[1]
     if components is None:
         most_active = np.argsort(-latents.var(axis=0), kind="stable")[:2]

@@ -1,4 +1,4 @@
-"""Colours, markers and lines that people with any colour vision can tell apart.
+"""Colours, markers and lines that people with any colour vision can distinguish.
 
 The colours are those of Okabe and Ito (2008) without yellow, which is too light for lines; after
 seven of them the markers and the dashes differ too. Continuous values have matplotlib's cividis,

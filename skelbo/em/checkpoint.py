@@ -100,7 +100,7 @@ class FitCheckpoint:
 
     @property
     def is_resumed(self) -> bool:
-        """Whether the state of an ascent that was running has not been read yet."""
+        """True if the state of an ascent that was running has not been read yet."""
         return self.found is not None and self.found["running"] is not None
 
     def running(self) -> Any:

@@ -76,7 +76,7 @@ class EMEngine:
         Parameters
         ----------
         starts : iterable of Start
-            Asked for one at a time, before each ascent.
+            Read one at a time, before each ascent.
         progress : Progress
 
         Returns
@@ -103,7 +103,7 @@ class EMEngine:
         start: Theta | None = None,
         constants: Sequence[Any] = (),
     ) -> None:
-        """Write the ascents to a file, and go on from it, if the user asks for that.
+        """Write the ascents to a file, and go on from it, if the user has set a checkpoint.
 
         Called before `fit`, and before `rng` is used.
 
@@ -164,7 +164,7 @@ class EMEngine:
     def _accelerator(self, theta: Theta) -> Accelerator | None:
         if self.acceleration is None:
             return None
-        # A number as `tol` mostly asks for less than the mode: such an ascent is short.
+        # A number as `tol` mostly stops before the mode: such an ascent is short.
         patience = PATIENCE if self.tol == "auto" else 2 * PATIENCE
 
         def anderson(patience: int) -> Anderson:

@@ -38,7 +38,7 @@ class Progress:
     interrupted : bool
         Whether Ctrl-C ended the fit.
     checkpoint : FitCheckpoint or None
-        File of the fit, if `protect` was called and the user asks for one.
+        File of the fit, if `protect` was called and the user has set a checkpoint.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Progress:
         continued: Any = None,
         constants: Sequence[Any] = (),
     ) -> None:
-        """Write the state of the fit to a file, and go on from it, if the user asks for that.
+        """Write the state of the fit to a file, and go on from it, if a checkpoint is set.
 
         Parameters
         ----------

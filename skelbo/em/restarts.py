@@ -43,7 +43,7 @@ def climb_from_each(
     Parameters
     ----------
     starts : iterable
-        Asked for one at a time.
+        Read one at a time.
     ascent_from : callable, start -> Ascent
         It may raise `AscentError`.
     progress : Progress

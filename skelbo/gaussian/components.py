@@ -64,7 +64,7 @@ class Components:
 
     @property
     def floored(self) -> np.ndarray:
-        """Which covariances had to be altered, a mask (n_components or 1,)."""
+        """Mask of the covariances that had to be altered, (n_components or 1,)."""
         return self.covariance.floored
 
     @property

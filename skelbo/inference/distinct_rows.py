@@ -59,7 +59,7 @@ class DistinctRows:
                 "remove the column or supply values."
             )
         keys = np.where(np.isnan(X), np.inf, X)  # NaN does not equal itself
-        keys += 0.0  # a sort tells -0.0 from 0.0
+        keys += 0.0  # a sort separates -0.0 from 0.0
         order = np.lexsort(keys.T[::-1])
         first = np.ones(len(keys), dtype=bool)
         first[1:] = False

@@ -150,7 +150,7 @@ class MonteCarloStep(Resumable):
         return self._next(self.sampler.more(self.n_draws), joint, q, theta)
 
     def is_over(self, theta: Theta, interrupted: bool) -> bool:
-        """Return whether theta is the end; `interrupted` if a callback asks for it."""
+        """Return whether theta is the end; `interrupted` if a callback stops the fit."""
         if not self.certified:
             if interrupted:
                 self.stopped = "callback"

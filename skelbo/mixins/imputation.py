@@ -39,7 +39,7 @@ class Imputation(InputValidation, ABC):
 
     @abstractmethod
     def transform(self, X):
-        """Return the latents, in the container that `set_output` asks for.
+        """Return the latents, in the container of `set_output`.
 
         Parameters
         ----------
@@ -69,7 +69,7 @@ class Imputation(InputValidation, ABC):
         -------
         X : ndarray of shape (n_samples, n_features), or (n_draws, n_samples, n_features)
             A complete copy, or several; observed cells are unchanged. A dataframe where X is one
-            and ``set_output`` asks for it, unless draws are asked for.
+            and ``set_output`` names one, unless there are draws.
 
         Raises
         ------
@@ -125,7 +125,7 @@ class Imputation(InputValidation, ABC):
         )
 
     def _in_container(self, X: Any, completed: np.ndarray, features: Any = None) -> Any:
-        """Return a table as a dataframe where X is one and `set_output` asks for it.
+        """Return a table as a dataframe where X is one and `set_output` names one.
 
         Its columns are those of `features`, by default of X.
         """

@@ -79,7 +79,7 @@ class MixtureFit(LatentVariableEstimator):
 
     @property
     def _is_start(self) -> bool:
-        """Whether the mixture so far is a start for the rows that are being fitted."""
+        """True if the mixture so far is a start for the rows that are being fitted."""
         return True
 
     def _about_origin(self, rows: RowSource, columns: ColumnMoments) -> RowSource:

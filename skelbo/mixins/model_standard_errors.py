@@ -33,7 +33,7 @@ NO_ROWS = (
 class ModelStandardErrors(InputValidation, ABC):
     """Standard errors of an estimator that supplies its model and parameters as a `FittedModel`.
 
-    They are computed when first asked for, at no cost to `fit`.
+    They are computed when first read, at no cost to `fit`.
     """
 
     params_: dict[str, Any]
@@ -61,7 +61,7 @@ class ModelStandardErrors(InputValidation, ABC):
     def compute_standard_errors(self, X, sample_weight=None):
         """Compute `standard_errors_` from the rows of the fit.
 
-        They are computed by themselves when first asked for; a fitted estimator that comes from a
+        `standard_errors_` computes them when first read; a fitted estimator that comes from a
         file or is a copy does not have the rows for it.
 
         Parameters
@@ -110,7 +110,7 @@ class ModelStandardErrors(InputValidation, ABC):
         return self._errors[name]
 
     def _computed_errors(self, name: str, data: DistinctRows) -> dict[str, Any]:
-        """Return all errors of the parameters by their names; `name` is the one asked for."""
+        """Return all errors of the parameters by their names; `name` is the one that is read."""
         fitted = self._fitted()
         size, limit = n_entries(fitted.theta), fitted.model.max_information
         if size > limit:

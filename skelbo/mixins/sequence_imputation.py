@@ -34,7 +34,7 @@ class SequenceImputation(SequenceInput):
         -------
         X : ndarray of shape (n_samples, n_features), or (n_draws, n_samples, n_features)
             A complete copy, or several, without the column of ids; observed cells are unchanged.
-            A dataframe where X is one and ``set_output`` asks for it, unless draws are asked for.
+            A dataframe where X is one and ``set_output`` names one, unless there are draws.
 
         Raises
         ------

@@ -66,7 +66,7 @@ class FitRows:
 class StandardErrors(InputValidation, ABC):
     """Standard errors of an estimator that supplies its parameters as a `Mixture`."""
 
-    # Rows of the fit, from which standard errors are computed when they are asked for.
+    # Rows of the fit, from which standard errors are computed when they are first read.
     _data: FitRows | None = None
     lower_bound_: float
 
@@ -102,7 +102,7 @@ class StandardErrors(InputValidation, ABC):
     ):
         """Compute `standard_errors_` from the rows of the fit.
 
-        They are computed by themselves when first asked for; this is for copies, files and
+        `standard_errors_` computes them when first read; this is for copies, files and
         streams, which do not keep the rows, and for the bootstrap.
 
         Parameters

@@ -47,7 +47,7 @@ class Summary:
         Intervals are of 95 %, symmetric for real numbers, for positive ones in logarithms and for
         probabilities in log-odds. NaN where there is no error: `note` has the reason.
     statistics : dict of str to float or str
-        Statistics of the fit; in nats where nothing else is said.
+        Statistics of the fit; in nats unless their names have another unit.
     warnings : list of str
         What to look at before the numbers are used.
 
@@ -244,7 +244,7 @@ def summarize(estimator: Summarized, X: Any, sample_weight: Any, params: dict[st
 
 
 def _notes(estimator: Summarized) -> list[str]:
-    """Return what to look at in a fit."""
+    """Return the warnings about a fit."""
     notes = []
     if not estimator.converged_:
         notes.append("the fit did not converge; raise max_iter or look at the data.")

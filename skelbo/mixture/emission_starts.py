@@ -19,7 +19,7 @@ from skelbo.mixture.row_sample import RowSample, sample_rows
 from skelbo.mixture.short_runs import CANDIDATES, best_of_runs, nearest_of_random_rows
 
 # Cells of the responsibilities of all short runs, and the fewest of these for each start that the
-# user asks for. Long tables have fewer false modes: more runs would find nothing else.
+# user sets. Long tables have fewer false modes: more runs would find nothing else.
 RUN_CELLS, FEWEST = 2**20, 2
 # Share of all rows in the start of each component's columns that are not Gaussian: a probability
 # that begins at 0 stays there.

@@ -108,7 +108,7 @@ class Emissions:
 
     @property
     def floored(self) -> np.ndarray:
-        """Which covariances had to be altered, a mask (n_components or 1,)."""
+        """Mask of the covariances that had to be altered, (n_components or 1,)."""
         return np.zeros(1, dtype=bool) if self.gaussian is None else self.gaussian.floored
 
     @property

@@ -130,7 +130,7 @@ class MixtureBatch:
 
     @property
     def is_shared(self) -> bool:
-        """Whether the components of a mixture share a covariance."""
+        """True if the components of a mixture share a covariance."""
         return self.structure is not None and self.structure.shared
 
     @property

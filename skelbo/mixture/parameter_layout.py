@@ -127,7 +127,7 @@ class ParameterLayout:
 
     @property
     def shares_covariance(self) -> bool:
-        """Whether all components have one covariance."""
+        """True if all components have one covariance."""
         return self.gaussian is not None and self.gaussian.covariance.structure.shared
 
     @cached_property

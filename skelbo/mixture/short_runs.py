@@ -19,14 +19,14 @@ from skelbo.mixture.mixture_batch import RUN_STRUCTURES, MixtureBatch
 from skelbo.mixture.recombination import recombined
 from skelbo.mixture.row_sample import RowSample
 
-# Random starts for each that the user asks for, and iterations of the two rounds: of runs that are
+# Random starts for each of `n_init`, and iterations of the two rounds: of runs that are
 # all there is, as on long tables, and of those whose best are recombined.
 CANDIDATES, ROUNDS = 25, (10, 30)
 FIRST_CANDIDATES, FIRST_ROUNDS = 6, (8, 15)
 # One of so many goes into the second round.
 SECOND_ROUND = 5
 # Times that the best mixtures are recombined, how many these are at most, and the number of new
-# ones for each start that the user asks for.
+# ones for each start of `n_init`.
 GENERATIONS, PARENTS, CHILDREN = 3, 5, 5
 # Cells of the responsibilities or covariances of all candidates: where rows or columns are many
 # there are fewer, and no new ones.

@@ -32,7 +32,7 @@ class BinaryFeatureModel(LinearModel):
         Number of latent features. It may exceed the number of columns: two columns can show the
         sums of three features.
     noise : {"diag", "isotropic"}, default="diag"
-        Noise variance of each column, or one for all: only the first obeys the units of columns.
+        Noise variance of each column, or one for all: only the first follows the units of columns.
     fit_intercept : bool, default=True
         Whether b is fitted; else it is zero.
 

@@ -189,7 +189,7 @@ def _lock(descriptor: int, wait: bool) -> bool:
 
 
 def _remove_leftovers(folder: Path, prefix: str) -> None:
-    """Remove what is left of earlier writes: files beside the target that nobody has locked."""
+    """Remove what is left of earlier writes: files beside the target that no process has locked."""
     for leftover in folder.glob(f"{prefix}*.tmp"):
         try:
             descriptor = os.open(leftover, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))

@@ -96,7 +96,7 @@ def _estimator(kind: type, data: bytes, given: dict[str, Any]) -> Any:
         raise ValueError(f"its attributes are {nodes!r}, expected values by their names")
     _decode_attributes(estimator, nodes, reader)
     if reader.tensors:
-        raise ValueError(f"it has arrays that nothing asks for: {sorted(reader.tensors)}")
+        raise ValueError(f"it has arrays without a field: {sorted(reader.tensors)}")
     return estimator
 
 

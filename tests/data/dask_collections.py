@@ -67,7 +67,7 @@ def noted(folder, n_blocks, container="array"):
 
 
 def count_notes(folder):
-    """Return how many blocks were made, and forget them."""
+    """Return how many blocks were made, and begin the count anew."""
     notes = list(folder.iterdir())
     for note in notes:
         note.unlink()

@@ -19,7 +19,7 @@ ANSWERS = ["score_samples", "transform", "predict", "predict_proba", "elbo", "ga
 
 @pytest.mark.parametrize("container", CONTAINERS)
 def test_answers_are_lazy_and_those_of_arrays(container, iris):
-    """Also of a model that was fitted in memory, and with no computation before it is asked for."""
+    """Also of a model that was fitted in memory, and with no computation before `compute`."""
     X = iris[:, :3].astype(np.float32)
     X[::9, 1] = np.nan
     table = pd.DataFrame(X, columns=list("abc")) if container == "frame" else X
@@ -27,7 +27,7 @@ def test_answers_are_lazy_and_those_of_arrays(container, iris):
     lazy, _ = cut(X, None, (0, 70, 1, 79), container)
 
     def refuse(*args, **kwargs):
-        raise AssertionError("computed before it was asked for")
+        raise AssertionError("computed before `compute`")
 
     with dask.config.set(scheduler=refuse):
         answers = {name: getattr(model, name)(lazy) for name in ANSWERS}

@@ -68,7 +68,7 @@ class Killer:
 
 @pytest.mark.slow
 def test_a_killed_worker_changes_nothing(cluster, tmp_path):
-    """Fits during which a worker dies end with the same bits."""
+    """Fits during which a worker is killed end with the same bits."""
     X = noted(tmp_path, 8)
     model = EMGaussianMixture(3, max_iter=12, tol=0.0, random_state=0)
 

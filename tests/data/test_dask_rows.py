@@ -53,11 +53,11 @@ class ThroughDask:
 
 
 class DaskMLE(ThroughDask, GaussianMLE):
-    """`GaussianMLE` that never sees an array."""
+    """`GaussianMLE` that refuses arrays."""
 
 
 class DaskMixture(ThroughDask, EMGaussianMixture):
-    """`EMGaussianMixture` that never sees an array."""
+    """`EMGaussianMixture` that refuses arrays."""
 
     def predict(self, X):
         return self._hand_on(super().predict, X)

@@ -64,11 +64,11 @@ def test_changes_are_kept(file):
 
 @needs_proc
 def test_pages_that_the_system_will_not_take_back_stay(file):
-    """As those of a process that has locked its memory (mlockall)."""
+    """Pages stay resident, as those of a process that has locked its memory (mlockall)."""
     mapped = rows_of(file)
     libc, first = ctypes.CDLL(None, use_errno=True), mapped.ctypes.data // mmap.PAGESIZE
     if libc.mlock(ctypes.c_void_p(first * mmap.PAGESIZE), ctypes.c_size_t(4 * mmap.PAGESIZE)):
-        pytest.skip("this system lets nobody lock pages")
+        pytest.skip("this system does not allow locked pages")
     with pytest.raises(OSError):
         mapped._mmap.madvise(mmap.MADV_DONTNEED)
     assert_array_equal(GaussianMLE().fit(mapped).mean_, GaussianMLE().fit(np.array(mapped)).mean_)
@@ -87,7 +87,7 @@ def test_a_mapping_is_recognised_through_views(file):
 @needs_advice
 @pytest.mark.parametrize("order", ["C", "F"])
 def test_results_are_those_of_the_array(tmp_path, order):
-    """Of a file that is read anew in each pass."""
+    """The file is read anew in each pass."""
     X = np.random.default_rng(0).standard_normal((400_000, 8))
     X[:150_000] += 8.0
     X[5] = np.nan

@@ -30,7 +30,7 @@ def table_with_holes(dtype):
 @every_estimator
 @pytest.mark.parametrize("dtype", [np.float64, np.float32, np.int64, np.int8])
 def test_masked_cells_are_missing_cells(estimator, dtype):
-    """What lies under the mask has no part in fits, scores and imputations."""
+    """Values under the mask have no part in fits, scores and imputations."""
     X, holes = table_with_holes(dtype)
     masked = np.ma.masked_array(X, mask=holes)
     plain = X.astype(dtype if np.dtype(dtype).kind == "f" else np.float64)

@@ -1,4 +1,4 @@
-"""The exponential-family form says what the components say one by one, or stands back."""
+"""The exponential-family form gives the results of the components one by one, or stands back."""
 
 import numpy as np
 import pytest

@@ -31,7 +31,7 @@ class CountedCalls(LatentVariableModel):
         return (X * eta - torch.nn.functional.softplus(eta)).sum(-1)
 
 
-# ------------------------------------------------------------ when asked for
+# ------------------------------------------------------------ when first read
 
 
 @pytest.mark.slow

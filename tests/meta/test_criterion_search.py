@@ -26,7 +26,7 @@ COLUMNS = ["criterion", "rank", "n_parameters", "lower_bound", "converged", "deg
 
 @pytest.mark.slow
 def test_old_faithful_is_three_clusters_of_one_shape(faithful):
-    """As by mclust: EEE, 3, BIC -2314.296 (Scrucca et al. 2016, section on model selection)."""
+    """The choice of mclust: EEE, 3, BIC -2314.296 (Scrucca et al. 2016, on model selection)."""
     grid = {"n_components": range(1, 10), "covariance_type": SIX}
     search = CriterionSearch(MIXTURE, grid).fit(faithful)
     assert search.best_params_ == {"covariance_type": "tied", "n_components": 3}

@@ -154,7 +154,7 @@ def test_a_spherical_variance_is_of_a_component_not_of_a_column(model, faithful)
 
 
 def test_parameters_of_states_have_the_names_of_their_columns():
-    """As those of components: no mean of a count beside its rate, no position within a block."""
+    """They are those of components: no mean beside a rate, no position within a block."""
     rng = np.random.default_rng(0)
     columns = {"town": rng.integers(0, 3, 60), "visits": rng.poisson(3, 60), "age": rng.random(60)}
     kinds = ["categorical", "poisson", "gaussian"]

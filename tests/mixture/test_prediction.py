@@ -115,7 +115,7 @@ CONTAINERS = {
 @pytest.mark.parametrize("container", CONTAINERS)
 @pytest.mark.parametrize(("kind", "p"), [*((kind, 3) for kind in STRUCTURES), ("full", 30)])
 def test_infinity_is_refused(kind, p, container, tmp_path):
-    """By every method, in scikit-learn's words, wherever it stands."""
+    """Every method refuses it, in scikit-learn's words, wherever it stands."""
     model = fitted(kind, CONTAINERS[container](table(p), tmp_path))
     X = np.tile(table(p), (8, 1))
     X[3000, p - 1], X[10, 1] = np.inf, np.nan

@@ -26,7 +26,7 @@ def after_batches(model, X, n_batches, weights=None):
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["full", "tied", "diag", "spherical"])
 def test_one_pass_comes_within_one_percent(kind):
-    """Of the batch fit's log-likelihood of held-out rows beyond that of one such Gaussian."""
+    """The unit: log-likelihood of held-out rows by the batch fit beyond that of one Gaussian."""
     shares = []
     for seed in range(2):
         X = blobs(35_000, 3, 4, np.random.default_rng(seed))

@@ -66,7 +66,7 @@ def features(seed, n=200, p=10, d=5, noise=0.1):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("noise", ["isotropic", "diag"])
 def test_features_are_found_without_an_intercept(seed, noise):
-    """As well as exact EM from the truth does."""
+    """The fit is as good as that of exact EM from the truth."""
     X, truth = features(seed)
     model = BinaryFeatureModel(5, noise=noise, fit_intercept=False)
     if noise == "isotropic":

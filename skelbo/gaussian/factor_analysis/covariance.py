@@ -84,7 +84,7 @@ class FactorCovariance(Covariance):
     def from_public_arrays(cls, arrays, K, p):
         """Rebuild from loadings and noise variances."""
         loadings, noise = (np.asarray(array) for array in arrays)
-        # A variance of nearly equal rows may be below what float32 can tell from zero.
+        # A variance of nearly equal rows may be zero in float32.
         noise = np.maximum(noise, np.finfo(noise.dtype).tiny).astype(np.float64)
         return cls(loadings.astype(np.float64), noise, np.zeros(K, dtype=bool))
 
@@ -172,7 +172,7 @@ class FactorCovariance(Covariance):
     # ------------------------------------------------------------- publishing
 
     def public_arrays(self):
-        """Return loadings and noise variances; `matrices` are formed when asked for."""
+        """Return loadings and noise variances; `matrices` are formed when they are read."""
         return {"loadings_": self.loadings, "noise_variances_": self.noise}
 
     def matrices(self) -> dict[str, np.ndarray]:
@@ -229,7 +229,7 @@ class FactorStructure:
     def from_precisions(self, precisions, K, p):
         """Refuse: a precision does not determine the part of the variance that is noise."""
         raise ValueError(
-            "cannot start covariance_type='factor', as it does not tell factors from noise; leave "
+            "cannot start covariance_type='factor', as factors and noise are not separate; leave "
             "precisions_init=None, or use warm_start."
         )
 

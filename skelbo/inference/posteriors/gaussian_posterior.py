@@ -45,7 +45,7 @@ class GaussianPosterior:
 
     @property
     def covariance(self) -> np.ndarray:
-        """Of the same shape as `precision`."""
+        """Covariances, in the shape of `precision`."""
         return _inverse(self.precision)
 
     @property

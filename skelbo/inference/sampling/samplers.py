@@ -160,7 +160,7 @@ class StateSampler(Sampler):
 class MomentSampler(Sampler):
     """Points with the moments of p(z | x) where it is a Gaussian: expectations without error.
 
-    Whatever number of draws is asked for, there are two points for each latent.
+    For any number of draws there are two points for each latent.
     """
 
     def restart(self, joint, q):

@@ -43,7 +43,7 @@ def compiled_e_step(
 ) -> Callable[[Mixture], tuple[float, Moments]] | None:
     """Return `Mixture.e_step` over these rows as compiled passes.
 
-    None where compilation does not pay: the table is shorter than `min_work`, by default
+    None where compilation saves too little: the table is shorter than `min_work`, by default
     `MIN_WORK`, or a Dask collection, whose workers need not be alike.
     """
     if not isinstance(rows, Rows):

@@ -34,7 +34,7 @@ class FittedChain:
         self.chain, self.emissions = self.theta.chain, self.theta.emissions
 
     def on(self, X: np.ndarray, runs: Runs) -> ChainAnswers:
-        """Return the answers about some sequences, computed when asked for."""
+        """Return the answers about some sequences, computed when read."""
         return ChainAnswers(self, X, runs)
 
     def draw(self, runs: Runs, rng: np.random.RandomState) -> tuple[np.ndarray, np.ndarray]:

@@ -162,7 +162,7 @@ def test_noise_within_rounding_is_refused(scale, amount, refused):
 
 
 def test_a_noise_variance_that_float32_cannot_hold_is_published_in_float64():
-    """A component of equal rows keeps a variance that only float64 tells from zero.
+    """A component of equal rows keeps a variance that is zero in float32.
 
     Where it is lost all the same, scores are finite.
     """

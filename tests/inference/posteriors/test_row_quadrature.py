@@ -114,7 +114,7 @@ def test_posteriors_are_found_after_a_loading_changed_its_sign(size):
 
 
 def test_rounding_of_huge_counts_does_not_multiply_panels():
-    """log p(x, z) of counts of 1e12 is rounded by 1e-3: the error says so, at little cost."""
+    """log p(x, z) of counts of 1e12 is rounded by 1e-3: the error covers that, at little cost."""
     X = np.array([[2.98e12, 3.3e11], [1.7e9, 2.3e6]])
     theta = {"loadings": np.array([[3.0], [2.5]]), "intercepts": np.array([25.0, 18.0])}
     joint = FactorModel(1, likelihood="poisson").joint(X, theta)

@@ -37,7 +37,7 @@ def forget():
 
 
 def test_exponentials_and_logarithms_keep_their_digits():
-    """To a few units in the last place, as the bound adds them up; far below all, zero."""
+    """Errors are a few units in the last place, as the bound adds them up; far below all, zero."""
     x = -np.concatenate([np.geomspace(1e-300, 707, 4001), [0.0]])
     got = np.array([fused_kernel.exp(value) for value in x])
     assert_allclose(got, np.exp(x), rtol=8e-16)
@@ -137,7 +137,7 @@ def test_threads_do_not_change_bits(kind):
 
 
 def test_only_long_passes_are_compiled():
-    """By the size of the table alone, so that fits are reproducible."""
+    """The size of the table alone decides, so that fits are reproducible."""
     rows = Rows(clouds(2000, 4, 3))
     assert compiled_e_step(rows, 3, STRUCTURES["full"]) is None
     assert compiled_e_step(rows, 1000, STRUCTURES["full"]) is not None
@@ -146,7 +146,7 @@ def test_only_long_passes_are_compiled():
 @pytest.mark.usefixtures("forget")
 @pytest.mark.parametrize("why", ["not installed", "cannot cache", "not to compile"])
 def test_without_the_kernel_numpy_does_the_work(why, monkeypatch):
-    """Whether numba is missing, has no folder for its cache, or is configured not to compile."""
+    """Numba is missing, has no folder for its cache, or is configured not to compile."""
     if why == "not installed":
         monkeypatch.setitem(sys.modules, "numba", None)
     elif why == "not to compile":

@@ -153,7 +153,7 @@ def test_a_loss_that_no_single_row_shows(backend):
 
 
 def test_separate_states_without_return_are_not_done_again(backend):
-    """What is hopeless and stays hopeless needs no logarithms, however long the run."""
+    """States that stay impossible need no logarithms, however long the run."""
     chain, runs = left_right(3), runs_of_lengths([6000])
     log_prob = np.full((6000, 3), -2000.0)
     log_prob[np.arange(6000), np.repeat([0, 1, 2], 2000)] = 0.0
@@ -236,7 +236,7 @@ def test_half_log(backend, order):
 
 
 def test_memory_is_that_of_a_block_not_of_the_rows(backend, monkeypatch):
-    """Of a long table nothing of shape (n_rows, K) is ever held."""
+    """No array of shape (n_rows, K) is held for a long table."""
     set_block_cells(monkeypatch, 2**13)
     monkeypatch.setattr(forward_backward, "KEPT_BYTES", 0)
     chain, runs = random_chain(8, np.random.default_rng(8)), runs_of_lengths([40_000])

@@ -52,7 +52,7 @@ def test_a_stream_yields_every_row_once():
 
 
 class Recorded(Dataset):
-    """Rows beside a label; remembers how many were read at once."""
+    """Rows beside a label; records how many were read at once."""
 
     def __init__(self, X):
         self.X, self.largest = X, 0

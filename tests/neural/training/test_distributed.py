@@ -51,7 +51,7 @@ class Careless(nn.Module):
 
 
 def fits():
-    """What the script of every process does."""
+    """Run the script of every process."""
     answers = {}
     for name, (X, params) in CASES.items():
         weights = WEIGHTS[: len(X)] if name in ("held out", "no row") else None
