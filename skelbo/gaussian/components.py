@@ -190,7 +190,8 @@ class WeightedGaussians:
     def hybrid(self) -> HybridForm | None:
         """The components in two forms; None where one suits all."""
         with np.errstate(over="ignore", invalid="ignore"):
-            return HybridForm.of(self.components, self.log_weights)
+            means, covariance = self.components.means, self.components.covariance
+            return HybridForm.of(means, covariance, self.log_weights)
 
     def density(self, block: Block) -> BlockDensity:
         """Return densities and moments of a block of rows."""

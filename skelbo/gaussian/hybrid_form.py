@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skelbo.data.rows import Block
 from skelbo.gaussian.block_density import BlockDensity
+from skelbo.gaussian.covariance import Covariance
 from skelbo.gaussian.exponential_family import SAFE_TERMS, NaturalDensity, NaturalParameters
 from skelbo.gaussian.moments import Moments
-
-if TYPE_CHECKING:
-    from skelbo.gaussian.components import Components
 
 
 @dataclass(frozen=True)
@@ -27,21 +24,25 @@ class HybridForm:
     unsafe : ndarray of int, shape (n_unsafe,)
         Components whose natural parameters lose digits, such as one that has collapsed far from
         the origin.
-    others : Components
-        The unsafe components.
+    means : ndarray of shape (n_unsafe, n_features)
+        Their means.
+    covariance : Covariance
+        Their covariances.
     log_weights : ndarray of shape (n_unsafe,)
         Logarithms of their probabilities.
     """
 
     natural: NaturalParameters
     unsafe: np.ndarray
-    others: Components
+    means: np.ndarray
+    covariance: Covariance
     log_weights: np.ndarray
 
     @classmethod
-    def of(cls, components: Components, log_weights: np.ndarray) -> HybridForm | None:
-        """Divide the components by the form that suits them; None if one form suits all."""
-        means, covariance = components.means, components.covariance
+    def of(
+        cls, means: np.ndarray, covariance: Covariance, log_weights: np.ndarray
+    ) -> HybridForm | None:
+        """Divide components by the form that suits them; None if one form suits all."""
         safe = covariance.cancellation_size(means) < SAFE_TERMS
         if covariance.structure.shared or safe.all() or not safe.any():
             return None
@@ -52,7 +53,7 @@ class HybridForm:
         eta[safe] = natural.eta
         natural = replace(natural, eta=eta)
         unsafe = np.flatnonzero(~safe)
-        return cls(natural, unsafe, components.take(unsafe), log_weights[~safe])
+        return cls(natural, unsafe, means[unsafe], covariance.take(unsafe), log_weights[~safe])
 
     @property
     def reach(self) -> float:
@@ -61,7 +62,7 @@ class HybridForm:
 
     def density(self, block: Block) -> HybridDensity:
         """Return densities and moments of a block of complete rows."""
-        others = self.others.density(block, self.log_weights)
+        others = self.covariance.density(self.means, block, self.log_weights)
         return HybridDensity(self.natural.density(block), self.unsafe, others)
 
 
