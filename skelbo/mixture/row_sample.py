@@ -17,6 +17,9 @@ SAMPLE_ROWS_PER_COMPONENT = 64
 DROPPED_BITS = 14
 # Bits of a missing cell, whatever those of its NaN.
 MISSING = np.uint64(0x7FF8 << (48 - DROPPED_BITS))
+# Distance of a cell from zero, in units, from which dropped bits are more than a millionth of them.
+FAR = 2.0**18
+HIGH_HALF = np.uint64(0xFFFFFFFF00000000)
 
 
 @dataclass(frozen=True)
@@ -183,16 +186,36 @@ def lexicographic(values: np.ndarray, observed: np.ndarray) -> np.ndarray:
 def content_hash(X: np.ndarray, units: np.ndarray | float = 1.0) -> np.ndarray:
     """Return a 64-bit hash of the content of each row (n, p), measured in `units`, (n,).
 
-    The last bits of each number are dropped: dividing by the units rounds them.
+    The last bits of each number are dropped: dividing by the units rounds them. Of rows that lie
+    so far from zero that these bits are all that tells them apart, half of the hash is that of
+    all bits of the row as it stands.
+    """
+    values = np.divide(X, units, dtype=np.float64, order="C")
+    missing = np.isnan(X)
+    far = np.flatnonzero(np.any(np.abs(values) > FAR, axis=1))
+    key = _mixed(_bits(values), DROPPED_BITS, missing)
+    if far.size:
+        whole = _mixed(_bits(np.array(X[far], dtype=np.float64)), 0, missing[far])
+        key[far] = (key[far] & HIGH_HALF) | (whole & ~HIGH_HALF)
+    return key
+
+
+def _bits(values: np.ndarray) -> np.ndarray:
+    """Return the bits of each number, of zero alike for both signs; in place."""
+    values += 0.0
+    return values.view(np.uint64)
+
+
+def _mixed(bits: np.ndarray, n_dropped: int, missing: np.ndarray) -> np.ndarray:
+    """Return the hash of words of rows, (n, p), without so many last bits, (n,); in place.
+
     The words of a row, their halves mixed (as those of small integers end in zeros), are summed,
     times powers of an odd number, modulo 2^64; the sum is mixed by the finalizer of SplitMix64.
     """
-    values = np.divide(X, units, dtype=np.float64, order="C")
-    values += 0.0  # -0.0 becomes 0.0
-    bits = values.view(np.uint64)
-    bits += np.uint64(2 ** (DROPPED_BITS - 1))
-    bits >>= np.uint64(DROPPED_BITS)
-    bits[np.isnan(X)] = MISSING  # other bits than those of zero
+    if n_dropped:
+        bits += np.uint64(2 ** (n_dropped - 1))
+        bits >>= np.uint64(n_dropped)
+    bits[missing] = MISSING  # other bits than those of zero
     bits ^= bits >> np.uint64(32)
     powers = np.cumprod(np.full(bits.shape[1], 0x9E3779B97F4A7C15, dtype=np.uint64))
     key = np.einsum("np,p->n", bits, powers)

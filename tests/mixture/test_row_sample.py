@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
+from skelbo import EMGaussianMixture, GaussianMLE
 from skelbo.data.rows import Rows
 from skelbo.mixture.row_sample import HashSample, content_hash, sample_rows
 
@@ -70,3 +71,13 @@ def test_the_sample_of_a_long_table_does_not_depend_on_units():
     scaled = sample_rows(Rows(X * c), 2, (X * c).std(axis=0)).values
     kept = np.isin(plain[:, 0].round(6), (scaled[:, 0] / c[0]).round(6)).mean()
     assert kept > 0.99  # but for cells whose last bits round to the other side
+
+
+def test_rows_that_differ_little_at_an_offset_are_distinct():
+    """Starts of columns whose spread is 1e-12 of their size are made of all their rows."""
+    steps = np.array([[54.0], [103.0], [9.0], [37.0], [24.0], [-24.0]]) * 1e-3
+    X = np.concatenate([1e12 + steps, 1e12 + steps[:2]])
+    sample = sample_rows(Rows(X, origin=np.array([1e12])), 1, np.array([0.04]))
+    assert sorted(sample.weights) == [1, 1, 1, 1, 2, 2]
+    model = EMGaussianMixture(1, solver="gem", max_iter=0).fit(X)
+    assert model.lower_bound_ == pytest.approx(GaussianMLE().fit(X).lower_bound_, abs=1e-6)
