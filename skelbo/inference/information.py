@@ -66,10 +66,12 @@ class Information:
     def rescaled(self, slope: np.ndarray, bend: np.ndarray) -> Information:
         """Return the information about other coordinates.
 
-        `slope` (P,) are the derivatives of theta in them; `bend` (P,) is added to the diagonal.
+        `slope` (P,) are the derivatives of theta in them; `bend` (P,) is added to the diagonal. A
+        unit is not so large that complete data would hold less than `NOTHING` of what is observed.
         """
         observed = slope[:, None] * self.observed * slope + np.diag(bend)
-        return replace(self, observed=observed, units=self.units / slope, root=self.root * slope)
+        units = np.minimum(self.units / slope, _units(NOTHING * np.diagonal(observed)))
+        return replace(self, observed=observed, units=units, root=self.root * slope)
 
     def allowed(self, constraint: np.ndarray) -> np.ndarray:
         """Return an orthonormal basis (P, k), in units, of the directions a constraint allows."""

@@ -10,7 +10,7 @@ from scipy import stats
 from skelbo import MCEM, VariationalEM
 from skelbo.inference.cubature import posterior_rule
 from skelbo.inference.distinct_rows import DistinctRows
-from skelbo.inference.information import observed_information
+from skelbo.inference.information import Information, observed_information
 from skelbo.inference.posteriors.gaussian_posterior import fit_gaussian
 from skelbo.models import BinaryFeatureModel, FactorModel, LatentVariableModel
 from tests.tables import answers, counts, lsat6, real
@@ -226,3 +226,16 @@ def test_a_feature_that_no_row_has_leaves_the_units_of_the_others_finite():
     scaled = information.root * information.units
     assert np.abs(scaled).max() < 1e7
     assert np.abs(information.along(np.eye(6))[1]) == 0
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.filterwarnings("ignore::skelbo.HeywoodWarning")
+def test_a_parameter_without_information_in_complete_data_has_a_finite_unit():
+    """Steps of MCEM on four values that two binary features fit exactly."""
+    information = Information(np.diag([2.0, 0.1]), np.array([0.7, 1e150]), np.zeros((0, 2)), False)
+    rescaled = information.rescaled(np.array([1.0, 1e-6]), np.array([0.0, 0.1]))
+    _, values = rescaled.axes(np.zeros((0, 2)))
+    assert np.isfinite(values).all() and rescaled.units[0] == 0.7
+    X = np.array([[1.6861368601], [9.38347766e-4], [1.46849153e-3], [np.nan], [0.24194729797]])
+    model = MCEM(max_iter=2, n_importance_samples=20, random_state=0).fit(X)
+    assert np.isfinite(model.score_samples(X)).all()
