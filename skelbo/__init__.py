@@ -23,7 +23,7 @@ _MODULES = {
     "HeywoodWarning": "skelbo.models.boundary_warnings",
     "ImportanceWarning": "skelbo.neural.log_marginal",
     "MCEM": "skelbo.mcem",
-    "NoiseFloorWarning": "skelbo.neural.diagnostics",
+    "NoiseFloorWarning": "skelbo.degenerate_fit",
     "SingularCovarianceWarning": "skelbo.gaussian.regularization",
     "VAEEstimator": "skelbo.vae",
     "VQVAEEstimator": "skelbo.vqvae",
@@ -59,6 +59,7 @@ if TYPE_CHECKING:
     from skelbo.callbacks import ELBOMonitor
     from skelbo.comparison import Comparison, compare
     from skelbo.data.sequences import sequences
+    from skelbo.degenerate_fit import NoiseFloorWarning
     from skelbo.elbo import ElboTerms
     from skelbo.gan import GANEstimator
     from skelbo.gaussian.regularization import SingularCovarianceWarning
@@ -69,7 +70,6 @@ if TYPE_CHECKING:
     from skelbo.mixture.chain.forecast import Forecast
     from skelbo.mixture_model import EMMixture
     from skelbo.models.boundary_warnings import HeywoodWarning
-    from skelbo.neural.diagnostics import NoiseFloorWarning
     from skelbo.neural.log_marginal import ImportanceWarning
     from skelbo.vae import VAEEstimator
     from skelbo.variational_em import VariationalEM

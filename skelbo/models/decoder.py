@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from skelbo.data.column_moments import ColumnMoments
+from skelbo.degenerate_fit import NoiseFloorWarning
 from skelbo.likelihoods import Likelihood, as_likelihood
 from skelbo.likelihoods.noise_floor import noise_floor
 from skelbo.models.model import LatentVariableModel
@@ -349,14 +350,16 @@ class DecoderModel(LatentVariableModel):
 
         Returns
         -------
-        list of str
+        list of NoiseFloorWarning
             With cause and remedy.
         """
         limit = self.lower_limits(X, weights).get("noise_variance", 0.0)
         if limit and theta["noise_variance"] <= 1.01 * limit:
             return [
-                f"the noise variance reached its floor, {limit:.3g} (1e-3 of the mean variance of "
-                "the columns): the decoder reproduces the data; use a smaller decoder or fewer "
-                "latents."
+                NoiseFloorWarning(
+                    f"the noise variance reached its floor, {limit:.3g} (1e-3 of the mean variance "
+                    "of the columns): the decoder reproduces the data; use a smaller decoder or "
+                    "fewer latents."
+                )
             ]
         return []

@@ -4,7 +4,6 @@ from skelbo.neural.code_sums import CodeSums
 from skelbo.neural.critic_file import game_fields, restored_critic
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.datasets import DatasetTable
-from skelbo.neural.diagnostics import NoiseFloorWarning
 from skelbo.neural.estimator import NetworkEstimator
 from skelbo.neural.game import FinishedGame, play
 from skelbo.neural.log_marginal import ImportanceWarning, WeightedDraws
@@ -40,7 +39,6 @@ __all__ = [
     "LatentFamily",
     "LatentPosterior",
     "NetworkEstimator",
-    "NoiseFloorWarning",
     "Objective",
     "PointFamily",
     "Refinement",

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from sklearn.exceptions import ConvergenceWarning
 
-from skelbo.degenerate_fit import DegenerateFitWarning
+from skelbo.degenerate_fit import NoiseFloorWarning
 from skelbo.em.loop import AscentError
 from skelbo.likelihoods.noise_floor import NOISE_FLOOR
 from skelbo.neural.data.columns import Columns
@@ -41,10 +41,6 @@ DIVERGED = (
     "the bound of {n} of {total} rows is not finite after epoch {epoch}: the weights have run "
     "away; use a smaller lr (now {lr:g})."
 )
-
-
-class NoiseFloorWarning(DegenerateFitWarning):
-    """Warning about a noise variance of a Gaussian column at its floor."""
 
 
 def check_finite(bound: np.ndarray, mean: np.ndarray, epoch: int, lr: float) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from skelbo import VariationalEM
+from skelbo import NoiseFloorWarning, VariationalEM
 from skelbo.models import DecoderModel
 from tests.tables import answers, counts, real
 
@@ -27,3 +27,12 @@ def test_decoder(likelihood):
         model=DecoderModel(1, decoder=own, likelihood=likelihood), max_iter=2, random_state=0
     ).fit(X)
     assert torch.equal(own[0].weight, before)  # the user's network is not trained in place
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_noise_variance_at_its_floor_has_a_warning_of_its_class():
+    X = np.full((15, 1), 1e9)
+    decoder = DecoderModel(1, hidden_layer_sizes=(4,))
+    model = VariationalEM(1, model=decoder, max_iter=1, random_state=0)
+    with pytest.warns(NoiseFloorWarning, match="floor"):
+        model.fit(X)
