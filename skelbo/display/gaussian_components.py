@@ -47,7 +47,8 @@ def full_matrices(array: np.ndarray, covariance_type: str, n_components: int, n_
     array : ndarray
         Shape as in the attribute `covariances_` of `EMGaussianMixture`.
     covariance_type : str
-        What is shared; see `EMGaussianMixture`.
+        As of `EMGaussianMixture`; where the components share something, it is "tied" or
+        "tied_diag", or one variance.
     n_components, n_features : int
         Shape of the result.
 
@@ -57,9 +58,9 @@ def full_matrices(array: np.ndarray, covariance_type: str, n_components: int, n_
         Covariances.
     """
     identity, shape = np.eye(n_features), (n_components, n_features, n_features)
-    if covariance_type in ("full", "factor", "tied"):
+    if array.ndim == 3 or covariance_type == "tied":
         matrices = array
-    elif covariance_type in ("diag", "tied_diag"):
+    elif array.ndim == 2 or covariance_type == "tied_diag":
         matrices = array[..., None] * identity
     else:
         matrices = np.reshape(array, (-1, 1, 1)) * identity

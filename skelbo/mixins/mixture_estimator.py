@@ -164,7 +164,7 @@ class MixtureEstimator(StandardErrors, MixtureFit):
         return True
 
     def _summary_is_symmetric(self, name):
-        return name == "covariances" and self.covariance_type in ("full", "tied")
+        return name == "covariances" and STRUCTURES[self.covariance_type].scatter.dense
 
     def _summary_axis(self, name):
         names, kinds = feature_names(self), self._column_kinds()

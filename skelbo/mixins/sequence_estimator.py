@@ -11,6 +11,7 @@ import numpy as np
 from skelbo.data.counts import as_count
 from skelbo.data.sequences import Runs, runs_of
 from skelbo.elbo import ElboTerms
+from skelbo.gaussian.structures import STRUCTURES
 from skelbo.likelihoods import Likelihood
 from skelbo.mixins.sequence_imputation import SequenceImputation
 from skelbo.mixins.sequence_scores import SequenceScores
@@ -53,7 +54,7 @@ class SequenceEstimator(SequenceScores, SequenceImputation):
         return True
 
     def _summary_is_symmetric(self, name):
-        return name == "covariances" and self.covariance_type in ("full", "tied")
+        return name == "covariances" and STRUCTURES[self.covariance_type].scatter.dense
 
     def _summary_axis(self, name):
         if name in ("startprob", "transmat"):

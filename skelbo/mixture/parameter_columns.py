@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from skelbo.gaussian.structures import STRUCTURES
 from skelbo.likelihoods import Likelihood
 
 
@@ -30,7 +31,7 @@ def parameter_columns(
     columns : list of str or None
         None where the parameter has one number for all columns, as spherical variances have.
     """
-    if name == "covariances" and covariance_type in ("spherical", "tied_spherical"):
+    if name == "covariances" and STRUCTURES[covariance_type].isotropic:
         return None
     if not kinds or name == "means":
         return list(names)

@@ -126,6 +126,15 @@ class ParameterLayout:
         return [tangent] * K
 
     @property
+    def has_all_tangents(self) -> bool:
+        """True if the tangents are those of the free parameters of the covariance structure."""
+        if self.gaussian is None or self.tangents[0].n_factors:
+            return True
+        p = len(self.gaussian_columns)
+        free = self.gaussian.covariance.structure.n_parameters(1, p)
+        return len(self.tangents[0].directions) == free
+
+    @property
     def shares_covariance(self) -> bool:
         """True if all components have one covariance."""
         return self.gaussian is not None and self.gaussian.covariance.structure.shared

@@ -137,6 +137,8 @@ def _n_features(layout: ParameterLayout) -> int:
 def unsupported(theta: Mixture) -> str | None:
     """Return why there are no standard errors from an information matrix, None if there are."""
     layout = ParameterLayout.of_mixture(theta)
+    if not layout.has_all_tangents:
+        return "the derivatives of this structure of the covariance are not known"
     if layout.size > MAX_INFORMATION:
         return (
             f"the mixture has {layout.size} parameters, and a matrix of {MAX_INFORMATION} is "

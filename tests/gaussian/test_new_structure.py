@@ -5,6 +5,7 @@ import pytest
 from numpy.testing import assert_allclose
 
 from skelbo import EMGaussianMixture
+from skelbo.display.gaussian_components import gaussian_components
 from skelbo.gaussian.structures import STRUCTURES, Full
 
 HALF = 2
@@ -80,3 +81,15 @@ def test_streams_and_dask(iris):
 def test_what_it_lacks_is_refused(iris):
     with pytest.raises(ValueError, match=r"solver='gradient' does not fit covariance_type='two_bl"):
         fit(iris, solver="gradient")
+
+
+def test_summary_picture_and_bootstrap(iris):
+    model = fit(iris, 2)
+    table = model.summary()
+    names = [name for name in table.parameters["parameter"] if name.startswith("covariances[0")]
+    assert len(names) == 10  # the lower triangle
+    assert any("derivatives of this structure" in warning for warning in table.warnings)
+    covariances = gaussian_components(model)[1]
+    assert_allclose(covariances, model.covariances_)
+    model.compute_standard_errors(iris, method="bootstrap", n_bootstrap=3, random_state=0)
+    assert np.all(model.standard_errors_["covariances"][:, :HALF, HALF:] == 0)
