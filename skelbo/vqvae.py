@@ -11,24 +11,20 @@ from skelbo.autograd import gradients
 from skelbo.likelihoods import LIKELIHOODS, Likelihood
 from skelbo.neural import (
     ACTIVATIONS,
-    CodeDistribution,
+    CodeAttributes,
     CodeFamily,
+    CodeInference,
     CodeObjective,
-    CodeSums,
     DeadCodes,
     NetworkEstimator,
     decay_of,
     draw_seed,
     start_codebook,
 )
-from skelbo.persistence import Array
 from skelbo.transaction import fit_method
 
-# Largest number of code vectors over which sums are exact.
-MAX_ENUMERATED = 2**20
 
-
-class VQVAEEstimator(NetworkEstimator):
+class VQVAEEstimator(CodeAttributes, NetworkEstimator):
     r"""Vector-quantised variational auto-encoder.
 
     .. math:: z = (z_1, \dots, z_C), \quad z_c \in \{0, \dots, K - 1\}, \quad z \sim p(z), \quad
@@ -37,8 +33,9 @@ class VQVAEEstimator(NetworkEstimator):
     The encoder gives one vector per position, and q is the nearest vector of the codebook (hard),
     or probabilities that fall with the squared distance (soft). As z is discrete, log p(x) is a sum
     over :math:`K^C` code vectors: `score_samples` is exact where there are at most
-    :math:`2^{20}` of them, and estimated by importance sampling, with its standard error, beyond.
-    One position is a mixture with common noise, whose means come from the decoder.
+    :math:`2^{20}` of them. Beyond, it is estimated with its standard error, by draws about the
+    modes of p(z | x) or, for rows that few of them fit, by annealed Gibbs chains. One position is a
+    mixture with common noise, whose means come from the decoder.
 
     Networks first learn as an auto-encoder, k-means of its encodings starts the codebook, and codes
     that hardly any row uses are moved to encodings of other rows. Columns are standardised inside;
@@ -354,69 +351,33 @@ class VQVAEEstimator(NetworkEstimator):
             start_codebook(net, rows, generator, seed)
         return [DeadCodes.of_training(net, rows.n_batches, generator)]
 
-    def _publish_latents(self, mean, weights):
-        codes = mean.astype(int)
-        counts = [np.bincount(column, weights, self.n_codes) for column in codes.T]
-        usage = np.array(counts) / np.sum(counts[0])
-        self.code_usage_ = usage
-        terms = np.where(usage > 0, usage * np.log(np.where(usage > 0, usage, 1.0)), 0.0)
-        self.perplexity_ = np.exp(-terms.sum(axis=1))
-
     def _bound(self, draws, X):
-        if self.assignment == "hard":
-            return self._sums(draws).hard_terms(X).elbo
-        return self._sums(draws).sampled_terms(X, draws.noise()).elbo
+        return CodeInference(draws).bound(X)
 
     # ---------------------------------------------------------------- after fit
 
-    @property
-    def codebook_(self):
-        """Vectors of the codes, shape (n_components, n_codes, code_size)."""
-        return self.net_.module_.family.codebook.detach().cpu().numpy().copy()
+    def _inference(self):
+        return CodeInference(self._draws())
 
-    @property
-    def n_restarted_codes_(self):
-        """Number of times that a code hardly any row used was moved to other rows."""
-        return int(self.net_.module_.family.n_restarted)
-
-    @property
-    def prior_(self):
-        """The prior p(z) of code vectors."""
-        return CodeDistribution(self.net_.module_.family.prior)
-
-    @property
-    def _is_enumerated(self):
-        return self.n_codes**self.n_components <= MAX_ENUMERATED
-
-    def _sums(self, draws=None):
-        draws = self._draws() if draws is None else draws
-        return CodeSums(draws.model, draws.columns)
+    def _code_threads(self, X):
+        """Return the context of a prediction for all code vectors."""
+        return self._threads(X, self.n_codes**self.n_components)
 
     def _log_prob(self, X):
-        if not self._is_enumerated:
-            return super()._log_prob(X)
-        with self._threads(X, self.n_codes**self.n_components):
-            return self._sums().log_prob(X)
+        with self._code_threads(X):
+            return self._inference().log_prob(X)
 
     def _elbo_terms(self, X):
-        with self._threads(X, self.n_codes**self.n_components):
-            if self.assignment == "hard":
-                return self._sums().hard_terms(X)
-            if self._is_enumerated:
-                return self._sums().soft_terms(X)
-            return self._sums().sampled_terms(X, self._draws().noise())
+        with self._code_threads(X):
+            return self._inference().elbo_terms(X)
 
     def _expected_cells(self, X):
-        if not self._is_enumerated:
-            return super()._expected_cells(X)
-        with self._threads(X, self.n_codes**self.n_components):
-            return self._sums().expected_cells(X)
+        with self._code_threads(X):
+            return self._inference().expected_cells(X)
 
     def _draw_cells(self, X, n_draws, rng):
-        if not self._is_enumerated:
-            return super()._draw_cells(X, n_draws, rng)
-        with self._threads(X, self.n_codes**self.n_components):
-            return self._sums().draw_cells(X, n_draws, draw_seed(rng))
+        with self._code_threads(X):
+            return self._inference().draw_cells(X, n_draws, draw_seed(rng))
 
     @property
     def latent_kind(self):
@@ -425,20 +386,15 @@ class VQVAEEstimator(NetworkEstimator):
 
     @property
     def _has_labels(self):
-        return self._is_enumerated
+        return self._inference().is_exact
 
     def _log_max_resp(self, X):
-        return self._sums().log_max_resp(X)
+        return self._inference().sums.log_max_resp(X)
 
     def _file_attributes(self):
         fields = super()._file_attributes()
         del fields["active_units_"]
-        shape = self.n_components, self.n_codes
-        return {
-            **fields,
-            "code_usage_": Array(shape, ("float64",), low=0.0, high=1.0),
-            "perplexity_": Array(shape[:1], ("float64",), low=1.0 - 1e-6),
-        }
+        return fields | self._usage_fields()
 
     def _reconstruct(self, Z):
         wrong = ~np.isin(Z, np.arange(self.n_codes))
@@ -461,7 +417,7 @@ class VQVAEEstimator(NetworkEstimator):
         Returns
         -------
         proba : ndarray of shape (n_samples, n_components, n_codes)
-            p(z_c = k | x): exact, or estimated by importance sampling beyond 2^20 code vectors.
+            p(z_c = k | x): exact, or estimated beyond 2^20 code vectors, as `score_samples` is.
 
         Raises
         ------
@@ -479,9 +435,5 @@ class VQVAEEstimator(NetworkEstimator):
         (150, 1, 3)
         """
         X = self._validate(X)
-        with self._threads(X, self.n_codes**self.n_components):
-            if self._is_enumerated:
-                proba = self._sums().code_proba(X)
-            else:
-                proba = self._sums().sampled_proba(X, self._draws())
-        return proba.astype(X.dtype, copy=False)
+        with self._code_threads(X):
+            return self._inference().code_proba(X).astype(X.dtype, copy=False)

@@ -65,7 +65,7 @@ IMPORTS = {
     "printed_table": set(),
     "comparison": {"printed_table"},
     "vae": {"autograd", "data", "likelihoods", "neural", "transaction"},
-    "vqvae": {"autograd", "likelihoods", "neural", "persistence", "transaction"},
+    "vqvae": {"autograd", "likelihoods", "neural", "transaction"},
     "gan": {"autograd", "data", "em", "neural", "transaction"},
     "mixins": {
         "data",

@@ -1,13 +1,13 @@
 """Auto-encoders: networks that parametrise p(x | z) and q(z | x), and their training."""
 
-from skelbo.neural.code_sums import CodeSums
+from skelbo.neural.code_attributes import CodeAttributes
+from skelbo.neural.code_inference import CodeInference
 from skelbo.neural.critic_file import game_fields, restored_critic
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.datasets import DatasetTable
 from skelbo.neural.estimator import NetworkEstimator
 from skelbo.neural.game import FinishedGame, play
 from skelbo.neural.log_marginal import ImportanceWarning, WeightedDraws
-from skelbo.neural.model.code_distribution import CodeDistribution
 from skelbo.neural.model.code_objective import CodeObjective
 from skelbo.neural.model.codes import CodeFamily
 from skelbo.neural.model.diagonal_gaussian import GaussianFamily
@@ -25,10 +25,10 @@ from skelbo.neural.training.generators import draw_seed, make_generator
 __all__ = [
     "ACTIVATIONS",
     "DIVERGENCES",
-    "CodeDistribution",
+    "CodeAttributes",
     "CodeFamily",
+    "CodeInference",
     "CodeObjective",
-    "CodeSums",
     "Columns",
     "DatasetTable",
     "DeadCodes",

@@ -230,9 +230,8 @@ class CodeSums:
         family, noise = self._family, draws.noise()
         proba = np.empty((len(X), family.n_latents, family.n_codes))
         for place, batch in draws.blocks(X):
-            q = self.model.proposal(batch)
-            share = torch.softmax(draws.log_weights(q, batch, noise), 0)
-            codes = torch.nn.functional.one_hot(q.draw(noise).long(), family.n_codes)
+            z, share = draws.weighted_latents(batch, noise)
+            codes = torch.nn.functional.one_hot(z.long(), family.n_codes)
             proba[place] = torch.einsum("sn,snck->nck", share, codes.to(share)).cpu().numpy()
         return proba
 

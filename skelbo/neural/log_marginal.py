@@ -13,6 +13,7 @@ import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,6 +21,7 @@ from torch import Tensor
 
 from skelbo.autograd import gradients
 from skelbo.elbo import ElboTerms
+from skelbo.neural.annealed_codes import AnnealedCodes, annealed_code_log_prob
 from skelbo.neural.annealed_importance import annealed_log_prob, in_float64
 from skelbo.neural.data.batches import Batch, as_batch
 from skelbo.neural.data.columns import Columns
@@ -46,11 +48,6 @@ POOR = (
     "{share:.1%} of the rows have a standard error above {limit:g} nats by {n_draws} importance "
     "samples and by annealed chains: their log p(x) is probably too low; raise "
     "n_importance_samples."
-)
-POOR_DISCRETE = (
-    "{share:.1%} of the rows have an effective sample size below {limit:g} of {n_draws} importance "
-    "samples: their log p(x) is probably too low and its standard error too small; raise "
-    "n_importance_samples, or use fewer codes or positions, over which sums are exact."
 )
 
 
@@ -118,17 +115,16 @@ class WeightedDraws:
         log_prob, std, size = self._importance(X)
         empty = np.isnan(X).all(axis=1)  # without a cell p(x) is 1, whatever the draws
         log_prob[empty], std[empty], size[empty] = 0.0, 0.0, self.n_draws
-        poor = np.flatnonzero(size < min(POOR_SAMPLE_SIZE, self.n_draws / 2))
+        poor = np.flatnonzero(self._is_poor(size))
         by_draws = log_prob.copy()
-        for length in () if self.model.family.is_discrete else LENGTHS:
+        for length in LENGTHS:
             if poor.size:
-                n = length * max(MIN_TEMPERATURES, self.n_draws // SAMPLES_PER_TEMPERATURE)
+                n = length * self._n_temperatures
                 log_prob[poor], std[poor] = self._anneal(X[poor], by_draws[poor], n)
                 poor = poor[std[poor] > POOR_ERROR]
         if poor.size > TOLERATED_SHARE * len(X):
-            discrete = self.model.family.is_discrete
-            text, limit = (POOR_DISCRETE, POOR_SAMPLE_SIZE) if discrete else (POOR, POOR_ERROR)
-            message = text.format(share=poor.size / len(X), limit=limit, n_draws=self.n_draws)
+            share = poor.size / len(X)
+            message = POOR.format(share=share, limit=POOR_ERROR, n_draws=self.n_draws)
             warnings.warn(message, ImportanceWarning, stacklevel=4)
         return log_prob + self.columns.log_jacobian(X), np.minimum(std, LARGEST_ERROR)
 
@@ -156,14 +152,54 @@ class WeightedDraws:
         difference is part of the error.
         """
         model = in_float64(self.model)
+        anneal = annealed_code_log_prob if model.family.is_discrete else annealed_log_prob
         annealed, error = np.empty(len(X)), np.empty(len(X))
         for start in range(0, len(X), ANNEALED_AT_ONCE):
             place = slice(start, start + ANNEALED_AT_ONCE)
             batch = as_batch(X[place], self.columns, model.likelihood.offset)
-            estimate = annealed_log_prob(model, batch, n_temperatures, self.seed)
+            estimate = anneal(model, batch, n_temperatures, self.seed)
             annealed[place], error[place] = (value.cpu().numpy() for value in estimate)
         missed = np.maximum(by_draws - annealed - 2 * error, 0.0)
         return np.maximum(annealed, by_draws), np.hypot(error, missed)
+
+    @property
+    def _n_temperatures(self) -> int:
+        return max(MIN_TEMPERATURES, self.n_draws // SAMPLES_PER_TEMPERATURE)
+
+    def _is_poor(self, size: np.ndarray | Tensor) -> Any:
+        """Return which effective numbers of draws are too small to be used."""
+        return size < min(POOR_SAMPLE_SIZE, self.n_draws / 2)
+
+    def weighted_latents(self, batch: Batch, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """Return draws of z given the observed cells of some rows, and their weights.
+
+        Parameters
+        ----------
+        batch : Batch
+            Rows.
+        noise : Tensor
+            Of `noise`.
+
+        Returns
+        -------
+        z : Tensor of shape (n_draws, n_samples, n_latents)
+            Draws of the proposal; of codes that few of them fit, ends of annealed chains.
+        share : Tensor of shape (n_draws, n_samples)
+            Their weights, which add up to 1, float64.
+        """
+        q = self.model.proposal(batch)
+        z, share = q.draw(noise), torch.softmax(self.log_weights(q, batch, noise), 0)
+        if not self.model.family.is_discrete:
+            return z, share
+        poor = self._is_poor(1 / share.square().sum(0)).nonzero()[:, 0]
+        if len(poor):
+            z = z.expand(len(share), batch.n_samples, -1).clone()
+            path = AnnealedCodes.to_posterior(self.model, batch.take(poor))
+            generator = torch.Generator().manual_seed(self.seed)
+            draws = path.posterior_draws(self.n_draws, self._n_temperatures, generator)
+            z[:, poor] = draws.to(z)
+            share[:, poor] = 1 / self.n_draws
+        return z, share
 
     @torch.inference_mode()
     def elbo_terms(self, X: np.ndarray) -> ElboTerms:
@@ -218,10 +254,9 @@ class WeightedDraws:
         """Return E[x | observed cells], in the units of the data (Mattei and Frellsen 2019)."""
         noise, result = self.noise(), np.empty(X.shape)
         for place, batch in self.blocks(X):
-            q = self.model.proposal(batch)
-            share = torch.softmax(self.log_weights(q, batch, noise), 0).to(self._like)
-            decoded = self.model.decode(q.draw(noise))
-            result[place] = self.model.likelihood.average(decoded, share).cpu().numpy()
+            z, share = self.weighted_latents(batch, noise)
+            average = self.model.likelihood.average(self.model.decode(z), share.to(self._like))
+            result[place] = average.cpu().numpy()
         return self.columns.restore(result)
 
     @torch.inference_mode()
@@ -233,10 +268,9 @@ class WeightedDraws:
         noise, result = self.noise(), np.empty((n_draws, *X.shape))
         generator = torch.Generator(self._like.device).manual_seed(seed)
         for place, batch in self.blocks(X):
-            q = self.model.proposal(batch)
-            share = torch.softmax(self.log_weights(q, batch, noise), 0)
+            z, share = self.weighted_latents(batch, noise)
             index = torch.multinomial(share.T, n_draws, replacement=True, generator=generator).T
-            z = q.draw(noise).gather(0, index[..., None].expand(-1, -1, self.model.n_latents))
+            z = z.gather(0, index[..., None].expand(-1, -1, self.model.n_latents))
             size = max(1, DECODED_AT_ONCE // batch.n_samples)
             for start in range(0, n_draws, size):
                 latents = z[start : start + size].flatten(0, 1)

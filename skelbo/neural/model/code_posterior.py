@@ -1,4 +1,4 @@
-"""Distributions of code vectors given rows: q of a VQ-VAE, and a proposal for log p(x)."""
+"""Distribution of code vectors given rows: q of a VQ-VAE."""
 
 from __future__ import annotations
 
@@ -10,13 +10,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from skelbo.neural.model.code_prior import CodePrior, inverse_cdf
+from skelbo.neural.model.code_prior import inverse_cdf
 
 if TYPE_CHECKING:
     from skelbo.neural.model.codes import CodeFamily
-
-# Shares of the draws behind an estimate of log p(x): about a mode of p(z | x), of q, of the prior.
-MIXTURE = 0.6, 0.3, 0.1
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class CodePosterior:
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log q(z | x), shape (n_draws, n_samples)."""
         if self.family.soft:
-            return _at(self.log_soft, z)
+            return at_codes(self.log_soft, z)
         return torch.where((z == self.mean).all(-1), 0.0, -math.inf)
 
     def kl(self) -> Tensor:
@@ -80,7 +77,7 @@ class CodePosterior:
         if self.family.soft:
             terms = self.log_soft.exp() * (self.log_soft - self.family.log_marginals)
             return terms.sum((-2, -1))
-        return -_at(self.family.log_marginals.expand_as(self.scores), self.mean)
+        return -at_codes(self.family.log_marginals.expand_as(self.scores), self.mean)
 
     def entropy(self) -> Tensor:
         """Return H[q], shape (n_samples,)."""
@@ -97,41 +94,7 @@ class CodePosterior:
         return CodePosterior(self.family, self.encodings + step.view_as(self.encodings))
 
 
-@dataclass(frozen=True)
-class CodeProposal:
-    """Independent codes, about a mode of p(z | x) and those of q, mixed with the prior.
-
-    Attributes
-    ----------
-    prior : CodePrior
-        p(z).
-    factors : Tensor of shape (2, n_samples, n_positions, n_codes)
-        Log-probabilities of the codes: conditional ones at a mode, and those of the soft q.
-    """
-
-    prior: CodePrior
-    factors: Tensor
-
-    def draw(self, noise: Tensor) -> Tensor:
-        """Return draws as a function of uniform numbers (n_draws, n_samples or 1, C + 1)."""
-        shape = (*noise.shape[:-2], *self.factors.shape[1:3])
-        codes = noise.new_zeros(shape, dtype=torch.long)
-        first, second, _ = MIXTURE
-        part = noise[..., -1, None]
-        for c in range(self.prior.n_positions):
-            own = torch.where(part < first, self.factors[0, :, c], self.factors[1, :, c])
-            chosen = torch.where(part < first + second, own, self.prior.conditional(c, codes))
-            codes[..., c] = inverse_cdf(chosen, noise[..., c].expand(shape[:-1]))
-        return codes.to(noise.dtype)
-
-    def log_prob(self, z: Tensor) -> Tensor:
-        """Return the log-probability of the mixture, shape (n_draws, n_samples)."""
-        parts = [_at(self.factors[0], z), _at(self.factors[1], z), self.prior.log_prob(z)]
-        logs = [part + math.log(share) for part, share in zip(parts, MIXTURE, strict=True)]
-        return torch.logsumexp(torch.stack(logs), 0)
-
-
-def _at(log_prob: Tensor, z: Tensor) -> Tensor:
+def at_codes(log_prob: Tensor, z: Tensor) -> Tensor:
     """Return the sum over positions of log-probabilities (n, C, K) at codes (..., n, C)."""
     full = log_prob.expand(*z.shape[:-2], *log_prob.shape)
     return full.gather(-1, z.long()[..., None])[..., 0].sum(-1)

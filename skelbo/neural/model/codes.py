@@ -17,16 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from skelbo.neural.data.batches import Batch
-from skelbo.neural.model.code_posterior import CodePosterior, CodeProposal
+from skelbo.neural.model.code_posterior import CodePosterior
 from skelbo.neural.model.code_prior import CodePrior
+from skelbo.neural.model.code_proposal import CodeProposal
 from skelbo.neural.model.latent_family import LatentFamily, LatentProposal
 from skelbo.neural.model.point import Point
 
 if TYPE_CHECKING:
     from skelbo.neural.model.networks import AutoEncoder
 
-# Sweeps over the positions towards a mode, one code at a time.
-SWEEPS = 2
 # Standard deviations of the encoder's outputs below this, of squared widths s below its square,
 # are those of a constant.
 SMALLEST_SCALE = 1e-6
@@ -156,23 +155,8 @@ class CodeFamily(nn.Module, LatentFamily):
         return self.prior.sample(n_samples, generator).to(like)
 
     def proposal(self, model: AutoEncoder, batch: Batch) -> LatentProposal:
-        """Return codes about a mode of p(z | x), those of the soft q, and the prior's, mixed."""
-        q = self.q(model.code(batch.targets, batch.mask))
-        codes, n = q.codes.clone(), batch.n_samples
-        about = q.log_soft.new_empty(n, self.n_latents, self.n_codes)
-        every = torch.arange(self.n_codes, device=codes.device)[:, None]
-        for sweep in range(SWEEPS + 1):
-            for c in range(self.n_latents):
-                tried = codes.expand(self.n_codes, n, self.n_latents).clone()
-                tried[..., c] = every
-                outputs = model.decode(tried)
-                log_prob = model.likelihood.evaluate(outputs, batch.targets, batch.mask).log_prob
-                log_joint = log_prob + self.prior.log_prob(tried)
-                if sweep < SWEEPS:
-                    codes[:, c] = log_joint.argmax(0)
-                else:
-                    about[:, c] = torch.log_softmax(log_joint, 0).T
-        return CodeProposal(self.prior, torch.stack([about, q.log_soft]))
+        """Return codes about modes of p(z | x), those of the soft q, and the prior's, mixed."""
+        return CodeProposal.of(model, self, batch)
 
     # ------------------------------------------------------------- learning
 
