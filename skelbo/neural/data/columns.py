@@ -35,7 +35,8 @@ class Columns:
     kinds : ndarray of str, shape (n_features,)
         Name of the likelihood of each column.
     center, scale : ndarray of shape (n_features,)
-        Mean and standard deviation of the observed cells if Gaussian, else 0 and 1.
+        Mean and standard deviation of the observed cells if Gaussian, else 0 and 1. A constant
+        column has the typical deviation of the other Gaussian ones, so that it follows their unit.
     mean : ndarray of shape (n_features,)
         Mean of the observed cells.
     frequencies : tuple of ndarray
@@ -94,7 +95,7 @@ class Columns:
         return cls(
             kinds,
             np.where(gaussian, moments.mean, 0.0),
-            np.where(gaussian & ~moments.is_constant, moments.rms, 1.0),
+            _scales(moments, gaussian),
             moments.mean,
             tuple(_frequencies(X[:, j], weights) for j in np.flatnonzero(kinds == "categorical")),
             not moments.complete,
@@ -148,6 +149,15 @@ class Columns:
         if not missing.any():
             return np.full(len(X), -log_scale.sum())
         return -(~missing @ log_scale)
+
+
+def _scales(moments: ColumnMoments, gaussian: np.ndarray) -> np.ndarray:
+    """Return the scale of each column; 1 where it is not Gaussian."""
+    varying = gaussian & ~moments.is_constant
+    sizes = moments.rms[varying] if varying.any() else np.abs(moments.mean[gaussian])
+    largest = sizes.max(initial=0.0)
+    typical = largest * np.sqrt(np.mean((sizes / largest) ** 2)) if largest > 0 else 1.0
+    return np.where(varying, moments.rms, np.where(gaussian, typical, 1.0))
 
 
 def _table(kinds: np.ndarray, own: tuple[Likelihood, ...]) -> MixedColumns:

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from numpy.testing import assert_allclose
 from sklearn.datasets import load_iris
 
+from skelbo.neural.data.columns import Columns
 from tests.neural.networks import small
 
 # A few epochs leave a poor q. That this is reported has a test of its own.
@@ -57,3 +59,26 @@ def test_a_decoder_starts_at_the_data_mean():
     model = small(likelihood="poisson", lr=1e-9, max_iter=1).fit(COUNTS)
     rates = model.inverse_transform(np.zeros((1, 2)))[0]
     assert np.all(np.abs(np.log(rates / COUNTS.mean(0))) < 1)
+
+
+@pytest.mark.parametrize("factor", [2.0**-20, 1.0, 2.0**20])
+def test_a_constant_column_has_the_unit_of_the_others(factor):
+    """It has no scale of its own; a column of answers, without a unit, gives none."""
+    X = np.array([[1.5, 7.0, 0.0], [2.5, 7.0, 1.0], [9.0, 7.0, 1.0]])
+    kinds = ["gaussian", "gaussian", "bernoulli"]
+    scale = Columns.read(X * [factor, factor, 1.0], None, kinds).scale
+    assert_allclose(scale, [factor * X[:, 0].std()] * 2 + [1.0], rtol=1e-12)
+    alone = Columns.read(X[:, 1:] * [factor, 1.0], None, kinds[1:]).scale
+    assert_allclose(alone, [7.0 * factor, 1.0])
+    assert_allclose(Columns.read(np.zeros((3, 1)), None, "gaussian").scale, [1.0])
+
+
+@pytest.mark.filterwarnings("ignore")  # the constant column; one epoch is no convergence
+def test_a_unit_of_all_columns_shifts_scores_alone_beside_a_constant_column():
+    X = np.column_stack([load_iris().data[:20], np.full(20, 3.0)])
+    X[-1, -1] = 3.5  # of weight zero: the fit does not have it
+    weights = np.r_[np.ones(19), 0.0]
+    one, other = (small(max_iter=1).fit(c * X, sample_weight=weights) for c in (1.0, 2.0**10))
+    shift = 5 * np.log(2.0**10)
+    found = other.score_samples(2.0**10 * X) + shift
+    assert_allclose(found, one.score_samples(X), rtol=1e-5)
