@@ -75,8 +75,8 @@ class EMGaussianMixture(MixtureEstimator):
     n_init : int, default=1
         Number of starts; the one with the highest bound is kept. A start that fails is skipped.
         With ``init_params="kmeans"`` the second and later starts, which k-means would lead to the
-        same mode, are replaced by short runs: 6 for each start from random rows, then three times
-        5 in which the best exchange components or split one (on a sample of a long table, or with
+        same mode, are replaced by short runs: 15 for each start from random rows, then twice 5
+        in which the best exchange components or split one (on a sample of a long table, or with
         missing cells, up to 25 from random rows alone). Of the best, a third of `n_init` at most
         are continued.
     init_params : {"kmeans", "k-means++", "random_from_data", "random"}, default="kmeans"

@@ -20,14 +20,15 @@ from skelbo.mixture.recombination import recombined
 from skelbo.mixture.row_sample import RowSample
 
 # Random starts for each of `n_init`, and iterations of the two rounds: of runs that are
-# all there is, as on long tables, and of those whose best are recombined.
+# all there is, as on long tables, and of those whose best are recombined. New ones, near a mode
+# already, need fewer.
 CANDIDATES, ROUNDS = 25, (10, 30)
-FIRST_CANDIDATES, FIRST_ROUNDS = 6, (8, 15)
+FIRST_CANDIDATES, FIRST_ROUNDS, LATER_ROUNDS = 15, (10, 30), (8, 15)
 # One of so many goes into the second round.
 SECOND_ROUND = 5
 # Times that the best mixtures are recombined, how many these are at most, and the number of new
 # ones for each start of `n_init`.
-GENERATIONS, PARENTS, CHILDREN = 3, 5, 5
+GENERATIONS, PARENTS, CHILDREN = 2, 5, 5
 # Cells of the responsibilities or covariances of all candidates: where rows or columns are many
 # there are fewer, and no new ones.
 MAX_CELLS = 2**22
@@ -124,14 +125,17 @@ def best_of_runs(
     list of Mixture
         Highest bounds first.
     """
+    n_returned = -(-n_starts // 3)
     if recombine is None:
         batch, bounds = _two_rounds(batch, rows, regularization, ROUNDS)
-    else:
-        batch, bounds = _two_rounds(batch, rows, regularization, FIRST_ROUNDS)
-        for _ in range(GENERATIONS):
-            batch = recombine(batch.take(_different(bounds, PARENTS)))
-            batch, bounds = _two_rounds(batch, rows, regularization, FIRST_ROUNDS)
-    return [batch.mixture(number) for number in _different(bounds, -(-n_starts // 3))]
+        return [batch.mixture(number) for number in _different(bounds, n_returned)]
+    batch, bounds = _two_rounds(batch, rows, regularization, FIRST_ROUNDS)
+    first = [batch.mixture(number) for number in _different(bounds, n_returned // 2)]
+    for _ in range(GENERATIONS):
+        batch = recombine(batch.take(_different(bounds, PARENTS)))
+        batch, bounds = _two_rounds(batch, rows, regularization, LATER_ROUNDS)
+    last = [batch.mixture(number) for number in _different(bounds, n_returned - len(first))]
+    return last + first
 
 
 def _two_rounds(batch, rows: Rows, regularization, n_iter: tuple[int, int]):
