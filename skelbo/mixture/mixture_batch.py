@@ -18,6 +18,8 @@ from skelbo.mixture.log_sum_exp import normalize
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.row_sample import RowSample
 
+# Decimals of a bound, in nats per row, by which runs are ranked.
+DECIMALS = 7
 # Structure -> the structure of the runs; shared covariances are pooled in their M-step.
 RUN_STRUCTURES: dict[Any, type[Matrices]] = {
     Full: Full,
@@ -177,7 +179,8 @@ class MixtureBatch:
         Returns
         -------
         batch : MixtureBatch
-            Regular ones first, then by their bounds, descending.
+            Regular ones first, then by their bounds, descending; in their order where these differ
+            by less than 1e-7, so that rounding does not choose between runs to one mode.
         bounds : ndarray of shape (n_mixtures,)
             In nats per row.
         """
@@ -186,7 +189,7 @@ class MixtureBatch:
             statistics = rows.total(batch.expected)
             batch = batch.m_step(statistics.moments, regularization)
         bounds = statistics.log_prob / rows.total_weight
-        order = np.lexsort([-bounds, ~batch.are_regular])
+        order = np.lexsort([-np.round(bounds, DECIMALS), ~batch.are_regular])
         return batch.take(order), bounds[order]
 
 

@@ -69,7 +69,7 @@ def promising_starts(
     Returns
     -------
     list of Mixture
-        Highest bounds first.
+        See `best_of_runs`.
     """
     (n_rows, p), K = sample.values.shape, n_components
     cells = max(n_rows, p * p if structure.scatter.dense else p)
@@ -123,19 +123,22 @@ def best_of_runs(
     Returns
     -------
     list of Mixture
-        Highest bounds first.
+        Ends of recombined runs first, highest bounds first, then those of the others.
     """
-    n_returned = -(-n_starts // 3)
+    most = -(-n_starts // 3)
     if recombine is None:
         batch, bounds = _two_rounds(batch, rows, regularization, ROUNDS)
-        return [batch.mixture(number) for number in _different(bounds, n_returned)]
+        return [batch.mixture(number) for number in _different(bounds, most)]
     batch, bounds = _two_rounds(batch, rows, regularization, FIRST_ROUNDS)
-    first = [batch.mixture(number) for number in _different(bounds, n_returned // 2)]
+    # Near a high mode after some iterations, or on a slow way to a higher one.
+    found = [(bounds[k], batch.mixture(k)) for k in _different(bounds, most // 2).tolist()]
     for _ in range(GENERATIONS):
         batch = recombine(batch.take(_different(bounds, PARENTS)))
         batch, bounds = _two_rounds(batch, rows, regularization, LATER_ROUNDS)
-    last = [batch.mixture(number) for number in _different(bounds, n_returned - len(first))]
-    return last + first
+    chosen = _different(bounds, most - len(found)).tolist()
+    found = [(bounds[k], batch.mixture(k)) for k in chosen] + found
+    bounds = np.array([bound for bound, _ in found])
+    return [found[k][1] for k in _different(bounds, most).tolist()]
 
 
 def _two_rounds(batch, rows: Rows, regularization, n_iter: tuple[int, int]):
@@ -146,7 +149,7 @@ def _two_rounds(batch, rows: Rows, regularization, n_iter: tuple[int, int]):
 
 
 def _different(bounds: np.ndarray, most: int) -> np.ndarray:
-    """Return the numbers of runs that are on the way to different modes, best first."""
+    """Return the numbers of runs that are on the way to different modes, in their order."""
     chosen: list[int] = []
     for number, bound in enumerate(bounds):
         if len(chosen) < most and all(abs(bound - bounds[k]) > SAME_MODE for k in chosen):
