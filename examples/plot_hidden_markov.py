@@ -64,7 +64,7 @@ bottom.legend(loc="upper right")
 # sides: years 1940 to 1949 are hidden here.
 
 steps = 15
-forecast = model.forecast(X, steps)
+forecast = model.forecast(X, steps)  # a skelbo.Forecast: mean, std, state_proba
 mean, std = forecast.mean[0, :, 0], forecast.std[0, :, 0]
 hidden = X.copy()
 gap = (years >= 1940) & (years < 1950)
@@ -82,3 +82,19 @@ for x, centre, low, high, label in (
     ax.fill_between(x, low, high, alpha=0.25, color=line.get_color(), lw=0)
 ax.set(xlabel="year", ylabel="earthquakes a year")
 ax.legend()
+
+# %%
+# Several series
+# --------------
+#
+# :func:`skelbo.sequences` joins a list of series of any lengths into one table and the ids of its
+# rows; ``groups`` takes the ids everywhere. The series are independent given the parameters: each
+# has a first state of its own, and a :class:`skelbo.Forecast` has one row for each.
+
+import skelbo
+
+table, halves = skelbo.sequences([X[:50], X[50:]], ids=["first half", "second half"])
+both = EMHiddenMarkovModel(3, likelihood="poisson", random_state=0).fit(table, groups=halves)
+ahead = both.forecast(table, 1, groups=halves)
+for name, mean, std in zip(["first half", "second half"], ahead.mean, ahead.std, strict=True):
+    print(f"after the {name}: {mean.item():.1f} +- {std.item():.1f} earthquakes in a year")

@@ -153,7 +153,9 @@ print("draws per row and iteration:", drawn.n_samples_history_)
 #     z = \mu_\phi(x) + \sigma_\phi(x)\, \varepsilon
 #
 # Algorithm 2: a network reads q from the row, so that a new row costs one pass, and both networks
-# climb the bound by the reparameterised gradient. log p(x) is estimated by importance sampling.
+# climb the bound by the reparameterised gradient. log p(x) is estimated by importance sampling. The
+# same decoder with a q of its own for each row is ``VariationalEM`` with a
+# :class:`skelbo.models.DecoderModel`.
 
 from skelbo import VAEEstimator
 
@@ -169,6 +171,7 @@ print(f"log p(x) {log_prob.mean():.3f} +- {error.mean():.3f}, ELBO {vae.elbo(X).
 # ----------------------------
 #
 # One unit, nats per row in the units of the data: the same rows under every level of the road.
+# ``elbo_terms(X)`` is a :class:`skelbo.ElboTerms`, the two ways to write the bound, row by row.
 
 table = {"MLE": one, "EM, 3 tied": mixture, "variational EM, 2 binary": None, "VAE": vae}
 table["variational EM, 2 binary"] = VariationalEM(2, random_state=0).fit(X)

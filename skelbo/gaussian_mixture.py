@@ -94,6 +94,7 @@ class EMGaussianMixture(MixtureEstimator):
         Begin from the last fit.
     verbose : int, default=0
         1 prints starts and every `verbose_interval`-th iteration, 2 also times.
+        For a progress bar: ``set_callbacks(ProgressBar())``, from `sklearn.callback`.
     verbose_interval : int, default=10
         See `verbose`.
     solver : {"em", "gem", "gradient"}, default="em"

@@ -124,6 +124,7 @@ class EMHiddenMarkovModel(EmissionParameters, SequenceEstimator):
         Begin from the last fit, with its likelihoods.
     verbose : int, default=0
         1 prints starts and every tenth iteration, 2 also times.
+        For a progress bar: ``set_callbacks(ProgressBar())``, from `sklearn.callback`.
     acceleration : {"auto", "anderson", None}, default="auto"
         Anderson acceleration with a monotone fallback; see :class:`EMGaussianMixture`.
 

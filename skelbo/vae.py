@@ -127,6 +127,7 @@ class VAEEstimator(NetworkEstimator):
         Source of randomness. The caller's generators are not touched.
     verbose : int, default=0
         1 prints every tenth epoch, 2 also times.
+        For a progress bar: ``set_callbacks(ProgressBar())``, from `sklearn.callback`.
 
     Attributes
     ----------

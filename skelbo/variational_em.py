@@ -57,6 +57,7 @@ class VariationalEM(LatentModelEstimator):
         Begin from the last fit.
     verbose : int, default=0
         1 prints starts and every tenth iteration, 2 also times.
+        For a progress bar: ``set_callbacks(ProgressBar())``, from `sklearn.callback`.
 
     Attributes
     ----------

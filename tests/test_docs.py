@@ -1,9 +1,11 @@
-"""Code of the documentation runs, and prints what the pages show."""
+"""The pages of the documentation: their code, their links, and what they list."""
 
 import doctest
+import importlib
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,39 @@ def test_links_that_lead_nowhere_are_found(tmp_path):
     run = subprocess.run(check, capture_output=True, text=True)
     assert run.returncode == 1
     assert run.stdout == "a.html: b.html#here\nb.html: c.html\n2 broken links\n"
+
+
+def reference():
+    """Return (module, name) of every entry of the API reference."""
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    entries, module = [], ""
+    for line in text.splitlines():
+        if line.startswith(".. currentmodule:: "):
+            module = line.split()[-1]
+        elif re.fullmatch(r"   \w+", line):
+            entries.append((module, line.strip()))
+    return entries
+
+
+@pytest.mark.parametrize("wing", ["skelbo", "skelbo.display", "skelbo.meta", "skelbo.models"])
+def test_every_public_name_is_in_the_reference(wing):
+    public = {name for name in importlib.import_module(wing).__all__ if not name.startswith("__")}
+    assert {name for module, name in reference() if module == wing} == public
+
+
+def test_every_entry_of_the_reference_is_in_the_gallery():
+    scripts = (ROOT / "examples").glob("plot_*.py")
+    gallery = "\n".join(path.read_text(encoding="utf-8") for path in scripts)
+    entries = reference()
+    assert len(entries) > 30
+    assert [name for _, name in entries if not re.search(rf"\b{name}\b", gallery)] == []
+
+
+def test_the_page_on_installing_lists_the_extras_that_there_are():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    for_users = set(project["optional-dependencies"]) - {"test", "docs", "dev"}
+    assert set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)) == for_users
 
 
 def test_pages_have_examples():

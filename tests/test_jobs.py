@@ -71,10 +71,10 @@ def counts(found):
 def own_model(found):
     """The two methods are the density that scipy.stats.t gives."""
     X = torch.as_tensor(found["load_wine"]().data[:, 5:8])
-    model, rng = found["HeavyTails"](), np.random.default_rng(0)
+    model, rng = found["Robust"](), np.random.default_rng(0)
     theta, Z = model.initialize(X, rng), torch.as_tensor(rng.normal(size=(4, len(X), 1)))
     location = (theta["level"] + Z * theta["slope"]).numpy()
-    cells = stats.t.logpdf(X.numpy(), 4.0, location, theta["scale"].numpy())
+    cells = stats.t.logpdf(X.numpy(), 4.0, location, theta["sd"].numpy())
     np.testing.assert_allclose(model.log_likelihood(X, Z, theta), cells.sum(axis=-1))
 
 

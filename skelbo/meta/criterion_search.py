@@ -47,6 +47,7 @@ class CriterionSearch(DelegatedMethods):
         Whether to keep the chosen fit, for ``"held_out"`` fitted to all rows, as `best_estimator_`.
     verbose : int, default=0
         1 prints each candidate.
+        For a progress bar: ``set_callbacks(ProgressBar())``, from `sklearn.callback`.
 
     Attributes
     ----------

@@ -1,6 +1,4 @@
-"""
-One decoder, three ways to infer
-================================
+"""One decoder, three ways to infer.
 
 The comparison of Kingma and Welling: one decoder, one data set, three forms of q.
 
@@ -15,7 +13,7 @@ hidden units, 64 pixels) to the same rows by maximum likelihood; only q differs:
 
 Each goes on from where its last point ended, so that seconds add up.
 
-What is seen: a decoder of 1404 weights soon knows 300 rows by heart, so that log p(x) of new rows
+A decoder of 1404 weights soon overfits 300 rows, so that log p(x) of new rows
 falls again while that of the training rows still rises (dotted in the picture). The best that each
 reaches on new rows before that is highest for the exact posterior, then for one Gaussian per row,
 then for the encoder: a narrower q asks for a simpler posterior and pays in likelihood. In seconds
@@ -23,7 +21,7 @@ the order is the reverse, by a factor of two or three each time. An iteration of
 for the latents of all rows anew, so that its price grows with their number; a step of the VAE costs
 the same however many there are, which is why it is the one that goes to large data.
 
-    python examples/plot_inference_ladder.py
+    OMP_NUM_THREADS=1 python benchmarks/bench_inference_ladder.py
 
 Prints the table and writes inference_ladder.png beside this file.
 """
