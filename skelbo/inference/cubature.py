@@ -65,7 +65,7 @@ class RowRule(NamedTuple):
     log_prob: np.ndarray
 
 
-def posterior_rule(joint, mean, precision, max_points: float) -> RowRule:
+def posterior_rule(joint, mean, precision, max_points: float, *, turned=False) -> RowRule:
     """Return weighted points that stand for p(z | x), from a rule around a Gaussian near it.
 
     Parameters
@@ -77,8 +77,12 @@ def posterior_rule(joint, mean, precision, max_points: float) -> RowRule:
         Of the Gaussian.
     max_points : float
         Number of points per row that can be afforded.
+    turned : bool
+        Whether the points are rotated: what the rotation changes is the error of the rule.
     """
     points, log_weights = gaussian_rule(mean.shape[1], max_points)
+    if turned:
+        points = points @ _rotation(mean.shape[1])
     factor = np.linalg.cholesky(precision)
     root = np.linalg.inv(factor)  # covariance = root' root
     Z = mean + np.einsum("nij,si->snj", root, points)
@@ -99,6 +103,13 @@ def moment_points(mean, precision) -> Draws:
     half = np.sqrt(d) * root.transpose(1, 0, 2)
     Z = np.concatenate([mean + half, mean - half])
     return Draws(Z, np.full((2 * d, n), 0.5 / d), np.arange(2 * d), exact=True)
+
+
+@cache
+def _rotation(n_latents) -> np.ndarray:
+    """Return a rotation that is none of the symmetries of a rule."""
+    normal = np.random.RandomState(0).standard_normal((n_latents, n_latents))
+    return np.linalg.qr(normal)[0]
 
 
 @cache

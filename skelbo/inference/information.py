@@ -26,6 +26,7 @@ from skelbo.data.blocks import iter_blocks
 from skelbo.inference.cubature import moment_points
 from skelbo.inference.posterior_points import base_noise, posterior_points
 from skelbo.inference.posteriors.gaussian_posterior import regular
+from skelbo.inference.undone_directions import undone_directions
 from skelbo.models.constraints import constraint_of
 
 Report = Callable[[int, int], None]
@@ -39,6 +40,9 @@ FLAT, NOTHING = 1e-12, 1e-13
 SINGULAR, NEARBY = 1e-3, 0.1
 # Ratio of the units of two entries from which on a row does not determine one of them.
 UNDETERMINED = 1e3
+# Points per row for which blocks of rows are made: in a model of torch, whose calls cost more than
+# their cells, these are mostly few.
+FEW_POINTS, MANY_POINTS = 2**6, 2**10
 # Rows that give the scale of parameters where the information is a closed form.
 ROWS_FOR_SCALE = 200
 
@@ -136,7 +140,8 @@ def observed_information(
     noise = base_noise(model.n_latents, max_points, seed)
     total, complete, root = np.zeros((size, size)), np.zeros(size), np.zeros((0, size))
     sampled = False
-    for rows in blocks_of_rows(len(data.X), min(max_points, 2**10) * size):
+    n_points = min(max_points, FEW_POINTS if model.has_gradient else MANY_POINTS)
+    for rows in blocks_of_rows(len(data.X), n_points * size):
         X, weights = data.X[rows], data.weights[rows]
         joint = model.joint(X, theta)
         draws = posterior_points(joint, noise, max_points)
@@ -152,6 +157,9 @@ def observed_information(
         root = _stacked(root, _simulated_scores(model, theta, data, noise, max_points, seed))
     # The posteriors of all rows may leave a parameter out that rows of the model would determine.
     units = _units(np.maximum(complete, NOTHING * (root**2).sum(0)))
+    if with_root and model.has_gradient and model.latent == "continuous":
+        undone = undone_directions(model, theta, data.X, units)
+        root = root - (root * units) @ undone @ undone.T / units
     return Information(total, units, root, sampled)
 
 
@@ -174,15 +182,17 @@ def flat_directions(model, theta, data, information, constraint, seed: int) -> n
     basis = information.unseen(constraint(theta))
     if not basis.size or np.abs(information.along(basis)).max() < SINGULAR:
         return basis
-    return basis[:, : nullity(model, theta, data, constraint, seed)]
+    return basis[:, : nullity(model, theta, data, information, constraint, seed)]
 
 
-def nullity(model, theta, data, constraint, seed: int) -> int:
+def nullity(model, theta, data, information, constraint, seed: int) -> int:
     """Return how many directions leave p(x) as it is, at parameters near theta.
 
     The arguments are those of `flat_directions`.
     """
-    near = _nearby(theta, model.constraints, _row_units(model, theta, data, seed), seed)
+    # Standard errors that one row of complete data would give; 0 if infinite.
+    units = np.where(information.units < 1e100, information.units * np.sqrt(data.total), 0.0)
+    near = _nearby(theta, model.constraints, units, seed)
     return observed_information(model, near, data, seed).unseen(constraint(near)).shape[1]
 
 
@@ -201,9 +211,8 @@ def _moments(model, theta, X, weights, draws, joint):
 
     The parts are Var[r], the part of Var[s] that z explains, and E of the complete information.
     """
-    scores = model.scores(theta, X, draws.Z)
     share = draws.weights * weights
-    own = model.information(theta, X, draws.Z, share)
+    scores, own = model.scores_and_information(theta, X, draws.Z, share)
     scores, explained = _without_z(model, theta, X, weights, draws, joint, scores)
     means = np.einsum("sn,snp->np", draws.weights, scores)
     scores -= means
@@ -249,13 +258,6 @@ def _simulated_scores(model, theta, data, noise, max_points, seed) -> np.ndarray
     scores = _without_z(model, theta, X, np.ones(len(X)), draws, joint, scores)[0]
     scale = np.sqrt(data.total / len(X))
     return scale * np.einsum("sn,snp->np", draws.weights, scores)
-
-
-def _row_units(model, theta, data, seed) -> np.ndarray:
-    """Return standard errors (P,) that one row of complete data would give; 0 if infinite."""
-    few = replace(data, X=data.X[:ROWS_FOR_SCALE], weights=data.weights[:ROWS_FOR_SCALE])
-    units = observed_information(model, theta, few, seed, with_root=False).units
-    return np.where(units < 1e100, units * np.sqrt(few.total), 0.0)
 
 
 def _nearby(theta, constraints, row_units, seed):

@@ -19,7 +19,6 @@ from scipy import special, stats
 from skelbo.inference.information import (
     NOTHING,
     Information,
-    n_entries,
     nullity,
     observed_information,
 )
@@ -34,8 +33,8 @@ from skelbo.models.constraints import constraint_of
 from skelbo.models.interface import Theta
 
 CONFIDENCE = 0.95
-# Longest step, in standard errors of any parameter.
-LONGEST = 1.0
+# Longest steps that are tried, one after the other, in standard errors of any parameter.
+LONGEST = (3.0, 1.0, 0.25)
 # Gradient along a direction without information, in its own errors, up to which it is noise.
 NOISE = 4.0
 # Information, in units of a parameter's own, below which a step is not lengthened any more.
@@ -58,8 +57,8 @@ class NewtonStep:
         The gradient in units of its information.
     noise : ndarray of shape (rank, rank)
         Monte Carlo covariance of `pull`.
-    length : float
-        Share of the step that is within the reach of the quadratic, at most 1.
+    reach : float
+        Length of the step, in standard errors of the parameter that it moves most.
     concave : bool
         Whether the information is that of a maximum.
     escape : ndarray of shape (n_parameters,) or None
@@ -70,9 +69,14 @@ class NewtonStep:
     step: np.ndarray
     pull: np.ndarray
     noise: np.ndarray
-    length: float
+    reach: float
     concave: bool
     escape: np.ndarray | None
+
+    @property
+    def lengths(self) -> list[float]:
+        """Shares of the step to try, longest first: the quadratic reaches no further."""
+        return sorted({min(1.0, limit / max(self.reach, 1e-300)) for limit in LONGEST})[::-1]
 
     @property
     def climb(self) -> float:
@@ -101,9 +105,9 @@ class NewtonStep:
         return variance / (2 * mean) * stats.chi2.ppf(CONFIDENCE, 2 * mean**2 / variance)
 
 
-def information_for_newton(model, theta, data, n_flat: int) -> Information:
-    """Return the information at theta; `n_flat` as that of `newton_step`."""
-    return observed_information(model, theta, data, SEED, with_root=n_flat > 0)
+def information_for_newton(model, theta, data, n_flat: int | None) -> Information:
+    """Return the information at theta; `n_flat` as that of `newton_step`, None if not known yet."""
+    return observed_information(model, theta, data, SEED, with_root=n_flat != 0)
 
 
 def newton_step(
@@ -132,7 +136,7 @@ def newton_step(
         Returns theta after an EM step: a parameter that such a step leaves at the edge of its
         domain, and the gradient pushes further out, is held there. Called if there is an edge.
     information : Information
-        At theta; see `information_for_newton`.
+        At theta, or near it; see `information_for_newton`.
     n_flat : int
         Number of directions that leave p(x) as it is, besides rotations; see `n_flat_directions`.
     """
@@ -152,11 +156,9 @@ def newton_step(
     return _step_along(axes, values, slope * gradient, slope[:, None] * spread * slope, saddle)
 
 
-def n_flat_directions(model, theta, data) -> int:
+def n_flat_directions(model, theta, data, information: Information) -> int:
     """Return the number of directions near theta that leave p(x) as it is, besides rotations."""
-    if n_entries(theta) > model.max_information:
-        return 0
-    return nullity(model, theta, data, model.invariant_directions, SEED)
+    return nullity(model, theta, data, information, model.invariant_directions, SEED)
 
 
 def _step_along(axes, values, gradient, spread, saddle: float) -> NewtonStep | None:
@@ -177,10 +179,9 @@ def _step_along(axes, values, gradient, spread, saddle: float) -> NewtonStep | N
         return None
     pull, errors = root.T @ gradient, np.sqrt((root**2).sum(1))
     step = root @ pull
-    longest = np.max(np.abs(step) / np.maximum(errors, 1e-300))
-    length = min(1.0, LONGEST / max(longest, 1e-300))
+    reach = float(np.max(np.abs(step) / np.maximum(errors, 1e-300)))
     concave = bool(np.all(known | idle))
-    return NewtonStep(step, pull, root.T @ spread @ root, length, concave, escape)
+    return NewtonStep(step, pull, root.T @ spread @ root, reach, concave, escape)
 
 
 def after_step(theta, step, model, data):

@@ -11,9 +11,10 @@ from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws
 
 MIN_DRAWS, MAX_DRAWS = 40, 1000
-# Points of a rule where p(z | x) may have several modes, and agreement of its log p(x), in nats,
-# with that of other methods, without which it is not used.
-MAX_POINTS, AGREEMENT = 100, 1e-3
+# Points of rules that are tried where p(z | x) may have several modes, and the agreement, in nats,
+# of log p(x) by a rule, by the rule turned, and by other methods to within their errors, without
+# which it is not used.
+MAX_POINTS, AGREEMENT, ERRORS = (50, 150), 1e-3, 5.0
 
 
 def posterior_points(joint, noise: BaseNoise, max_points: float) -> Draws:
@@ -22,16 +23,20 @@ def posterior_points(joint, noise: BaseNoise, max_points: float) -> Draws:
     if joint.latent == "continuous" and d <= MAX_LATENTS and joint.unimodal:
         max_points = 0.0 if joint.gaussian else max_points  # few points are exact there
         return posterior_rule(joint, *_gaussian_near(joint, max_points), max_points).draws
-    log_prob, _, draws = log_marginal(joint, noise)
+    log_prob, error, draws = log_marginal(joint, noise)
     if draws is None:
         mean, precision = joint.start()
         return importance_draws(joint, mean, precision, noise)[0]
     if joint.latent == "continuous" and d <= MAX_LATENTS:
         # Scores of a model without closed forms cost as much as all else: few points, if they do.
-        max_points = min(max_points, MAX_POINTS)
-        rule = posterior_rule(joint, *_gaussian_near(joint, max_points), max_points)
-        if np.abs(rule.log_prob - log_prob).max() < AGREEMENT:
-            return rule.draws
+        for n_points in MAX_POINTS:
+            n_points = min(max_points, n_points)
+            near = _gaussian_near(joint, n_points)
+            rule = posterior_rule(joint, *near, n_points)
+            turned = posterior_rule(joint, *near, n_points, turned=True)
+            close = np.abs(rule.log_prob - turned.log_prob) < AGREEMENT
+            if np.all(close & (np.abs(rule.log_prob - log_prob) < AGREEMENT + ERRORS * error)):
+                return rule.draws
     return draws
 
 

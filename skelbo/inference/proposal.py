@@ -44,6 +44,9 @@ LARGEST_RATIO = 0.3
 # Newton's step is tried once an EM step climbs less than this, in nats per parameter; its promise
 # is kept within this share of it, and this share of the tolerance.
 NEAR, KEPT, SLACK = 0.1, 0.2, 0.1
+# Distance, in standard errors that one row would give the parameter that moved most, up to which
+# the information is that of where it was computed.
+REUSED = 0.1
 # Rate of EM's climbs where no information matrix is formed: limits, and number of steps it needs.
 RATES, RATE_STEPS = (0.5, 0.99), 3
 
@@ -89,15 +92,23 @@ class Proposer(Resumable):
         self._climbs: list[tuple[int, float]] = []
         self._newton_accepted = False
         self._n_flat: int | None = None
-        self._information: tuple[Theta, Information] | None = None
+        # Where the information was computed, the parameters proposed since, and their distance.
+        self._origin: Theta | None = None
+        self._proposed: Theta | None = None
+        self._distance = 0.0
+        self._information: Information | None = None
+
+    _state = ("_climbs", "_newton_accepted", "_n_flat", "_origin", "_proposed", "_distance")
 
     def checkpoint_state(self):
         """Return what earlier proposals have left."""
-        return [self._climbs, self._newton_accepted, self._n_flat]
+        return [getattr(self, name) for name in self._state]
 
     def resume(self, state):
         """Go on with what earlier proposals have left."""
-        self._climbs, self._newton_accepted, self._n_flat = state
+        for name, value in zip(self._state, state, strict=True):
+            setattr(self, name, value)
+        self._information = None
 
     def propose(self, draws: Draws, joint, q, theta: Theta) -> Proposal:
         """Return Newton's step on log p(X) where it is accepted, else EM's."""
@@ -122,8 +133,8 @@ class Proposer(Resumable):
                 if not draws.exact or newton.climb >= climb:
                     return newton
                 left = newton.left
-            elif step is not None and not step.concave:
-                left = np.inf
+            elif step is not None and not (step.concave and step.climb < self.tol):
+                left = np.inf  # EM may stall where there is more to climb
         return Proposal(moved, sure, left, climb)
 
     def newton(self, draws: Draws, joint, q, theta: Theta, moved: Theta) -> Proposal | None:
@@ -137,15 +148,25 @@ class Proposer(Resumable):
     def _newton_step(self, draws, joint, theta, moved) -> NewtonStep | None:
         if n_entries(theta) > self.model.max_information:
             return None
+        information = self._information_near(theta)
         if self._n_flat is None:  # the same everywhere but at singular points
-            self._n_flat = n_flat_directions(self.model, theta, self.data)
-        if self._information is None or self._information[0] is not theta:
-            found = information_for_newton(self.model, theta, self.data, self._n_flat)
-            self._information = theta, found  # it does not depend on the draws
-        information = self._information[1]
+            self._n_flat = n_flat_directions(self.model, theta, self.data, information)
         return newton_step(
             self.model, theta, self.data, draws, joint, moved, information, self._n_flat
         )
+
+    def _information_near(self, theta) -> Information:
+        """Return the information at theta, or at a point that is near enough."""
+        origin, near = self._origin, _equal(theta, self._origin)
+        near |= _equal(theta, self._proposed) and self._distance <= REUSED * np.sqrt(
+            self.data.total
+        )
+        if origin is None or not near:
+            self._origin = origin = theta
+            self._proposed, self._distance, self._information = None, 0.0, None
+        if self._information is None:  # it does not depend on the draws
+            self._information = information_for_newton(self.model, origin, self.data, self._n_flat)
+        return self._information
 
     def _by_information(self, step: NewtonStep, draws, joint, q, theta) -> Proposal | None:
         """Return Newton's step, or one off a saddle if that climbs more; None without either."""
@@ -167,7 +188,8 @@ class Proposer(Resumable):
         moved = self.maximize(draws, theta)
         climb = self._measure(draws, joint, q, moved)[0]
         self._climbs.append((len(draws.Z), climb))
-        if draws.exact:
+        # What was fitted to the draws is about a nat per parameter over the draws per row.
+        if draws.exact or climb > self.model.n_parameters(theta):
             return moved, climb, 0.0
         halves = draws.halves()
         results = [
@@ -185,8 +207,7 @@ class Proposer(Resumable):
 
     def _tried(self, newton: NewtonStep, draws, joint, q, theta) -> Proposal | None:
         """Return Newton's step, or a part of it, if log p(X) climbs as predicted, else None."""
-        lengths = [newton.length, 0.25 * newton.length]
-        for length in [1.0, *lengths] if draws.exact else lengths:
+        for length in sorted({1.0, *newton.lengths})[::-1] if draws.exact else newton.lengths:
             new = after_step(theta, length * newton.step, self.model, self.data)
             if new is None:
                 continue
@@ -201,6 +222,8 @@ class Proposer(Resumable):
         known = kept and length == 1 and newton.concave and newton.ratio <= LARGEST_RATIO
         climb, error = newton.sure_climb
         left = newton.left + promised if known else np.inf
+        away = 0.0 if _equal(theta, self._origin) else self._distance
+        self._proposed, self._distance = new, away + length * newton.reach
         return Proposal(new, climb - stats.norm.isf(ALPHA) * error > 0, left, measured)
 
     def _off_the_saddle(self, direction, draws, joint, q, theta) -> Proposal | None:
@@ -232,3 +255,8 @@ class Proposer(Resumable):
         rate = np.clip(max(b / a for a, b in pairwise(last)), *RATES)
         noise = max(last[-1] - climb, 0.0) + stats.norm.isf(0.05) * error
         return last[-1] * rate / (1 - rate) + noise / (1 - np.sqrt(rate)) ** 2
+
+
+def _equal(theta: Theta, other: Theta | None) -> bool:
+    """Return whether two sets of parameters are the same numbers."""
+    return other is not None and all(np.array_equal(theta[k], other[k]) for k in theta)

@@ -102,6 +102,21 @@ class DecoderModel(LatentVariableModel):
         """
         self.column_likelihood.check(X)
 
+    def check_fit(self, X):
+        """Raise ValueError if X has counts that are too large for float64 in a fit.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Rows, NaN where missing.
+
+        Raises
+        ------
+        ValueError
+            With the column, the value and a remedy.
+        """
+        self.column_likelihood.check_fit(X)
+
     def parameter_shapes(self, n_features):
         """Return the shapes of the weights, and of the noise variance where there is one.
 

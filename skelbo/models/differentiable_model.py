@@ -120,6 +120,29 @@ class DifferentiableModel(ABC):
             Sum over the rows.
         """
 
+    def scores_and_information(
+        self, theta: Theta, X, Z: np.ndarray, weights: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return what `scores` and `information` do; a model may share work between them.
+
+        Parameters
+        ----------
+        theta : dict of str to ndarray
+            Parameters.
+        X : ndarray of shape (n, p)
+            Rows, NaN where missing.
+        Z : ndarray of shape (S, n, d)
+            Latents.
+        weights : ndarray of shape (S, n)
+            Weights of the draws times those of the rows.
+
+        Returns
+        -------
+        scores : ndarray of shape (S, n, P)
+        information : ndarray of shape (P, P)
+        """
+        return self.scores(theta, X, Z), self.information(theta, X, Z, weights)
+
     def mixed_information(
         self, theta: Theta, X, Z: np.ndarray, shares: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:

@@ -75,6 +75,21 @@ class Model(DifferentiableModel):
             If they are unusable; with parameter, value and remedy.
         """
 
+    def check_fit(self, X: np.ndarray) -> None:
+        """Check that X can be fitted, beyond what `check` asks of rows that are scored.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, p)
+            Rows, NaN where missing.
+
+        Raises
+        ------
+        ValueError
+            If values are too large for a fit; with column, value and remedy.
+        """
+        return None
+
     @abstractmethod
     def start(self, X: np.ndarray, weights: np.ndarray, rng: Any, number: int) -> Theta:
         """Return the first parameters of a start.

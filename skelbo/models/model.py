@@ -126,6 +126,15 @@ class LatentVariableModel(BaseEstimator):
             NaN where missing.
         """
 
+    def check_fit(self, X):
+        """Raise ValueError if X, a NumPy array, can be scored, but not fitted.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            NaN where missing.
+        """
+
     def lower_limits(self, X, weights):
         """Return limits of parameters below which the likelihood may grow without end.
 

@@ -11,6 +11,7 @@ from skelbo.em.loop import AscentError
 from skelbo.inference.distinct_rows import repeated_rows
 from skelbo.inference.posteriors.bernoulli_posterior import all_states
 from skelbo.inference.user_model.checks import check_densities, checked_parameters
+from skelbo.inference.user_model.derivatives import neighbours, scores_and_hessian
 from skelbo.inference.user_model.joint import (
     NODES,
     BinaryTorchJoint,
@@ -24,8 +25,6 @@ from skelbo.models.interface import Model, Theta
 
 # Cells (draws x rows x columns) whose graph is held at a time, and iterations of L-BFGS a step.
 GRAPH_CELLS, MAX_ITERATIONS = 2**22, 25
-# Step of central differences, relative to a parameter's size.
-DIFFERENCE = 1e-5
 ROWS_CHECKED = 5
 # Smallest value of a positive parameter without a limit of its own, as a share of its start.
 SMALLEST_SHARE = 1e-8
@@ -50,7 +49,7 @@ class TorchModel(Model):
     device : str or None
     """
 
-    # Scores are differences, two evaluations for each parameter.
+    # A pass backwards through the graph for each parameter.
     max_information = 200
     has_gradient = True
 
@@ -75,6 +74,10 @@ class TorchModel(Model):
     def check(self, X):
         """Raise ValueError if the model refuses X."""
         self.model.check(X)
+
+    def check_fit(self, X):
+        """Raise ValueError if the model refuses to be fitted to X."""
+        self.model.check_fit(X)
 
     @gradients()
     def start(self, X, weights, rng, number):
@@ -204,20 +207,60 @@ class TorchModel(Model):
     # ----------------------------------------------------------- information
 
     def scores(self, theta, X, Z):
-        """Return the gradient of log p(x, z; theta) in theta, (S, n, P), by central differences."""
-        differences = [
-            (self.joint(X, up).log_joint(Z) - self.joint(X, down).log_joint(Z)) / (2 * step)
-            for up, down, step in _neighbours(theta, self.constraints)
-        ]
-        return self._checked(np.stack(differences, axis=2), theta)
+        """Return the gradient of log p(x, z; theta) in theta, (S, n, P)."""
+        return self._derivatives(theta, X, Z, np.ones(Z.shape[:2]), hessian=False)[0]
 
     def information(self, theta, X, Z, weights):
         """Return minus the Hessian of E log p(x, z; theta) in theta, (P, P)."""
-        rows = [
-            (self._slope(up, X, Z, weights) - self._slope(down, X, Z, weights)) / (2 * step)
-            for up, down, step in _neighbours(theta, self.constraints)
+        return self.scores_and_information(theta, X, Z, weights)[1]
+
+    def scores_and_information(self, theta, X, Z, weights):
+        """Return both, which share most of their work."""
+        scores, curvature = self._derivatives(theta, X, Z, weights)
+        return scores, -0.5 * (curvature + curvature.T)
+
+    @gradients()
+    def _derivatives(self, theta, X, Z, weights, *, hessian=True):
+        """Return scores (S, n, P) and the Hessian (P, P) of the weighted sum.
+
+        By central differences where torch cannot differentiate the model twice.
+        """
+        scores, curvature = [], 0.0
+        size = max(1, GRAPH_CELLS // (len(Z) * (X.shape[1] + Z.shape[2])))
+        for first in range(0, len(X), size):
+            part = slice(first, first + size)
+            points, shares = self._rows(Z[:, part]), self._rows(weights[:, part])
+            found = scores_and_hessian(
+                self.model,
+                self._tensors(theta),
+                self._rows(X[part]),
+                points,
+                shares,
+                hessian=hessian,
+            )
+            scores.append(found[0])
+            curvature = curvature + found[1]
+        scores = np.concatenate(scores, axis=1)
+        if not (np.isfinite(scores).all() and np.isfinite(curvature).all()):
+            scores = self._checked(self._differences(theta, X, Z), theta)
+            if hessian:
+                curvature = self._checked(self._curvature(theta, X, Z, weights), theta)
+        return scores, curvature
+
+    def _differences(self, theta, X, Z):
+        values = [
+            (self.joint(X, up).log_joint(Z) - self.joint(X, down).log_joint(Z)) / (2 * step)
+            for up, down, step in neighbours(theta, self.constraints)
         ]
-        return self._checked(-0.5 * (np.array(rows) + np.array(rows).T), theta)
+        return np.stack(values, axis=2)
+
+    def _curvature(self, theta, X, Z, weights):
+        return np.array(
+            [
+                (self._slope(up, X, Z, weights) - self._slope(down, X, Z, weights)) / (2 * step)
+                for up, down, step in neighbours(theta, self.constraints)
+            ]
+        )
 
     def _slope(self, theta, X, Z, weights):
         gradient = self.weighted_gradient(theta, X, Z, weights)[1]
@@ -281,18 +324,3 @@ class _Objective:
         self.met_nan |= bool(np.isnan(value))
         slope = np.nan_to_num(-self.coordinates.pull_back(theta, gradient) / self.total)
         return (-value / self.total if np.isfinite(value) else np.inf), slope
-
-
-def _neighbours(theta, constraints):
-    """Yield theta with one entry raised, with it lowered, and by how much; inside the domains."""
-    for name, value in theta.items():
-        distance = constraint_of(name, constraints).distance(value)
-        for index in np.ndindex(np.shape(value)):
-            step = DIFFERENCE * max(abs(value[index]), 1e-2)
-            step = min(step, 0.5 * distance[index])
-            pair = []
-            for sign in (1, -1):
-                moved = np.array(value, dtype=np.float64)
-                moved[index] += sign * step
-                pair.append({**theta, name: moved})
-            yield (*pair, step)

@@ -165,6 +165,21 @@ class FactorModel(LinearModel):
             )
         likelihood.check(X)
 
+    def check_fit(self, X):
+        """Raise ValueError if X has counts that are too large for float64 in a fit.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n_samples, n_features)
+            Rows, NaN where missing.
+
+        Raises
+        ------
+        ValueError
+            With the column, the value and a remedy.
+        """
+        self.column_likelihood.check_fit(X)
+
     def start(self, X, weights, rng, number):
         """Return the parameters of a start: principal axes, perturbed from the second on."""
         return factor_start(self, X, weights, rng, number)

@@ -6,6 +6,7 @@ import torch
 
 from skelbo import MCEM, VariationalEM
 from skelbo.inference.posteriors.gaussian_posterior import fit_gaussian
+from skelbo.inference.user_model.adapter import TorchModel
 from skelbo.models import (
     BinaryFeatureModel,
     DecoderModel,
@@ -181,3 +182,16 @@ def test_rows_without_cells_are_no_test_of_a_model():
     X[:7] = np.nan
     full = VariationalEM(model=DecoderModel(1, likelihood="poisson"), max_iter=2, random_state=0)
     assert np.isfinite(full.fit(X).lower_bound_)
+
+
+@pytest.mark.parametrize("make", [TwoParameterLogistic, Features, Counts])
+def test_derivatives_in_theta_are_those_of_differences(make):
+    X = {Counts: counts(20, 4, 2), Features: real(20, 4, 0)}.get(make, answers(20, 5, 0)[:, :5])
+    model, rng = TorchModel(make()), np.random.RandomState(0)
+    theta, weights = model.start(X, np.ones(len(X)), rng, 0), rng.random_sample((3, len(X)))
+    Z = rng.standard_normal((3, len(X), model.n_latents))
+    Z = (Z > 0) * 1.0 if model.latent == "binary" else Z
+    scores, information = model.scores_and_information(theta, X, Z, weights)
+    assert np.allclose(scores, model._differences(theta, X, Z), rtol=1e-6, atol=1e-6)
+    assert np.allclose(-information, model._curvature(theta, X, Z, weights), rtol=1e-5, atol=1e-5)
+    assert np.array_equal(scores, model.scores(theta, X, Z))
