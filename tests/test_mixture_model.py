@@ -210,7 +210,7 @@ def test_counts_of_a_fit_are_those_whose_density_float64_resolves():
     assert model.score(X) == pytest.approx(
         stats.norm(X.mean(), 4e9**0.5).logpdf(X).mean(), abs=1e-3
     )
-    with pytest.raises(ValueError, match=r"column 0 of X has the count 4e\+12, .* 'gaussian'"):
+    with pytest.raises(ValueError, match=r"column 0 of X has the value 4e\+12, .* 'gaussian'"):
         model.fit(1000 * X.round(-8))
 
 

@@ -36,15 +36,12 @@ class ComponentLikelihood(ABC):
         Whether all such columns of a mixture form one block with a covariance, as Gaussian ones.
     mean_is_parameter : bool
         Whether the first parameter is the mean.
-    max_value : float
-        Largest value of a fit: beyond it float64 does not resolve log p(x).
     """
 
     attribute = "other_parameters_"
     domain = "real"
     is_block = False
     mean_is_parameter = True
-    max_value = np.inf
 
     @abstractmethod
     def log_base(self, x: Any) -> Any:

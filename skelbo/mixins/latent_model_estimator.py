@@ -124,6 +124,7 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
         user_model = build_model(self.model, self.n_components)
         model, data = adapt(user_model, self.device), DistinctRows.of_table(X, weights)
         model.check(data.X)
+        model.check_fit(data.X)
         rng = random_stream(self.random_state)
         unit = TableUnit.of_rows(model, data)
         starts = self._starts(model, unit, data, rng)

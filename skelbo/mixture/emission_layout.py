@@ -89,7 +89,8 @@ class EmissionLayout:
         names = [values.name(j) if kind == "auto" else kind for j, kind in enumerate(given)]
         kinds = [as_likelihood(kind, codes=True) for kind in names]
         rows.total(cls(kinds).check_block)
-        _check_counts(kinds, values)
+        for j, kind in enumerate(kinds):
+            kind.check_largest(j, values.largest[j])
         return cls(_closed(kinds, values, rows.n_present), covariance_type, n_factors)
 
     @classmethod
@@ -228,17 +229,6 @@ def _closed(kinds: Sequence[Likelihood], values: ColumnValues, n_rows: int) -> l
                 )
             result[j] = closed(kind, n_codes)
     return result
-
-
-def _check_counts(kinds: Sequence[Likelihood], values: ColumnValues) -> None:
-    """Raise if a column has counts whose log-probability float64 does not resolve."""
-    for j, kind in enumerate(kinds):
-        if values.largest[j] > kind.max_value:
-            raise ValueError(
-                f"column {j} of X has the count {values.largest[j]:g}, expected counts up to "
-                f"{kind.max_value:g}, whose probability under likelihood {kind.name!r} float64 "
-                "resolves; use likelihood 'gaussian', which is the same at such counts."
-            )
 
 
 def _closed_at(kind: Likelihood, n_codes: int) -> Likelihood:

@@ -1,5 +1,7 @@
 """Laws of every likelihood: densities, derivatives, expectations, NumPy and torch alike."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -8,8 +10,10 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 from scipy import integrate, stats
 
+from skelbo import MCEM, VariationalEM
 from skelbo.likelihoods import LIKELIHOODS
 from skelbo.likelihoods.likelihood import Likelihood
+from skelbo.models import DecoderModel, FactorModel
 
 SCALAR = ["gaussian", "bernoulli", "poisson"]
 NOISE = np.array([0.7])
@@ -180,3 +184,23 @@ def test_variance_in_a_component_is_that_of_the_density(name):
 def test_codes_have_no_variance():
     parameters = np.full((3, 2, 1), 1 / 3)
     assert np.isnan(LIKELIHOODS["categorical"].component_variance(parameters)).all()
+
+
+def test_counts_of_a_fit_are_those_whose_density_float64_resolves():
+    poisson = LIKELIHOODS["poisson"]
+    count = poisson.max_value
+    rate = count + 2 * np.sqrt(count)
+    exact = stats.norm(rate, np.sqrt(rate)).logpdf(count)  # whose error is of order 1 / sqrt(rate)
+    found = poisson.log_prob(np.array([count]), np.log(np.array([rate])))
+    assert found == pytest.approx(exact, abs=2e-4)
+    X = np.array([[1.0, np.nan], [2.0, 2 * count]])
+    with pytest.raises(
+        ValueError, match=r"column 1 of X has the value 8\.58993e\+09, .*'gaussian'"
+    ):
+        poisson.check_fit(X)
+    poisson.check_fit(X, [0])
+    poisson.check(X)
+    models = (FactorModel(1, likelihood=poisson), DecoderModel(1, likelihood=poisson))
+    for model, estimator in product(models, (VariationalEM, MCEM)):
+        with pytest.raises(ValueError, match="column 1 of X has the value"):
+            estimator(1, model=model).fit(X)
