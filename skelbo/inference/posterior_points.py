@@ -29,8 +29,7 @@ def posterior_points(joint, noise: BaseNoise, max_points: float) -> Draws:
         return importance_draws(joint, mean, precision, noise)[0]
     if joint.latent == "continuous" and d <= MAX_LATENTS:
         # Scores of a model without closed forms cost as much as all else: few points, if they do.
-        for n_points in MAX_POINTS:
-            n_points = min(max_points, n_points)
+        for n_points in (min(max_points, limit) for limit in MAX_POINTS):
             near = _gaussian_near(joint, n_points)
             rule = posterior_rule(joint, *near, n_points)
             turned = posterior_rule(joint, *near, n_points, turned=True)

@@ -225,7 +225,7 @@ class TorchModel(Model):
 
         By central differences where torch cannot differentiate the model twice.
         """
-        scores, curvature = [], 0.0
+        parts, curvature = [], np.zeros(())
         size = max(1, GRAPH_CELLS // (len(Z) * (X.shape[1] + Z.shape[2])))
         for first in range(0, len(X), size):
             part = slice(first, first + size)
@@ -238,9 +238,9 @@ class TorchModel(Model):
                 shares,
                 hessian=hessian,
             )
-            scores.append(found[0])
+            parts.append(found[0])
             curvature = curvature + found[1]
-        scores = np.concatenate(scores, axis=1)
+        scores = np.concatenate(parts, axis=1)
         if not (np.isfinite(scores).all() and np.isfinite(curvature).all()):
             scores = self._checked(self._differences(theta, X, Z), theta)
             if hessian:

@@ -62,14 +62,15 @@ def neighbours(theta: Theta, constraints) -> Iterator[tuple[Theta, Theta, float]
     for name, value in theta.items():
         distance = constraint_of(name, constraints).distance(value)
         for index in np.ndindex(np.shape(value)):
-            step = DIFFERENCE * max(abs(value[index]), 1e-2)
-            step = min(step, 0.5 * distance[index])
-            pair = []
-            for sign in (1, -1):
-                moved = np.array(value, dtype=np.float64)
-                moved[index] += sign * step
-                pair.append({**theta, name: moved})
-            yield (*pair, step)
+            largest = float(0.5 * distance[index])
+            step = min(DIFFERENCE * max(float(np.abs(value[index])), 1e-2), largest)
+            yield _moved(theta, name, index, step), _moved(theta, name, index, -step), step
+
+
+def _moved(theta: Theta, name: str, index: tuple[int, ...], step: float) -> Theta:
+    value = np.array(theta[name], dtype=np.float64)
+    value[index] += step
+    return {**theta, name: value}
 
 
 def _entries(parts, slopes) -> Iterator[tuple[int, torch.Tensor]]:
