@@ -14,7 +14,7 @@ from skelbo.persistence import Arrays, Field, Mapping, Optional, Vocabulary
 
 # A file may change the hyperparameters of a model of the user's own, which makes arrays by them.
 MAX_OWN_LATENTS = 1000
-BUILT_IN = ("FactorModel", "BinaryFeatureModel", "DecoderModel")
+BUILT_IN = [name for name in models.__all__ if name != "LatentVariableModel"]
 
 
 def model_vocabulary() -> Vocabulary:
