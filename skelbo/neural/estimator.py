@@ -30,6 +30,7 @@ from skelbo.neural.diagnostics import (
     warn_of_end,
     warn_of_floor,
 )
+from skelbo.neural.latent_quadrature import LatentQuadrature
 from skelbo.neural.log_marginal import DECODED_AT_ONCE, WeightedDraws
 from skelbo.neural.model.latent_family import LatentFamily
 from skelbo.neural.model.objectives import Objective
@@ -408,13 +409,19 @@ class NetworkEstimator(LatentVariableEstimator):
         use_one_thread_after_fork()
         return threads_for(n_cells(self.net_, min(len(X) * n_draws, DECODED_AT_ONCE)))
 
+    def _scorer(self) -> LatentQuadrature | WeightedDraws:
+        """Return what integrates over z: exactly for one latent, else by draws."""
+        if LatentQuadrature.serves(self.net_.module_):
+            return LatentQuadrature(self.net_.module_, self._columns)
+        return self._draws()
+
     def _log_prob(self, X):
         with self._threads(X, self.n_importance_samples):
-            return self._draws().log_prob(X)
+            return self._scorer().log_prob(X)
 
     def _elbo_terms(self, X):
         with self._threads(X, self.n_importance_samples):
-            return self._draws().elbo_terms(X)
+            return self._scorer().elbo_terms(X)
 
     def _posterior_mean(self, X):
         with self._threads(X):

@@ -73,12 +73,15 @@ class LatentFamily(Protocol):
         The encoder's outputs in words, for error messages.
     is_discrete : bool
         Whether z is discrete: log p(x, z) has no gradient in z then.
+    has_density : bool
+        Whether q has a density, and so a bound.
     """
 
     n_latents: int
     n_parameters: int = 0
     parameter_names: str = "one number per latent"
     is_discrete: bool = False
+    has_density: bool = True
 
     @property
     def n_embedded(self) -> int:
@@ -88,6 +91,10 @@ class LatentFamily(Protocol):
     def embed(self, z: Tensor) -> Tensor:
         """Return the decoder's input at z (..., n_latents), shape (..., n_embedded)."""
         return z
+
+    def prior_interval(self) -> tuple[float, float]:
+        """Return an interval that holds nearly all of p(z), if z is one continuous number."""
+        return -10.0, 10.0
 
     def proposal(self, model: AutoEncoder, batch: Batch) -> LatentProposal:
         """Return the distribution from which log p(x) is estimated; by default q itself.

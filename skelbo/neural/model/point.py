@@ -86,6 +86,7 @@ class PointFamily(nn.Module, LatentFamily):
     prior_mean: Tensor
     prior_cholesky: Tensor
     parameter_names = "one number per latent"
+    has_density = False
 
     def __init__(self, n_latents: int):
         super().__init__()
@@ -123,6 +124,11 @@ class PointFamily(nn.Module, LatentFamily):
     def coloured(self, white: Tensor) -> Tensor:
         """Return z from units in which the prior is N(0, I)."""
         return self.prior_mean + white @ self.prior_cholesky.T
+
+    def prior_interval(self) -> tuple[float, float]:
+        """Return ten standard deviations on either side of the mean of one latent."""
+        centre, reach = float(self.prior_mean), 10 * float(self.prior_cholesky)
+        return centre - reach, centre + reach
 
     def sample_prior(self, n_samples: int, like: Tensor, generator: torch.Generator) -> Tensor:
         """Draw from N(m, S), shape (n_samples, n_latents)."""

@@ -13,6 +13,9 @@ from skelbo.neural.data.batches import Batch
 from skelbo.neural.model.column_likelihoods import CodeColumns, GaussianColumns
 from skelbo.neural.model.table_likelihood import TableLikelihood
 
+# Cells (rows x vectors x columns) worked on at a time where no matrix product serves.
+CELLS_AT_ONCE = 2**18
+
 
 @dataclass(frozen=True)
 class RowDesign:
@@ -60,7 +63,9 @@ class RowDesign:
         parts = zip(self.likelihood.parts(outputs), self.statistics, strict=True)
         return [None if s is None else _factors(g, part, complete) for (g, _, part), s in parts]
 
-    def log_prob(self, outputs: Tensor, factors: list[Tensor | None], place: slice) -> Tensor:
+    def log_prob(
+        self, outputs: Tensor, factors: list[Tensor | None], place: slice | Tensor
+    ) -> Tensor:
         """Return log p(x | z) of some rows at all outputs, (n_rows, n_vectors), float64."""
         batch = self.batch.map(lambda tensor: tensor[place])
         total = self.constant.new_zeros(batch.n_samples, len(outputs))
@@ -70,9 +75,10 @@ class RowDesign:
             if s is not None and factor is not None:
                 total.addmm_(s[place], factor.T)
                 continue
-            rows = _columns(batch, members)
-            for i, row in enumerate(rows.slices(1)):
-                total[i] += group.evaluate(part, row.targets, row.mask).log_prob
+            rows, size = _columns(batch, members), max(1, CELLS_AT_ONCE // part.numel())
+            for i, some in enumerate(rows.slices(size)):
+                evaluation = group.evaluate(part[:, None], some.targets, some.mask)
+                total[i * size : (i + 1) * size] += evaluation.log_prob.T
         return total
 
     def log_prob_of_each(self, outputs: Tensor) -> Tensor:
