@@ -48,6 +48,7 @@ RNG = np.random.default_rng(0)
 Z = RNG.standard_normal((600, 2))
 X = Z @ RNG.standard_normal((2, 5)) + 0.5 * RNG.standard_normal((600, 5))
 HOLES = np.where(RNG.random(X.shape) < 0.15, np.nan, X)
+COLLINEAR = X[:, :1] * np.arange(1.0, 6.0) + 0.3 * X
 ANSWERS = (RNG.random(X.shape) < 1 / (1 + np.exp(-2 * X))) + 0.0
 WEIGHTS = RNG.integers(1, 4, len(X)) + 0.0
 
@@ -122,6 +123,7 @@ FITS: dict[str, Callable[[], tuple[Any, Any, dict[str, Any]]]] = {
         HOLES,
         {},
     ),
+    "vae, factors": lambda: (VAEEstimator(1, max_iter=12, **NET), COLLINEAR, {}),
     "vqvae": lambda: (VQVAEEstimator(2, n_codes=8, max_iter=8, **NET), X, {}),
     "gan": lambda: (
         GANEstimator(2, critic_layer_sizes=(16,), max_iter=6, n_critic=2, **NET),

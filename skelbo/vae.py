@@ -21,8 +21,12 @@ from skelbo.neural import (
     PointFamily,
     Refinement,
     refine,
+    start_at_factors,
 )
 from skelbo.transaction import fit_method
+
+# Rows behind the factor analysis at which a training begins.
+FACTOR_ROWS = 10_000
 
 
 def _has_density(estimator) -> bool:
@@ -85,13 +89,15 @@ class VAEEstimator(NetworkEstimator):
     beta : float, default=1.0
         Weight of the KL (Higgins et al. 2017). Scores are not weighted.
     kl_warmup : "auto" or int, default="auto"
-        Epochs over which the weight rises to `beta`.
+        Epochs over which the weight rises to `beta`; 0 by ``"auto"`` if the networks begin at a
+        factor analysis (see Notes).
     n_samples : int, default=1
         Draws of z per row: M of Algorithm 2.
     n_importance_samples : int, default=500
-        Draws behind each score. A row with fewer than ten effective ones gets its log p(x) by
-        annealed importance sampling from q (Neal 2001), at about 25 times the time, or 125 if it
-        is still uncertain; if its error exceeds half a nat then, an `ImportanceWarning` follows.
+        Draws behind each score; with one latent, scores and bounds are found by quadrature and take
+        none. A row with fewer than ten effective draws gets its log p(x) by annealed importance
+        sampling from q (Neal 2001), at about 25 times the time, or 125 if it is still uncertain; if
+        its error exceeds half a nat then, an `ImportanceWarning` follows.
     optimizer : {"adam", "adamw", "adagrad", "rmsprop", "sgd"} or class, default="adam"
         Of the kind of :mod:`torch.optim`.
     lr : float, default=1e-3
@@ -172,6 +178,12 @@ class VAEEstimator(NetworkEstimator):
 
     Notes
     -----
+    Where `n_components` factors explain four fifths of the variance of complete Gaussian columns,
+    the networks begin at that factor analysis, whose posterior the encoder then has exactly; else
+    at random. It takes perceptrons with hidden layers of at least ``4 * n_components`` units, an
+    activation other than tanh and elu, two rows per column, and factors that restrict the
+    covariance.
+
     Several processes train one model where ``torch.distributed`` has a process group, as under
     ``torchrun``: `batch_size` is the batch of all together, each takes its share of every batch,
     and all end with the model that one process would have found, to rounding (with
@@ -412,6 +424,12 @@ class VAEEstimator(NetworkEstimator):
         if self.posterior == "point":
             return PointFamily(self.n_components)
         return GaussianFamily(self.n_components)
+
+    def _prepare(self, net, rows, generator, seed, fresh):
+        begun = start_at_factors(net.module_, rows.sample(FACTOR_ROWS), fresh)
+        if begun and self.kl_warmup == "auto":  # no latent is idle, and so none collapses
+            net.kl_warmup = 0
+        return []
 
     def _objective(self):
         if self.posterior == "point":

@@ -20,6 +20,7 @@ from skelbo.neural.model.point import PointFamily
 from skelbo.neural.persistence import module_state
 from skelbo.neural.refinement import Refinement, refine
 from skelbo.neural.training.codebook import DeadCodes, decay_of, start_codebook
+from skelbo.neural.training.factor_start import start_at_factors
 from skelbo.neural.training.generators import draw_seed, make_generator
 
 __all__ = [
@@ -51,5 +52,6 @@ __all__ = [
     "play",
     "refine",
     "restored_critic",
+    "start_at_factors",
     "start_codebook",
 ]
