@@ -248,8 +248,8 @@ class _Rows(NamedTuple):
             logs[0][:, members] = (log_prob.T + log_prior[nodes]).cpu().numpy()
         if family.has_density:
             q = family.q(self.code[torch.as_tensor(row).to(like.device)])
-            nodes = torch.as_tensor(_nodes(low, high)).to(like)[..., None]
-            logs[1] = q.log_prob(nodes).cpu().numpy()
+            points = torch.as_tensor(_nodes(low, high)).to(like)[..., None]
+            logs[1] = q.log_prob(points).cpu().numpy()
         logs = np.nan_to_num(logs, nan=LOWEST, neginf=LOWEST, posinf=LOWEST)
         return _Panels.of(row, low, high, end, logs)
 
