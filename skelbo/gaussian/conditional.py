@@ -57,9 +57,11 @@ def conditionals(
             continue
         rows, missing, observed = np.flatnonzero(pattern.ravel() == number), *_split(gaps)
         lower = np.linalg.cholesky(shape[np.ix_(observed, observed)])
-        cross = linalg.solve_triangular(lower, shape[np.ix_(observed, missing)], lower=True)
         steps = (X[np.ix_(rows, observed)] - mean[observed]) / units[observed]
-        white = linalg.solve_triangular(lower, steps.T, lower=True)
+        white = np.hstack([shape[np.ix_(observed, missing)], steps.T])
+        if observed.size:  # SciPy 1.13 refuses a system of no equations
+            white = linalg.solve_triangular(lower, white, lower=True)
+        cross, white = white[:, : missing.size], white[:, missing.size :]
         values, vectors = np.linalg.eigh(shape[np.ix_(missing, missing)] - cross.T @ cross)
         root = units[missing, None] * (vectors * np.sqrt(np.maximum(values, 0.0)))
         expected = mean[missing] + (white.T @ cross) * units[missing]
