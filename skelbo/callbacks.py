@@ -7,7 +7,60 @@ from typing import Any
 from skelbo.em.checkpoint import CheckpointSettings
 
 
-class ELBOMonitor:
+class FitCallback:
+    """Callback of scikit-learn's protocol whose hooks do nothing until a subclass has its own.
+
+    Examples
+    --------
+    >>> from skelbo import EMGaussianMixture
+    >>> from skelbo.callbacks import FitCallback
+    >>> class Counter(FitCallback):
+    ...     n_tasks = 0
+    ...
+    ...     def on_fit_task_end(self, estimator, context):
+    ...         self.n_tasks += 1
+    >>> counter = Counter()
+    >>> model = EMGaussianMixture(2, random_state=0).set_callbacks(counter)
+    >>> model = model.fit([[0.0], [0.2], [5.0], [5.3]])
+    >>> counter.n_tasks > model.n_iter_
+    True
+    """
+
+    def setup(self, estimator, context):
+        """Prepare for a fit.
+
+        Parameters
+        ----------
+        estimator : estimator
+            On which the callback was set.
+        context : sklearn.callback.CallbackContext
+            Of the fit.
+        """
+
+    def teardown(self, estimator, context):
+        """Clean up after a fit.
+
+        Parameters
+        ----------
+        estimator : estimator
+            On which the callback was set.
+        context : sklearn.callback.CallbackContext
+            Of the fit.
+        """
+
+    def on_fit_task_begin(self, estimator, context):
+        """Run at the begin of a task of a fit: a start, or an iteration.
+
+        Parameters
+        ----------
+        estimator : estimator
+            On which the callback was set.
+        context : sklearn.callback.CallbackContext
+            Of the task.
+        """
+
+
+class ELBOMonitor(FitCallback):
     """Recorder of the bound of every iteration of every fit.
 
     Set it on an estimator, a Pipeline or a search: it is passed on to the estimators inside. In a
@@ -45,39 +98,6 @@ class ELBOMonitor:
         self.min_climb = min_climb
         self.log_: list[dict[str, Any]] = []
         self._runs: list[Any] = []
-
-    def setup(self, estimator, context):
-        """Do nothing: a run is entered when its first iteration ends.
-
-        Parameters
-        ----------
-        estimator : estimator
-            On which the callback was set.
-        context : sklearn.callback.CallbackContext
-            Of the fit or of its task.
-        """
-
-    def teardown(self, estimator, context):
-        """Do nothing: the log stays.
-
-        Parameters
-        ----------
-        estimator : estimator
-            On which the callback was set.
-        context : sklearn.callback.CallbackContext
-            Of the fit or of its task.
-        """
-
-    def on_fit_task_begin(self, estimator, context):
-        """Do nothing: an iteration is recorded when it ends.
-
-        Parameters
-        ----------
-        estimator : estimator
-            On which the callback was set.
-        context : sklearn.callback.CallbackContext
-            Of the fit or of its task.
-        """
 
     def on_fit_task_end(self, estimator, context, *, metadata=None):
         """Record an iteration.
@@ -162,7 +182,7 @@ class ELBOMonitor:
         return ELBOCurveDisplay(lower_bounds=curves).plot(ax, **kwargs).ax_
 
 
-class Checkpoint(CheckpointSettings):
+class Checkpoint(CheckpointSettings, FitCallback):
     """Callback that writes the state of a long fit to a file, from which a later fit goes on.
 
     Set it on an estimator of this library. Every so many seconds `fit` writes its state; a fit
@@ -230,28 +250,6 @@ class Checkpoint(CheckpointSettings):
             )
         if not isinstance(self.every, (int, float)) or not self.every >= 0:
             raise ValueError(f"every={self.every!r}, expected seconds: a number of at least 0.")
-
-    def teardown(self, estimator, context):
-        """Do nothing: a fit that has ended removes its file itself.
-
-        Parameters
-        ----------
-        estimator : estimator
-            On which the callback was set.
-        context : sklearn.callback.CallbackContext
-            Of the fit or of its task.
-        """
-
-    def on_fit_task_begin(self, estimator, context):
-        """Do nothing: the fit itself writes its state.
-
-        Parameters
-        ----------
-        estimator : estimator
-            On which the callback was set.
-        context : sklearn.callback.CallbackContext
-            Of the fit or of its task.
-        """
 
     def on_fit_task_end(self, estimator, context):
         """Do nothing; see `on_fit_task_begin`.

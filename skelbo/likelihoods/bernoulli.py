@@ -7,8 +7,8 @@ import numpy as np
 from skelbo.likelihoods.arrays import draw_bernoulli, namespace, softplus, special_functions
 from skelbo.likelihoods.component_derivatives import separate_derivatives
 from skelbo.likelihoods.component_likelihood import finite_log, indicators, ratio
-from skelbo.likelihoods.derivatives import trapezoid
 from skelbo.likelihoods.likelihood import MARGIN, Likelihood
+from skelbo.likelihoods.predictor_derivatives import trapezoid
 
 
 class Bernoulli(Likelihood):

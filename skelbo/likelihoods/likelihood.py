@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from skelbo.likelihoods.component_likelihood import ComponentLikelihood
-from skelbo.likelihoods.derivatives import gaussian_mean, torch_derivatives
+from skelbo.likelihoods.predictor_derivatives import gaussian_mean, torch_derivatives
 from skelbo.likelihoods.support import Support
 
 # Distance of probabilities and rates from their limits where a predictor must be finite.
