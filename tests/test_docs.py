@@ -93,7 +93,7 @@ def test_links_of_pages_lead_to_files():
         if "_build" in path.parts or "auto_examples" in path.parts:
             continue
         for target in link.findall(path.read_text(encoding="utf-8")):
-            if target.startswith("auto_examples/"):  # a page of the gallery stands for its script
-                target = f"../examples/{target.removeprefix('auto_examples/')}.py"
+            # A page of the gallery stands for its script.
+            target = re.sub(r"auto_examples/(.+)", r"../examples/\1.py", target)
             place = path.parent / target
             assert place.exists() or place.with_suffix(".md").exists(), f"{path}: {target}"

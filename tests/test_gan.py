@@ -425,3 +425,5 @@ def test_hostile_tables_give_finite_answers(case):
 def test_one_row_is_refused():
     with pytest.raises(ValueError, match="1 sample"):
         small().fit(np.ones((1, 3)))
+    with pytest.raises(ValueError, match="sample_weight leaves 1 row, expected at least 2"):
+        small().fit(IRIS, sample_weight=np.eye(150)[0])

@@ -112,7 +112,7 @@ def play(
         dtype = table.X.dtype
         net = make_net(estimator, columns, estimator._latent_family(), dtype, generator)
         critic = make_critic(estimator, net.module_, generator)
-        n_held_out = min(max(1, int(HELD_OUT_SHARE * len(table.X))), MAX_HELD_OUT)
+        n_held_out = number_held_out(len(table.X))
         like = net.module_.likelihood.offset
         rows = training_rows(
             *table[:2], columns, like, n_held_out, estimator.batch_size, rng, table.streamed
@@ -137,6 +137,16 @@ def play(
     return FinishedGame(
         net=net, critic=critic, noise_variance=variance, n_batches=rows.n_batches, **results
     )
+
+
+def number_held_out(n_samples: int) -> int:
+    """Return how many rows judge the divergence; ValueError if none were left to learn from."""
+    if n_samples < 2:
+        raise ValueError(
+            f"sample_weight leaves {n_samples} row, expected at least 2: a game learns from some "
+            "and judges its divergence by others; give more rows a positive weight."
+        )
+    return min(max(1, int(HELD_OUT_SHARE * n_samples)), MAX_HELD_OUT)
 
 
 def finished_record(progress: Progress) -> dict[str, Any] | None:
