@@ -4,6 +4,7 @@ import os
 import re
 import sys
 from importlib.metadata import version as installed_version
+from pathlib import Path
 
 # Names of the examples are looked up also where they are not run (-D plot_gallery=0).
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
@@ -77,7 +78,10 @@ html_sidebars = {"install": [], "first_minute": [], "changelog": [], "benchmarks
 
 
 def setup(app):
-    """Connect the two functions below."""
+    """Connect the functions below, and remove pages of examples that are there no more."""
+    for page in Path(app.srcdir, "auto_examples").glob("plot_*.rst"):
+        if not Path(app.srcdir, "..", "examples", f"{page.stem}.py").exists():
+            page.unlink()
     app.connect("source-read", _link_benchmarks)
     app.connect("autodoc-process-docstring", _tidy_docstring, priority=100)
 

@@ -10,9 +10,9 @@ formula, the code that is it, a picture and the numbers. One identity carries al
     + \underbrace{\mathrm{KL}(q \,\|\, p(z \mid x; \theta))}_{\mathrm{gap}},
 
 and an algorithm is a choice of the model, of the family of q, and of the step for
-:math:`\theta`. Three levels of difficulty follow from the model: nothing is hidden, and the maximum
-has a closed form; something is hidden, but its posterior is tractable; the posterior is out of
-reach.
+:math:`\theta`. Three levels of difficulty follow from the model (figure 1 of the tutorial): nothing
+is hidden, and the maximum has a closed form (section 1 here); something is hidden, but its
+posterior is tractable (2 to 4); the posterior is out of reach (5 to 7).
 """
 
 # %%

@@ -83,6 +83,17 @@ def test_the_page_on_installing_lists_the_extras_that_there_are():
     assert set(re.findall(r"^\| `(\w+)` \|", page, flags=re.MULTILINE)) == for_users
 
 
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "estimators").glob("*.md")), ids=lambda page: page.stem
+)
+def test_pages_of_estimators_answer_the_same_questions(page):
+    text = page.read_text(encoding="utf-8")
+    questions = ["Assumptions", "Generative process", "Inference", "What it answers"]
+    for question in [*questions, "When not to use it"]:
+        assert f"**{question}.**" in text, question
+    assert "$" in text.split("**Generative process.**")[1].split("**Inference.**")[0]
+
+
 def test_pages_have_examples():
     assert len(PAGES) >= 12
 
