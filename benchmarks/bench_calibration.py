@@ -74,16 +74,16 @@ def problems():
     for name, likelihood in names.items():
         yield (
             f"{name}, VariationalEM exact",
-            lambda rng, kind=likelihood: draw_factor(kind, 300, rng),
+            lambda rng, kind=likelihood: draw_factor(kind, 500, rng),
             VariationalEM(1, model=likelihood, **exact),
         )
         yield (
             f"{name}, MCEM",
-            lambda rng, kind=likelihood: draw_factor(kind, 300, rng),
+            lambda rng, kind=likelihood: draw_factor(kind, 500, rng),
             MCEM(1, model=likelihood),
         )
     features = BinaryFeatureModel(2, noise="diag")
-    draw = lambda rng: draw_binary(250, rng)  # noqa: E731
+    draw = lambda rng: draw_binary(400, rng)  # noqa: E731
     yield "binary, VariationalEM exact", draw, VariationalEM(2, model=features, **exact)
     yield "binary, MCEM", draw, MCEM(2, model=features)
     decoder = DecoderModel(1, hidden_layer_sizes=())

@@ -34,6 +34,9 @@ class GaussianProfile:
         Smallest noise variances.
     isotropic : bool
         One noise variance for all columns: probabilistic PCA, a closed form.
+    root : ndarray of shape (n_rows, n_features), optional
+        Root of the covariance, where there are fewer rows than columns: its axes are found among
+        the rows.
 
     References
     ----------
@@ -41,21 +44,24 @@ class GaussianProfile:
     non-EM?*
     """
 
-    def __init__(self, covariance, intercepts, n_latents, floor, isotropic):
+    def __init__(self, covariance, intercepts, n_latents, floor, isotropic, root=None):
         self.covariance, self.intercepts, self.n_latents = covariance, intercepts, n_latents
         self.floor, self.isotropic = floor, isotropic
         self.unit = floor / NOISE_FLOOR
-        root = np.sqrt(self.unit)
-        self.correlation = covariance / (root[:, None] * root)
+        scale = np.sqrt(self.unit)
+        self.correlation = covariance / (scale[:, None] * scale)
+        self.root = None if root is None else root / scale
 
     @classmethod
     def of_rows(cls, X, weights, n_latents, *, isotropic, fit_intercept) -> GaussianProfile:
         """Return the profile likelihood of complete rows (n, p) with weights (n,)."""
         share = weights / weights.sum()
         centre = share @ X
-        covariance = second_moments(X, share, centre if fit_intercept else 0.0 * centre)
         intercepts = centre if fit_intercept else np.zeros(X.shape[1])
-        return cls(covariance, intercepts, n_latents, noise_floor(X, weights), isotropic)
+        covariance = second_moments(X, share, intercepts)
+        wide = len(X) < X.shape[1]
+        root = np.sqrt(share)[:, None] * (X - intercepts) if wide else None
+        return cls(covariance, intercepts, n_latents, noise_floor(X, weights), isotropic, root)
 
     def start(self) -> np.ndarray:
         """Return the first noise variances, (p,)."""
@@ -75,17 +81,21 @@ class GaussianProfile:
         """Return the log-likelihood and the loadings in units of the columns."""
         units = np.sqrt(noise)
         p = len(noise)
-        values, vectors = linalg.eigh(
-            self.correlation / (units[:, None] * units),
-            subset_by_index=(p - self.n_latents, p - 1),
-            check_finite=False,
-        )
+        values, vectors = self._axes(units)
         size = np.maximum(values - 1, 0.0)
         loadings = units[:, None] * vectors[:, ::-1] * np.sqrt(size[::-1])
         trace = (np.diagonal(self.correlation) / noise).sum()
         log_det = np.log(noise).sum() + np.log1p(size).sum()
         fit = trace - (size / (1 + size) * values).sum()
         return -0.5 * (p * LOG_2PI + log_det + fit), loadings
+
+    def _axes(self, units) -> tuple[np.ndarray, np.ndarray]:
+        """Return the largest eigenvalues, ascending, and axes (p, n_latents), in units of noise."""
+        if self.root is None or len(self.root) < self.n_latents:
+            return _largest(self.correlation / (units[:, None] * units), self.n_latents)
+        root = self.root / units
+        values, vectors = _largest(root @ root.T, self.n_latents)
+        return values, root.T @ (vectors / np.sqrt(np.maximum(values, 1e-300)))
 
     def unexplained(self, loadings):
         """Return the noise variances after a step of EM: what these loadings do not explain."""
@@ -135,6 +145,12 @@ class GaussianProfile:
             "intercepts": self.intercepts,
             "noise_variance": np.asarray(noise[0]) if self.isotropic else noise,
         }
+
+
+def _largest(matrix, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the n largest eigenvalues of a symmetric matrix, ascending, and their vectors."""
+    p = len(matrix)
+    return linalg.eigh(matrix, subset_by_index=(p - n, p - 1), check_finite=False)
 
 
 def second_moments(X, share, centre) -> np.ndarray:

@@ -23,8 +23,9 @@ def log_prob(X, theta):
 
 
 @pytest.mark.parametrize("isotropic", [True, False])
-def test_its_value_is_the_mean_log_density(isotropic):
-    X = real(50)
+@pytest.mark.parametrize("shape", [(50, 5), (12, 20)])
+def test_its_value_is_the_mean_log_density(shape, isotropic):
+    X = real(*shape)
     climbing = profile(X, isotropic=isotropic)
     noise = climbing.start()
     for _ in range(5):
@@ -33,6 +34,16 @@ def test_its_value_is_the_mean_log_density(isotropic):
         better = climbing.m_step(loadings, noise)
         assert climbing.e_step(better)[0] >= value - 1e-12
         noise = better
+
+
+def test_axes_of_wide_tables_are_found_among_the_rows():
+    X, weights = real(12, 20), np.arange(12.0)
+    wide = profile(X, isotropic=False, weights=weights)
+    noise, tall = wide.start(), profile(X, isotropic=False, weights=weights)
+    tall.root = None
+    (value, loadings), (same, others) = wide.e_step(noise), tall.e_step(noise)
+    assert np.isclose(value, same, rtol=1e-12)
+    assert np.allclose(loadings @ loadings.T, others @ others.T, rtol=1e-9, atol=1e-12)
 
 
 def test_isotropic_is_probabilistic_pca_at_once():
