@@ -10,8 +10,10 @@ import pytest
 import torch
 from scipy import special, stats
 from sklearn.base import clone
+from sklearn.callback import ProgressBar
 from sklearn.datasets import load_digits, load_iris
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils import estimator_checks
@@ -502,13 +504,22 @@ def test_weights_count_rows_in_codebook_and_prior():
 # ------------------------------------------------------------ bad input
 
 
+SMALL_TABLES = {
+    "one column": IRIS[:, :1],
+    "ten rows": IRIS[:10],
+    "three distinct rows": np.repeat(IRIS[:3], 4, axis=0),
+    "a constant column": np.c_[IRIS, np.ones(150)],
+    "all constant": np.full((10, 2), 3.0),
+    "two rows": IRIS[:2],
+    "scales": IRIS[:30] * [1e100, 1e-100, 1e6, 1.0],
+    "an outlier": np.r_[IRIS[:30], [[1e9, 0.0, 0.0, 0.0]]],
+    "float32": IRIS[:30].astype(np.float32) * np.float32(1e8),
+}
+
+
 @pytest.mark.filterwarnings("ignore::skelbo.NoiseFloorWarning")
 @pytest.mark.parametrize("assignment", ["hard", "soft"])
-@pytest.mark.parametrize(
-    "X",
-    [IRIS[:, :1], IRIS[:10], np.repeat(IRIS[:3], 4, axis=0), np.c_[IRIS, np.ones(150)], IRIS[:2]],
-    ids=["one column", "ten rows", "three distinct rows", "a constant column", "two rows"],
-)
+@pytest.mark.parametrize("X", SMALL_TABLES.values(), ids=SMALL_TABLES)
 def test_small_tables_have_finite_scores(X, assignment):
     model = small(3, n_codes=8, assignment=assignment, max_iter=1, lr=1e-2).fit(X)
     answers = model.score_samples(X), model.elbo(X), model.sample(5, 0)[0], model.codebook_
@@ -564,6 +575,15 @@ def test_in_a_pipeline_with_names():
     model = make_pipeline(StandardScaler(), small()).fit(IRIS)
     assert model.get_feature_names_out().tolist() == ["vqvaeestimator0", "vqvaeestimator1"]
     assert np.isfinite(model.score(IRIS))
+
+
+@pytest.mark.slow
+def test_in_a_grid_search_with_a_progress_bar(capsys):
+    grid = {"assignment": ["hard", "soft"], "n_codes": [2, 4]}
+    search = GridSearchCV(small(max_iter=3), grid, cv=2).fit(IRIS)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    small(max_iter=3).set_callbacks(ProgressBar()).fit(IRIS)
+    assert "VQVAEEstimator" in capsys.readouterr().out
 
 
 @pytest.mark.slow
