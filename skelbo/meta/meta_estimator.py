@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 from scipy.sparse import issparse
 from sklearn import get_config
-from sklearn.base import BaseEstimator, MetaEstimatorMixin
+from sklearn.base import MetaEstimatorMixin
 from sklearn.callback import CallbackSupportMixin
 from sklearn.utils import _safe_indexing, get_tags
 from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
 from sklearn.utils.validation import has_fit_parameter, validate_data
 
+from skelbo.checked_parameters import CheckedParameters
 from skelbo.data.weights import check_weights
 
 
-class MetaEstimator(MetaEstimatorMixin, CallbackSupportMixin, BaseEstimator, metaclass=ABCMeta):
+class MetaEstimator(MetaEstimatorMixin, CallbackSupportMixin, CheckedParameters, metaclass=ABCMeta):
     """A meta-estimator around one parameter ``estimator``.
 
     It passes tables on as they are, so that pipelines of dataframes work, and routes metadata to

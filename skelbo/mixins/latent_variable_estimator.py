@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import (
-    BaseEstimator,
     ClassNamePrefixFeaturesOutMixin,
     DensityMixin,
     TransformerMixin,
@@ -17,6 +16,7 @@ from sklearn.callback import CallbackSupportMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.metaestimators import available_if
 
+from skelbo.checked_parameters import CheckedParameters
 from skelbo.data.counts import as_count
 from skelbo.data.dask_dispatch import lazy_on_dask
 from skelbo.data.numeric_table import as_numbers
@@ -51,7 +51,7 @@ class LatentVariableEstimator(
     TransformerMixin,
     DensityMixin,
     CallbackSupportMixin,
-    BaseEstimator,
+    CheckedParameters,
     metaclass=ABCMeta,
 ):
     """A model p(x, z; theta) behind scikit-learn's interface.

@@ -6,13 +6,13 @@ import copy
 import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 from sklearn.exceptions import ConvergenceWarning
 
+from skelbo.data.counts import is_count
 from skelbo.data.random_stream import random_stream
 from skelbo.data.rows import Rows
 from skelbo.data.validation import InputValidation
@@ -152,7 +152,7 @@ class StandardErrors(InputValidation, ABC):
         if method == "information":
             errors = self._information_errors(X, weights)
         else:
-            if not isinstance(n_bootstrap, Integral) or n_bootstrap < 2:
+            if not is_count(n_bootstrap, 2):
                 raise ValueError(
                     f"n_bootstrap={n_bootstrap!r}, expected an integer of at least 2; 200 give "
                     "errors to 5 %."

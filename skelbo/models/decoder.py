@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from numbers import Integral
 
 import numpy as np
 import torch
 
 from skelbo.data.column_moments import ColumnMoments
+from skelbo.data.counts import is_count
 from skelbo.degenerate_fit import NoiseFloorWarning
 from skelbo.likelihoods import Likelihood, as_likelihood
 from skelbo.likelihoods.noise_floor import noise_floor
@@ -79,7 +79,7 @@ class DecoderModel(LatentVariableModel):
         """Powers of a common unit of Gaussian columns: the last layer of a built-in network."""
         if self.decoder is not None or not self.column_likelihood.has_noise:
             return {}
-        last = len(self.hidden_layer_sizes)
+        last = len(self._widths)
         return {f"{last}.weight": 1, f"{last}.bias": 1, "noise_variance": 2}
 
     @property
@@ -141,11 +141,7 @@ class DecoderModel(LatentVariableModel):
         >>> model.parameter_shapes(3)
         {'0.weight': (5, 2), '0.bias': (5,), '1.weight': (3, 5), '1.bias': (3,)}
         """
-        widths = tuple(self.hidden_layer_sizes)
-        if not all(isinstance(width, Integral) and int(width) >= 1 for width in widths):
-            raise ValueError(
-                f"hidden_layer_sizes={self.hidden_layer_sizes!r}, expected integers of at least 1."
-            )
+        widths = self._widths
         if self.decoder is not None:
             shapes = {name: tuple(v.shape) for name, v in self.decoder.named_parameters()}
         else:
@@ -194,8 +190,18 @@ class DecoderModel(LatentVariableModel):
             theta["noise_variance"] = (spread**2).mean()
         return theta
 
+    @property
+    def _widths(self):
+        """Widths of the hidden layers."""
+        sizes = self.hidden_layer_sizes
+        if not np.iterable(sizes) or not all(map(is_count, sizes)):
+            raise ValueError(
+                f"hidden_layer_sizes={sizes!r}, expected a tuple of integers of at least 1."
+            )
+        return tuple(sizes)
+
     def _random_weights(self, level, spread, rng):
-        sizes = [self.n_latents, *self.hidden_layer_sizes, len(level)]
+        sizes = [self.n_latents, *self._widths, len(level)]
         theta = {}
         for i, (inner, outer) in enumerate(pairwise(sizes)):
             weight = rng.standard_normal((outer, inner)) / np.sqrt(inner)
@@ -209,7 +215,7 @@ class DecoderModel(LatentVariableModel):
         if self.decoder is not None:
             weights = {k: v for k, v in theta.items() if k != "noise_variance"}
             return torch.func.functional_call(self.decoder, weights, (Z,))
-        last = len(self.hidden_layer_sizes)
+        last = len(self._widths)
         for i in range(last + 1):
             Z = Z @ theta[f"{i}.weight"].T + theta[f"{i}.bias"]
             Z = Z if i == last else torch.tanh(Z)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator
 
+from skelbo.data.counts import is_count
 from skelbo.models.constraints import CONSTRAINTS
 
 
@@ -251,7 +252,7 @@ def check_model(model: Any) -> None:
             "class."
         )
     n_latents = getattr(model, "n_latents", None)
-    if not isinstance(n_latents, (int, np.integer)) or n_latents < 1:
+    if not is_count(n_latents):
         raise ValueError(
             f"{name}.n_latents is {n_latents!r}, expected a positive integer; set it in the class "
             "or in __init__."

@@ -69,6 +69,7 @@ def test_a_header_of_another_shape_is_refused():
     refuse(name, lambda h, a: h.update({"class": "MCEM"}), "it holds a 'MCEM', expected 'Gauss")
     refuse(name, lambda h, a: h["params"].pop("tol"), "its parameters are")
     refuse(name, lambda h, a: h["params"].update(tol="often"), "'tol' parameter of GaussianMLE")
+    refuse("vae, own", lambda h, a: h["params"].update(n_components=True), "is True, expected a nu")
     refuse(name, lambda h, a: h["params"].update(tol={"tuple": 3}), "expected a float")
     refuse(name, lambda h, a: h.update(attributes=3), "its attributes are 3")
     refuse(name, lambda h, a: h["attributes"].update(_log_prob=3), r"attributes \['_log_prob'\]")

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from skorch.callbacks import Callback
 
+from skelbo.data.counts import is_count
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.model.latent_family import LatentFamily
 from skelbo.neural.model.networks import AutoEncoder
@@ -57,7 +58,7 @@ def resolve_optimizer(optimizer: Any) -> Any:
 def layer_sizes(sizes: Any, name: str = "hidden_layer_sizes") -> tuple[int, ...]:
     """Return the widths of the hidden layers."""
     widths = (sizes,) if isinstance(sizes, Integral) else tuple(sizes)
-    if not all(isinstance(n, Integral) and int(n) >= 1 for n in widths):
+    if not all(map(is_count, widths)):
         raise ValueError(
             f"{name}={sizes!r} has a width that is no integer of at least 1; give one "
             "such number per layer, or () for linear networks."
