@@ -73,7 +73,7 @@ def in_dask() -> Any:
 
 def mixture(**options: Any) -> EMGaussianMixture:
     """Return a mixture that needs many iterations."""
-    return EMGaussianMixture(4, tol=0.0, max_iter=60, random_state=1, **options)
+    return EMGaussianMixture(4, **{"tol": 0.0, "max_iter": 60, "random_state": 1, **options})
 
 
 NET = {"hidden_layer_sizes": (16,), "batch_size": 64, "random_state": 0}
@@ -87,9 +87,9 @@ FITS: dict[str, Callable[[], tuple[Any, Any, dict[str, Any]]]] = {
     ),
     "mixture, holes": lambda: (mixture(), HOLES[:200], {"sample_weight": WEIGHTS[:200]}),
     "mixture, factor": lambda: (mixture(covariance_type="factor"), X, {}),
-    "mixture, gradient": lambda: (mixture(solver="gradient"), X, {}),
+    "mixture, gradient": lambda: (mixture(solver="gradient"), X[:200], {}),
     "mixture, file": lambda: (mixture(), on_disk(), {}),
-    "mixture, dask": lambda: (mixture(), in_dask(), {}),
+    "mixture, dask": lambda: (mixture(max_iter=25), in_dask(), {}),
     "mixture, columns": lambda: (
         EMMixture(2, likelihood=["bernoulli"] * 5, n_init=3, max_iter=30, tol=0.0, random_state=0),
         ANSWERS,
@@ -100,21 +100,21 @@ FITS: dict[str, Callable[[], tuple[Any, Any, dict[str, Any]]]] = {
         X,
         {"groups": np.arange(len(X)) // 100},
     ),
-    "variational, starts": lambda: (VariationalEM(2, n_init=6, random_state=0), HOLES[:100], {}),
-    "mcem": lambda: (MCEM(1, model="bernoulli", tol=1e-9, max_iter=8), ANSWERS[:200], {}),
+    "variational, starts": lambda: (VariationalEM(2, n_init=6, random_state=0), HOLES[:40], {}),
+    "mcem": lambda: (MCEM(1, model="bernoulli", tol=1e-9, max_iter=8), ANSWERS[:40], {}),
     "mcem, saem": lambda: (
-        MCEM(1, model="bernoulli", averaging="saem", max_iter=30, tol=1e-9, random_state=0),
-        ANSWERS[:100],
+        MCEM(1, model="bernoulli", averaging="saem", max_iter=20, tol=1e-9, random_state=0),
+        ANSWERS[:40],
         {},
     ),
     "mcem, gibbs": lambda: (
         MCEM(2, sampler="gibbs", n_init=2, max_iter=6, tol=1e-9, random_state=0),
-        X[:100],
+        X[:25],
         {},
     ),
     "mcem, hmc": lambda: (
         MCEM(1, model="poisson", sampler="hmc", max_iter=6, tol=1e-9, random_state=0),
-        np.round(np.exp(X[:100].clip(None, 2))),
+        np.round(np.exp(X[:20].clip(None, 2))),
         {},
     ),
     "vae": lambda: (VAEEstimator(2, max_iter=12, **NET), X, {}),
@@ -124,7 +124,7 @@ FITS: dict[str, Callable[[], tuple[Any, Any, dict[str, Any]]]] = {
         {},
     ),
     "vae, factors": lambda: (VAEEstimator(1, max_iter=12, **NET), COLLINEAR, {}),
-    "vqvae": lambda: (VQVAEEstimator(2, n_codes=8, max_iter=8, **NET), X, {}),
+    "vqvae": lambda: (VQVAEEstimator(2, n_codes=8, max_iter=8, **NET), X[:300], {}),
     "gan": lambda: (
         GANEstimator(2, critic_layer_sizes=(16,), max_iter=6, n_critic=2, **NET),
         HOLES,
