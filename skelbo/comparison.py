@@ -11,7 +11,7 @@ import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from inspect import signature
+from inspect import Parameter, signature
 from numbers import Integral
 from typing import Any
 
@@ -20,6 +20,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, KFold, check_cv
 from sklearn.utils import _safe_indexing
 
+from skelbo.data.dependent_rows import check_held_out, ids_of_rows
 from skelbo.printed_table import PrintedTable, data_frame, number
 
 COLUMNS = (
@@ -146,7 +147,7 @@ def compare(estimators, X, *, cv=5, groups=None, random_state=0, progress=True):
     groups : array-like of shape (n_samples,) or None, default=None
         Ids of groups of rows that depend on each other. They are held out whole, standard errors
         are over groups, and estimators whose ``fit`` takes groups (sequences of a hidden Markov
-        model) get them.
+        model) get them. By default the ids in the `group_column` of an estimator, if one has it.
     random_state : int, RandomState or None, default=0
         Source of the shuffling, if `cv` is a number. It is no seed of the estimators.
     progress : bool, default=True
@@ -166,7 +167,7 @@ def compare(estimators, X, *, cv=5, groups=None, random_state=0, progress=True):
     -----
     Differences are paired: they have the standard error of the mean of differences row by row, far
     below that of either mean where rows are hard for all. An estimator of which a fit fails is a
-    row with the error.
+    row with the error; so is one of sequences, of which rows here and there are held out.
 
     Examples
     --------
@@ -181,7 +182,7 @@ def compare(estimators, X, *, cv=5, groups=None, random_state=0, progress=True):
     """
     named = _named(estimators)
     X = X if hasattr(X, "shape") else np.asarray(X)
-    groups = None if groups is None else np.asarray(groups)
+    groups = _ids(named, X) if groups is None else np.asarray(groups)
     splits = list(_splits(X, cv, groups, random_state))
     found = []
     for name, estimator in named.items():
@@ -217,12 +218,25 @@ def _named(estimators: Any) -> dict[str, Any]:
     return named
 
 
+def _ids(named: dict[str, Any], X: Any) -> np.ndarray | None:
+    """Return the ids of sequences in a column of X that one of the estimators names, if any."""
+    found = (ids_of_rows(estimator, X) for estimator in named.values())
+    return next((ids for ids in found if ids is not None), None)
+
+
 def _splits(X: Any, cv: Any, groups: Any, random_state: Any) -> Iterator[tuple]:
     """Return the rows to fit and those to hold out, split by split."""
     if isinstance(cv, Integral):
         kind = KFold if groups is None else GroupKFold
         return kind(int(cv), shuffle=True, random_state=random_state).split(X, groups=groups)
-    return check_cv(cv).split(X, groups=groups)
+    splitter = check_cv(cv)
+    labels = signature(splitter.split).parameters.get("y")
+    if labels is not None and labels.default is Parameter.empty:
+        raise ValueError(
+            f"cv={type(cv).__name__} splits by labels, of which there are none here, expected a "
+            "splitter of rows or groups; pass its splits, cv=list(splitter.split(X, y))."
+        )
+    return splitter.split(X, groups=groups)
 
 
 def _held_out(name, estimator, X, groups, splits, progress) -> _HeldOut:
@@ -235,6 +249,7 @@ def _held_out(name, estimator, X, groups, splits, progress) -> _HeldOut:
         with warnings.catch_warnings(record=True) as some:
             warnings.simplefilter("always")
             try:
+                check_held_out(estimator, test, groups)
                 _score_fold(result, clone(estimator), X, groups, train, test)
             except (ValueError, ArithmeticError, np.linalg.LinAlgError) as error:
                 cause = " ".join(str(error).split())

@@ -6,13 +6,29 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose
+from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, cross_val_score
+from sklearn.model_selection import (
+    GroupKFold,
+    KFold,
+    RepeatedKFold,
+    ShuffleSplit,
+    StratifiedKFold,
+    StratifiedShuffleSplit,
+    TimeSeriesSplit,
+    cross_val_score,
+)
 
 import skelbo
-from skelbo import EMGaussianMixture, GaussianMLE, VAEEstimator, VariationalEM
+from skelbo import (
+    EMGaussianMixture,
+    EMHiddenMarkovModel,
+    GaussianMLE,
+    VAEEstimator,
+    VariationalEM,
+)
 
 TIED = EMGaussianMixture(3, covariance_type="tied", random_state=0)
 FULL = EMGaussianMixture(2, random_state=0)
@@ -85,6 +101,33 @@ def test_groups_reach_estimators_that_take_them(iris):
     found = compare({"a": Recorder(), "b": GaussianMLE()}, iris, groups=np.arange(150) // 15)
     assert len(seen) == 5 and all(len(part) == 8 for part in seen)
     assert found.results["log_prob"][0] == found.results["log_prob"][1]
+
+
+@pytest.mark.parametrize(
+    "splitter", [StratifiedKFold(2), StratifiedShuffleSplit(2)], ids=lambda s: type(s).__name__
+)
+def test_a_splitter_by_labels_is_refused_and_its_splits_are_not(splitter, iris):
+    y = np.arange(150) // 50
+    with pytest.raises(ValueError, match=r"cv=Strat.* splits by labels, .*list\(splitter.split"):
+        compare([GaussianMLE()], iris, cv=splitter)
+    found = compare([GaussianMLE()], iris, cv=list(splitter.split(iris, y)))
+    assert np.isfinite(found.results["log_prob"]).all()
+
+
+def test_sequences_are_not_shuffled(iris):
+    chain = EMHiddenMarkovModel(2, random_state=0, max_iter=200, tol=1e-2)
+    with pytest.raises(ValueError, match=r"fit 1 of 5: rows of EMHiddenMarkovModel form sequences"):
+        compare([chain], iris)
+    beside = compare([chain, GaussianMLE()], iris)
+    assert "pass groups" in beside.results["error"][0] and beside.best == "GaussianMLE"
+    ids = np.arange(150) // 15
+    by_groups = compare([chain], iris, groups=ids)
+    column = clone(chain).set_params(group_column=4)
+    by_column = compare([column], np.column_stack([iris, ids]))
+    assert by_column.results["log_prob"] == by_groups.results["log_prob"]
+    assert by_column.results["se"] == by_groups.results["se"]
+    one = compare([chain], iris, cv=TimeSeriesSplit(3))  # pieces of one sequence
+    assert np.isfinite(one.results["log_prob"]).all()
 
 
 @pytest.mark.slow

@@ -64,7 +64,7 @@ IMPORTS = {
     "mcem": {"em", "inference", "mixins", "persistence"},
     "meta": {"checked_parameters", "data", "degenerate_fit", "transaction"},
     "printed_table": set(),
-    "comparison": {"printed_table"},
+    "comparison": {"data", "printed_table"},
     "vae": {"autograd", "data", "likelihoods", "neural", "transaction"},
     "vqvae": {"autograd", "likelihoods", "neural", "transaction"},
     "gan": {"autograd", "data", "em", "neural", "transaction"},

@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import _safe_indexing
 
+from skelbo.data.dependent_rows import check_held_out, ids_of_rows
 from skelbo.degenerate_fit import DegenerateFitWarning
 from skelbo.meta.meta_estimator import rows_of
 
@@ -127,7 +128,10 @@ def _held_out(model: Any, task: Task) -> tuple[float, Any]:
     n_samples = task.X.shape[0]
     weights = np.ones(n_samples) if task.weights is None else task.weights
     total = 0.0
-    for fold, (train, test) in enumerate(_folds(task, np.flatnonzero(weights > 0))):
+    groups = task.params.get("groups")
+    groups = ids_of_rows(model, task.X) if groups is None else np.asarray(groups)
+    for fold, (train, test) in enumerate(_folds(task.X, groups, np.flatnonzero(weights > 0))):
+        check_held_out(model, test, groups)
         fitted = model if fold == 0 else clone(model)
         fitted.fit(_safe_indexing(task.X, train), **rows_of(task.params, n_samples, train))
         params = accepted(fitted.score, rows_of(task.params, n_samples, test))
@@ -135,19 +139,20 @@ def _held_out(model: Any, task: Task) -> tuple[float, Any]:
     return total / weights.sum(), model
 
 
-def _folds(task: Task, present: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _folds(
+    X: Any, groups: np.ndarray | None, present: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield the rows to fit and those held out, of the rows of positive weight.
 
     Equal rows, or the rows of a group, are in one fold, so that weights count as repetitions.
     """
-    groups = task.params.get("groups")
-    keys = row_keys(_safe_indexing(task.X, present) if groups is None else np.asarray(groups))
+    keys = row_keys(_safe_indexing(X, present) if groups is None else groups)
     _, unit = np.unique(keys if groups is None else keys[present], return_inverse=True)
     n_units = int(unit.max()) + 1
     if n_units < 2:
         raise ValueError(
             f"criterion='held_out' got {n_units} different {'row' if groups is None else 'group'} "
-            f"of positive weight (n_samples={task.X.shape[0]}), expected at least 2; use "
+            f"of positive weight (n_samples={X.shape[0]}), expected at least 2; use "
             "criterion='bic'."
         )
     n_folds = min(N_FOLDS, n_units)

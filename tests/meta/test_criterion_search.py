@@ -15,7 +15,12 @@ from sklearn.mixture import GaussianMixture
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from skelbo import EMGaussianMixture, GaussianMLE, SingularCovarianceWarning
+from skelbo import (
+    EMGaussianMixture,
+    EMHiddenMarkovModel,
+    GaussianMLE,
+    SingularCovarianceWarning,
+)
 from skelbo.meta import CriterionSearch
 
 SIX = ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"]
@@ -100,6 +105,17 @@ def test_groups_are_held_out_whole(iris):
     search = CriterionSearch(Recorder(), {"covariance_type": ["full"]}, criterion="held_out")
     search.fit(iris, groups=groups)
     assert len(seen) == 6 and all(len(part) == 12 for part in seen[:5]) and len(seen[5]) == 15
+
+
+def test_sequences_are_held_out_whole(iris):
+    chain = EMHiddenMarkovModel(random_state=0, max_iter=200, tol=1e-2)
+    search = CriterionSearch(chain, {"n_components": [1, 2]}, criterion="held_out")
+    with pytest.raises(ValueError, match="rows of EMHiddenMarkovModel form sequences, of which"):
+        clone(search).fit(iris)
+    ids = np.arange(150) // 15
+    expected = clone(search).fit(iris, groups=ids).results_["criterion"]
+    search.set_params(estimator__group_column=4).fit(np.column_stack([iris, ids]))
+    assert_allclose(search.results_["criterion"], expected, rtol=1e-9)
 
 
 def test_degenerate_fits_are_marked_and_not_chosen():
