@@ -198,7 +198,9 @@ class Checkpoint(CheckpointSettings, FitCallback):
     Parameters
     ----------
     path : path-like
-        File to write: one for each fit that may run at a time.
+        File to write: one for each fit that may run at a time. Or a folder that exists, in which
+        each fit has a file of its own: for searches and cross-validation, whose fits run in turn
+        or in parallel. In a folder a fit that finds no file of its own begins anew.
     every : float, default=60.0
         Seconds between two writes, at the end of an iteration or epoch; 0 writes after each.
 
@@ -244,8 +246,8 @@ class Checkpoint(CheckpointSettings, FitCallback):
         """
         if not getattr(estimator, "_resumes_fits", False):
             raise TypeError(
-                f"Checkpoint was set on {type(estimator).__name__}, expected an estimator of "
-                "skelbo whose fits go on from a file; set it on that estimator itself, within a "
+                f"Checkpoint was set on {type(estimator).__name__}, whose fits do not go on from a "
+                "file, expected an estimator of skelbo; set it on that estimator itself, within a "
                 "pipeline or search say."
             )
         if not isinstance(self.every, (int, float)) or not self.every >= 0:

@@ -56,6 +56,18 @@ def test_a_matrix_edited_in_place_is_obeyed_or_named(iris):
         model.score(iris)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["covariance_", "precision_", "precision_cholesky_"])
+@pytest.mark.parametrize("value", [0.0, -1.0, np.inf, np.nan])
+def test_a_matrix_without_a_density_is_named(kind, name, value, iris):
+    model = GaussianMLE(kind).fit(iris)
+    edited = np.array(getattr(model, name))
+    edited[(0,) * edited.ndim] = value
+    setattr(model, name, edited)
+    with pytest.raises(ValueError, match=f"{name} was set to what is not symmetric and positive-d"):
+        model.score_samples(iris)
+
+
 @pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")  # of the first few rows
 @pytest.mark.parametrize("kind", KINDS)
 @given(sizes=st.lists(st.integers(1, 60), min_size=1, max_size=5), offset=st.sampled_from([0, 1e6]))

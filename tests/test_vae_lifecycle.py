@@ -166,6 +166,12 @@ def test_net_params_reach_the_optimizer():
     assert model.net_.optimizer_.param_groups[0]["weight_decay"] == 0.25
 
 
+@pytest.mark.parametrize("name", ["get_loss", "_get_params_for", "history_", "lr__x", "beta"])
+def test_net_params_are_those_of_skorch(name):
+    with pytest.raises(ValueError, match=f"net_params has '{name}', expected parameters of skorch"):
+        small(net_params={name: 1}).fit(IRIS)
+
+
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "adagrad", "rmsprop", "sgd"])
 def test_optimizers(optimizer):
     model = small(optimizer=optimizer).fit(IRIS)

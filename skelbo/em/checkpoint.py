@@ -74,11 +74,12 @@ class FitCheckpoint:
         rng: np.random.RandomState | None,
         constants: Sequence[Any] = (),
     ):
-        self.path, self.every, self.rng = os.fspath(settings.path), settings.every, rng
+        self.path, self.every = checkpoint_file.place(settings.path, identity), settings.every
+        self.rng = rng
         self.identity, self.constants = identity, constants
         self.start_of_rng: Any = None if rng is None else rng.get_state()
         self.frame: dict[str, Any] = {"number": 0, "failures": [], "ascents": []}
-        self.found = self._read() if os.path.lexists(self.path) else None
+        self.found = self._read() if os.path.exists(self.path) else None
         self.clock = time.monotonic()
 
     def _read(self) -> dict[str, Any]:

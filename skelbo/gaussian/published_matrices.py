@@ -80,15 +80,24 @@ def precision_roots(
             f"{name} was set to an array of shape {array.shape}, expected {expected}; set it to a "
             "valid array, or call fit again."
         )
-    if name == root:
-        return array
-    array = array.astype(np.float64).reshape(shape)
+    dense = structure.scatter.dense
     try:
+        _check_diagonal(array.reshape(shape), dense)
+        if name == root:
+            return array
+        array = array.astype(np.float64).reshape(shape)
         if name == covariance:
-            array = np.linalg.inv(array) if structure.scatter.dense else 1 / array
+            array = np.linalg.inv(array) if dense else 1 / array
         return structure.from_precisions(array, K, p).public_arrays()[MATRICES[2]]
     except (ValueError, np.linalg.LinAlgError):
         raise ValueError(
             f"{name} was set to what is not symmetric and positive-definite; set it to a valid "
             "array, or call fit again."
         ) from None
+
+
+def _check_diagonal(matrices: np.ndarray, dense: bool) -> None:
+    """Raise ValueError unless diagonals are positive and finite: those of roots, too."""
+    diagonals = np.diagonal(matrices, axis1=-2, axis2=-1) if dense else matrices
+    if not (np.all(diagonals > 0) and np.all(diagonals < np.inf)):
+        raise ValueError("a diagonal is not positive")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from skelbo.likelihoods import LIKELIHOODS
 from skelbo.mixture.attributes import COVARIANCE_ARRAYS, MATRICES
 from skelbo.mixture.emission_attributes import CODES, OTHERS
 from skelbo.mixture.emission_density import EmissionStatistics
@@ -20,6 +22,23 @@ from skelbo.mixture.file_fields import (
 from skelbo.persistence import Array, Chosen, Field, Names, Optional, Record, Sequence
 
 State = Mapping[str, Any]
+
+
+@dataclass
+class Means(Array):
+    """Means by component and column, which codes have none of.
+
+    Parameters
+    ----------
+    kinds : tuple of str
+        Likelihood of each column; those of the user's own may have means that are not finite.
+    """
+
+    kinds: tuple[str, ...] = ()
+
+    def _check_cells(self, array: Any, name: str) -> None:
+        plain = [kind in LIKELIHOODS and kind != "categorical" for kind in self.kinds]
+        super()._check_cells(array[:, plain], name)
 
 
 def emission_fields(
@@ -59,7 +78,7 @@ def emission_fields(
 
     return {
         "likelihood_": Names(p),
-        "means_": Array((K, p), finite=False),
+        "means_": Chosen(lambda state: Means((K, p), kinds=tuple(state["likelihood_"]))),
         CODES: Chosen(lambda state: _codes(state, K)),  # with the names, they determine the layout
         "rates_": scalars("rates_"),
         "probabilities_": scalars("probabilities_", high=1.0),

@@ -100,6 +100,8 @@ class DecoderModel(LatentVariableModel):
         ValueError
             If the likelihood is not known, or a cell has no density under it.
         """
+        if self.decoder is not None and not isinstance(self.decoder, torch.nn.Module):
+            raise ValueError(f"decoder={self.decoder!r}, expected a torch.nn.Module or None.")
         self.column_likelihood.check(X)
 
     def check_fit(self, X):

@@ -16,7 +16,6 @@ from skelbo.neural.model.networks import Features
 from skelbo.neural.model.table_likelihood import TableLikelihood
 from skelbo.neural.training.make_net import (
     fit_generator,
-    has_custom_networks,
     layer_sizes,
     make_net,
 )
@@ -49,6 +48,7 @@ OPTIMIZER_STATE: dict[type, tuple[set[str], set[str]]] = {
 # Limits of what is made before the arrays of a file are looked at.
 MAX_LAYERS, MAX_CODE_CELLS = 1000, 2**26
 SMALLEST = float(np.finfo(np.float64).tiny)
+NETWORKS = ("encoder", "decoder")
 NUMBERS = ("float64", "float32", "int64", "int32", "uint8", "bool")
 
 
@@ -106,11 +106,11 @@ def _checked(columns: Columns) -> Columns:
 
 
 def _net_field(estimator: Any, columns: Columns, family: LatentFamily) -> Mapping:
-    count, custom = Number(integer=True, low=0), has_custom_networks(estimator)
-    shapes = None if custom else weight_shapes(estimator, columns, family)
+    count, shapes = Number(integer=True, low=0), weight_shapes(estimator, columns, family)
+    own = tuple(f"{part}." for part in NETWORKS if getattr(estimator, part) is not None)
     return Mapping(
         {
-            "weights": Arrays(shapes, NUMBERS, finite=not custom, c_order=True),
+            "weights": Arrays(shapes, NUMBERS, c_order=True, undeclared=own),
             "optimizer": Arrays(None, NUMBERS, c_order=True),
             "n_epochs": count,
             "n_skipped_steps": count,
@@ -122,12 +122,12 @@ def _net_field(estimator: Any, columns: Columns, family: LatentFamily) -> Mappin
 def weight_shapes(
     estimator: Any, columns: Columns, family: LatentFamily
 ) -> dict[str, tuple[int, ...]]:
-    """Return the shapes of an `AutoEncoder` of perceptrons, without making it."""
+    """Return the shapes of an `AutoEncoder`, without making it, but for networks of the user's."""
     widths = layer_sizes(estimator.hidden_layer_sizes)
     if len(widths) > MAX_LAYERS:
         raise ValueError(f"{len(widths)} hidden layers are more than a file may have")
     likelihood = TableLikelihood(columns, estimator._noise_kind)
-    features = Features(columns, columns.has_missing)
+    features = Features(columns, columns.has_missing and estimator.encoder is None)
     shapes: dict[str, tuple[int, ...]] = {}
     parts: dict[str, Any] = {"likelihood": likelihood, "features": features, "family": family}
     for part, module in parts.items():
@@ -137,7 +137,8 @@ def weight_shapes(
         "encoder": [features.n_outputs, *widths, family.n_outputs],
         "decoder": [family.n_embedded, *widths[::-1], likelihood.n_outputs],
     }
-    for part, chain in sizes.items():
+    for part in NETWORKS:
+        chain = sizes[part] if getattr(estimator, part) is None else []
         for i, (inner, outer) in enumerate(pairwise(chain)):
             # An activation stands between two layers.
             shapes[f"{part}.{2 * i}.weight"] = (outer, inner)

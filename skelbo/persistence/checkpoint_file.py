@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from typing import Any
 
 from skelbo.persistence.container import pack, unpack
-from skelbo.persistence.disk import read_file, remove_file, write_file
+from skelbo.persistence.disk import as_path, read_file, remove_file, write_file
 from skelbo.persistence.file_arrays import Writer
 from skelbo.persistence.state import StateReader, StateWriter
 from skelbo.persistence.values import Value
 
 OTHER_FIT = (
     "the checkpoint {path} is of another fit: {what} differ from those here; pass what that fit "
-    "had, or remove the file to begin anew."
+    "had, or remove the file to begin anew. A search needs a folder for its fits instead of a file."
 )
 # A checkpoint is the process's own: its size is that of the fit.
 MAX_BYTES = 2**40
@@ -50,6 +51,15 @@ def read(path: Any, identity: dict[str, str], constants: Sequence[Any] = ()) -> 
 def remove(path: Any) -> None:
     """Remove a checkpoint, if there is one."""
     remove_file(path)
+
+
+def place(path: Any, identity: dict[str, str]) -> str:
+    """Return the file of a fit: a path, or in a folder a name that follows from its identity."""
+    path = as_path(path)
+    if not os.path.isdir(path):
+        return path
+    name = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return os.path.join(path, f"{name[:32]}.skelbo")
 
 
 def digest(value: Any, constants: Sequence[Any] = ()) -> str:

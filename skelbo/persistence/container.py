@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -167,7 +168,12 @@ def parse_json(text: bytes | str) -> dict[str, Any]:
     if not isinstance(text, (bytes, str)):
         raise ValueError("its header is not text")
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
+        value = json.loads(
+            text,
+            object_pairs_hook=_unique,
+            parse_float=_finite,
+            parse_constant=_refuse_constant,
+        )
     except (ValueError, RecursionError) as error:
         raise ValueError(f"its header is no JSON ({error})") from None
     if not isinstance(value, dict):
@@ -180,6 +186,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(result) < len(pairs):
         raise ValueError("a key comes twice")
     return result
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is beyond the largest float")
+    return value
 
 
 def _refuse_constant(name: str) -> None:

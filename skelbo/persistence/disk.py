@@ -32,6 +32,17 @@ KINDS = {
 }
 
 
+def as_path(path: Any) -> str:
+    """Return a path as a string; TypeError for anything else, an open file say."""
+    try:
+        return os.fsdecode(path)
+    except TypeError:
+        raise TypeError(
+            f"path={path!r}, expected a str or os.PathLike: the place of a file, which is opened "
+            "here."
+        ) from None
+
+
 def read_file(path: Any, max_bytes: int = MAX_BYTES) -> bytes:
     """Return the content of a regular file.
 
@@ -53,6 +64,7 @@ def read_file(path: Any, max_bytes: int = MAX_BYTES) -> bytes:
     ValueError
         If it is too large, or its size changes while it is read.
     """
+    path = as_path(path)
     # Without O_NONBLOCK the opening of a FIFO waits for somebody to write to it.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -67,7 +79,7 @@ def read_file(path: Any, max_bytes: int = MAX_BYTES) -> bytes:
             raise _not_regular(path, status.st_mode, "read")
         if status.st_size > max_bytes:
             raise ValueError(
-                f"{os.fspath(path)} has {status.st_size} bytes, expected at most {max_bytes}; pass "
+                f"{path} has {status.st_size} bytes, expected at most {max_bytes}; pass "
                 "a larger max_bytes if you trust the file."
             )
         parts, size = [], 0
@@ -78,7 +90,7 @@ def read_file(path: Any, max_bytes: int = MAX_BYTES) -> bytes:
         os.close(descriptor)
     if size != status.st_size:
         raise ValueError(
-            f"{os.fspath(path)} has changed its size while it was read, from {status.st_size} "
+            f"{path} has changed its size while it was read, from {status.st_size} "
             "bytes; read it again when it is written."
         )
     return b"".join(parts)
@@ -101,6 +113,7 @@ def write_file(path: Any, data: bytes) -> None:
         With the path, if it is no place for a regular file, or if it cannot be written; what was
         there before is then still there.
     """
+    path = as_path(path)
     target = Path(os.path.realpath(path))
     _check_target(path, target)
     prefix = _prefix(target)
@@ -117,9 +130,7 @@ def write_file(path: Any, data: bytes) -> None:
         cause = error.strerror or str(error)
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             cause += f"; {len(data)} bytes are needed: free some room or choose another disk"
-        raise OSError(
-            error.errno, f"{cause} (what was there before is unchanged)", os.fspath(path)
-        ) from error
+        raise OSError(error.errno, f"{cause} (what was there before is unchanged)", path) from error
     _sync_folder(target.parent)
     _remove_leftovers(target.parent, prefix)
 
@@ -144,7 +155,7 @@ def _check_target(path: Any, target: Path) -> None:
     except FileNotFoundError:
         if not target.parent.is_dir():
             raise FileNotFoundError(
-                errno.ENOENT, f"the folder {target.parent} does not exist", os.fspath(path)
+                errno.ENOENT, f"the folder {target.parent} does not exist", path
             ) from None
         return
     if not stat.S_ISREG(status.st_mode):
@@ -154,7 +165,7 @@ def _check_target(path: Any, target: Path) -> None:
 def _not_regular(path: Any, mode: int, verb: str) -> OSError:
     kind = KINDS.get(stat.S_IFMT(mode), "no regular file")
     number = errno.EISDIR if stat.S_ISDIR(mode) else errno.EINVAL
-    return OSError(number, f"cannot {verb} {kind}, expected a regular file", os.fspath(path))
+    return OSError(number, f"cannot {verb} {kind}, expected a regular file", path)
 
 
 @contextmanager

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import inspect
-import os
+from numbers import Real
 from typing import Any
 
 from skelbo.persistence.container import pack, unpack
-from skelbo.persistence.disk import read_file, write_file
+from skelbo.persistence.disk import as_path, read_file, write_file
 from skelbo.persistence.fields import Chosen, Mapping
 from skelbo.persistence.file_arrays import Reader, Writer
 from skelbo.persistence.values import NotInFile, Value
 
 HEADER = {"class", "version", "params", "attributes"}
+# Numbers of columns that need no arrays of that size: what is made by columns is small then.
+FEW_COLUMNS = 2**20
 
 
 def save(estimator: Any, path: Any) -> None:
@@ -60,6 +62,8 @@ def load(kind: type, path: Any, max_bytes: int, given: dict[str, Any]) -> Any:
         Parameters of the constructor that replace those of the file.
     """
     _check_names(kind, given)
+    if not isinstance(max_bytes, Real) or isinstance(max_bytes, bool):
+        raise TypeError(f"max_bytes={max_bytes!r}, expected a number of bytes.")
     data = read_file(path, max_bytes)
     try:
         return unpacked(kind, data, given)
@@ -67,7 +71,7 @@ def load(kind: type, path: Any, max_bytes: int, given: dict[str, Any]) -> Any:
         raise
     except ValueError as error:
         raise ValueError(
-            f"{os.fspath(path)} cannot be used: {error}; pass a file that {kind.__name__}.to_file "
+            f"{as_path(path)} cannot be used: {error}; pass a file that {kind.__name__}.to_file "
             "wrote."
         ) from error
 
@@ -125,6 +129,7 @@ def _decode_attributes(estimator: Any, nodes: dict[str, Any], reader: Reader) ->
     """Set the attributes that the class declares, once all of them have been read."""
     first = estimator._file_attributes_of_input()
     state = Mapping(first).decode({k: v for k, v in nodes.items() if k in first}, "", reader)
+    _check_columns(state["n_features_in_"], reader)
     vars(estimator).update(state)
     fields = estimator._file_attributes()
     unknown = sorted(set(nodes) - set(fields))
@@ -139,6 +144,13 @@ def _decode_attributes(estimator: Any, nodes: dict[str, Any], reader: Reader) ->
         elif not chosen.optional:
             raise ValueError(f"{name} is missing")
     estimator._set_file_state(state)
+
+
+def _check_columns(n_features: int, reader: Reader) -> None:
+    """Raise ValueError for more columns than arrays can be of: rows are made by this number."""
+    n_bytes = sum(len(tensor.data) for tensor in reader.tensors.values())
+    if n_features > max(n_bytes, FEW_COLUMNS):
+        raise ValueError(f"n_features_in_ is {n_features}, but its arrays have {n_bytes} bytes")
 
 
 def _check_names(kind: type, given: dict[str, Any]) -> None:

@@ -13,9 +13,8 @@ import numpy as np
 from skelbo.persistence.container import DTYPES
 from skelbo.persistence.fields import (
     Field,
+    Names,
     RandomStream,
-    Sequence,
-    Text,
     decode_float,
     encode_float,
 )
@@ -138,7 +137,7 @@ class Value(Field):
         if key == "array":
             return reader.array(content, name, None, tuple(DTYPES.values()))
         if key == "strings":
-            return np.array(Sequence(Text()).decode(content, name, reader), dtype=np.str_)
+            return Names(dtype=np.str_).decode(content, name, reader)
         if key == "stream":
             return RandomStream().decode(content, name, reader)
         if key == "object" and isinstance(content, str) and content in self.vocabulary.objects:

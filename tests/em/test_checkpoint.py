@@ -1,6 +1,8 @@
 """Checkpoints: a fit that is resumed ends where it would have ended, or is refused by name."""
 
+import errno
 import importlib
+import os
 import subprocess
 import sys
 import warnings
@@ -8,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import skelbo
 from skelbo import MCEM, EMGaussianMixture, GaussianMLE, VAEEstimator
 from skelbo.callbacks import Checkpoint
 from skelbo.em.checkpoint import FitCheckpoint
@@ -104,7 +108,7 @@ def model_at(path, n_components=2, random_state=0, max_iter=9, **params):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
-def test_another_fit_is_refused_by_name(left, iris):
+def test_another_fit_is_refused_by_name(left, iris, monkeypatch):
     other = iris.copy()
     other[7, 2] = np.nextafter(other[7, 2], 9)
     for model, X, what in [
@@ -125,6 +129,10 @@ def test_another_fit_is_refused_by_name(left, iris):
     warm = EMGaussianMixture(2, random_state=0, tol=0.0, max_iter=9, warm_start=True).fit(iris)
     with pytest.raises(ValueError, match="parameter warm_start, start differ"):
         warm.set_callbacks(Checkpoint(left)).fit(iris)
+    monkeypatch.setattr(skelbo, "__version__", "0.0.9")
+    with pytest.raises(ValueError, match=r"another fit: version differ.*A search needs a folder"):
+        model_at(left).fit(iris)
+    monkeypatch.undo()
     # What a fit prints is not what it finds.
     assert model_at(left, verbose=0, verbose_interval=3).fit(iris).n_iter_ == 9
     assert not left.exists()
@@ -143,10 +151,80 @@ def test_what_is_no_checkpoint_is_refused(left, iris):
         EMGaussianMixture.from_file(left)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="files of POSIX")
+def test_a_place_that_holds_no_file_is_named(left, iris):
+    left.write_bytes(b"")
+    with pytest.raises(ValueError, match="fit is no checkpoint that can be used: .* remove the fi"):
+        model_at(left).fit(iris)
+    left.unlink()
+    os.mkfifo(left)
+    with pytest.raises(OSError, match="cannot read a FIFO, expected a regular file.*fit"):
+        model_at(left).fit(iris)
+    left.unlink()
+    left.symlink_to(left)
+    with pytest.raises(OSError, match=r"symbolic links.*fit"):
+        model_at(left).fit(iris)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_link_to_no_file_is_followed(tmp_path, iris):
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    assert model_at(tmp_path / "link").fit(iris).n_iter_ == 9
+    assert os.listdir(tmp_path) == ["link"]
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path, iris, monkeypatch):
+    whole, sync, counts = model_at(tmp_path / "whole").fit(iris), os.fsync, [0]
+
+    def full(descriptor):
+        counts[0] += 1
+        if counts[0] > 8:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left on device; .* bytes are needed.*fit"):
+        model_at(tmp_path / "fit").fit(iris)
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == ["fit"]
+    assert model_at(tmp_path / "fit").fit(iris).lower_bounds_ == whole.lower_bounds_
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_the_fits_of_a_search_share_a_folder(tmp_path, iris, stop_after):
+    def search(place, n_jobs=None):
+        grid = {"n_components": [1, 2, 3]}
+        return GridSearchCV(model_at(place), grid, cv=2, n_jobs=n_jobs, error_score="raise")
+
+    expected = search(tmp_path).fit(iris).cv_results_["mean_test_score"]
+    counts = stop_after(15)
+    with pytest.raises(Stop):
+        search(tmp_path).fit(iris)
+    assert len(os.listdir(tmp_path)) == 1
+    counts = stop_after(None)
+    resumed = search(tmp_path).fit(iris)
+    np.testing.assert_array_equal(resumed.cv_results_["mean_test_score"], expected)
+    assert not os.listdir(tmp_path)
+    n_whole, counts = counts[0], stop_after(None)
+    search(tmp_path).fit(iris)
+    assert n_whole < counts[0]  # one of the fits went on
+    parallel = search(tmp_path, n_jobs=2).fit(iris)
+    np.testing.assert_array_equal(parallel.cv_results_["mean_test_score"], expected)
+    stop_after(15)
+    with pytest.raises(Stop):
+        search(tmp_path / "file").fit(iris)
+    stop_after(None)
+    with pytest.raises(ValueError, match="A search needs a folder for its fits instead of a file"):
+        search(tmp_path / "file").fit(iris)
+
+
 def test_a_checkpoint_is_set_on_one_estimator_that_has_them(tmp_path, iris):
     pipeline = make_pipeline(StandardScaler(), GaussianMLE())
-    with pytest.raises(TypeError, match="set on Pipeline, expected an estimator of skelbo"):
+    with pytest.raises(TypeError, match="set on Pipeline, whose fits do not go on from a file"):
         pipeline.set_callbacks(Checkpoint(tmp_path / "fit")).fit(iris)
+    with pytest.raises(TypeError, match="path=3, expected a str or os.PathLike: the place of a f"):
+        EMGaussianMixture().set_callbacks(Checkpoint(3)).fit(iris)
     with pytest.raises(ValueError, match="every=-1, expected seconds"):
         EMGaussianMixture().set_callbacks(Checkpoint(tmp_path / "fit", every=-1)).fit(iris)
     both = Checkpoint(tmp_path / "a"), Checkpoint(tmp_path / "b")

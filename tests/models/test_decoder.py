@@ -36,3 +36,8 @@ def test_a_noise_variance_at_its_floor_has_a_warning_of_its_class():
     model = VariationalEM(1, model=decoder, max_iter=1, random_state=0)
     with pytest.warns(NoiseFloorWarning, match="floor"):
         model.fit(X)
+
+
+def test_a_decoder_that_is_no_network_is_named():
+    with pytest.raises(ValueError, match=r"decoder=3, expected a torch.nn.Module or None"):
+        VariationalEM(model=DecoderModel(1, decoder=3)).fit(real(30))

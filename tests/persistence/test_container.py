@@ -105,10 +105,22 @@ def test_a_small_file_cannot_ask_for_much_memory():
     refuse("vae, point", lambda h, a: h["params"].update(n_components=10**9), "is stored in")
     refuse("vae, codes", lambda h, a: h["params"].update(hidden_layer_sizes=[4] * 9999), "layers")
     refuse("mixture, full", lambda h, a: h["params"].update(n_components=10**9), "weights_ is st")
+    refuse("vae, own", wide, "_net.weights has|is stored in shape .* expected")
+    for name in ("variational, binary", "variational, own", "mcem, bernoulli"):
+        refuse(
+            name,
+            lambda h, a: h["attributes"].update(n_features_in_=10**9),
+            "n_features_in_ is 1000000000, but its arrays have .* bytes",
+        )
     refuse(
         "variational, decoder",
-        lambda h, a: h["attributes"].update(n_features_in_=10**7),
+        lambda h, a: h["attributes"].update(n_features_in_=10**6),
         "is stored",
+    )
+    refuse(
+        "mixture, full",
+        lambda h, a: h["params"].update(means_init={"strings": ["x" * 10**4] + [""] * 10**4}),
+        "one string much longer than others",
     )
     with pytest.raises(ValueError, match="the header of the file would have"):
         pack({"names": "x" * MAX_HEADER}, {})
@@ -129,10 +141,45 @@ def test_objects_come_from_a_closed_list():
     refuse(name, model(**{"class": "FactorModel", "params": params}), "n_latents is 2.5, expected")
 
 
+def test_nothing_in_a_file_sets_a_method_of_the_net():
+    for key in ("forward", "_get_params_for", "module_", "__class__", "optimizer__"):
+        refuse(
+            "vae, gaussian, holes",
+            lambda h, a, key=key: h["params"].update(net_params={"dict": {key: 1}}),
+            f"net_params has '{key}', expected parameters of skorch's NeuralNet",
+        )
+
+
+def test_a_generator_without_an_end_is_refused():
+    def zeros(header, arrays):
+        (keys,) = (name for name in arrays if name.endswith(".keys"))
+        arrays[keys] = 0 * arrays[keys]
+
+    refuse("mixture, full", zeros, "has keys of zeros, of which no generator has a state")
+
+
+def test_arrays_that_are_no_density_are_refused():
+    def zero(name):
+        def change(header, arrays):
+            arrays[name] = arrays[name].copy()
+            arrays[name].flat[0] = 0
+
+        return change
+
+    match = "was set to what is not symmetric and positive-definite"
+    for name in ("covariances_", "precisions_", "precisions_cholesky_"):
+        refuse("mixture, diag, float32", zero(name), match)
+        refuse("mixture, full", zero(name), match)
+    refuse("gaussian, full", zero("precision_cholesky_"), match)
+    nan = {"means_": np.full((2, 4), np.nan)}
+    refuse("mixed, all kinds, holes", lambda h, a: a.update(nan), "means_ has cells that are not")
+
+
 def test_what_is_no_json_of_ours_is_refused():
     for text, match in [
         ("[1]", "no JSON object"),
         ('{"a": NaN}', "NaN is no number"),
+        ('{"a": 1e999}', "1e999 is beyond the largest float"),
         ('{"a": 1, "a": 2}', "a key comes twice"),
         ('{"a": ' + "[" * 10**5, "is no JSON"),
         ('{"a": ' + "9" * 10**5 + "}", "is no JSON"),

@@ -170,8 +170,8 @@ class CodeColumns(ColumnGroup):
         exists = code < np.array(sizes)[:, None]
         # Columns may differ in their number of codes: pad to the largest, as one tensor.
         position = np.where(exists, starts[:, None] + code, 0)
-        self.register_buffer("position", torch.as_tensor(position))
-        self.register_buffer("exists", torch.as_tensor(exists))
+        self.register_buffer("position", torch.as_tensor(position), persistent=False)
+        self.register_buffer("exists", torch.as_tensor(exists), persistent=False)
 
     def predictor(self, outputs: Tensor) -> Tensor:
         """Return the logits, (..., n_columns, n_codes), -inf where a column has no such code."""

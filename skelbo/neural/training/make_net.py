@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from inspect import signature
 from numbers import Integral
 from typing import Any
 
 import numpy as np
 import torch
+from skorch import NeuralNet
 from skorch.callbacks import Callback
 
 from skelbo.data.counts import is_count
@@ -28,6 +30,9 @@ OPTIMIZERS: dict[str, type[torch.optim.Optimizer]] = {
 }
 # Optimisers with a fused kernel: a fifth of a small net's step.
 FUSED = (torch.optim.Adam, torch.optim.AdamW, torch.optim.Adagrad, torch.optim.SGD)
+
+# Parts of a skorch net with parameters of their own, ``optimizer__weight_decay`` say.
+NET_PARTS = ("optimizer", "callbacks", "iterator_train", "iterator_valid", "dataset", "compile")
 
 
 def resolve_device(name: str) -> str:
@@ -169,7 +174,20 @@ def _net_params(estimator: Any) -> dict[str, Any]:
     }
     if optimizer in FUSED:
         params["optimizer__fused"] = True
-    return {**params, **(estimator.net_params or {})}
+    return {**params, **_checked_net_params(estimator.net_params or {})}
+
+
+def _checked_net_params(net_params: dict[str, Any]) -> dict[str, Any]:
+    """Return parameters of skorch's NeuralNet; it takes names of its own methods for some, too."""
+    known = set(signature(NeuralNet.__init__).parameters) - {"self", "module", "kwargs"}
+    for name in net_params:
+        part, _, rest = str(name).partition("__")
+        if name not in known and not (part in NET_PARTS and rest):
+            raise ValueError(
+                f"net_params has {name!r}, expected parameters of skorch's NeuralNet: "
+                f"{sorted(known)}, or of its {' '.join(NET_PARTS)} after two underscores."
+            )
+    return net_params
 
 
 def _networks(

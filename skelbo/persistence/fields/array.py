@@ -72,12 +72,15 @@ class Arrays(Field):
         See `Array`.
     c_order : bool
         Whether the arrays are always in C order: what they are read into is.
+    undeclared : tuple of str
+        Beginnings of names beside those of `shapes`, of arrays of any shape and value.
     """
 
     shapes: Mapping[str, tuple[int | None, ...]] | None
     dtypes: tuple[str, ...] = FLOATS
     finite: bool = True
     c_order: bool = False
+    undeclared: tuple[str, ...] = ()
 
     def encode(self, value, name, writer):
         """Add the arrays to the file."""
@@ -96,7 +99,11 @@ class Arrays(Field):
 
     def _fields(self, found: dict[str, Any], name: str) -> dict[str, Array]:
         """Return the field of each array that was found."""
-        if self.shapes is not None and set(found) != set(self.shapes):
-            raise ValueError(f"{name} has {sorted(found)}, expected {sorted(self.shapes)}")
+        free = [key for key in found if key.startswith(self.undeclared)]
         shapes: Any = dict.fromkeys(found) if self.shapes is None else self.shapes
-        return {key: Array(shapes[key], self.dtypes, self.finite) for key in found}
+        if set(found) != {*free, *shapes}:
+            raise ValueError(f"{name} has {sorted(found)}, expected {sorted(shapes)}")
+        return {
+            key: Array(shapes.get(key), self.dtypes, self.finite and key not in free)
+            for key in found
+        }

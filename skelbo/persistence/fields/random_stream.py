@@ -30,18 +30,23 @@ class RandomStream(Field):
         if id(value) in writer.streams:
             return {"same": writer.streams[id(value)]}
         writer.streams[id(value)] = name
-        kind, *state = value.get_state()
+        kind = value.get_state(legacy=False)["bit_generator"]
         if kind != "MT19937":
             raise ValueError(f"{name} has a bit generator {kind}, of which no file holds the state")
-        return STATE.encode(dict(zip(STATE.fields, state, strict=True)), name, writer)
+        state = dict(zip(STATE.fields, value.get_state()[1:], strict=True))
+        return STATE.encode(state, name, writer)
 
     def decode(self, node, name, reader):
         """Read the generator, or find the one that was read before."""
         if isinstance(node, dict) and list(node) == ["same"]:
-            if node["same"] not in reader.streams:
+            if not isinstance(node["same"], str) or node["same"] not in reader.streams:
                 raise ValueError(f"{name} is {node!r}, a generator that does not come before it")
             return reader.streams[node["same"]]
         stream = np.random.RandomState()
-        stream.set_state(("MT19937", *STATE.decode(node, name, reader).values()))
+        state = STATE.decode(node, name, reader)
+        if not (state["keys"][0] >> 31 or state["keys"][1:].any()):
+            # All further numbers are zeros, among which rejection sampling finds none to accept.
+            raise ValueError(f"{name} has keys of zeros, of which no generator has a state")
+        stream.set_state(("MT19937", *state.values()))
         reader.streams[name] = stream
         return stream

@@ -10,6 +10,9 @@ import numpy as np
 from skelbo.persistence.fields.field import Field
 from skelbo.persistence.fields.scalar import Text
 
+# How many times their length strings may take up in an array; few may take up any.
+PADDING, FEW_CHARACTERS = 16, 2**20
+
 
 @dataclass
 class Sequence(Field):
@@ -62,4 +65,8 @@ class Names(Field):
     def decode(self, node, name, reader):
         """Read the strings."""
         items = Sequence(Text(), self.length).decode(node, name, reader)
+        size = len(items) * max(map(len, items), default=0)
+        # In an array of strings each takes the room of the longest.
+        if self.dtype is not object and size > max(PADDING * sum(map(len, items)), FEW_CHARACTERS):
+            raise ValueError(f"{name} has one string much longer than others, {size} cells in all")
         return np.array(items, dtype=self.dtype)
