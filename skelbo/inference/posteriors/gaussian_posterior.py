@@ -249,4 +249,15 @@ def _evaluate(joint, mean, precision):
 
 
 def _inverse(precision):
-    return 1 / precision if precision.ndim == 2 else np.linalg.inv(precision)
+    """Return covariances; full ones through triangular factors.
+
+    These keep the small variance along a direction of great precision, of which nothing is left in
+    half of a general inverse.
+    """
+    if precision.ndim == 2:
+        return 1 / precision
+    try:
+        factor = np.linalg.inv(np.linalg.cholesky(precision))
+    except np.linalg.LinAlgError:
+        return np.linalg.inv(precision)
+    return factor.transpose(0, 2, 1) @ factor
