@@ -20,6 +20,9 @@ from skelbo.gaussian.exponential_family import NaturalParameters
 from skelbo.gaussian.moments import Moments, Scatter
 from skelbo.gaussian.regularization import FLOOR, Regularization
 
+# Longest step of a gradient in the logarithm of a standard deviation.
+LONGEST = 1.0
+
 
 class CovarianceStructure(Protocol):
     """Structure of the covariances of K Gaussians in p columns: a class, or an object with options.

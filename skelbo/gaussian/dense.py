@@ -7,7 +7,7 @@ from functools import cache, cached_property
 import numpy as np
 
 from skelbo.elbo import LOG_2PI
-from skelbo.gaussian.covariance import are_regular
+from skelbo.gaussian.covariance import LONGEST, are_regular
 from skelbo.gaussian.exponential_family import SAFE_TERMS, NaturalParameters
 from skelbo.gaussian.matrices import Matrices
 from skelbo.gaussian.missing_cells import DenseCompletion
@@ -132,13 +132,17 @@ class Dense(Matrices):
         return float(np.sum(moments.weight * each))
 
     def stepped(self, moments, regularization, size):
-        """Step in L -> L exp(E), E lower triangular, by the Fisher-scaled gradient in E."""
+        """Step in L -> L exp(E), E lower triangular, by the Fisher-scaled gradient in E.
+
+        No deviation grows by more than `LONGEST`: a gradient far from a maximum is no length.
+        """
         target = regularization.dense(self.estimate(moments))[0]
         white = self.precision_cholesky.swapaxes(1, 2) @ target @ self.precision_cholesky
         p = white.shape[-1]
-        step = np.tril(size * white, -1)
         diagonal = 0.5 * (np.diagonal(white, axis1=1, axis2=2) - 1)
-        step[:, range(p), range(p)] = np.exp(size * diagonal)
+        sizes = size * np.minimum(1.0, LONGEST / np.maximum(diagonal.max(axis=1), LONGEST))
+        step = np.tril(sizes[:, None, None] * white, -1)
+        step[:, range(p), range(p)] = np.exp(sizes[:, None] * diagonal)
         return self._from_cholesky(self._cholesky @ step)
 
     def dense(self, n_components, n_features):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from skelbo.elbo import LOG_2PI
-from skelbo.gaussian.covariance import are_regular
+from skelbo.gaussian.covariance import LONGEST, are_regular
 from skelbo.gaussian.exponential_family import SAFE_TERMS, NaturalParameters
 from skelbo.gaussian.mahalanobis import squared_distances
 from skelbo.gaussian.matrices import Matrices
@@ -133,9 +133,9 @@ class Diagonal(Matrices):
         return float(np.sum(moments.weight * each))
 
     def stepped(self, moments, regularization, size):
-        """Step in the logarithms of the standard deviations."""
+        """Step in the logarithms of the standard deviations, of which none grows by more than 1."""
         target = regularization.diagonal(self.estimate(moments), self.isotropic)[0]
-        step = 0.5 * (target * self.precision_cholesky**2 - 1)
+        step = np.minimum(0.5 * (target * self.precision_cholesky**2 - 1), LONGEST)
         return self._from_variances(self.covariances * np.exp(2 * size * step))
 
     def dense(self, n_components, n_features):

@@ -1,5 +1,7 @@
 """Every covariance structure against SciPy's density and against its own promises."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
@@ -99,4 +101,17 @@ def test_gradient_step_goes_uphill(name, size):
         before
         < after
         < Components.from_moments(STRUCTURES[name], other, Ridge(0.0)).expected_log_prob(other)
+    )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gradient_step_does_not_lead_beyond_all_scales(name):
+    """Far from the maximum a gradient is no length: variances of 1e9 times are not reached."""
+    _, _, moments, components = make(name)
+    far = replace(moments, scatter=1e9 * moments.scatter)
+    stepped = components.covariance.stepped(far, Ridge(0.0), 1.0)
+    before, after = (np.diagonal(c.dense(K, P), 0, 1, 2) for c in (components.covariance, stepped))
+    assert np.all((after > before) & (after < 1000 * before))
+    assert components.covariance.stepped(moments, Ridge(0.0), 1.0).dense(K, P) == pytest.approx(
+        components.covariance.dense(K, P), rel=1e-6
     )
