@@ -350,4 +350,6 @@ def _standard_error(values: np.ndarray, groups: Any) -> float:
     n_units = len(values)
     if n_units < 2:
         return np.inf
-    return float(np.sqrt(n_units * values.var(ddof=1)) / n_rows)
+    # Squares of densities of rows far from everything overflow; a power of two rounds nothing.
+    unit = 2.0 ** np.frexp(np.abs(values).max())[1].clip(-1000, 1000)
+    return float(unit * (np.sqrt(n_units * (values / unit).var(ddof=1)) / n_rows))

@@ -215,3 +215,10 @@ def test_bad_input_by_message(case, faithful):
     estimators, message = BAD[case]
     with pytest.raises(ValueError, match=message):
         compare(estimators, faithful)
+
+
+def test_errors_of_rows_far_from_everything_are_finite():
+    """Densities of -1e250 nats, whose squares overflow."""
+    X = np.array([[5.3e128], [5.4e128], [5.2e128], [5.5e128]])
+    found = skelbo.compare([EMGaussianMixture(reg_covar=1e-6)], X, cv=2, progress=False)
+    assert np.isfinite(found.results["se"]).all() and found.results["se"][0] > 0
