@@ -15,6 +15,7 @@ that of the floor: do not compare it with others.
 # :class:`skelbo.SingularCovarianceWarning`. The narrower the component on the row, the higher the
 # likelihood of the whole table, without end.
 
+import textwrap
 import warnings
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def fit_and_report(estimator, X, category):
         warnings.simplefilter("always")
         estimator.fit(X)
     messages = [str(entry.message) for entry in caught if issubclass(entry.category, category)]
-    print(f"{category.__name__}: {messages[0]}" if messages else f"no {category.__name__}")
+    text = f"{category.__name__}: {messages[0]}" if messages else f"no {category.__name__}"
+    print(textwrap.fill(text, 88))
     return estimator
 
 
