@@ -96,9 +96,9 @@ def units(trial: Trial) -> None:
     X = trial.table.X.astype(np.float64)
     rng = np.random.default_rng(X.size)
     estimator = trial.subject.default()
-    # A constant column has no unit of its own: its scale is that of the others.
+    # A column that is constant to rounding has no unit of its own: its scale is that of the others.
     constant = _is_constant(X[trial.table.weight_vector > 0])
-    one = one_unit(estimator) or constant.any()
+    one = one_unit(estimator) or constant.any() or is_coarse(X, trial.table.weight_vector)
     factors = 2.0 ** rng.integers(-20, 21, 1 if one else X.shape[1])
     factors = np.broadcast_to(factors, X.shape[1]).astype(X.dtype)
     Y = X * factors

@@ -18,12 +18,12 @@ from skelbo import (
 REFUSALS = {
     "singular": r"ill-defined empirical covariance",
     "too few rows": r"n_samples >= n_components|minimum of \d+ is required|would hold out \d+ of"
-    r"|criterion='held_out' got 1 different row",
+    r"|criterion='held_out' got 1 different row|sample_weight leaves 1 row",
     "empty column": r"column .* of X has no observed cell",
     "no weight": r"sample_weight is zero for all rows",
     "overflow": r"squares? (overflow float64|underflows)|too large to square in float64",
     "wrong likelihood": r"likelihood.* expect(s|ed) (0 or 1|counts|integer codes|less than)",
-    "too large a count": r"has the count .* expected counts up to",
+    "too large a count": r"has the (count|value) .* expected (counts|values) up to",
     "too many codes": r"has the code|but likelihood 'categorical' expected",
     "options": r"does not fit (covariance_type|solver)|use gradient='dreg'|exceeds n_features"
     r"|sampler=.* draws|posterior='exact' needs",

@@ -24,7 +24,7 @@ def test_only_matrices_that_need_it_are_altered():
 
 def test_the_bound_of_a_count_of_billions_holds_the_width_of_its_posterior():
     """Three latents: the variance along the loadings is 1e-11, beside one of the prior."""
-    X = np.array([[703915850.0, 0.0], [64307285295.0, 0.0]])
+    X = np.array([[703915850.0, 0.0], [4200000000.0, 0.0]])
     loadings = np.array([[0.07, -0.08, -0.74], [-0.1, -0.27, -0.01]])
     theta = {"0.weight": loadings, "0.bias": np.array([24.2, -7.0])}
     decoder = DecoderModel(3, hidden_layer_sizes=(), likelihood="poisson")
