@@ -11,9 +11,18 @@ from hostile.shrinking import code_of
 CASES = {
     "GaussianMLE": 100,
     "EMGaussianMixture": 100,
+    "EMMixture": 60,
+    "EMHiddenMarkovModel": 60,
     "VariationalEM": 40,
-    "MCEM": 15,
-    "VAEEstimator": 15,
+    "MCEM": 10,
+    "VAEEstimator": 10,
+    "auto-encoder": 10,
+    "VQVAEEstimator": 10,
+    "GANEstimator": 5,
+    "GenerativeClassifier": 20,
+    "DensityOutlierDetector": 20,
+    "ModelImputer": 20,
+    "CriterionSearch": 20,
 }
 
 
