@@ -27,6 +27,7 @@ SURFACE = (
     "skelbo.models.differentiable_model",
     "skelbo.models.joint_density",
     "skelbo.models.profile",
+    "skelbo.neural.model.latent_family",
 )
 ARRAY = re.compile(r"\b(ndarray|Tensor|array-like|array)\b")
 SECTION = re.compile(r"^(\w[\w ]*)\n-+$", re.MULTILINE)

@@ -57,8 +57,9 @@ class CodeObjective(Objective):
     ) -> Estimate:
         """Estimate the bound of each row; its KL is that to the independent prior."""
         q = model.encode(batch.targets, batch.mask)
+        family = model.family
         assert isinstance(q, CodePosterior)
-        family = q.family
+        assert isinstance(family, CodeFamily)
         if family.soft:
             inputs, penalty = _drawn(q, noise[0]), q.kl()
         else:

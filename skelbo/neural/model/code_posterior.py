@@ -5,15 +5,32 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from skelbo.neural.model.code_prior import inverse_cdf
 
-if TYPE_CHECKING:
-    from skelbo.neural.model.codes import CodeFamily
+
+class Codebook(Protocol):
+    """Parameters of q(z | x) that all rows share."""
+
+    @property
+    def codebook(self) -> Tensor:
+        """Vectors of the codes, shape (n_latents, n_codes, code_size)."""
+
+    @property
+    def log_spread(self) -> Tensor:
+        """Log s^2 of the soft q, shape (n_latents, 1)."""
+
+    @property
+    def log_marginals(self) -> Tensor:
+        """Log pi, by which the networks learn, shape (n_latents, n_codes)."""
+
+    @property
+    def soft(self) -> bool:
+        """Whether q is soft."""
 
 
 @dataclass(frozen=True)
@@ -22,13 +39,13 @@ class CodePosterior:
 
     Attributes
     ----------
-    family : CodeFamily
-        The codebook.
+    family : Codebook
+        What all rows share.
     encodings : Tensor of shape (n_samples, n_latents, code_size)
         Encoder's outputs, normalised.
     """
 
-    family: CodeFamily
+    family: Codebook
     encodings: Tensor
 
     @cached_property

@@ -12,23 +12,39 @@ log p(x) misses the others, and its standard error does not show it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from skelbo.neural.data.batches import Batch
-from skelbo.neural.model.code_posterior import at_codes
+from skelbo.neural.model.code_posterior import CodePosterior, at_codes
 from skelbo.neural.model.code_prior import CodePrior, inverse_cdf
-
-if TYPE_CHECKING:
-    from skelbo.neural.model.codes import CodeFamily
-    from skelbo.neural.model.networks import AutoEncoder
+from skelbo.neural.model.latent_family import LatentDecoder
 
 # Shares of the draws: about the modes in proportion to their mass, about each alike, of q, of p(z).
 BY_MASS, ALIKE, OF_Q, OF_PRIOR = 0.4, 0.3, 0.2, 0.1
 # Ascents, one from q and the others from the prior, and the visits of each position by them.
 N_STARTS, SWEEPS = 8, 2
+
+
+class PriorAndCodes(Protocol):
+    """Prior and posterior of code vectors.
+
+    Attributes
+    ----------
+    n_latents, n_codes : int
+        Number of positions, and of codes of each.
+    prior : CodePrior
+        p(z).
+    """
+
+    n_latents: int
+    n_codes: int
+    prior: CodePrior
+
+    def q(self, code: Tensor) -> CodePosterior:
+        """Return q(z | x) from the encoder's output, shape (n_samples, n_outputs)."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class CodeProposal:
 
     @classmethod
     @torch.no_grad()
-    def of(cls, model: AutoEncoder, family: CodeFamily, batch: Batch) -> CodeProposal:
+    def of(cls, model: LatentDecoder, family: PriorAndCodes, batch: Batch) -> CodeProposal:
         """Find the modes of some rows; their starts are the same for each row."""
         q = family.q(model.code(batch.targets, batch.mask))
         others = family.prior.sample(N_STARTS - 1, torch.Generator().manual_seed(0))
@@ -89,15 +105,15 @@ class CodeProposal:
 
 
 def _ascend(
-    model: AutoEncoder, family: CodeFamily, batch: Batch, codes: Tensor
+    model: LatentDecoder, family: PriorAndCodes, batch: Batch, codes: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return log p(z_c | z_-c, x) at the ends of ascents, and log p(x, z) there.
 
     Parameters
     ----------
-    model : AutoEncoder
+    model : LatentDecoder
         Both networks.
-    family : CodeFamily
+    family : PriorAndCodes
         Its codes.
     batch : Batch
         Rows.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +20,8 @@ from skelbo.neural.data.batches import Batch
 from skelbo.neural.model.code_posterior import CodePosterior
 from skelbo.neural.model.code_prior import CodePrior
 from skelbo.neural.model.code_proposal import CodeProposal
-from skelbo.neural.model.latent_family import LatentFamily, LatentProposal
+from skelbo.neural.model.latent_family import LatentDecoder, LatentFamily, LatentProposal
 from skelbo.neural.model.point import Point
-
-if TYPE_CHECKING:
-    from skelbo.neural.model.networks import AutoEncoder
 
 # Standard deviations of the encoder's outputs below this, of squared widths s below its square,
 # are those of a constant.
@@ -154,7 +151,7 @@ class CodeFamily(nn.Module, LatentFamily):
         """Draw codes, shape (n_samples, n_latents)."""
         return self.prior.sample(n_samples, generator).to(like)
 
-    def proposal(self, model: AutoEncoder, batch: Batch) -> LatentProposal:
+    def proposal(self, model: LatentDecoder, batch: Batch) -> LatentProposal:
         """Return codes about modes of p(z | x), those of the soft q, and the prior's, mixed."""
         return CodeProposal.of(model, self, batch)
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import Any, Protocol, Self
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from skelbo.neural.data.batches import Batch
-    from skelbo.neural.model.networks import AutoEncoder
+from skelbo.neural.data.batches import Batch
 
 
 class LatentProposal(Protocol):
@@ -18,12 +16,30 @@ class LatentProposal(Protocol):
     def draw(self, noise: Tensor) -> Tensor:
         """Return draws as a function of the parameters and of `LatentFamily.noise`.
 
-        Noise of shape (n_draws, n_samples or 1, ...) gives latents of shape
-        (n_draws, n_samples, n_latents); without its first axis it gives one draw per row.
+        Parameters
+        ----------
+        noise : Tensor of shape (n_draws, n_samples or 1, ...) or (n_samples, ...)
+            As `LatentFamily.noise` draws it; without its first axis, for one draw per row.
+
+        Returns
+        -------
+        Tensor of shape (n_draws, n_samples, n_latents) or (n_samples, n_latents)
+            Latents.
         """
 
     def log_prob(self, z: Tensor) -> Tensor:
-        """Return log q(z | x) in nats, shape (n_draws, n_samples)."""
+        """Return log q(z | x).
+
+        Parameters
+        ----------
+        z : Tensor of shape (n_draws, n_samples, n_latents)
+            Latents.
+
+        Returns
+        -------
+        Tensor of shape (n_draws, n_samples)
+            In nats.
+        """
 
 
 class LatentPosterior(LatentProposal, Protocol):
@@ -38,18 +54,97 @@ class LatentPosterior(LatentProposal, Protocol):
         """Standard deviation of q, shape (n_samples, n_latents)."""
 
     def kl(self) -> Tensor:
-        """Return KL(q || p(z)) in nats, shape (n_samples,)."""
+        """Return the divergence of q from the prior.
+
+        Returns
+        -------
+        Tensor of shape (n_samples,)
+            KL(q || p(z)) in nats.
+        """
 
     def entropy(self) -> Tensor:
-        """Return H[q] in nats, shape (n_samples,)."""
+        """Return the entropy of q.
+
+        Returns
+        -------
+        Tensor of shape (n_samples,)
+            H[q] in nats.
+        """
 
     def detached(self) -> Self:
-        """Return the same q without gradients to its parameters."""
+        """Return the same q without gradients to its parameters.
+
+        Returns
+        -------
+        LatentPosterior
+            Equal to this one.
+        """
 
     def displaced(self, step: Tensor) -> Self:
-        """Return q with its parameters moved by `step`, shape (n_samples, n_outputs).
+        """Return q with its parameters moved.
 
-        A step of zero is q itself; a step of one is of the order of q's own width.
+        Parameters
+        ----------
+        step : Tensor of shape (n_samples, n_outputs)
+            Zero leaves q as it is; one is of the order of q's own width.
+
+        Returns
+        -------
+        LatentPosterior
+            The moved q.
+        """
+
+
+class LatentDecoder(Protocol):
+    """The networks about a latent family: p(x | z) and q(z | x), as a proposal needs them."""
+
+    # Of the columns of x: a `TableLikelihood`.
+    likelihood: Any
+
+    def code(self, targets: Tensor, mask: Tensor | None) -> Tensor:
+        """Return the encoder's output.
+
+        Parameters
+        ----------
+        targets : Tensor of shape (n_samples, n_features)
+            Rows.
+        mask : Tensor of shape (n_samples, n_features) or None
+            Which cells are observed.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_outputs)
+            Parameters of q.
+        """
+
+    def encode(self, targets: Tensor, mask: Tensor | None) -> LatentPosterior:
+        """Return q(z | x).
+
+        Parameters
+        ----------
+        targets : Tensor of shape (n_samples, n_features)
+            Rows.
+        mask : Tensor of shape (n_samples, n_features) or None
+            Which cells are observed.
+
+        Returns
+        -------
+        LatentPosterior
+            Of the rows.
+        """
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Return the decoder's output.
+
+        Parameters
+        ----------
+        z : Tensor of shape (..., n_latents)
+            Latents.
+
+        Returns
+        -------
+        Tensor of shape (..., n_outputs of the decoder)
+            Parameters of p(x | z).
         """
 
 
@@ -89,17 +184,44 @@ class LatentFamily(Protocol):
         return self.n_latents
 
     def embed(self, z: Tensor) -> Tensor:
-        """Return the decoder's input at z (..., n_latents), shape (..., n_embedded)."""
+        """Return the decoder's input; by default z itself.
+
+        Parameters
+        ----------
+        z : Tensor of shape (..., n_latents)
+            Latents.
+
+        Returns
+        -------
+        Tensor of shape (..., n_embedded)
+            Input of the decoder.
+        """
         return z
 
     def prior_interval(self) -> tuple[float, float]:
-        """Return an interval that holds nearly all of p(z), if z is one continuous number."""
+        """Return an interval that holds nearly all of p(z), if z is one continuous number.
+
+        Returns
+        -------
+        lower, upper : float
+            By default of a standard normal prior, beyond which its mass is below 1e-22.
+        """
         return -10.0, 10.0
 
-    def proposal(self, model: AutoEncoder, batch: Batch) -> LatentProposal:
+    def proposal(self, model: LatentDecoder, batch: Batch) -> LatentProposal:
         """Return the distribution from which log p(x) is estimated; by default q itself.
 
-        Its draws are functions of `noise`, and it has a density.
+        Parameters
+        ----------
+        model : LatentDecoder
+            Both networks.
+        batch : Batch
+            Rows.
+
+        Returns
+        -------
+        LatentProposal
+            Its draws are functions of `noise`, and it has a density.
         """
         return model.encode(batch.targets, batch.mask)
 
@@ -120,19 +242,67 @@ class LatentFamily(Protocol):
         """Number of parameters of q per row."""
 
     def q(self, code: Tensor) -> LatentPosterior:
-        """Return q(z | x) from the encoder's output, shape (n_samples, n_outputs)."""
+        """Return q(z | x) from the encoder's output.
+
+        Parameters
+        ----------
+        code : Tensor of shape (n_samples, n_outputs)
+            Output of the encoder.
+
+        Returns
+        -------
+        LatentPosterior
+            One distribution per row.
+        """
 
     def noise(
         self, n_draws: int, n_samples: int, like: Tensor, generator: torch.Generator
     ) -> Tensor:
-        """Draw the noise behind z, shape (n_draws, n_samples, ...).
+        """Draw the noise behind z.
 
-        The numbers come from the device of `generator`; the result has the dtype and the device
-        of `like`.
+        Parameters
+        ----------
+        n_draws, n_samples : int
+            Number of draws of each row, and of rows.
+        like : Tensor of any shape
+            The result has its dtype and its device.
+        generator : torch.Generator
+            The numbers come from its device.
+
+        Returns
+        -------
+        Tensor of shape (n_draws, n_samples, ...)
+            Independent of all parameters.
         """
 
     def log_prior(self, z: Tensor) -> Tensor:
-        """Return log p(z) in nats, shape (n_draws, n_samples)."""
+        """Return log p(z).
+
+        Parameters
+        ----------
+        z : Tensor of shape (n_draws, n_samples, n_latents)
+            Latents.
+
+        Returns
+        -------
+        Tensor of shape (n_draws, n_samples)
+            In nats.
+        """
 
     def sample_prior(self, n_samples: int, like: Tensor, generator: torch.Generator) -> Tensor:
-        """Draw from p(z), shape (n_samples, n_latents); dtype and device as for `noise`."""
+        """Draw from p(z).
+
+        Parameters
+        ----------
+        n_samples : int
+            Number of draws.
+        like : Tensor of any shape
+            The result has its dtype and its device.
+        generator : torch.Generator
+            The numbers come from its device.
+
+        Returns
+        -------
+        Tensor of shape (n_samples, n_latents)
+            Latents.
+        """

@@ -8,7 +8,7 @@ log p(x, z) there (Laplace's approximation), and some draws from the prior.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -16,10 +16,7 @@ from torch import Tensor, nn
 from skelbo.autograd import gradients
 from skelbo.neural.data.batches import Batch
 from skelbo.neural.model.laplace import LaplaceProposal, laplace_proposal
-from skelbo.neural.model.latent_family import LatentFamily
-
-if TYPE_CHECKING:
-    from skelbo.neural.model.networks import AutoEncoder
+from skelbo.neural.model.latent_family import LatentDecoder, LatentFamily
 
 LOG_2PI = math.log(2 * math.pi)
 # Variance that is added to that of the codes, as a share of it: their covariance may be singular.
@@ -150,7 +147,7 @@ class PointFamily(nn.Module, LatentFamily):
         self.prior_mean.copy_(centre)
         self.prior_cholesky.copy_(torch.linalg.cholesky(covariance + torch.diag(ridge)))
 
-    def proposal(self, model: AutoEncoder, batch: Batch) -> LaplaceProposal:
+    def proposal(self, model: LatentDecoder, batch: Batch) -> LaplaceProposal:
         """Return Student distributions about the modes of p(x, z), with draws of the prior."""
         with gradients():
             # Copies: tensors that are made in inference mode take no part in a derivative.
