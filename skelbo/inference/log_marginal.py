@@ -8,17 +8,16 @@ error, and with weighted points of latent space that represent p(z | x).
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
 
 from skelbo.inference.posteriors.bernoulli_posterior import (
     MAX_ENUMERATED,
     enumerate_posterior,
-    fit_bernoulli,
 )
 from skelbo.inference.posteriors.gaussian_posterior import find_mode
 from skelbo.inference.posteriors.row_quadrature import row_quadrature
+from skelbo.inference.sampling.annealed_states import state_draws
 from skelbo.inference.sampling.draws import Draws
-from skelbo.inference.sampling.importance import BaseNoise, importance_draws, normalised
+from skelbo.inference.sampling.importance import BaseNoise, importance_draws
 from skelbo.likelihoods.gaussian import LOG_2PI
 
 MAX_QUADRATURE = 2
@@ -117,18 +116,10 @@ def _likely_states(exact) -> Draws:
 
 
 def _binary(joint, noise: BaseNoise):
-    """Sum over all states, or sample them from a flattened mean-field q and the prior."""
+    """Sum over all states, or sample them."""
     n, d = joint.shape
     if d <= MAX_ENUMERATED:
         exact = enumerate_posterior(joint)
         return exact.terms.elbo, np.zeros(n), _likely_states(exact)
-    sharp = np.clip(fit_bernoulli(joint).mean, 0.02, 0.98)
-    proposals = np.stack([sharp, 0.5 * (sharp + 0.5), np.tile(joint.prior_mean(), (n, 1))])
-    Z = (special.ndtr(noise.normal) < proposals[noise.part]).astype(np.float64)
-    densities = np.stack(
-        [(special.xlogy(Z, q) + special.xlog1py(1 - Z, -q)).sum(-1) for q in proposals]
-    )
-    shares = np.log(noise.shares)[:, None, None]
-    log_weights = joint.log_joint(Z) - special.logsumexp(densities + shares, axis=0)
-    draws, log_prob, std = normalised(Z, log_weights, noise.chains)
+    draws, log_prob, std = state_draws(joint, noise)
     return log_prob, std, draws

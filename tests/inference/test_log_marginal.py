@@ -9,7 +9,7 @@ from skelbo import VariationalEM
 from skelbo.inference.fitted_model import N_COPIES
 from skelbo.inference.log_marginal import log_marginal
 from skelbo.inference.posteriors.gaussian_posterior import find_mode
-from skelbo.inference.sampling.importance import BaseNoise, importance_draws
+from skelbo.inference.sampling.importance import BaseNoise, importance_draws, log_mean_error
 from skelbo.inference.sampling.sobol import ShiftedSobol
 from skelbo.models import BinaryFeatureModel, FactorModel, LatentVariableModel
 from tests.tables import answers, counts, real
@@ -132,6 +132,18 @@ def test_many_binary_latents_by_importance_sampling():
     exact = log_marginal(small.joint(X, theta), noise(10, 4))[0]
     estimate, std, _ = log_marginal(large.joint(X, wide), noise(4000, 13))
     assert np.all(np.abs(estimate - exact) < 5 * std) and np.all(std < 0.2)
+
+
+def test_the_error_of_the_log_of_a_mean_sees_a_term_that_carries_nearly_all():
+    rng = np.random.default_rng(0)
+    weights = np.exp(0.1 * rng.standard_normal((16, 50)))
+    shares = weights / weights.sum(0)
+    linear = np.sqrt(16 / 13 * ((shares - 1 / 16) ** 2).sum(0))
+    assert np.allclose(log_mean_error(shares), linear, rtol=0.05)
+    assert np.all(log_mean_error(np.full((16, 1), 1 / 16)) < 1e-12)
+    for most in (0.5, 0.9, 0.999, 1.0):
+        shares = np.r_[most, np.full(15, (1 - most) / 15)][:, None]
+        assert -np.log(1 - min(most, 1 - 1e-15)) <= log_mean_error(shares)[0] * 1.05 < 50
 
 
 class TwoModes(LatentVariableModel):

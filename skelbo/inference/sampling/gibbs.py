@@ -20,9 +20,12 @@ class GibbsChains:
     ----------
     Z : ndarray of shape (n_chains, n_rows, n_latents)
         Last draws.
+    common : bool
+        Whether all rows share the noise, so that a row's chains do not depend on other rows.
     """
 
     Z: np.ndarray
+    common: bool = False
 
     @classmethod
     def begin(cls, joint, n_chains, rng) -> GibbsChains:
@@ -55,5 +58,6 @@ class GibbsChains:
             logit = joint.conditional_logit(Z, k)
             if inverse_temperature != 1:
                 logit = prior[k] + inverse_temperature * (logit - prior[k])
-            Z[:, :, k] = rng.random_sample(logit.shape) < special.expit(logit)
+            shape = (len(Z), 1) if self.common else logit.shape
+            Z[:, :, k] = rng.random_sample(shape) < special.expit(logit)
         self.Z = Z

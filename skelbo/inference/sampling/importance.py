@@ -53,6 +53,11 @@ class BaseNoise:
         """Shares of the three parts."""
         return np.bincount(self.part, minlength=3) / len(self.part)
 
+    @property
+    def seed(self) -> int:
+        """Seed of more noise, from the digits of the first draw."""
+        return int(special.ndtr(self.normal.flat[0]) * 2.0**30)
+
 
 def weigh(joint, centre, precision, noise: BaseNoise, second=None):
     """Return draws of the proposal, (S, n, d), and log p(x, z) - log q(z) of each, (S, n).
@@ -108,17 +113,27 @@ def importance_draws(
 def normalised(Z, log_weights, chains) -> tuple[Draws, np.ndarray, np.ndarray]:
     """Return draws with normalised weights, log of the mean weight and its standard error.
 
-    The error is the spread of the R chains, which are independent, as the standard deviation of
-    Student's t with R - 1 degrees of freedom: the spread of few chains is uncertain itself.
+    The error is that of `log_mean_error` for the chains, which are independent.
     """
     log_weights = np.where(np.isnan(log_weights), -np.inf, log_weights)
     log_total = special.logsumexp(log_weights, axis=0)
-    weights = np.exp(log_weights - log_total)
-    draws = Draws(Z, weights, chains)
-    shares = draws.shares()
+    draws = Draws(Z, np.exp(log_weights - log_total), chains)
+    return draws, log_total - np.log(len(Z)), log_mean_error(draws.shares())
+
+
+def log_mean_error(shares: np.ndarray) -> np.ndarray:
+    """Return the standard error of the log of a mean of R terms with these shares, (R, n).
+
+    The jackknife: its values are the logs of the mean without one term. Where that term carries
+    nearly all of the mean, few draws have found most of what there is, and others may be as far
+    above; there the error is as large as the change of the logarithm, while the spread of the
+    terms divided by their mean never exceeds one. The jackknife is scaled to the standard
+    deviation of Student's t with R - 1 degrees of freedom: the spread of few terms is uncertain.
+    """
     R = len(shares)
-    error = np.sqrt(R / (R - 3) * ((shares - 1 / R) ** 2).sum(0))
-    return draws, log_total - np.log(len(Z)), error
+    without = np.log(np.maximum(1 - shares, np.finfo(float).eps))
+    squares = ((without - without.mean(0)) ** 2).sum(0)
+    return np.sqrt((R - 1) / R * squares * (R - 1) / (R - 3))
 
 
 def _student(squares, d):
