@@ -31,10 +31,16 @@ EMBEDDED = np.delete(np.arange(15), [3, 11])
 # Largest disagreement of the two rules in a panel, and logarithm of what may be missed in one, both
 # relative to the density of the row.
 TOLERANCE, LOG_NEGLIGIBLE = 1e-7, -32.0
-# A panel in which neighbouring nodes differ by more nats may hide a peak between them.
-STEEP = 8.0
-# Number of panels at first, and most halvings.
-FIRST_PANELS, MAX_SWEEPS = 40, 60
+# A panel in which neighbouring nodes differ by more nats, and by more than rounding of log p(x, z)
+# in so many units of it, may hide a peak between them.
+STEEP, STEEP_ROUNDING = 8.0, 16.0
+# Standard deviations of q about its mean that panels cover.
+Q_WIDTH = 8.0
+# Logarithm of its integral, which is 1, where rounding of z leaves nothing of it.
+LOG_LOST = -0.7
+# Number of panels at first, and most sweeps: 512 that double the interval reach the posterior of
+# any row whose log p(x) float64 holds, and 43 halve a panel to the narrowest one.
+FIRST_PANELS, MAX_SWEEPS = 40, 600
 # Sweeps after which a row is left whose error does not fall by a tenth: what remains is rounding.
 PATIENCE, FALL = 6, 0.9
 # Narrowest panel, and rounding of log p(x), relative to their size.
@@ -87,14 +93,23 @@ class _Panels(NamedTuple):
 
     @classmethod
     def of(
-        cls, row: np.ndarray, low: np.ndarray, high: np.ndarray, end: np.ndarray, logs: np.ndarray
+        cls,
+        row: np.ndarray,
+        low: np.ndarray,
+        high: np.ndarray,
+        end: np.ndarray,
+        logs: np.ndarray,
+        steep: np.ndarray,
     ) -> _Panels:
-        """Integrate densities whose logarithms at the nodes are `logs`, (D, 15, m)."""
+        """Integrate densities whose logarithms at the nodes are `logs`, (D, 15, m).
+
+        Differences of neighbours up to `steep`, (m,), hide no peak.
+        """
         half = 0.5 * (high - low)
         # Between nodes a density exceeds its values there by less than the largest difference of
         # neighbours, if its logarithm is no more curved than a parabola.
         top, rise = logs.max(1), np.abs(np.diff(logs, axis=1)).max(1)
-        log_peak = np.where(rise > STEEP, top + rise + np.log(2 * half), -np.inf)
+        log_peak = np.where(rise > steep, top + rise + np.log(2 * half), -np.inf)
         parts = np.exp(logs - top[:, None]) * WEIGHTS[:, None]
         with np.errstate(divide="ignore"):
             log_error = np.log(np.abs(np.einsum("k,dkm->dm", LACKING, parts)))
@@ -251,7 +266,24 @@ class _Rows(NamedTuple):
             points = torch.as_tensor(_nodes(low, high)).to(like)[..., None]
             logs[1] = q.log_prob(points).cpu().numpy()
         logs = np.nan_to_num(logs, nan=LOWEST, neginf=LOWEST, posinf=LOWEST)
-        return _Panels.of(row, low, high, end, logs)
+        rounding = ROUNDING * self.design.constant.abs().cpu().numpy()[row]
+        steep = np.maximum(STEEP, STEEP_ROUNDING * rounding)
+        return _Panels.of(row, low, high, end, logs, steep)
+
+    def q_ends(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the mass of q begins and ends in each row; nowhere if it has no density."""
+        if not self.model.family.has_density:
+            return np.full(self.n, np.inf), np.full(self.n, -np.inf)
+        q = self.model.family.q(self.code)
+        mean, width = (part[:, 0].double().cpu().numpy() for part in (q.mean, Q_WIDTH * q.std))
+        return mean - width, mean + width
+
+    def bound_at_mean(self) -> np.ndarray:
+        """Return the bound of each row if q is narrower than what float64 resolves at its mean."""
+        q = self.model.family.q(self.code)
+        log_prob = self.design.log_prob_of_each(self.model.decode(q.mean))
+        log_prior = self.model.family.log_prior(q.mean[None])[0]
+        return (log_prob + log_prior + q.entropy()).double().cpu().numpy()
 
 
 def _nodes(low: np.ndarray, high: np.ndarray) -> np.ndarray:
@@ -261,9 +293,9 @@ def _nodes(low: np.ndarray, high: np.ndarray) -> np.ndarray:
 
 def _refined(rows: _Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return log p(x) of each row, its error and the bound, by panels that resolve them."""
-    panels = rows.first_panels()
+    panels, (begin, finish) = rows.first_panels(), rows.q_ends()
     least, stale = np.full(rows.n, np.inf), np.zeros(rows.n, dtype=int)
-    for _ in range(MAX_SWEEPS):
+    for sweep in range(MAX_SWEEPS):
         integrals = panels.log_integrals(rows.n)
         integrals[1:] = 0.0  # q is normalised
         relative = integrals[:, panels.row]
@@ -277,9 +309,14 @@ def _refined(rows: _Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         size = np.maximum(np.abs(panels.low), np.abs(panels.high))
         halved = (doubted | hiding) & (panels.high - panels.low > NARROWEST * size)
         beyond = (panels.log_mass - relative > LOG_NEGLIGIBLE).any(0)
-        extended = (panels.end != 0) & beyond
-        if not (halved | extended).any():
+        outside = np.where(
+            panels.end > 0, panels.high < finish[panels.row], panels.low > begin[panels.row]
+        )
+        extended = (panels.end != 0) & (beyond | outside)
+        if sweep == MAX_SWEEPS - 1 or not (halved | extended).any():
             break
+        moved = panels.row[extended]  # what new panels hold may raise the error
+        least[moved], stale[moved] = np.inf, 0
         more = rows.evaluate(*panels.children(halved, extended))
         panels = panels._replace(end=np.where(extended, 0, panels.end)).take(~halved).joined(more)
     log_prob = integrals[0]
@@ -287,5 +324,9 @@ def _refined(rows: _Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if len(panels.log_mass) == 1:
         return log_prob, missed, np.full(rows.n, np.nan)
     mass = panels.log_integrals(rows.n)[1]
+    point = mass < LOG_LOST
+    mass = np.where(point, 0.0, mass)
     bound = np.bincount(panels.row, panels.moment, rows.n) * np.exp(-mass) + mass
+    if point.any():
+        bound = np.where(point, np.minimum(rows.bound_at_mean(), log_prob), bound)
     return log_prob, missed, bound

@@ -134,3 +134,39 @@ def test_bound_is_that_of_draws_and_below_log_p():
     np.testing.assert_allclose(terms.kl, by_draws.kl, rtol=1e-6)
     np.testing.assert_allclose(terms.energy + terms.entropy, terms.elbo)
     np.testing.assert_allclose(terms.reconstruction - terms.kl, terms.elbo)
+
+
+@pytest.mark.parametrize("size", [1e3, -1e5, 1e10, 1e20, 1e30])
+def test_rows_far_beyond_the_data(size):
+    """Where the slopes of the decoder no longer change, log p(x) is that of a linear one."""
+    model = small(1, hidden_layer_sizes=8, max_iter=50, lr=1e-2).fit(IRIS)
+    X = size * np.array([[1.0, -1, 1, 1], [1, 1, 1, 1]])
+    log_prob, std = model.score_samples(X, return_std=True)
+    noise = np.broadcast_to(model.noise_variance_, 4)
+    by_side = []
+    for side in (-1.0, 1.0):
+        low, high = model.inverse_transform([[1e3 * side], [2e3 * side]])
+        slope, level = (high - low) / 1e3, 2 * low - high
+        along = (X - level) @ (slope / noise) / (1 + (slope**2 / noise).sum())
+        at_zero = -0.5 * ((X - level) ** 2 / noise).sum(1)
+        by_side.append(at_zero + 0.5 * along * ((X - level) @ (slope / noise)) * (along > 0))
+    np.testing.assert_allclose(
+        log_prob, np.max(by_side, axis=0), rtol=1e-2 if size == 1e3 else 1e-4
+    )
+    assert np.all(std <= 1e-4 + 1e-14 * np.abs(log_prob))
+    assert np.all(model.gap(X) >= 0)
+
+
+def test_bound_of_a_posterior_outside_the_panels():
+    class Away(nn.Module):
+        def forward(self, x):
+            return torch.cat([50 + 0 * x[:, :1], 0 * x[:, :1]], 1)
+
+    model = small(1, hidden_layer_sizes=(), encoder=Away(), max_iter=1).fit(IRIS)
+    terms = model.elbo_terms(IRIS)
+    mean, image = model.inverse_transform([[0.0], [1.0]])
+    noise = np.broadcast_to(model.noise_variance_, 4)
+    reconstruction = norm.logpdf(IRIS, mean + 50 * (image - mean), np.sqrt(noise)).sum(1)
+    reconstruction -= 0.5 * ((image - mean) ** 2 / noise).sum()  # q has the variance of the prior
+    np.testing.assert_allclose(terms.reconstruction, reconstruction, rtol=1e-4)
+    np.testing.assert_allclose(terms.kl, 1250)
