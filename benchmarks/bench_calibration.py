@@ -144,10 +144,10 @@ def scored():
         name = "2PL" if likelihood == "bernoulli" else "Poisson"
         yield f"{name}, {d} latents", VariationalEM(d, model=model, **short), likelihood, d
     yield (
-        "binary, 13 features",
-        VariationalEM(13, model=BinaryFeatureModel(13, noise="diag"), annealing=False, **short),
+        "binary, 16 features",
+        VariationalEM(16, model=BinaryFeatureModel(16, noise="diag"), annealing=False, **short),
         "states",
-        13,
+        16,
     )
     for likelihood in ("gaussian", "bernoulli"):
         model = DecoderModel(3, hidden_layer_sizes=(4,), likelihood=likelihood)

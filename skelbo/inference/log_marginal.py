@@ -18,6 +18,7 @@ from skelbo.inference.posteriors.row_quadrature import row_quadrature
 from skelbo.inference.sampling.annealed_states import state_draws
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws
+from skelbo.inference.sampling.listed_states import MAX_LISTED, listed_draws
 from skelbo.likelihoods.gaussian import LOG_2PI
 
 MAX_QUADRATURE = 2
@@ -116,10 +117,13 @@ def _likely_states(exact) -> Draws:
 
 
 def _binary(joint, noise: BaseNoise):
-    """Sum over all states, or sample them."""
+    """Sum over all states, or sample them where they are too many."""
     n, d = joint.shape
     if d <= MAX_ENUMERATED:
         exact = enumerate_posterior(joint)
         return exact.terms.elbo, np.zeros(n), _likely_states(exact)
+    if d <= MAX_LISTED:
+        draws, log_prob = listed_draws(joint, noise)
+        return log_prob, np.zeros(n), draws
     draws, log_prob, std = state_draws(joint, noise)
     return log_prob, std, draws

@@ -120,17 +120,17 @@ def test_quasi_random_scores_err_as_they_say_and_less_than_random_ones(d, likeli
 
 
 def test_many_binary_latents_by_importance_sampling():
-    # Thirteen features, of which twelve do nothing to half of the rows: enumeration is the sum.
+    # Twelve of sixteen features do nothing: the sum over the states of the others is log p(x).
     X = real(10)
-    small, large = BinaryFeatureModel(4), BinaryFeatureModel(13)
+    small, large = BinaryFeatureModel(4), BinaryFeatureModel(16)
     theta = small.start(X, np.ones(10), np.random.RandomState(0), 0)
     wide = {
         **theta,
-        "loadings": np.column_stack([theta["loadings"], np.zeros((5, 9))]),
-        "probabilities": np.full(13, 0.5),
+        "loadings": np.column_stack([theta["loadings"], np.zeros((5, 12))]),
+        "probabilities": np.full(16, 0.5),
     }
     exact = log_marginal(small.joint(X, theta), noise(10, 4))[0]
-    estimate, std, _ = log_marginal(large.joint(X, wide), noise(4000, 13))
+    estimate, std, _ = log_marginal(large.joint(X, wide), noise(4000, 16))
     assert np.all(np.abs(estimate - exact) < 5 * std) and np.all(std < 0.2)
 
 

@@ -22,15 +22,15 @@ from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.gibbs import GibbsChains
 from skelbo.inference.sampling.importance import BaseNoise, log_mean_error, normalised
 
-N_CHAINS = 32
+N_CHAINS = 64
 # Sweeps along the path; inverse temperatures are powers of even steps, dense where z is free.
 N_SWEEPS, POWER = 32, 3
 # Distance of the probabilities of a component from 0 and 1.
 FLATTENED = 0.02
 # Share of the components' weights that follows the weights of the chains; the rest is even.
 WEIGHTED = 0.5
-# Excess of the chains' own estimate, in its standard errors, beyond which draws missed a mode.
-DISAGREEMENT = 3.0
+# Excess of the chains' own estimate, in its standard errors, beyond which draws missed states.
+DISAGREEMENT = 2.0
 # Cells (rows x draws x components) of densities that are held at once.
 BLOCK_CELLS = 2**17
 
@@ -142,20 +142,41 @@ def weigh_states(joint, mixture: StateMixture, noise: BaseNoise, rng):
     return Z, joint.log_joint(Z) - special.logsumexp(densities + shares, axis=0)
 
 
+def found_mass(joint, Z) -> np.ndarray:
+    """Return the log of the sum of p(x, z) over the different states of Z (S, n, d), (n,).
+
+    It is at most log p(x), whatever the states.
+    """
+    log_joint = joint.log_joint(Z)
+    for k in range(1, len(Z)):
+        seen = (Z[:k] == Z[k]).all(axis=-1).any(axis=0)
+        log_joint[k, seen] = -np.inf
+    return special.logsumexp(np.where(np.isnan(log_joint), -np.inf, log_joint), axis=0)
+
+
+def chains_estimate(log_weights) -> tuple[np.ndarray, np.ndarray]:
+    """Return the log of the mean weight of chains, (n,), and its standard error."""
+    log_weights = np.where(np.isnan(log_weights), -np.inf, log_weights)
+    total = special.logsumexp(log_weights, axis=0)
+    shares = np.exp(log_weights - np.where(np.isneginf(total), 0.0, total))
+    return total - np.log(len(log_weights)), log_mean_error(shares)
+
+
 def state_draws(joint, noise: BaseNoise) -> tuple[Draws, np.ndarray, np.ndarray]:
     """Return weighted draws of binary latents, log p(x) and its standard error, (n,) each.
 
-    The chains only make the proposal: given it the mean weight of the draws is unbiased. The
-    chains' own estimate is the check: where it is above that of the draws by more than its error
-    allows, these missed a part of the posterior, and the error is at least the difference.
+    The chains only make the proposal: given it the mean weight of the draws is unbiased. They are
+    also the check. p(x) is no less than the sum over their ends: the error is no less than what
+    the estimate lacks of it. Their weights estimate p(x) too, better where p(z | x) is spread over
+    many states: where that is above the estimate by more than its error allows, the draws missed
+    states, and the error is no less than the difference.
     """
     rng = np.random.RandomState(noise.seed)
     ends, log_w = anneal_chains(joint, N_CHAINS, N_SWEEPS, rng)
     Z, log_weights = weigh_states(joint, StateMixture.around(joint, ends, log_w), noise, rng)
     draws, log_prob, std = normalised(Z, log_weights, noise.chains)
-    log_w = np.where(np.isnan(log_w), -np.inf, log_w)
-    total = special.logsumexp(log_w, axis=0)
-    lost = np.isneginf(total)
-    error = log_mean_error(np.exp(log_w - np.where(lost, 0.0, total)))
-    apart = np.where(lost, 0.0, total - np.log(N_CHAINS) - log_prob)
-    return draws, log_prob, np.where(apart > DISAGREEMENT * error, np.maximum(std, apart), std)
+    std = np.maximum(std, found_mass(joint, ends) - log_prob)
+    other, error = chains_estimate(log_w)
+    missed = other - log_prob
+    std = np.where(missed > DISAGREEMENT * error, np.maximum(std, missed), std)
+    return draws, log_prob, std

@@ -238,7 +238,8 @@ class BinaryTorchJoint(TorchJoint):
         if self.model.n_latents > MAX_ENUMERATED:
             raise ValueError(
                 f"n_latents={self.model.n_latents} binary latents of a model without closed forms, "
-                f"expected at most {MAX_ENUMERATED}; use MCEM(sampler='gibbs')."
+                f"expected at most {MAX_ENUMERATED}: a fit sums over all their states; use fewer "
+                "latents, or BinaryFeatureModel if x is a sum of features."
             )
         states = all_states(self.model.n_latents)
         likelihood = self.log_likelihood(states[:, None])

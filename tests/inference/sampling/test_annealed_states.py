@@ -11,6 +11,7 @@ from skelbo.inference.sampling import annealed_states
 from skelbo.inference.sampling.annealed_states import (
     StateMixture,
     anneal_chains,
+    found_mass,
     state_draws,
     weigh_states,
 )
@@ -144,29 +145,36 @@ def test_models_without_closed_forms_are_sampled_too():
     assert np.all(np.abs(log_prob - exact) < 5 * std) and std.max() < 0.5
 
 
+def test_the_sum_over_found_states_counts_each_once(joints):
+    joint = joints[0]
+    states = np.broadcast_to(all_states(D)[:50, None], (50, *joint.shape))
+    total = special.logsumexp(joint.log_joint(states), axis=0)
+    assert np.allclose(found_mass(joint, np.concatenate([states, states[10:30]])), total)
+    assert np.all(total < posterior(joint)[0])
+
+
 def test_mass_that_only_the_chains_have_found_is_part_of_the_error(monkeypatch):
-    # Rows halfway: either the first seven features or the last seven make the sum.
-    n, d = 4, 14
-    signs = np.repeat([1.0, -1.0], 7)
+    # All of the first seven features or all of the last seven: two states share the posterior.
+    d, n = 14, 4
+    equal = [np.eye(d)[k] - np.eye(d)[k + 1] for k in range(d - 1) if k != 6]
     theta = {
-        "loadings": np.stack(
-            [4.0 * (np.arange(d) == k) + 4.0 * (np.arange(d) == k + 7) for k in range(7)] + [signs]
-        ),
-        "intercepts": np.zeros(8),
-        "noise_variance": np.r_[np.full(7, 0.25), 4.0],
+        "loadings": np.array([*equal, np.eye(d)[0] + np.eye(d)[7]]),
+        "intercepts": np.zeros(d - 1),
+        "noise_variance": np.full(d - 1, 0.12),
         "probabilities": np.full(d, 0.5),
     }
-    X = np.tile(np.r_[np.full(7, 4.0), 0.0], (n, 1))
+    X = np.tile(np.r_[np.zeros(d - 2), 1.0], (n, 1))
     joint = BinaryFeatureModel(d).joint(X, theta)
     exact, _ = posterior(joint)
-    _, log_prob, std = state_draws(joint, noise(0, d=d))
-    assert np.all(np.abs(log_prob - exact) < 4 * std)
+    _, log_prob, std = state_draws(joint, noise(0, 1024, d))
+    assert np.all(np.abs(log_prob - exact) < 4 * std) and std.max() < 0.2
     around = StateMixture.around
 
     def narrow(joint, Z, log_weights):
-        return around(joint, np.tile(Z[:1], (len(Z), 1, 1)), np.zeros_like(log_weights))
+        one = np.tile(np.repeat([1.0, 0.0], 7), (*log_weights.shape, 1))
+        return around(joint, one, np.zeros_like(log_weights))
 
     monkeypatch.setattr(annealed_states.StateMixture, "around", narrow)
-    _, log_prob, std = state_draws(joint, noise(0, d=d))
-    assert np.all(log_prob < exact - 1)
-    assert np.all(np.abs(log_prob - exact) < 3 * std)
+    _, log_prob, std = state_draws(joint, noise(0, 1024, d))
+    assert np.all(log_prob < exact - 0.4)
+    assert np.all(np.abs(log_prob - exact) < 1.96 * std)

@@ -176,3 +176,15 @@ def test_a_scale_that_reaches_zero_is_an_answer_with_a_warning():
     with pytest.warns(UserWarning, match="scale of Scale went to zero.*def lower_limits"):
         fit = VariationalEM(model=Scale(), random_state=0).fit(X)
     assert np.isfinite(fit.score(X)) and np.all(fit.params_["scale"] > 0)
+
+
+@pytest.mark.parametrize("estimator", [VariationalEM, MCEM])
+def test_more_binary_latents_than_can_be_listed_get_a_remedy_that_is_open(estimator):
+    class Many(UnboundedShares):
+        n_latents = 13
+
+        def log_likelihood(self, X, Z, theta):
+            return super().log_likelihood(X, Z[..., :1], theta)
+
+    with pytest.raises(ValueError, match=r"n_latents=13 .*at most 12.*; use fewer latents"):
+        estimator(model=Many(), random_state=0).fit(answers(20))
