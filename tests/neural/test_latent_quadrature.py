@@ -170,3 +170,11 @@ def test_bound_of_a_posterior_outside_the_panels():
     reconstruction -= 0.5 * ((image - mean) ** 2 / noise).sum()  # q has the variance of the prior
     np.testing.assert_allclose(terms.reconstruction, reconstruction, rtol=1e-4)
     np.testing.assert_allclose(terms.kl, 1250)
+
+
+def test_a_row_without_a_cell_has_log_p_of_zero_without_error():
+    X = np.where(np.arange(600).reshape(150, 4) % 7, IRIS, np.nan)
+    model = small(1, max_iter=5).fit(X)
+    log_prob, std = model.score_samples(np.full((1, 4), np.nan), return_std=True)
+    assert log_prob == 0
+    assert std == 0
