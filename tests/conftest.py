@@ -1,6 +1,7 @@
 """Fixtures that scikit-learn's own tests expect, and the data that several files use."""
 
 import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -21,6 +22,10 @@ if not any(os.access(place, os.W_OK) for place in CACHES):
     os.environ.setdefault("NUMBA_CACHE_DIR", tempfile.mkdtemp(prefix="skelbo-numba-"))
 
 DATA = Path(__file__).parents[1] / "examples" / "data"
+
+
+# A shell ignores Ctrl-C in what it runs in the background; tests of interruptions send it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -135,7 +135,7 @@ def test_both_errors():
     rng = np.random.default_rng(0)
     X = (rng.standard_normal((150, 1)) + rng.standard_normal((150, 5)) > 0).astype(float)
     options = {"likelihood": "bernoulli", "early_stopping": False, "random_state": 0}
-    vae = VAEEstimator(1, max_iter=5, hidden_layer_sizes=8, **options)
+    vae = VAEEstimator(2, max_iter=5, hidden_layer_sizes=8, **options)
     found = compare({"factor": VariationalEM(1, model="bernoulli"), "vae": vae}, X, cv=2)
     assert all(error > 0 for error in found.results["mc_se"])
     assert all(gap > 0 for gap in found.results["gap"])

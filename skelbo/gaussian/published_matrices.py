@@ -82,7 +82,10 @@ def precision_roots(
         )
     dense = structure.scatter.dense
     try:
-        _check_diagonal(array.reshape(shape), dense)
+        if name == root and dense:
+            _check_roots(array.reshape(shape))
+        else:
+            _check_diagonal(array.reshape(shape), dense)
         if name == root:
             return array
         array = array.astype(np.float64).reshape(shape)
@@ -96,8 +99,15 @@ def precision_roots(
         ) from None
 
 
+def _check_roots(matrices: np.ndarray) -> None:
+    """Raise ValueError if a root is not finite, or has a row or column of zeros; signs are free."""
+    used = matrices != 0
+    if not (np.all(np.isfinite(matrices)) and np.all(used.any(-1)) and np.all(used.any(-2))):
+        raise ValueError("a root is singular")
+
+
 def _check_diagonal(matrices: np.ndarray, dense: bool) -> None:
-    """Raise ValueError unless diagonals are positive and finite: those of roots, too."""
+    """Raise ValueError unless diagonals are positive and finite."""
     diagonals = np.diagonal(matrices, axis1=-2, axis2=-1) if dense else matrices
     if not (np.all(diagonals > 0) and np.all(diagonals < np.inf)):
         raise ValueError("a diagonal is not positive")
