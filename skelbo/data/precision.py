@@ -18,6 +18,17 @@ def cast_if_representable(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     return array.astype(dtype) if representable else array
 
 
+def cast_if_finite(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return parameters in another precision, unchanged where that makes them infinite or zero.
+
+    Zero concerns positive parameters, such as variances; others may round to zero.
+    """
+    sizes, limits = np.abs(array), np.finfo(dtype)
+    positive = np.all(array > 0)
+    kept = np.all(sizes <= limits.max) and not (positive and np.any(sizes < limits.tiny))
+    return array.astype(dtype) if kept else array
+
+
 def cast_within_bounds(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Return parameters of columns, such as rates and probabilities, in another precision.
 

@@ -15,7 +15,7 @@ from sklearn.utils._param_validation import Interval, StrOptions
 
 from skelbo.data.dask_dispatch import in_memory
 from skelbo.data.fingerprint import table_digest
-from skelbo.data.precision import cast
+from skelbo.data.precision import cast, cast_if_finite
 from skelbo.data.random_stream import random_stream
 from skelbo.data.threads import threads_for
 from skelbo.em.checkpoint import FitCheckpoint
@@ -29,7 +29,7 @@ from skelbo.inference.fitted_model import FittedModel
 from skelbo.inference.model_names import NAMES, adapt, build_model, check_params
 from skelbo.inference.table_unit import TableUnit
 from skelbo.mixins.latent_variable_estimator import LatentVariableEstimator
-from skelbo.mixins.model_standard_errors import ModelStandardErrors, as_dtype
+from skelbo.mixins.model_standard_errors import ModelStandardErrors
 from skelbo.mixins.summary import feature_names
 from skelbo.models.boundary_warnings import HeywoodWarning
 from skelbo.models.interface import Model, Theta
@@ -173,7 +173,8 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
         """Set the fitted attributes, and warn."""
         rotate = model.is_rotation_invariant(data.X, self._family(model))
         theta = model.identify(best.theta, rotate=rotate)
-        self.model_, self.params_ = user_model, as_dtype(theta, dtype)
+        self.model_ = user_model
+        self.params_ = {k: cast_if_finite(np.asarray(v), dtype)[()] for k, v in theta.items()}
         self._data = data
         self._errors: dict[str, Any] = {}
         self._publish_ascent(best)
@@ -310,5 +311,6 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
     def _draw(self, n_samples, random_state):
         fitted = self._fitted()
         X, Z = fitted.model.sample(n_samples, fitted.theta, random_stream(random_state))
-        dtype = np.result_type(*self.params_.values())
+        # Parameters that the precision of the table does not hold are in float64.
+        dtype = min((v.dtype for v in self.params_.values()), key=lambda kind: kind.itemsize)
         return cast(X, dtype), Z.astype(dtype)

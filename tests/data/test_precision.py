@@ -3,8 +3,13 @@
 import numpy as np
 import pytest
 
-from skelbo import VariationalEM
-from skelbo.data.precision import cast, cast_if_representable, cast_within_bounds
+from skelbo import MCEM, VariationalEM
+from skelbo.data.precision import (
+    cast,
+    cast_if_finite,
+    cast_if_representable,
+    cast_within_bounds,
+)
 from skelbo.models import FactorModel
 
 
@@ -33,3 +38,22 @@ def test_draws_of_counts_beyond_float32_are_finite():
     rows, _ = model.sample(100, random_state=0)
     assert rows.dtype == np.float32 and np.isfinite(rows).all()
     assert np.isfinite(model.inverse_transform(np.float32([[-9.0], [9.0]]))).all()
+
+
+def test_parameters_that_the_precision_does_not_hold_keep_their_own():
+    huge, tiny, zero = np.array([1e40]), np.array([1e-50]), np.array([1e-50, 0.0])
+    assert cast_if_finite(huge, np.float32).dtype == cast_if_finite(tiny, np.float32).dtype == float
+    assert cast_if_finite(zero, np.float32).tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize("estimator", [VariationalEM, MCEM])
+@pytest.mark.parametrize("scale", [1e23, 1e-23])
+def test_variances_beyond_float32_score(estimator, scale):
+    """The square of the scale of the rows is no number of float32."""
+    X = np.random.default_rng(0).standard_normal((60, 2)).astype(np.float32)
+    X, rows = X[:, :1], np.float32(scale) * X[:, :1]
+    plain, scaled = (estimator(1, model="gaussian", random_state=0).fit(part) for part in (X, rows))
+    expected = plain.score_samples(X) - np.log(scale)
+    found = scaled.score_samples(rows)
+    assert found.dtype == np.float32 and scaled.sample(2)[0].dtype == np.float32
+    np.testing.assert_allclose(found, expected, atol=1e-4)
