@@ -224,10 +224,26 @@ def _ids(named: dict[str, Any], X: Any) -> np.ndarray | None:
     return next((ids for ids in found if ids is not None), None)
 
 
+def _check_groups(X: Any, groups: np.ndarray, cv: int) -> None:
+    """Raise ValueError unless there is a group for each row, and as many as folds."""
+    if groups.shape != (len(X),):
+        raise ValueError(
+            f"groups has shape {groups.shape}, expected ({len(X)},): the id of each row of X; pass "
+            "one id per row."
+        )
+    if (n_groups := len(np.unique(groups))) < cv:
+        raise ValueError(
+            f"groups has {n_groups} different ids, expected at least cv={cv}, as groups are held "
+            f"out whole; pass cv={n_groups} or less, or more groups."
+        )
+
+
 def _splits(X: Any, cv: Any, groups: Any, random_state: Any) -> Iterator[tuple]:
     """Return the rows to fit and those to hold out, split by split."""
     if isinstance(cv, Integral):
         kind = KFold if groups is None else GroupKFold
+        if groups is not None:
+            _check_groups(X, groups, cv)
         return kind(int(cv), shuffle=True, random_state=random_state).split(X, groups=groups)
     splitter = check_cv(cv)
     labels = signature(splitter.split).parameters.get("y")

@@ -222,3 +222,10 @@ def test_errors_of_rows_far_from_everything_are_finite():
     X = np.array([[5.3e128], [5.4e128], [5.2e128], [5.5e128]])
     found = skelbo.compare([EMGaussianMixture(reg_covar=1e-6)], X, cv=2, progress=False)
     assert np.isfinite(found.results["se"]).all() and found.results["se"][0] > 0
+
+
+def test_groups_that_cannot_be_held_out_are_named(faithful):
+    with pytest.raises(ValueError, match="groups has 4 different ids, expected at least cv=5"):
+        compare([FULL], faithful, groups=np.arange(272) % 4)
+    with pytest.raises(ValueError, match=r"groups has shape \(271,\), expected \(272,\)"):
+        compare([FULL], faithful, groups=np.arange(271))
