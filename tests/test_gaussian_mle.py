@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
+from scipy.stats import multivariate_normal
 
 from skelbo import GaussianMLE, SingularCovarianceWarning
 
@@ -64,6 +65,10 @@ def test_a_matrix_without_a_density_is_named(kind, name, value, iris):
     edited = np.array(getattr(model, name))
     edited[(0,) * edited.ndim] = value
     setattr(model, name, edited)
+    if (kind, name, value) == ("full", "precision_cholesky_", -1.0):  # a root of a precision
+        expected = multivariate_normal(model.mean_, np.linalg.inv(edited @ edited.T)).logpdf(iris)
+        assert_allclose(model.score_samples(iris), expected, rtol=1e-10)
+        return
     with pytest.raises(ValueError, match=f"{name} was set to what is not symmetric and positive-d"):
         model.score_samples(iris)
 
