@@ -243,7 +243,7 @@ def _splits(X: Any, cv: Any, groups: Any, random_state: Any) -> Iterator[tuple]:
     if isinstance(cv, Integral):
         kind = KFold if groups is None else GroupKFold
         if groups is not None:
-            _check_groups(X, groups, cv)
+            _check_groups(X, groups, int(cv))
         return kind(int(cv), shuffle=True, random_state=random_state).split(X, groups=groups)
     splitter = check_cv(cv)
     labels = signature(splitter.split).parameters.get("y")

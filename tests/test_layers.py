@@ -25,7 +25,16 @@ IMPORTS = {
     "mixture": {"autograd", "data", "elbo", "em", "gaussian", "likelihoods", "persistence"},
     "likelihoods": {"data"},
     "models": {"data", "degenerate_fit", "likelihoods"},
-    "inference": {"autograd", "data", "elbo", "em", "likelihoods", "models", "persistence"},
+    "inference": {
+        "autograd",
+        "data",
+        "elbo",
+        "em",
+        "likelihoods",
+        "models",
+        "persistence",
+        "quadrature_panels",
+    },
     "neural": {
         "autograd",
         "data",
@@ -36,6 +45,7 @@ IMPORTS = {
         "mixins",
         "persistence",
         "transaction",
+        "quadrature_panels",
     },
     "transaction": set(),
     "gaussian_mle": {
@@ -64,6 +74,7 @@ IMPORTS = {
     "mcem": {"em", "inference", "mixins", "persistence"},
     "meta": {"checked_parameters", "data", "degenerate_fit", "transaction"},
     "printed_table": set(),
+    "quadrature_panels": set(),
     "comparison": {"data", "printed_table"},
     "vae": {"autograd", "data", "likelihoods", "neural", "transaction"},
     "vqvae": {"autograd", "likelihoods", "neural", "transaction"},

@@ -24,6 +24,7 @@ from skelbo.neural.data.batches import as_batch
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.model.networks import AutoEncoder
 from skelbo.neural.model.row_design import RowDesign
+from skelbo.quadrature_panels import subdivided
 
 # A rule of degree 29, and one of degree 13 on all its nodes but two.
 NODES, WEIGHTS = legendre.leggauss(15)
@@ -136,21 +137,6 @@ class _Panels(NamedTuple):
             np.maximum.at(total, self.row, mass)
             total += np.log(np.bincount(self.row, np.exp(mass - total[self.row]), n_rows))
         return result
-
-    def children(self, halved: np.ndarray, extended: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return row, low, high and end of the panels that replace or continue these."""
-        row, low, high = (part[halved] for part in (self.row, self.low, self.high))
-        end = np.where(extended, 0, self.end)[halved]
-        middle = 0.5 * (low + high)
-        more, side = self.row[extended], self.end[extended]
-        width = (self.high - self.low)[extended]
-        start = np.where(side > 0, self.high[extended], self.low[extended] - 2 * width)
-        return (
-            np.concatenate([row, row, more]),
-            np.concatenate([low, middle, start]),
-            np.concatenate([middle, high, start + 2 * width]),
-            np.concatenate([np.minimum(end, 0), np.maximum(end, 0), side]),
-        )
 
 
 @dataclass(frozen=True)
@@ -319,7 +305,9 @@ def _refined(rows: _Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
             break
         moved = panels.row[extended]  # what new panels hold may raise the error
         least[moved], stale[moved] = np.inf, 0
-        more = rows.evaluate(*panels.children(halved, extended))
+        more = rows.evaluate(
+            *subdivided(panels.row, panels.low, panels.high, panels.end, halved, extended)
+        )
         panels = panels._replace(end=np.where(extended, 0, panels.end)).take(~halved).joined(more)
     log_prob = integrals[0]
     missed = np.bincount(panels.row, error[0], rows.n)

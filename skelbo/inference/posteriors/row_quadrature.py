@@ -25,6 +25,7 @@ from skelbo.inference.posteriors.quadrature_grid import (
     QuadratureGrid,
 )
 from skelbo.inference.sampling.draws import Draws
+from skelbo.quadrature_panels import subdivided
 
 # A rule of degree 29, and one of degree 13 on all its nodes but two.
 NODES, WEIGHTS = legendre.leggauss(15)
@@ -172,21 +173,6 @@ class _Panels:
         with np.errstate(divide="ignore"):
             return shift + np.log(total)
 
-    def children(self, halved: np.ndarray, extended: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Return row, low, high and end of the panels that replace or continue these."""
-        row, low, high = (a[halved] for a in (self.row, self.low, self.high))
-        end = np.where(extended, 0, self.end)[halved]
-        middle = 0.5 * (low + high)
-        more, side = self.row[extended], self.end[extended]
-        width = (self.high - self.low)[extended]
-        start = np.where(side > 0, self.high[extended], self.low[extended] - 2 * width)
-        return (
-            np.concatenate([row, row, more]),
-            np.concatenate([low, middle, start]),
-            np.concatenate([middle, high, start + 2 * width]),
-            np.concatenate([np.minimum(end, 0), np.maximum(end, 0), side]),
-        )
-
 
 def _nodes(low: np.ndarray, high: np.ndarray) -> np.ndarray:
     """Return the nodes of panels (m,), (15, m)."""
@@ -212,7 +198,9 @@ def _by_panels(joint, modes) -> RowQuadrature:
             break
         rest = panels.take(~halved)
         rest.end[extended[~halved]] = 0
-        panels = rest + _Panels.evaluate(joint, *panels.children(halved, extended))
+        panels = rest + _Panels.evaluate(
+            joint, *subdivided(panels.row, panels.low, panels.high, panels.end, halved, extended)
+        )
     missed = np.zeros(n)
     np.add.at(missed, panels.row, np.where(error > TOLERANCE, error, error**1.5))
     return RowQuadrature(log_prob, missed, _panel_draws(panels, shares, n))
