@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, lru_cache, reduce
 from operator import add
 
 import numpy as np
@@ -19,6 +19,8 @@ CONSTANT = 4 * float(np.finfo(np.float64).eps)
 ROUNDING = 0.5 * float(np.finfo(np.float64).eps)
 # Smallest standard deviation of a column: a share of 1e-10 of its square still has an inverse.
 SMALLEST = 1e-140
+# Tables of up to so many cells are recognised: a fit asks in every iteration.
+CACHED_CELLS = 2**14
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,19 @@ class ColumnMoments:
             size = np.abs(self.mean).max()
             fallback = np.clip(size, SMALLEST, 1e150) ** 2 if size > 0 else 1.0
         return np.where(varying, self.variance, fallback)
+
+
+def column_moments(X: np.ndarray, weights: np.ndarray) -> ColumnMoments:
+    """Return the moments of a table, of small ones from a cache; see `ColumnMoments.of_table`."""
+    if X.size > CACHED_CELLS:
+        return ColumnMoments.of_table(X, weights)
+    return _cached(X.tobytes(), X.dtype, X.shape, np.asarray(weights, float).tobytes())
+
+
+@lru_cache(maxsize=4)
+def _cached(X: bytes, dtype: np.dtype, shape: tuple[int, ...], weights: bytes) -> ColumnMoments:
+    """Return the moments of a table from its content."""
+    return ColumnMoments.of_table(np.frombuffer(X, dtype).reshape(shape), np.frombuffer(weights))
 
 
 def _weighted_sum(values: np.ndarray, weights: np.ndarray) -> np.ndarray:

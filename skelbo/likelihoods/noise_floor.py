@@ -7,16 +7,12 @@ Frellsen (2018).
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
-from skelbo.data.column_moments import ColumnMoments
+from skelbo.data.column_moments import column_moments
 
 # Share of a column's variance: the noise has 1e-3 of the column's standard deviation.
 NOISE_FLOOR = 1e-6
-# Tables of up to so many cells are recognised: a fit asks in every iteration.
-CACHED_CELLS = 2**14
 
 
 def noise_floor(X: np.ndarray, weights: np.ndarray, share: float = NOISE_FLOOR) -> np.ndarray:
@@ -44,13 +40,4 @@ def noise_floor(X: np.ndarray, weights: np.ndarray, share: float = NOISE_FLOOR) 
     >>> noise_floor(np.array([[1.0, 5.0], [3.0, 5.0]]), np.ones(2))
     array([1.e-06, 1.e-06])
     """
-    if X.size > CACHED_CELLS:
-        return share * ColumnMoments.of_table(X, weights).positive_variance
-    return share * _variance(X.tobytes(), X.dtype, X.shape, np.asarray(weights, float).tobytes())
-
-
-@lru_cache(maxsize=4)
-def _variance(X: bytes, dtype: np.dtype, shape: tuple[int, ...], weights: bytes) -> np.ndarray:
-    """Return the variances of columns from the content of a table."""
-    rows = np.frombuffer(X, dtype).reshape(shape)
-    return ColumnMoments.of_table(rows, np.frombuffer(weights)).positive_variance
+    return share * column_moments(X, weights).positive_variance

@@ -8,7 +8,6 @@ from scipy import special
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.likelihoods import LIKELIHOODS
 from skelbo.likelihoods.gaussian import LOG_2PI
-from skelbo.likelihoods.noise_floor import noise_floor
 from skelbo.models.binary_feature_joint import BinaryFeatureJoint
 from skelbo.models.boundary_warnings import heywood_warnings
 from skelbo.models.factor_model.rotation import intercept_directions
@@ -181,8 +180,7 @@ class BinaryFeatureModel(LinearModel):
 
     def maximize(self, theta, X, weights, mean, covariance=None, *, n_steps=2, expand=False):
         """Maximise the expected log-joint in closed form."""
-        floor = noise_floor(X, weights.sum(0))
-        theta = maximize_columns(self, theta, X, weights, mean, covariance, floor, 1)
+        theta = maximize_columns(self, theta, X, weights, mean, covariance, 1)
         total = weights.sum()
         counts = (weights[..., None] * mean).sum((0, 1))
         edge = min(SMALLEST_COUNT, 0.25 * total)

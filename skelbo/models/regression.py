@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from skelbo.data.column_moments import column_moments
+from skelbo.likelihoods.noise_floor import NOISE_FLOOR
+
 # Cells (draws x rows x columns) per block: they should stay in cache.
 CHUNK_CELLS = 2**16
 RIDGE = 1e-10
 
 
-def maximize_columns(model, theta, X, weights, mean, covariance, floor, n_steps):
+def maximize_columns(model, theta, X, weights, mean, covariance, n_steps):
     """Return theta after guarded Newton steps of every column; see `Model.maximize`."""
     if model.column_likelihood.has_noise:
-        return _regress(model, theta, X, weights, mean, covariance, floor)
+        return _regress(model, theta, X, weights, mean, covariance)
     missing = np.isnan(X)
     values, known = (np.where(missing, 0.0, X), ~missing) if missing.any() else (X, None)
     terms = _ColumnObjectives(model, values, known, weights, mean, covariance)
@@ -126,14 +129,16 @@ class _ColumnObjectives:
         return [share * cell for cell in cells]
 
 
-def _regress(model, theta, X, weights, mean, covariance, floor):
+def _regress(model, theta, X, weights, mean, covariance):
     """Regress every column on z, then estimate the noise: the theta step of Gaussian columns."""
     p, (n_draws, n) = X.shape[1], weights.shape
     missing = np.isnan(X)
     known = (~missing).astype(np.float64) if missing.any() else None
-    origin = np.nanmean(X, axis=0)
-    values = np.where(missing, 0.0, X - origin)
     totals = weights.sum(0)
+    moments = column_moments(X, totals)
+    # Exact where a column is constant: nothing but zeros is left of it, whatever its size.
+    origin, floor = moments.mean, NOISE_FLOOR * moments.positive_variance
+    values = np.where(missing, 0.0, X - origin)
     design = np.concatenate([np.ones((n_draws, n, 1)), mean], axis=2)
     first = np.einsum("sn,snk->nk", weights, design)
     cross = values.T @ first

@@ -101,3 +101,19 @@ def test_fits_do_not_depend_on_the_unit_of_the_weights(name):
     ]
     for fit in fits[1:]:
         assert fit.lower_bound_ == pytest.approx(fits[0].lower_bound_, abs=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::skelbo.models.boundary_warnings.HeywoodWarning")
+@pytest.mark.parametrize("value", [6.02e23, 1.7e100], ids=str)
+@pytest.mark.parametrize("share_missing", [0.0, 0.2], ids=["complete", "missing"])
+@pytest.mark.parametrize("noise", ["diag", "isotropic"])
+def test_constant_column_has_no_residual_whatever_its_value(value, share_missing, noise):
+    # Its mean was rounded: what was left of the column, 1e84, became its noise variance.
+    rng = np.random.default_rng(0)
+    X = np.c_[rng.normal(size=(61, 3)) + rng.normal(size=(61, 1)), np.zeros(61)]
+    X[rng.random(X.shape) < share_missing] = np.nan
+    far = X + np.array([0.0, 0.0, 0.0, value])
+    model = VariationalEM(model=FactorModel(1, noise=noise))
+    want = model.fit(X).score(X)
+    fitted = model.fit(far)
+    np.testing.assert_allclose([fitted.score(far), fitted.lower_bound_], want, rtol=1e-6)

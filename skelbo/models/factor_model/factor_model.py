@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from skelbo.data.column_moments import column_moments
 from skelbo.likelihoods import Likelihood, as_likelihood
 from skelbo.likelihoods.noise_floor import noise_floor
 from skelbo.models.boundary_warnings import divergence_warnings, heywood_warnings
@@ -202,8 +203,7 @@ class FactorModel(LinearModel):
 
     def maximize(self, theta, X, weights, mean, covariance=None, *, n_steps=2, expand=False):
         """Raise the expected log-joint; one step is exact for the Gaussian likelihood."""
-        floor = noise_floor(X, weights.sum(0)) if self.column_likelihood.has_noise else None
-        theta = maximize_columns(self, theta, X, weights, mean, covariance, floor, n_steps)
+        theta = maximize_columns(self, theta, X, weights, mean, covariance, n_steps)
         if not expand:
             return theta
         return absorb_prior(theta, weights, mean, covariance, fit_intercept=self.fit_intercept)
@@ -252,8 +252,7 @@ class FactorModel(LinearModel):
         """Return the information of log p(X) in these rows where it is a closed form, else None."""
         if not self._has_closed_form(X):
             return None
-        share = weights / weights.sum()
-        mean = share @ X
+        share, mean = weights / weights.sum(), column_moments(X, weights).mean
         return observed_information(theta, weights.sum(), mean, second_moments(X, share, mean))
 
     def mixed_information(self, theta, X, Z, shares):

@@ -10,9 +10,12 @@ import numpy as np
 from scipy import linalg, optimize
 
 from skelbo.data.blocks import iter_blocks
+from skelbo.data.column_moments import column_moments
 from skelbo.likelihoods.gaussian import LOG_2PI
 from skelbo.likelihoods.noise_floor import NOISE_FLOOR, noise_floor
 
+# Steps of EM in a start.
+START_STEPS = 20
 # Steps of L-BFGS between two checks of convergence, and the gradient, in nats per row, at its end.
 MAX_STEPS, SMALLEST_GRADIENT = 200, 1e-10
 # Largest logarithm of a noise variance, in units of the column's variance.
@@ -56,21 +59,27 @@ class GaussianProfile:
     def of_rows(cls, X, weights, n_latents, *, isotropic, fit_intercept) -> GaussianProfile:
         """Return the profile likelihood of complete rows (n, p) with weights (n,)."""
         share = weights / weights.sum()
-        centre = share @ X
-        intercepts = centre if fit_intercept else np.zeros(X.shape[1])
+        intercepts = column_moments(X, weights).mean if fit_intercept else np.zeros(X.shape[1])
         covariance = second_moments(X, share, intercepts)
         wide = len(X) < X.shape[1]
         root = np.sqrt(share)[:, None] * (X - intercepts) if wide else None
         return cls(covariance, intercepts, n_latents, noise_floor(X, weights), isotropic, root)
 
     def start(self) -> np.ndarray:
-        """Return the first noise variances, (p,)."""
+        """Return the first noise variances, (p,), after some steps of EM.
+
+        Where several columns could have their noise at the floor, L-BFGS from further away chose
+        between them by rounding.
+        """
         p, variances = len(self.covariance), np.diagonal(self.covariance)
         if self.isotropic:
             values = np.linalg.eigvalsh(self.covariance)[: p - self.n_latents]
             rest = values.mean() if values.size else 0.0
             return np.full(p, max(rest, self.floor.mean()))
-        return np.maximum(0.5 * variances, self.floor)
+        noise = np.maximum(0.5 * variances, self.floor)
+        for _ in range(START_STEPS):
+            noise = self.unexplained(self.e_step(noise)[1])
+        return noise
 
     def e_step(self, noise):
         """Return the log-likelihood per row at the best loadings, and those loadings."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-# Steps of the profile EM in a start, where it exists.
-PROFILE_STEPS = 20
+from skelbo.data.column_moments import column_moments
 
 
 def factor_start(model, X, weights, rng, number):
@@ -31,15 +30,12 @@ def factor_start(model, X, weights, rng, number):
     """
     profile = model.profile(X, weights)
     if profile is not None and not number:
-        variances = profile.start()
-        for _ in range(PROFILE_STEPS):
-            variances = profile.unexplained(profile.e_step(variances)[1])
-        return profile.theta(variances)
+        return profile.theta(profile.start())
     known = ~np.isnan(X)
     values = np.where(known, X, 0.0)
     share = weights[:, None] * known
     level = (share * values).sum(0) / share.sum(0)
-    centre, covariance = _predictor_moments(model, values, known, share, weights.sum())
+    centre, covariance = _predictor_moments(model, values, known, weights)
     scale = np.diagonal(covariance).copy()
     scale[scale <= 0] = scale.mean() or 1.0
     root = np.sqrt(scale)  # products of variances would leave the range of float64
@@ -70,11 +66,11 @@ def residual_axes(covariance: np.ndarray, n_latents: int) -> np.ndarray:
     return vectors[:, :n_latents] * np.sqrt(size)
 
 
-def _predictor_moments(model, values, known, share, total):
+def _predictor_moments(model, values, known, weights):
     """Return the mean (p,) and the covariance (p, p) of a rough linear predictor of the cells."""
     eta = model.column_likelihood.working_response(values, np.ones(values.shape[1]))[0]
     centre = np.zeros(values.shape[1])
     if model.fit_intercept:
-        centre = (share * eta).sum(0) / share.sum(0)
+        centre = column_moments(np.where(known, eta, np.nan), weights).mean
     residual = np.where(known, eta - centre, 0.0)
-    return centre, (share * residual).T @ residual / total
+    return centre, (weights[:, None] * residual).T @ residual / weights.sum()

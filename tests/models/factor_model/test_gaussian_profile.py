@@ -109,10 +109,7 @@ def test_heywood_ridges_end_at_their_maximum_in_any_units(columns):
     """Two latents on five correlated columns of wine: EM was not done after 1000 iterations."""
     X = load_wine().data[:, columns]
     climbing, scaled = profile(X, isotropic=False), profile(1024 * X, isotropic=False)
-    noise, there = climbing.start(), scaled.start()
-    for _ in range(2):
-        noise = climbing.m_step(climbing.e_step(noise)[1], noise)
-        there = scaled.m_step(scaled.e_step(there)[1], there)
+    noise, there = two_steps(climbing), two_steps(scaled)
     np.testing.assert_array_equal(there, 1024**2 * noise)
     value, loadings = climbing.e_step(noise)
     at_floor = noise <= climbing.floor * (1 + 1e-12)
@@ -120,6 +117,22 @@ def test_heywood_ridges_end_at_their_maximum_in_any_units(columns):
     assert np.abs(slope[~at_floor]).max() < 1e-4  # rounding: columns at the floor count 1e6-fold
     assert np.all(slope[at_floor] > 0)
     assert value > log_prob_of_long_em(climbing) - 1e-9
+
+
+def test_rounding_does_not_choose_between_heywood_cases():
+    """Of two maxima, each with another column at the floor, a shift of the table chose one."""
+    X = load_wine().data[:, (0, 1, 6, 7, 8)]
+    shifts = [0.0, X.mean(0), 1.0, 100.0 * X.std(0)]
+    tables = [profile(X - shift, isotropic=False) for shift in shifts]
+    ends = [table.e_step(two_steps(table))[0] for table in tables]
+    np.testing.assert_allclose(ends, ends[0], rtol=0, atol=1e-8)
+
+
+def two_steps(climbing):
+    noise = climbing.start()
+    for _ in range(2):
+        noise = climbing.m_step(climbing.e_step(noise)[1], noise)
+    return noise
 
 
 def log_prob_of_long_em(climbing):
