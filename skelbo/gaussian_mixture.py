@@ -69,7 +69,7 @@ class EMGaussianMixture(MixtureEstimator):
     reg_covar : "auto" or float, default="auto"
         ``"auto"`` keeps variances above 1e-10 of the columns' own and changes nothing else; a
         start that needs this is passed over for one that does not. A number is added to every
-        variance.
+        variance; one that is still within the rounding of its column makes a start fail.
     max_iter : int, default=1000
         Largest number of iterations per start; 0 gives the start itself.
     n_init : int, default=1

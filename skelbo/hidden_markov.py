@@ -334,7 +334,7 @@ class EMHiddenMarkovModel(EmissionParameters, SequenceEstimator):
         with rows.own_threads():
             restarts = engine.fit(starts, progress)
         best = self._ordered(restarts.best)
-        self._publish(best, rows, layout, engine)
+        self._publish(best, rows, layout)
         self.failed_starts_, self.random_state_ = restarts.failures, rng
         self._warn_if_not_converged(best, self.max_iter, self.tol)
         progress.end()
@@ -390,16 +390,20 @@ class EMHiddenMarkovModel(EmissionParameters, SequenceEstimator):
         keys = ascent.theta.emissions.levels()
         return replace(ascent, theta=ascent.theta.permuted(np.lexsort(keys.T[::-1])))
 
-    def _publish(self, ascent: Ascent, rows, layout: EmissionLayout, engine: EMEngine) -> None:
-        """Set the fitted attributes; the bound is that of the parameters as they are rounded."""
+    def _publish(self, ascent: Ascent, rows: SequenceRows, layout: EmissionLayout) -> None:
+        """Set the fitted attributes; the bound is that of the parameters as they are rounded.
+
+        Rows are then read about the centre of these, as for a score: the origin rounds rows, too.
+        """
         theta, dtype = ascent.theta, rows.X.dtype
         arrays = emission_arrays(theta.emissions, np.ones(self.n_components), rows.origin, dtype)
-        rounded = emissions_of(layout, self.covariance_type, arrays, {}).about(rows.origin)
+        rounded = emissions_of(layout, self.covariance_type, arrays, {})
         startprob = cast_if_representable(theta.chain.startprob, dtype)
         transmat = cast_if_representable(theta.chain.transmat, dtype)
         chain = MarkovChain(*(_normalized(array) for array in (startprob, transmat)))
-        if dtype != np.float64 or emissions_differ(rounded, theta.emissions):
-            ascent = ascent.with_bound(engine.evaluate(HiddenMarkov(chain, rounded))[0])
+        if dtype != np.float64 or emissions_differ(rounded.about(rows.origin), theta.emissions):
+            fitted = FittedChain(HiddenMarkov(chain, rounded))
+            ascent = ascent.with_bound(fitted.theta.e_step(rows.about(fitted.origin))[0])
         self._publish_emissions(arrays, layout)
         self.startprob_, self.transmat_ = startprob, transmat
         self._publish_ascent(ascent)

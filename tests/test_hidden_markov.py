@@ -290,6 +290,25 @@ def test_offsets_and_units_change_nothing_but_the_density():
     assert_allclose(change, expected, atol=1e-5)
 
 
+# ----------------------------------------------------------------------- far and narrow states
+
+
+def test_bound_is_the_score_where_states_are_far_from_each_other():
+    """Three quarters of the rows are in one state: the centre of the states is not theirs."""
+    rows, states = np.random.default_rng(0).normal(size=(200, 1)), np.repeat([0, 0, 0, 1], 50)
+    X, groups = 1e-3 * rows + 1e10 * states[:, None], np.repeat(np.arange(4), 50)
+    model = EMHiddenMarkovModel(reg_covar=1e-6).fit(X, groups=groups)
+    assert model.lower_bound_ == pytest.approx(model.score(X, groups=groups), rel=1e-12)
+
+
+def test_state_within_the_rounding_of_its_column_is_refused():
+    X = np.array([[1e14], [4.2e5]])
+    with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+        EMHiddenMarkovModel(reg_covar=1e-6).fit(X, groups=[1, 2])
+    model = EMHiddenMarkovModel(reg_covar=1e6).fit(X, groups=[1, 2])
+    assert model.lower_bound_ == pytest.approx(model.score(X, groups=[1, 2]), rel=1e-12)
+
+
 # ------------------------------------------------------------------------------ missing cells
 
 

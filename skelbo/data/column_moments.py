@@ -17,6 +17,8 @@ from skelbo.data.rows import Block, over_rows
 CONSTANT = 4 * float(np.finfo(np.float64).eps)
 # Largest relative error of a rounded number.
 ROUNDING = 0.5 * float(np.finfo(np.float64).eps)
+# Roundings that a standard deviation must have: steps from a mean then have two digits.
+SEEN = 100
 # Smallest standard deviation of a column: a share of 1e-10 of its square still has an inverse.
 SMALLEST = 1e-140
 # Tables of up to so many cells are recognised: a fit asks in every iteration.
@@ -201,11 +203,14 @@ class ColumnMoments:
 
     @property
     def rounding_variance(self) -> np.ndarray:
-        """Square of the rounding of a column's largest cell, and of its mean, (n_features,).
+        """Square of the spread of a column that its rounding hides, (n_features,).
 
-        Zero where all cells are equal: then the mean is exact.
+        That is the rounding of the largest cell, and of the mean, or `SEEN` roundings of a step
+        from one end of the column to the other: cells are held about one origin. Zero where all
+        cells are equal: then the mean is exact.
         """
-        return np.where(self.rms > 0, ROUNDING * self._size, 0.0) ** 2
+        size = np.maximum(self._size, SEEN * (self.largest - self.smallest))
+        return np.where(self.rms > 0, ROUNDING * size, 0.0) ** 2
 
     @property
     def deviation(self) -> np.ndarray:

@@ -92,10 +92,17 @@ class Regularization(ABC):
 
 
 class Ridge(Regularization):
-    """Constant added to every variance; a covariance that is still singular is an error."""
+    """Constant added to every variance; a covariance that is still singular is an error.
 
-    def __init__(self, amount: float):
-        self.amount = amount
+    Parameters
+    ----------
+    amount : float
+    rounding : ndarray of shape (n_features,) or float, default=0.0
+        Variance of each column that is the rounding of its values: a smaller one is an error.
+    """
+
+    def __init__(self, amount: float, rounding: np.ndarray | float = 0.0):
+        self.amount, self.rounding = amount, np.asarray(rounding)
 
     def dense(self, covariances):
         """Add the ridge to the diagonals and factorize."""
@@ -105,9 +112,10 @@ class Ridge(Regularization):
             lower = np.linalg.cholesky(ridged)
         except np.linalg.LinAlgError:
             raise AscentError(ILL_DEFINED) from None
-        shares = np.einsum("kpp->kp", lower) ** 2 / np.einsum("kpp->kp", ridged)
+        pivots = np.einsum("kpp->kp", lower) ** 2
+        shares = pivots / np.einsum("kpp->kp", ridged)
         # A pivot below rounding error means that the matrix is numerically singular.
-        if shares.min() < lower.shape[-1] * ROUNDING:
+        if shares.min() < lower.shape[-1] * ROUNDING or np.any(pivots < self.rounding):
             raise AscentError(ILL_DEFINED)
         factors = to_precision_cholesky(lower)
         if not np.abs(factors).max() < TINY**-0.5:
@@ -117,7 +125,8 @@ class Ridge(Regularization):
     def diagonal(self, variances, isotropic):
         """Add the ridge to the variances."""
         ridged = variances + self.amount
-        if not np.all(ridged > TINY):
+        smallest = self.rounding.mean() if isotropic else self.rounding
+        if not np.all(ridged > np.maximum(TINY, smallest)):
             raise AscentError(ILL_DEFINED)
         return ridged, np.zeros(len(ridged), dtype=bool)
 
@@ -188,7 +197,9 @@ def regularization(
     reg_covar: float | str, scale: np.ndarray, rounding: np.ndarray | float = 0.0
 ) -> Regularization:
     """Return the rule that the parameter `reg_covar` names: "auto" or an amount; see `Floor`."""
-    return Floor(scale, rounding) if isinstance(reg_covar, str) else Ridge(float(reg_covar))
+    if isinstance(reg_covar, str):
+        return Floor(scale, rounding)
+    return Ridge(float(reg_covar), rounding)
 
 
 def to_precision_cholesky(cholesky: np.ndarray) -> np.ndarray:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from skelbo.data.column_moments import ROUNDING
 from skelbo.data.precision import cast, cast_if_representable
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
@@ -40,10 +41,11 @@ def public_arrays(theta: Mixture, origin: np.ndarray, dtype: np.dtype) -> dict[s
 def differs(rounded: Mixture, theta: Mixture) -> bool:
     """Return whether rounding has moved a mixture so far that its bound is another.
 
-    That is so in float32, and where means are millions of standard deviations from zero.
+    That is so in float32, and where means are millions of standard deviations from zero, or from
+    their origin: cells about it are rounded, too.
     """
-    covariance = theta.components.covariance
-    steps = rounded.components.means - theta.components.means
+    covariance, means = theta.components.covariance, theta.components.means
+    steps = np.abs(rounded.components.means - means) + ROUNDING * np.abs(means).max(axis=0)
     white = (covariance.whiten(step[None], k) for k, step in enumerate(steps))
     moved = any(np.abs(step).max() > VISIBLE for step in white)
     return moved or not np.allclose(rounded.weights, theta.weights, rtol=1e-12, atol=0)

@@ -101,3 +101,10 @@ def test_an_unweighted_gap_is_a_gap_and_an_absent_one_is_not():
     X = np.array([[1.0], [2.0], [np.nan]])
     assert not ColumnMoments.of_table(X, np.array([1.0, 1.0, 1e-13])).complete
     assert ColumnMoments.of_table(X, np.array([1.0, 1.0, 0.0])).complete
+
+
+def test_rounding_is_that_of_the_largest_cell_and_of_a_hundred_steps_between_the_ends():
+    X = np.array([[1e6, 0.0, 3.0], [1e6 + 1, 1e6, 3.0]])
+    eps = np.finfo(float).eps / 2
+    expected = [(eps * (1e6 + 1)) ** 2, (eps * 1e8) ** 2, 0.0]
+    assert_allclose(ColumnMoments.of_table(X).rounding_variance, expected, rtol=1e-12)

@@ -82,6 +82,14 @@ def test_ridge_on_singular_covariances(name):
     assert_allclose(np.diagonal(ridged.covariance.dense(1, P)[0]), 0.25)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_variances_within_the_rounding_of_a_column_are_refused(name):
+    moments = Moments.of_block(STRUCTURES[name].scatter, np.zeros((P, N)), np.ones((1, N)))
+    Components.from_moments(STRUCTURES[name], moments, Ridge(0.25, np.full(P, 0.24)))
+    with pytest.raises(AscentError, match="ill-defined empirical covariance"):
+        Components.from_moments(STRUCTURES[name], moments, Ridge(0.25, np.full(P, 0.26)))
+
+
 def test_what_a_ridge_accepts_can_be_conditioned_on():
     """Matrices of rank one, plus a ridge near their rounding: refused, or sound in every part."""
     accepted = 0

@@ -41,6 +41,10 @@ class SequenceRows:
         self._tables: dict[int, Rows] = {}
         self._keeps = X.size <= KEPT_CELLS
 
+    def about(self, origin: np.ndarray) -> SequenceRows:
+        """Return the same rows about another origin."""
+        return SequenceRows(self.X, self.runs, self.weights, origin, self.n_states, self.cells)
+
     @cached_property
     def blocks(self) -> list[RunBlock]:
         """Blocks of rows of the recursions."""
