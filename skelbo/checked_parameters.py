@@ -6,11 +6,12 @@ from numbers import Integral
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.utils._param_validation import Interval, InvalidParameterError
 
+from skelbo.python_parameters import PythonParameters
 
-class CheckedParameters(BaseEstimator):
+
+class CheckedParameters(PythonParameters):
     """An estimator whose counts and other numbers are no bools.
 
     Python counts True as an integer, and so do scikit-learn's intervals; lengths of arrays do not,

@@ -21,6 +21,7 @@ from sklearn.model_selection import GroupKFold, KFold, check_cv
 from sklearn.utils import _safe_indexing
 
 from skelbo.data.dependent_rows import check_held_out, ids_of_rows
+from skelbo.data.random_stream import random_stream
 from skelbo.printed_table import PrintedTable, data_frame, number
 
 COLUMNS = (
@@ -244,7 +245,8 @@ def _splits(X: Any, cv: Any, groups: Any, random_state: Any) -> Iterator[tuple]:
         kind = KFold if groups is None else GroupKFold
         if groups is not None:
             _check_groups(X, groups, int(cv))
-        return kind(int(cv), shuffle=True, random_state=random_state).split(X, groups=groups)
+        folds = kind(int(cv), shuffle=True, random_state=random_stream(random_state))
+        return folds.split(X, groups=groups)
     splitter = check_cv(cv)
     labels = signature(splitter.split).parameters.get("y")
     if labels is not None and labels.default is Parameter.empty:

@@ -16,7 +16,8 @@ IMPORTS = {
     "degenerate_fit": set(),
     "autograd": set(),
     "callbacks": {"display", "em"},
-    "checked_parameters": set(),
+    "python_parameters": set(),
+    "checked_parameters": {"python_parameters"},
     "persistence": set(),
     "data": set(),
     "display": {"data"},
@@ -24,7 +25,7 @@ IMPORTS = {
     "gaussian": {"data", "degenerate_fit", "elbo", "em"},
     "mixture": {"autograd", "data", "elbo", "em", "gaussian", "likelihoods", "persistence"},
     "likelihoods": {"data"},
-    "models": {"data", "degenerate_fit", "likelihoods"},
+    "models": {"data", "degenerate_fit", "likelihoods", "python_parameters"},
     "inference": {
         "autograd",
         "data",

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sklearn.base import BaseEstimator
 
 from skelbo.data.counts import is_count
 from skelbo.models.constraints import CONSTRAINTS
+from skelbo.python_parameters import PythonParameters
 
 
-class LatentVariableModel(BaseEstimator):
+class LatentVariableModel(PythonParameters):
     r"""A model p(x, z; theta) = p(z; theta) p(x | z; theta), one latent vector per row.
 
     Subclass it, write `initialize` and `log_likelihood`, and pass an instance as ``model=`` to

@@ -61,12 +61,12 @@ class Value(Field):
 
     def encode(self, value, name, writer):
         """Write the value, or the name of what is the user's own."""
+        if isinstance(value, (np.bool_, np.integer, np.str_)):
+            value = value.item()
         if value is None or type(value) in (bool, int, str):
             return value
         if isinstance(value, (float, np.floating)):
             return encode_float(value)
-        if isinstance(value, (np.bool_, np.integer)):
-            return value.item()
         if isinstance(value, list):
             return self._encode_items(value, name, writer)
         if type(value) is tuple:
