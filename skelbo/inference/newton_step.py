@@ -29,7 +29,7 @@ from skelbo.inference.standard_errors import (
     score_moments,
     split,
 )
-from skelbo.models.constraints import constraint_of
+from skelbo.models.constraints import constraint_of, within
 from skelbo.models.interface import Theta
 
 CONFIDENCE = 0.95
@@ -192,9 +192,7 @@ def after_step(theta, step, model, data):
         moved[name] = domain.move(theta[name], part)
         if not domain.contains(moved[name]):
             return None
-    for name, limit in model.lower_limits(data.X, data.weights).items():
-        moved[name] = np.maximum(moved[name], limit)
-    return moved
+    return within(moved, model.limits(data.X, data.weights))
 
 
 def _scales(theta, constraints) -> tuple[np.ndarray, np.ndarray]:

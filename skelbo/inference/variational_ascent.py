@@ -158,7 +158,7 @@ class VariationalAscent:
         return replace(second, start_bound=first.start_bound, lower_bounds=bounds)
 
     def _coordinates(self, theta) -> ParameterVector:
-        limits = self.model.lower_limits(self.data.X, self.data.weights)
+        limits = self.model.limits(self.data.X, self.data.weights)
         return ParameterVector(theta, self.model.constraints, limits)
 
     def _perturbed(self, theta) -> Theta:

@@ -54,7 +54,8 @@ class VariationalStep:
         """Return parameters that raise the bound."""
         # Later steps begin at the q of an accepted theta: from any other the bound might fall.
         self._last = q
-        weights, Z, covariance = q.draws(moments_suffice=self.model.closed_form)
+        moments_suffice = self.model.moments_suffice(theta, len(self.data.X))
+        weights, Z, covariance = q.draws(moments_suffice=moments_suffice)
         weights = weights * self.data.weights
         image = self.model.maximize(theta, self.data.X, weights, Z, covariance, expand=True)
         return self._rotate(image, q)

@@ -177,8 +177,10 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
         self.params_ = {k: cast_if_finite(np.asarray(v), dtype)[()] for k, v in theta.items()}
         self._data = data
         self._errors: dict[str, Any] = {}
-        self._publish_ascent(best)
         fitted = self._fitted()
+        if self._q_is_exact(model):  # rounding of published parameters far from zero counts there
+            best = best.with_bound(data.mean(fitted.elbo_terms(data.X).elbo))
+        self._publish_ascent(best)
         if model.bound_is_sampled:
             self._publish_bound(data.mean(fitted.elbo_terms(data.X).elbo))
         self._finish(fitted, data, best)
@@ -187,6 +189,11 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
             if isinstance(message, HeywoodWarning):
                 message = HeywoodWarning(message.columns, vars(self).get("feature_names_in_"))
             warnings.warn(message, UserWarning, stacklevel=3)
+
+    def _q_is_exact(self, model: Model) -> bool:
+        """Return whether q is p(z | x), a function of the parameters alone."""
+        family = self._family(model)
+        return family == "exact" or (model.latent == "binary" and family == "full")
 
     def _starts(
         self, model: Model, unit: TableUnit, data: DistinctRows, rng

@@ -8,7 +8,11 @@ from scipy import special
 from skelbo.data.column_moments import ColumnMoments
 from skelbo.likelihoods import LIKELIHOODS
 from skelbo.likelihoods.gaussian import LOG_2PI
-from skelbo.models.binary_feature_joint import BinaryFeatureJoint
+from skelbo.models.binary_feature_joint import (
+    BinaryFeatureJoint,
+    QuadraticFeatureJoint,
+    ResidualFeatureJoint,
+)
 from skelbo.models.boundary_warnings import heywood_warnings
 from skelbo.models.factor_model.rotation import intercept_directions
 from skelbo.models.linear_model import LinearModel
@@ -16,6 +20,10 @@ from skelbo.models.regression import maximize_columns
 
 # Distance of the probabilities of features from 0 and 1, in rows: there a feature is dead.
 SMALLEST_COUNT = 1e-3
+# Rounding of a quadratic form, in nats, from which on residuals are taken instead.
+LARGEST_ROUNDING = 1e-7
+# Cells (states x rows x latents) up to which the theta step is given all states then.
+MAX_CELLS = 2**24
 # Probabilities of features that an annealed chain may still revive.
 REVIVABLE = (0.02, 0.98)
 
@@ -124,21 +132,26 @@ class BinaryFeatureModel(LinearModel):
             "probabilities": (self.n_latents,),
         }
 
-    def joint(self, X, theta):
+    def joint(self, X, theta) -> BinaryFeatureJoint:
         """Return log p(x, z; theta) of these rows as a function of z."""
         missing = np.isnan(X)
-        W, p = theta["loadings"], X.shape[1]
-        noise = np.broadcast_to(theta["noise_variance"], p)
+        known = ~missing if missing.any() else np.ones((1, X.shape[1]), dtype=bool)
+        W, noise = theta["loadings"], np.broadcast_to(theta["noise_variance"], X.shape[1])
         residual = np.where(missing, 0.0, X - theta["intercepts"])
-        cells = residual**2 / noise + np.log(noise) + LOG_2PI
-        if missing.any():
-            cells *= ~missing
-            products = (W[:, :, None] * W[:, None, :]).reshape(p, -1)
-            gram = ((~missing / noise) @ products).reshape(-1, W.shape[1], W.shape[1])
-        else:
-            gram = ((W.T / noise) @ W)[None]
         log_odds = special.logit(theta["probabilities"])
-        return BinaryFeatureJoint((residual / noise) @ W, gram, -0.5 * cells.sum(1), log_odds)
+        normalizer = known @ (np.log(noise) + LOG_2PI)
+        if self._cancels(theta):
+            constant = np.broadcast_to(-0.5 * normalizer, len(X))
+            return ResidualFeatureJoint(log_odds, constant, residual, W, known / noise)
+        constant = -0.5 * ((residual**2 / noise).sum(1) + normalizer)
+        products = (W[:, :, None] * W[:, None, :]).reshape(len(W), -1)
+        gram = ((known / noise) @ products).reshape(-1, W.shape[1], W.shape[1])
+        return QuadraticFeatureJoint(log_odds, constant, (residual / noise) @ W, gram)
+
+    def _cancels(self, theta) -> bool:
+        """Return whether moments of z, and a quadratic form in them, lose digits of log p(x)."""
+        squares = np.abs(theta["loadings"]).sum(1) ** 2 / theta["noise_variance"]
+        return float(np.finfo(np.float64).eps * squares.sum()) > LARGEST_ROUNDING
 
     def start(self, X, weights, rng, number):
         """Return the parameters of a start: differences between random rows as features."""
@@ -182,9 +195,16 @@ class BinaryFeatureModel(LinearModel):
         """Maximise the expected log-joint in closed form."""
         theta = maximize_columns(self, theta, X, weights, mean, covariance, 1)
         total = weights.sum()
-        counts = (weights[..., None] * mean).sum((0, 1))
-        edge = min(SMALLEST_COUNT, 0.25 * total)
-        return {**theta, "probabilities": np.clip(counts, edge, total - edge) / total}
+        shares = (weights[..., None] * mean).sum((0, 1)) / total
+        return {**theta, "probabilities": np.clip(shares, *_probability_limits(total))}
+
+    def moments_suffice(self, theta, n_rows):
+        """Return whether no digits of log p(x) are lost in moments of z."""
+        return not self._cancels(theta) or 2**self.n_latents * n_rows * self.n_latents > MAX_CELLS
+
+    def limits(self, X, weights):
+        """Return the floor of the noise variance and the range of the probabilities."""
+        return {**super().limits(X, weights), "probabilities": _probability_limits(weights.sum())}
 
     def identify(self, theta, *, rotate=True):
         """Return theta with features the rarer of their two sides, most common first."""
@@ -217,6 +237,12 @@ class BinaryFeatureModel(LinearModel):
         limit = self.lower_limits(X, weights)["noise_variance"]
         noise = np.broadcast_to(theta["noise_variance"], X.shape[1])
         return heywood_warnings(noise, limit)[:1]
+
+
+def _probability_limits(total: float) -> tuple[float, float]:
+    """Return the smallest and largest probability of a feature among so many rows."""
+    edge = min(SMALLEST_COUNT / total, 0.25)
+    return edge, 1 - edge
 
 
 def nearest_flips(loadings, intercepts, noise):

@@ -217,6 +217,11 @@ def constraint_of(name: str, constraints: dict[str, str]) -> Constraint:
     return CONSTRAINTS[constraints.get(name, "real")]
 
 
+def within(theta: dict[str, Any], limits: dict[str, tuple[Any, Any]]) -> dict[str, Any]:
+    """Return theta with some parameters moved to the nearest value between their limits."""
+    return {k: np.clip(v, *limits[k]) if k in limits else v for k, v in theta.items()}
+
+
 class ParameterVector:
     """Map between a dict of parameters on their natural scale and one unconstrained vector.
 
@@ -226,17 +231,17 @@ class ParameterVector:
         Sets names, order and shapes.
     constraints : dict of str to {"real", "positive", "unit_interval", "simplex"}
         Domains of the parameters that are not real.
-    lower_limits : dict of str to float or ndarray, optional
-        Smallest values of some parameters, which `from_vector` keeps to.
+    limits : dict of str to (float or ndarray, float or ndarray), optional
+        Smallest and largest values of some parameters, which `from_vector` keeps to.
     """
 
     def __init__(
         self,
         theta: dict[str, Any],
         constraints: dict[str, str],
-        lower_limits: dict[str, Any] | None = None,
+        limits: dict[str, tuple[Any, Any]] | None = None,
     ):
-        self.lower_limits = lower_limits or {}
+        self.limits = limits or {}
         self.shapes = {name: np.shape(value) for name, value in theta.items()}
         self.domains = {name: constraint_of(name, constraints) for name in theta}
 
@@ -260,10 +265,8 @@ class ParameterVector:
             if np.any(np.abs(free) > domain.reach):
                 return None
             theta[name] = domain.from_free(free)
-            if name in self.lower_limits:
-                theta[name] = np.maximum(theta[name], self.lower_limits[name])
             first += size
-        return theta
+        return within(theta, self.limits)
 
     def lower_bounds(self, limits: dict[str, Any], vector: np.ndarray) -> np.ndarray:
         """Return lower bounds of the vector from lower limits of some parameters.

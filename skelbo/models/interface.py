@@ -16,6 +16,8 @@ import numpy as np
 from skelbo.models.differentiable_model import DifferentiableModel, Theta
 from skelbo.models.profile import Profile
 
+# Smallest and largest values of parameters by their names.
+Limits = dict[str, tuple[Any, Any]]
 # Beyond this many parameters the information matrix of a built-in model is not formed.
 MAX_INFORMATION = 1500
 
@@ -129,6 +131,23 @@ class Model(DifferentiableModel):
         """
 
     # ------------------------------------------------------------- theta step
+
+    def moments_suffice(self, theta: Theta, n_rows: int) -> bool:
+        """Return whether `maximize` needs no more of q than its mean and covariance.
+
+        Parameters
+        ----------
+        theta : dict of str to ndarray
+            Parameters.
+        n_rows : int
+            Number of rows.
+
+        Returns
+        -------
+        bool
+            `closed_form` by default.
+        """
+        return self.closed_form
 
     @abstractmethod
     def maximize(
@@ -260,6 +279,24 @@ class Model(DifferentiableModel):
             By the names of the parameters; empty by default.
         """
         return {}
+
+    def limits(self, X: np.ndarray, weights: np.ndarray) -> Limits:
+        """Return the ranges of parameters within which `maximize` keeps them.
+
+        Parameters
+        ----------
+        X : ndarray of shape (n, p)
+            Rows, NaN where missing.
+        weights : ndarray of shape (n,)
+            Frequency weights.
+
+        Returns
+        -------
+        dict of str to (ndarray, ndarray)
+            Smallest and largest values by the names of the parameters; by default those of
+            `lower_limits`.
+        """
+        return {name: (low, np.inf) for name, low in self.lower_limits(X, weights).items()}
 
     def away_from_boundary(self, theta: Theta) -> Theta:
         """Move the probabilities of latents away from 0 and 1, for annealing.

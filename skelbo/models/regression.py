@@ -80,7 +80,7 @@ class _ColumnObjectives:
         p, width = coefficients.shape
         value, gradient = np.zeros(p), np.zeros((p, width))
         hessian = np.zeros((p, width * width))
-        for draws, rows in self._parts():
+        for draws, rows in _blocks(len(self.mean), *self.values.shape):
             f, slope, curvature = self._cells(coefficients, draws, rows)
             mean = self.mean[draws, rows]
             flat = np.concatenate([np.ones((*mean.shape[:2], 1)), mean], axis=2)
@@ -105,14 +105,6 @@ class _ColumnObjectives:
             gradient[:, 0], hessian[:, 0, 1:], hessian[:, 1:, 0], hessian[:, 0, 0] = 0, 0, 0, 1
         return gradient, hessian
 
-    def _parts(self):
-        """Yield slices of draws and of rows that stay in cache."""
-        n_rows = max(1, CHUNK_CELLS // self.values.shape[1])
-        n_draws = max(1, n_rows // len(self.values))
-        for first in range(0, len(self.values), n_rows):
-            for draw in range(0, len(self.mean), n_draws):
-                yield slice(draw, draw + n_draws), slice(first, first + n_rows)
-
     def _cells(self, coefficients, draws, rows):
         """Return E f, E f' and -E f'' of the cells, times their weights."""
         likelihood, loadings = self.model.column_likelihood, coefficients[:, 1:]
@@ -129,63 +121,114 @@ class _ColumnObjectives:
         return [share * cell for cell in cells]
 
 
+def _blocks(n_draws, n_rows, n_features):
+    """Yield slices of draws and of rows whose cells stay in cache."""
+    rows_at_once = max(1, CHUNK_CELLS // n_features)
+    draws_at_once = max(1, rows_at_once // n_rows)
+    for first in range(0, n_rows, rows_at_once):
+        for draw in range(0, n_draws, draws_at_once):
+            yield slice(draw, draw + draws_at_once), slice(first, first + rows_at_once)
+
+
 def _regress(model, theta, X, weights, mean, covariance):
     """Regress every column on z, then estimate the noise: the theta step of Gaussian columns."""
-    p, (n_draws, n) = X.shape[1], weights.shape
-    missing = np.isnan(X)
+    missing, moments = np.isnan(X), column_moments(X, weights.sum(0))
     known = (~missing).astype(np.float64) if missing.any() else None
-    totals = weights.sum(0)
-    moments = column_moments(X, totals)
     # Exact where a column is constant: nothing but zeros is left of it, whatever its size.
-    origin, floor = moments.mean, NOISE_FLOOR * moments.positive_variance
+    origin, floor = moments.mean * model.fit_intercept, NOISE_FLOOR * moments.positive_variance
     values = np.where(missing, 0.0, X - origin)
-    design = np.concatenate([np.ones((n_draws, n, 1)), mean], axis=2)
-    first = np.einsum("sn,snk->nk", weights, design)
-    cross = values.T @ first
-    gram, total = _gram(known, weights, totals, design, covariance)
-    if model.fit_intercept:
-        coefficients = np.linalg.solve(_ridged(gram), cross[..., None])[..., 0]
-    else:
-        cross += origin[:, None] * gram[:, 0, :]  # back to the units of X: no intercept hides it
-        slopes = np.linalg.solve(_ridged(gram)[:, 1:, 1:], cross[:, 1:, None])[..., 0]
-        coefficients = np.column_stack([np.zeros(p), slopes])
-        values, origin = np.where(missing, 0.0, X), np.zeros(p)
-    squares = totals @ values**2
-    fitted = (np.broadcast_to(gram, (p, *gram.shape[1:])) @ coefficients[..., None])[..., 0]
-    explained = (coefficients * (2 * cross - fitted)).sum(1)
-    noise = (squares - explained) / total
+    regression = _with_intercept if model.fit_intercept else _through_origin
+    intercepts, loadings, squares, total = regression(values, known, weights, mean, covariance)
+    noise = squares / total
     if model.noise == "isotropic":
-        noise = np.asarray(max(np.average(noise, weights=np.broadcast_to(total, p)), floor.mean()))
+        shares = np.broadcast_to(total, len(noise))
+        noise = np.asarray(max(np.average(noise, weights=shares), floor.mean()))
     else:
         noise = np.maximum(noise, floor)
-    return {
-        **theta,
-        "intercepts": coefficients[:, 0] + origin,
-        "loadings": coefficients[:, 1:],
-        "noise_variance": noise,
-    }
+    fitted = {"loadings": loadings, "intercepts": origin + intercepts, "noise_variance": noise}
+    return {**theta, **fitted}
 
 
-def _gram(known, weights, totals, design, covariance):
-    """Return E[(1, z)(1, z)'] summed over the observed rows of each column, and their weight."""
+def _with_intercept(values, known, weights, mean, covariance):
+    """Return intercepts, slopes, expected squares of what is left, and weights of the columns."""
+    totals = weights.sum(0)
+    design = np.concatenate([np.ones((*mean.shape[:2], 1)), mean], axis=2)
+    cross = values.T @ np.einsum("sn,snk->nk", weights, design)
+    gram, total = _gram(known, weights, totals, design, covariance)
+    coefficients = np.linalg.solve(_ridged(gram, 0.0), cross[..., None])[..., 0]
+    fitted = (gram @ coefficients[..., None])[..., 0]
+    squares = totals @ values**2 - (coefficients * (2 * cross - fitted)).sum(1)
+    return coefficients[:, 0], coefficients[:, 1:], squares, total
+
+
+def _through_origin(values, known, weights, mean, covariance):
+    """Return zeros for intercepts, slopes, expected squares of what is left, and weights.
+
+    Far from zero sums of squares cancel, and slopes need all digits: both are from residuals.
+    """
+    p, totals = values.shape[1], weights.sum(0)
+    gram, total = _gram(known, weights, totals, mean, covariance, first=0)
+    ridged, loadings = _ridged(gram, total), np.zeros((p, mean.shape[2]))
+    spread = _summed_covariance(known, totals, covariance)
+    for _ in range(2):  # the second step removes the rounding, and the ridge, of the first
+        cross, _ = _residual_moments(values, known, weights, mean, spread, loadings)
+        loadings = loadings + np.linalg.solve(ridged, cross[..., None])[..., 0]
+    _, squares = _residual_moments(values, known, weights, mean, spread, loadings)
+    return np.zeros(p), loadings, squares, total
+
+
+def _residual_moments(values, known, weights, mean, spread, loadings):
+    """Return E[(x - w'z) z], (p, d), and E (x - w'z)^2, (p,), summed over the observed rows."""
+    p, d = loadings.shape
+    cross, squares = np.zeros((p, d)), np.zeros(p)
+    for draws, rows in _blocks(len(mean), *values.shape):
+        Z = mean[draws, rows]
+        rest = values[rows] - Z @ loadings.T
+        if known is not None:
+            rest *= known[rows]
+        share = weights[draws, rows, None] * rest
+        cross += share.reshape(-1, p).T @ Z.reshape(-1, d)
+        squares += (share * rest).sum((0, 1))
+    if spread is not None:
+        pull = (spread @ loadings[..., None])[..., 0]
+        cross -= pull
+        squares += np.maximum((pull * loadings).sum(1), 0.0)
+    return cross, squares
+
+
+def _gram(known, weights, totals, design, covariance, first=1):
+    """Return E[(1, z)(1, z)'] summed over the observed rows of each column, and their weight.
+
+    `first` is the place of z in the design.
+    """
     _, n, width = design.shape
     if known is None:
         flat = design.reshape(-1, width)
-        second = (weights.reshape(-1, 1) * flat).T @ flat
-        if covariance is not None:
-            second[1:, 1:] += np.tensordot(totals, _dense(covariance), 1)
-        return second[None], totals.sum()
-    weighted = np.ascontiguousarray((weights[..., None] * design).transpose(1, 2, 0))
-    second = weighted @ np.ascontiguousarray(design.transpose(1, 0, 2))
+        second = ((weights.reshape(-1, 1) * flat).T @ flat)[None]
+    else:
+        weighted = np.ascontiguousarray((weights[..., None] * design).transpose(1, 2, 0))
+        second = weighted @ np.ascontiguousarray(design.transpose(1, 0, 2))
+        second = (known.T @ second.reshape(n, -1)).reshape(-1, width, width)
     if covariance is not None:
-        second[:, 1:, 1:] += totals[:, None, None] * _dense(covariance)
-    return (known.T @ second.reshape(n, -1)).reshape(-1, width, width), known.T @ totals
+        second[:, first:, first:] += _summed_covariance(known, totals, covariance)
+    return second, totals.sum() if known is None else known.T @ totals
 
 
-def _ridged(gram):
+def _summed_covariance(known, totals, covariance):
+    """Return covariances summed over the observed rows of each column, (1 or p, d, d), or None."""
+    if covariance is None:
+        return None
+    spread = _dense(covariance)
+    if known is None:
+        return np.tensordot(totals, spread, 1)[None]
+    d = spread.shape[-1]
+    return ((totals[:, None] * known).T @ spread.reshape(-1, d * d)).reshape(-1, d, d)
+
+
+def _ridged(gram, weight):
     """Return gram matrices kept regular; their weight bounds them where a latent is always 0."""
-    size = np.trace(gram, axis1=1, axis2=2)[:, None, None]
-    return gram + 1e-14 * size * np.eye(gram.shape[-1])
+    size = weight + np.trace(gram, axis1=1, axis2=2)
+    return gram + 1e-14 * size[:, None, None] * np.eye(gram.shape[-1])
 
 
 def _dense(covariance):

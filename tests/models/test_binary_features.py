@@ -25,6 +25,86 @@ def test_quadratic_form_of_binary_features():
         assert np.allclose(got, np.nansum(cells, axis=1))
 
 
+def far_from_zero(missing):
+    """Return two features that differ little beside their size, and rows that have one of them."""
+    loadings = np.array([[1e12, 1e12 + 2.0], [3.0, 5.0]])
+    X = np.array([[1e12, 3.0], [1e12 + 2.0, 5.0], [1e12 + 1.0, 4.0]])
+    if missing:
+        X[0, 1] = np.nan
+    theta = {
+        "loadings": loadings,
+        "intercepts": np.zeros(2),
+        "noise_variance": np.array([0.25, 0.5]),
+        "probabilities": np.array([0.5, 0.25]),
+    }
+    return X, theta
+
+
+@pytest.mark.parametrize("missing", [True, False])
+def test_large_loadings_lose_no_digits(missing):
+    X, theta = far_from_zero(missing)
+    joint = BinaryFeatureModel(2, fit_intercept=False).joint(X, theta)
+    states = all_states(2)
+    got = joint.log_likelihood(states[:, None])
+    for z, values in zip(states, got, strict=True):
+        cells = stats.norm.logpdf(X, theta["loadings"] @ z, np.sqrt(theta["noise_variance"]))
+        np.testing.assert_allclose(values, np.nansum(cells, axis=1), rtol=1e-14)
+    np.testing.assert_allclose(joint.take([2, 0]).log_likelihood(states[:, None]), got[:, [2, 0]])
+    full = np.broadcast_to(states[:, None], (4, 3, 2))
+    np.testing.assert_allclose(joint.log_likelihood(full), got)
+    log_joint = joint.log_joint(full)
+    for k, (absent, present) in enumerate([([0, 2], [1, 3]), ([0, 1], [2, 3])]):
+        np.testing.assert_allclose(
+            joint.conditional_logit(full, k)[absent], log_joint[present] - log_joint[absent]
+        )
+
+
+def test_both_forms_of_the_density_agree():
+    X = real(6)
+    X[1, 2] = np.nan
+    model = BinaryFeatureModel(3)
+    theta = model.start(X, np.ones(6), np.random.RandomState(0), 0)
+    quadratic = model.joint(X, theta)
+    model._cancels = lambda theta: True
+    residual = model.joint(X, theta)
+    assert type(quadratic) is not type(residual)
+    mean = np.random.RandomState(1).random_sample((6, 3))
+    for name, arguments in {"expected": (mean,), "conditional_logit": (mean, 1)}.items():
+        one, other = (getattr(joint, name)(*arguments) for joint in (quadratic, residual))
+        np.testing.assert_allclose(one, other)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("posterior", ["mean_field", "exact"])
+def test_a_constant_column_without_intercept_far_from_zero(posterior):
+    rng = np.random.default_rng(0)
+    X = np.column_stack([np.full(20, 1.7e17), 1e12 + 1e10 * rng.standard_normal(20)])
+    model = BinaryFeatureModel(2, fit_intercept=False)
+    fit = VariationalEM(model=model, posterior=posterior, random_state=0).fit(X)
+    assert np.all(np.diff(fit.lower_bounds_) >= -1e-7)
+    np.testing.assert_allclose(fit.inverse_transform(fit.transform(X))[:, 0], 1.7e17, rtol=1e-9)
+    # The noise of the constant column is at its floor: 1e-6 of the other's variance.
+    np.testing.assert_allclose(fit.params_["noise_variance"][0], 1e-6 * X[:, 1].var(), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_acceleration_keeps_to_the_range_of_the_probabilities():
+    """An incomplete row alone keeps the probability from the limit at first."""
+    model = BinaryFeatureModel(1, fit_intercept=False)
+    fit = VariationalEM(1, model=model, annealing=False, random_state=0).fit([[1.0], [np.nan]])
+    assert np.all(np.diff(fit.lower_bounds_) >= -1e-9)
+    np.testing.assert_allclose(fit.params_["probabilities"], 1 - 0.001 / 2)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("posterior", ["full", "exact"])
+def test_the_bound_is_that_of_rounded_intercepts(posterior):
+    """The noise is a thousandth of the spacing of floats there."""
+    X = 1e9 + 1e-6 * np.array([[-3.0], [-1.0], [1.0], [2.0], [4.0]])
+    fit = VariationalEM(1, posterior=posterior, random_state=0).fit(X)
+    np.testing.assert_allclose(fit.lower_bound_, fit.score(X), rtol=1e-12)
+
+
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("estimator", [VariationalEM, MCEM])
 @pytest.mark.parametrize("noise", ["isotropic", "diag"])

@@ -76,10 +76,10 @@ def test_a_vector_out_of_reach_has_no_parameters():
     assert coordinates.from_vector(np.full(len(vector), np.nan)) is None
 
 
-def test_coordinates_keep_to_lower_limits():
-    limits = {"noise": np.array([0.1, 0.2])}
+def test_coordinates_keep_to_limits():
+    limits = {"noise": (np.array([0.1, 0.2]), np.inf), "level": (-1.0, 0.5)}
     theta = {"noise": np.array([1.0, 1.0]), "level": np.zeros(2)}
     coordinates = ParameterVector(theta, {"noise": "positive"}, limits)
-    below = coordinates.from_vector(np.log([1e-9, 0.5, np.e, 1.0]))
-    np.testing.assert_allclose(below["noise"], [0.1, 0.5])
-    np.testing.assert_allclose(below["level"], [1.0, 0.0])
+    moved = coordinates.from_vector(np.log([1e-9, 0.5, np.e, 1.0]))
+    np.testing.assert_allclose(moved["noise"], [0.1, 0.5])
+    np.testing.assert_allclose(moved["level"], [0.5, 0.0])
