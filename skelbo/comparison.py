@@ -117,6 +117,7 @@ class _HeldOut:
     log_prob: list[tuple[np.ndarray, np.ndarray]] = field(default_factory=list)
     std: list[float] = field(default_factory=list)
     elbo: list[float] = field(default_factory=list)
+    gap: list[float] = field(default_factory=list)
     n_parameters: float = np.nan
     seconds: float = 0.0
     error: str = ""
@@ -303,9 +304,16 @@ def _score_fold(result: _HeldOut, model, X, groups, train, test) -> None:
     result.n_parameters = float(getattr(model, "n_parameters_", np.nan))
     try:
         bound = model.elbo(rows, **_groups_for(model.elbo, groups, test))
-        result.elbo.append(float(np.sum(bound, dtype=np.float64)))
     except (AttributeError, NotImplementedError):  # a density without latents
-        result.elbo.append(np.nan)
+        bound = np.full(len(test), np.nan)
+    result.elbo.append(float(np.sum(bound, dtype=np.float64)))
+    result.gap.append(float(_difference(result.log_prob[-1][1], bound).sum()))
+
+
+def _difference(left: Any, right: Any) -> np.ndarray:
+    """Return left - right row by row, 0 where both are the same infinity."""
+    with np.errstate(invalid="ignore"):
+        return np.where(left == right, 0.0, np.asarray(left, dtype=np.float64) - right)
 
 
 def _groups_for(method: Any, groups: Any, rows: np.ndarray) -> dict[str, Any]:
@@ -335,10 +343,9 @@ def _line(name: str, one: _HeldOut, row: np.ndarray, best: np.ndarray, groups: A
     if one.error:
         empty = dict.fromkeys(COLUMNS, np.nan)
         return {**empty, "estimator": name, "fit_time": one.seconds, "error": one.error}
-    with np.errstate(invalid="ignore"):
-        step = np.where(row == best, 0.0, row - best)
+    step = _difference(row, best)
     count = sum(len(test) for test, _ in one.log_prob)
-    elbo, log_prob = sum(one.elbo) / count, sum(values.sum() for _, values in one.log_prob) / count
+    elbo, gap = sum(one.elbo) / count, sum(one.gap) / count
     return {
         "estimator": name,
         "log_prob": float(np.mean(row[~np.isnan(row)])),
@@ -347,7 +354,7 @@ def _line(name: str, one: _HeldOut, row: np.ndarray, best: np.ndarray, groups: A
         "difference": float(np.mean(step[~np.isnan(row)])),
         "difference_se": _standard_error(np.where(np.isnan(row), np.nan, step), groups),
         "elbo": elbo,
-        "gap": float(max(log_prob - elbo, 0.0)) if np.isfinite(elbo) else np.nan,
+        "gap": gap if np.isnan(gap) else max(gap, 0.0),
         "n_parameters": one.n_parameters,
         "fit_time": one.seconds,
         "error": "",

@@ -25,6 +25,7 @@ import skelbo
 from skelbo import (
     EMGaussianMixture,
     EMHiddenMarkovModel,
+    EMMixture,
     GaussianMLE,
     VAEEstimator,
     VariationalEM,
@@ -164,6 +165,17 @@ def test_rows_of_density_zero(faithful):
     X = np.vstack([faithful, [[1e180, 0.0]]])
     found = compare([FULL], X, cv=[(np.arange(200), np.arange(200, 273))])
     assert found.results["log_prob"] == [-np.inf] and found.results["se"] == [np.inf]
+
+
+def test_an_impossible_row_has_no_gap_under_an_exact_bound():
+    codes = np.random.default_rng(0).integers(0, 2, (60, 3)).astype(float)
+    codes[:, 1] = 2.0
+    codes[0, 1] = 0.0  # without this row, code 0 has probability zero
+    model = EMMixture(2, likelihood="categorical", n_init=1, random_state=0)
+    splits = [(np.r_[0:40], np.r_[40:60]), (np.r_[20:60], np.r_[0:20])]
+    frame = skelbo.compare([model], codes, cv=splits, progress=False).to_frame()
+    assert list(frame["log_prob"]) == list(frame["elbo"]) == [-np.inf]
+    assert list(frame["gap"]) == [0.0]
 
 
 def test_densities_of_scikit_learn_and_dataframes(faithful):

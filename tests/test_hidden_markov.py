@@ -524,6 +524,8 @@ def test_groups_are_routed_where_routing_is_enabled():
         ({"probabilities_init": [1, 0]}, np.ones((4, 1)), {}, "probabilities_init is given, but"),
         ({"probabilities_init": [1.5, 0], "likelihood": "bernoulli"}, np.ones((4, 1)), {},
          "expected numbers from 0 to 1"),
+        ({"probabilities_init": [[[1, 0], [1, 0]]], "likelihood": "categorical"},
+         [[0], [1], [2]], {}, "one entry for each of the 2 states and 3 codes"),
         ({"n_components": 0}, np.ones((4, 1)), {}, "'n_components' parameter"),
         ({}, np.array([[1.0], [np.inf]]), {}, "infinity"),
     ],

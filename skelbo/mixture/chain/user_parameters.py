@@ -122,9 +122,11 @@ class UserModel:
         return HiddenMarkov(chain, Emissions(layout, gaussian, parameters))
 
 
-def probabilities(values: Any, shape: tuple[int, ...], name: str) -> np.ndarray:
+def probabilities(
+    values: Any, shape: tuple[int, ...], name: str, what: str = "states"
+) -> np.ndarray:
     """Return probabilities that add up to one along the last axis; ValueError otherwise."""
-    array = _numbers(values, shape, name, "states")
+    array = _numbers(values, shape, name, what)
     totals = array.sum(axis=-1)
     if np.any(array < 0) or np.any(np.abs(totals - 1) > ROUNDING):
         what = "probabilities that add up to 1" if len(shape) == 1 else (
@@ -216,7 +218,7 @@ def _probabilities_by_column(given: Any, K: int, layout: EmissionLayout) -> dict
         name = f"probabilities_init of column {column}"
         if column in codes:
             n_codes = _n_codes(layout.likelihoods[column])
-            result[column] = probabilities(values, (K, n_codes), name).T
+            result[column] = probabilities(values, (K, n_codes), name, "codes").T
         else:
             array = _numbers(values, (K,), name, "states")
             if np.any(array < 0) or np.any(array > 1):
