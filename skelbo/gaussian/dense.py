@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache, cached_property
 
 import numpy as np
@@ -135,15 +136,16 @@ class Dense(Matrices):
         """Step in L -> L exp(E), E lower triangular, by the Fisher-scaled gradient in E.
 
         No deviation grows by more than `LONGEST`: a gradient far from a maximum is no length.
+        A step towards a floored covariance is floored.
         """
-        target = regularization.dense(self.estimate(moments))[0]
+        target, _, floored = regularization.dense(self.estimate(moments))
         white = self.precision_cholesky.swapaxes(1, 2) @ target @ self.precision_cholesky
         p = white.shape[-1]
         diagonal = 0.5 * (np.diagonal(white, axis1=1, axis2=2) - 1)
         sizes = size * np.minimum(1.0, LONGEST / np.maximum(diagonal.max(axis=1), LONGEST))
         step = np.tril(sizes[:, None, None] * white, -1)
         step[:, range(p), range(p)] = np.exp(sizes[:, None] * diagonal)
-        return self._from_cholesky(self._cholesky @ step)
+        return replace(self._from_cholesky(self._cholesky @ step), floored=floored)
 
     def dense(self, n_components, n_features):
         """Return the covariances, repeated if shared."""

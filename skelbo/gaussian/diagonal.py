@@ -133,10 +133,13 @@ class Diagonal(Matrices):
         return float(np.sum(moments.weight * each))
 
     def stepped(self, moments, regularization, size):
-        """Step in the logarithms of the standard deviations, of which none grows by more than 1."""
-        target = regularization.diagonal(self.estimate(moments), self.isotropic)[0]
+        """Step in the logarithms of the standard deviations, of which none grows by more than 1.
+
+        A step towards a floored covariance is floored.
+        """
+        target, floored = regularization.diagonal(self.estimate(moments), self.isotropic)
         step = np.minimum(0.5 * (target * self.precision_cholesky**2 - 1), LONGEST)
-        return self._from_variances(self.covariances * np.exp(2 * size * step))
+        return self._from_variances(self.covariances * np.exp(2 * size * step), floored)
 
     def dense(self, n_components, n_features):
         """Return diagonal matrices."""

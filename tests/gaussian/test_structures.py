@@ -9,7 +9,7 @@ from scipy import stats
 
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.moments import Moments
-from skelbo.gaussian.regularization import Ridge
+from skelbo.gaussian.regularization import Floor, Ridge
 from skelbo.gaussian.structures import STRUCTURES
 
 NAMES = [name for name in STRUCTURES if name != "factor"]  # see factor_analysis/
@@ -102,6 +102,15 @@ def test_gradient_step_goes_uphill(name, size):
         < after
         < Components.from_moments(STRUCTURES[name], other, Ridge(0.0)).expected_log_prob(other)
     )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_gradient_step_towards_a_floored_covariance_is_floored(name):
+    _, _, moments, components = make(name)
+    collapsed = replace(moments, scatter=1e-12 * moments.scatter)
+    for rows, floored in (moments, False), (collapsed, True):
+        stepped = components.covariance.stepped(rows, Floor(np.ones(P)), 0.5)
+        assert stepped.floored.all() == floored
 
 
 @pytest.mark.parametrize("name", NAMES)
