@@ -69,7 +69,8 @@ class EMGaussianMixture(MixtureEstimator):
     reg_covar : "auto" or float, default="auto"
         ``"auto"`` keeps variances above 1e-10 of the columns' own and changes nothing else; a
         start that needs this is passed over for one that does not. A number is added to every
-        variance; one that is still within the rounding of its column makes a start fail.
+        variance; a start fails where covariances are still singular, or within the rounding of the
+        columns: in the precision of X, in which means are published.
     max_iter : int, default=1000
         Largest number of iterations per start; 0 gives the start itself.
     n_init : int, default=1
@@ -313,9 +314,9 @@ class EMGaussianMixture(MixtureEstimator):
         names = "n_components", "covariance_type"
         return (*names, "n_factors") if self.covariance_type == "factor" else names
 
-    def _regularization(self, columns):
+    def _regularization(self, columns, dtype):
         variances = columns.positive_variance
-        return regularization(self.reg_covar, variances, columns.rounding_variance)
+        return regularization(self.reg_covar, variances, columns.rounding_variance(dtype))
 
     def _cells(self, n_features):
         return self._structure(n_features).row_cells(self.n_components, n_features)

@@ -56,7 +56,8 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
     reg_covar : "auto" or float, default="auto"
         ``"auto"`` changes nothing unless the covariance is numerically singular; then its
         eigenvalues, in units of the columns' variances, are kept above 1e-10, with a warning. A
-        number is added to every variance.
+        number is added to every variance; a covariance that is still singular, or within the
+        rounding of the columns, is an error.
     tol : "auto" or float, default="auto"
         Only used with missing cells. ``"auto"`` stops when less than 1e-7 nats per row are left
         to climb; a number stops when an iteration climbs less.
@@ -169,7 +170,7 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
         moments = None
         if columns.complete:
             moments = self._total_moments(rows)
-            ascent = self._maximum(moments, columns)
+            ascent = self._maximum(moments, columns, rows.dtype)
             progress.begin_start(0)
             progress.iteration(1, ascent.lower_bound, ascent.theta)
             progress.end_start()
@@ -227,25 +228,26 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
         moments = self._total_moments(rows)
         if not first and self._moments is not None:
             columns, moments = self._columns + columns, self._moments + moments
-        self._publish(self._maximum(moments, columns), rows, columns, moments, whole=first)
+        ascent = self._maximum(moments, columns, rows.dtype)
+        self._publish(ascent, rows, columns, moments, whole=first)
         self._data = None
         return self
 
     def _total_moments(self, rows: RowSource) -> Moments:
         return rows.total(_block_moments, STRUCTURES[self.covariance_type].scatter)
 
-    def _maximum(self, moments: Moments, columns: ColumnMoments) -> Ascent:
+    def _maximum(self, moments: Moments, columns: ColumnMoments, dtype: np.dtype) -> Ascent:
         """Maximise log p(X; theta) in closed form."""
         structure = STRUCTURES[self.covariance_type]
-        theta = Mixture.from_moments(structure, moments, self._rule(columns))
+        theta = Mixture.from_moments(structure, moments, self._rule(columns, dtype))
         bound = theta.components.expected_log_prob(moments) / moments.weight[0]
         return Ascent(theta, bound, (bound,), True)
 
     def _climb(self, rows: RowSource, columns: ColumnMoments, progress: Progress) -> Ascent:
         """Maximise the likelihood of the observed cells by EM: the missing ones are hidden."""
         structure, p = STRUCTURES[self.covariance_type], rows.n_features
-        rule = self._rule(columns)
-        units = column_units(columns.positive_variance, columns.rounding_variance)
+        rule = self._rule(columns, rows.dtype)
+        units = column_units(columns.positive_variance, columns.rounding_variance(rows.dtype))
         kind = structure.scatter
         scatter = np.diag(columns.variance) if kind.dense else columns.variance
         independent = Moments(kind, np.ones(1), np.zeros((1, p)), scatter[None])
@@ -255,9 +257,9 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
         with rows.own_threads():
             return engine.fit([lambda: start], progress).best
 
-    def _rule(self, columns: ColumnMoments) -> Regularization:
+    def _rule(self, columns: ColumnMoments, dtype: np.dtype) -> Regularization:
         variances = columns.positive_variance
-        return regularization(self.reg_covar, variances, columns.rounding_variance)
+        return regularization(self.reg_covar, variances, columns.rounding_variance(dtype))
 
     def _publish(
         self,

@@ -314,8 +314,8 @@ class EMHiddenMarkovModel(EmissionParameters, SequenceEstimator):
         )
         engine = EMEngine(
             rows,
-            layout.regularization(self.reg_covar, columns),
-            column_units(columns.positive_variance, columns.rounding_variance),
+            layout.regularization(self.reg_covar, columns, table.dtype),
+            column_units(columns.positive_variance, columns.rounding_variance(table.dtype)),
             tol=self.tol,
             max_iter=self.max_iter,
             acceleration=self.acceleration,

@@ -262,8 +262,8 @@ class EMMixture(EmissionParameters, MixtureEstimator):
         options["units"] = engine.units
         return mixture_starts(engine.rows, layout.structure, K, user, rule, **options)
 
-    def _regularization(self, columns):
-        return self._layout.regularization(self.reg_covar, columns)
+    def _regularization(self, columns, dtype):
+        return self._layout.regularization(self.reg_covar, columns, dtype)
 
     def _shaping_parameters(self):
         return "n_components", "likelihood", "covariance_type"

@@ -201,16 +201,26 @@ class ColumnMoments:
     def _size(self) -> np.ndarray:
         return np.maximum(np.abs(self.smallest), np.abs(self.largest))
 
-    @property
-    def rounding_variance(self) -> np.ndarray:
-        """Square of the spread of a column that its rounding hides, (n_features,).
+    def rounding_variance(self, dtype: np.dtype) -> np.ndarray:
+        """Return the square of the spread of a column that its rounding hides.
 
-        That is the rounding of the largest cell, and of the mean, or `SEEN` roundings of a step
-        from one end of the column to the other: cells are held about one origin. Zero where all
-        cells are equal: then the mean is exact.
+        That is the rounding of the largest cell, and of the mean, in the precision of the table, or
+        `SEEN` roundings of a step from one end of the column to the other in float64, in which
+        cells are held about one origin.
+
+        Parameters
+        ----------
+        dtype : numpy.dtype
+            Precision of the table, and of published means.
+
+        Returns
+        -------
+        ndarray of shape (n_features,)
+            Zero where all cells are equal: then the mean is exact.
         """
-        size = np.maximum(self._size, SEEN * (self.largest - self.smallest))
-        return np.where(self.rms > 0, ROUNDING * size, 0.0) ** 2
+        cells = 0.5 * float(np.finfo(dtype).eps) * self._size
+        steps = SEEN * ROUNDING * (self.largest - self.smallest)
+        return np.where(self.rms > 0, np.maximum(cells, steps), 0.0) ** 2
 
     @property
     def deviation(self) -> np.ndarray:

@@ -92,13 +92,17 @@ class Regularization(ABC):
 
 
 class Ridge(Regularization):
-    """Constant added to every variance; a covariance that is still singular is an error.
+    r"""Constant added to every variance; a covariance that is still singular is an error.
+
+    Singular is also one whose smallest variances are rounding: of sums, or of the columns' cells.
+    Columns that are collinear but for cells and means off by :math:`\rho_j` have conditional
+    deviations :math:`s_j`, each given the others, with :math:`\sum_j \rho_j / s_j \ge 1`.
 
     Parameters
     ----------
     amount : float
     rounding : ndarray of shape (n_features,) or float, default=0.0
-        Variance of each column that is the rounding of its values: a smaller one is an error.
+        Variance of each column that is the rounding of its cells, and of its mean.
     """
 
     def __init__(self, amount: float, rounding: np.ndarray | float = 0.0):
@@ -109,16 +113,15 @@ class Ridge(Regularization):
         ridged = covariances.copy()
         np.einsum("kpp->kp", ridged)[...] += self.amount
         try:
-            lower = np.linalg.cholesky(ridged)
+            factors = to_precision_cholesky(np.linalg.cholesky(ridged))
         except np.linalg.LinAlgError:
             raise AscentError(ILL_DEFINED) from None
-        pivots = np.einsum("kpp->kp", lower) ** 2
-        shares = pivots / np.einsum("kpp->kp", ridged)
-        # A pivot below rounding error means that the matrix is numerically singular.
-        if shares.min() < lower.shape[-1] * ROUNDING or np.any(pivots < self.rounding):
-            raise AscentError(ILL_DEFINED)
-        factors = to_precision_cholesky(lower)
         if not np.abs(factors).max() < TINY**-0.5:
+            raise AscentError(ILL_DEFINED)
+        conditional = 1 / np.square(factors).sum(axis=2)
+        shares = conditional / np.einsum("kpp->kp", ridged)
+        rounded = np.sqrt(self.rounding / conditional).sum(axis=1)
+        if shares.min() < shares.shape[1] * ROUNDING or rounded.max() >= 1:
             raise AscentError(ILL_DEFINED)
         return ridged, factors, np.zeros(len(ridged), dtype=bool)
 

@@ -66,8 +66,8 @@ class MixtureFit(LatentVariableEstimator):
         """Return the starts of the ascents."""
 
     @abstractmethod
-    def _regularization(self, columns: ColumnMoments) -> Regularization:
-        """Return the rule of the M-step for rows with these moments."""
+    def _regularization(self, columns: ColumnMoments, dtype: np.dtype) -> Regularization:
+        """Return the rule of the M-step for rows with these moments, in this precision."""
 
     @abstractmethod
     def _theta(self, origin: np.ndarray) -> Mixture:
@@ -288,7 +288,8 @@ class MixtureFit(LatentVariableEstimator):
         """Take one step of stepwise EM towards the statistics of a batch."""
         columns = self._stepwise.columns
         rows = self._about_origin(rows, columns)
-        theta, rule = self._theta(rows.origin), self._regularization(columns)
+        theta = self._theta(rows.origin)
+        rule = self._regularization(columns, rows.dtype)
         step, state = self._stepwise.step(theta, rows, rule)
         step = self._ordered(step)
         state = replace(state, moments=step.statistics)

@@ -48,11 +48,11 @@ def emission_engine(
     -------
     EMEngine
     """
-    units = column_units(columns.positive_variance, columns.rounding_variance)
+    units = column_units(columns.positive_variance, columns.rounding_variance(rows.dtype))
     distinct = distinct_rows(rows, layout, n_components) if layout.structure is None else None
     return EMEngine(
         rows,
-        layout.regularization(reg_covar, columns),
+        layout.regularization(reg_covar, columns, rows.dtype),
         units,
         e_step=None if distinct is None else lambda theta: theta.e_step(distinct),
         **options,

@@ -168,10 +168,12 @@ class EmissionLayout:
         gaussian[self.gaussian_columns] = True
         return np.where(gaussian, columns.mean, 0.0)
 
-    def regularization(self, reg_covar: float | str, columns: ColumnMoments) -> Regularization:
+    def regularization(
+        self, reg_covar: float | str, columns: ColumnMoments, dtype: np.dtype
+    ) -> Regularization:
         """Return the rule that `reg_covar` names for the block of Gaussian columns."""
         variances, j = columns.positive_variance, self.gaussian_columns
-        return regularization(reg_covar, variances[j], columns.rounding_variance[j])
+        return regularization(reg_covar, variances[j], columns.rounding_variance(dtype)[j])
 
     def cells(self, n_components: int) -> tuple[int, int | None]:
         """Return the sizes of the temporaries of a row: complete, and incomplete."""

@@ -44,9 +44,9 @@ def mixture_engine(
     -------
     EMEngine
     """
-    variances = columns.positive_variance
-    rule = regularization(reg_covar, variances, columns.rounding_variance)
-    units = column_units(variances, columns.rounding_variance)
+    variances, rounding = columns.positive_variance, columns.rounding_variance(rows.dtype)
+    rule = regularization(reg_covar, variances, rounding)
+    units = column_units(variances, rounding)
     if solver == "gradient":
         options |= {"acceleration": None, "steady": False}
         options["m_step_from"] = partial(

@@ -106,5 +106,8 @@ def test_an_unweighted_gap_is_a_gap_and_an_absent_one_is_not():
 def test_rounding_is_that_of_the_largest_cell_and_of_a_hundred_steps_between_the_ends():
     X = np.array([[1e6, 0.0, 3.0], [1e6 + 1, 1e6, 3.0]])
     eps = np.finfo(float).eps / 2
-    expected = [(eps * (1e6 + 1)) ** 2, (eps * 1e8) ** 2, 0.0]
-    assert_allclose(ColumnMoments.of_table(X).rounding_variance, expected, rtol=1e-12)
+    expected = np.array([(eps * (1e6 + 1)) ** 2, (eps * 1e8) ** 2, 0.0])
+    columns = ColumnMoments.of_table(X)
+    assert_allclose(columns.rounding_variance(np.float64), expected, rtol=1e-12)
+    cells = np.finfo(np.float32).eps / 2 * np.array([1e6 + 1, 1e6, 0.0])  # those of the cells
+    assert_allclose(columns.rounding_variance(np.float32), cells**2, rtol=1e-12)

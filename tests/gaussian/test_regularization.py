@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from skelbo import EMGaussianMixture, GaussianMLE
+from skelbo import EMGaussianMixture, EMMixture, GaussianMLE
+from skelbo.data.column_moments import ColumnMoments
 from skelbo.em.loop import AscentError
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.moments import Moments
@@ -85,7 +86,7 @@ def test_ridge_on_singular_covariances(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_variances_within_the_rounding_of_a_column_are_refused(name):
     moments = Moments.of_block(STRUCTURES[name].scatter, np.zeros((P, N)), np.ones((1, N)))
-    Components.from_moments(STRUCTURES[name], moments, Ridge(0.25, np.full(P, 0.24)))
+    Components.from_moments(STRUCTURES[name], moments, Ridge(0.25, np.full(P, 0.24 / P**2)))
     with pytest.raises(AscentError, match="ill-defined empirical covariance"):
         Components.from_moments(STRUCTURES[name], moments, Ridge(0.25, np.full(P, 0.26)))
 
@@ -105,6 +106,30 @@ def test_what_a_ridge_accepts_can_be_conditioned_on():
         for part in ([0, 1], [0, 2], [1, 2]):
             np.linalg.cholesky(rebuilt[np.ix_(part, part)])
     assert 0 < accepted < 300
+
+
+def test_a_ridge_refuses_columns_that_are_collinear_but_for_their_rounding():
+    """Rounded cells leave a variance of their own, in which rounded means are far from the data."""
+    x = np.random.default_rng(0).standard_normal(50)
+    far = 1e10 + np.stack([x, 3 * x], axis=1)  # two columns of rounded cells
+    for X in far, far[:, ::-1], far.repeat(2, axis=0):
+        columns = ColumnMoments.of_table(X)
+        covariance = np.cov(X.T - 1e10, bias=True)[None]
+        Ridge(0.0).dense(covariance)
+        for amount in 0.0, 1e-13:
+            with pytest.raises(AscentError, match="ill-defined empirical covariance"):
+                Ridge(amount, columns.rounding_variance(X.dtype)).dense(covariance)
+        Ridge(1e-10, columns.rounding_variance(X.dtype)).dense(covariance)
+        with pytest.raises(ValueError, match="ill-defined empirical covariance"):
+            GaussianMLE(reg_covar=0.0).fit(X)
+
+
+def test_what_a_ridge_accepts_does_not_depend_on_the_order_of_columns():
+    """The last pivot alone is a column's variance given all others."""
+    matrix = np.array([[1.0, 1 - 4e-16, 0.0], [1 - 4e-16, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    for order in [0, 1, 2], [2, 1, 0], [0, 2, 1]:
+        with pytest.raises(AscentError):
+            Ridge(0.0).dense(matrix[np.ix_(order, order)][None])
 
 
 @pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")
@@ -160,3 +185,13 @@ def test_no_accelerated_variance_is_below_the_rounding_of_a_column(acceleration)
     bounds = np.array(model.lower_bounds_)
     assert np.diff(bounds).min() > -1e-6
     assert model.covariances_.min() >= 0.99 * (np.finfo(float).eps / 2 * 1.019) ** 2
+
+
+@pytest.mark.filterwarnings("ignore::skelbo.SingularCovarianceWarning")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_floors_of_float32_rows_are_above_their_rounding():
+    """With variances below it the bound was -8e7 nats, and lower after a warm start."""
+    X = np.float32([[1000.0, 878.1078], [1000.0, 878.1078], [999.99994, 2445.53]])
+    model = EMMixture(2, max_iter=1, warm_start=True, random_state=0)
+    first, second = (model.fit(X).lower_bound_ for _ in range(2))
+    assert 0 < first < second

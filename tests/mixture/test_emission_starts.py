@@ -22,7 +22,7 @@ def test_a_start_excludes_no_row_and_names_the_labels():
     X, weights = rows()
     X[0] = np.nan
     layout = EmissionLayout.of_rows(Rows(X), KINDS)
-    rule = layout.regularization("auto", ColumnMoments.of_rows(Rows(X)))
+    rule = layout.regularization("auto", ColumnMoments.of_rows(Rows(X)), X.dtype)
     start = emissions_of_labels(layout, X, weights, rule)
     log_prob = start.log_prob(X)
     assert np.isfinite(log_prob).all()

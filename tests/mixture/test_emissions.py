@@ -37,7 +37,7 @@ def emissions(kind="full", n_components=3, X=None, layout=None):
     structure = STRUCTURES[kind]
     weights = rng.dirichlet(np.ones(n_components), len(X)).T
     complete = np.where(np.isnan(X), 0.0, X)[:, layout.gaussian_columns]
-    rule = layout.regularization("auto", ColumnMoments.of_rows(Rows(X)))
+    rule = layout.regularization("auto", ColumnMoments.of_rows(Rows(X)), X.dtype)
     moments = structure.label_moments(complete.T, weights, covariances[:, 0], own=True)
     gaussian = Components.from_moments(structure, moments, rule)
     codes = rng.dirichlet(np.ones(3), (n_components, 1)).transpose(2, 0, 1)
@@ -158,7 +158,7 @@ def test_gaussian_columns_alone_are_those_of_a_mixture_to_the_last_bit(kind):
     layout = EmissionLayout.of_rows(Rows(X), "gaussian", kind, 1)
     weights = np.random.default_rng(0).dirichlet(np.ones(2), len(X)).T
     moments = layout.structure.label_moments(X.T, weights, np.zeros((2, 3)), own=True)
-    rule = layout.regularization("auto", ColumnMoments.of_rows(Rows(X)))
+    rule = layout.regularization("auto", ColumnMoments.of_rows(Rows(X)), X.dtype)
     gaussian = Components.from_moments(layout.structure, moments, rule)
     share = np.array([0.4, 0.6])
     one, other = Mixture(share, gaussian), Mixture(share, Emissions(layout, gaussian))

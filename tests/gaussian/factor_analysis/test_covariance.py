@@ -168,9 +168,9 @@ def test_a_noise_variance_that_float32_cannot_hold_is_published_in_float64():
     """
     X = np.random.default_rng(0).standard_normal((40, 1)).astype(np.float32)
     X[20:] = 3.0
-    X *= np.float32(1e-12)
+    X *= np.float32(1e-17)
     model = EMGaussianMixture(2, covariance_type="factor", n_factors=1, random_state=0)
-    model.set_params(reg_covar=1e-50, max_iter=20, tol=1e-3).fit(X)
+    model.set_params(reg_covar=1e-46, max_iter=20, tol=1e-3).fit(X)
     assert model.loadings_.dtype == np.float32
     assert model.score(X) == pytest.approx(model.lower_bound_, rel=1e-3)
     model.noise_variances_ = model.noise_variances_.astype(np.float32)

@@ -25,7 +25,7 @@ def model(X, K, likelihood="gaussian", groups=None, weights=None, seed=0, **give
     columns = ColumnMoments.of_rows(Rows(X))
     runs, origin = runs_of(groups, len(X)), layout.origin(columns)
     rows = SequenceRows(X, runs, weights, origin, K, layout.cells(K))
-    rule = layout.regularization("auto", columns)
+    rule = layout.regularization("auto", columns, X.dtype)
     user = UserModel.checked(K, layout, {f"{n}_init": given.get(f"{n}_init") for n in NAMES})
     units = np.sqrt(columns.positive_variance)
     starts = hidden_markov_starts(
