@@ -16,7 +16,7 @@ from sklearn.base import clone
 from hostile.laws import LAWS, applies
 from hostile.meta_laws import META
 from hostile.refusals import is_stray, refusal_of
-from hostile.subjects import SUBJECTS, Subject, has_sequences, has_zeros, table_kind
+from hostile.subjects import SUBJECTS, Subject, density_of, has_sequences, has_zeros, table_kind
 from hostile.tables import Table, draw_table, in_classes, in_sequences
 from hostile.trial import Broken, Trial, answers, bound, check, kept
 
@@ -73,12 +73,19 @@ def draw_case(seed: int, name: str | None = None) -> Case:
         table = in_sequences(rng, table)
     if subject.kind == "classifier":
         table = in_classes(rng, table)
-    if has_zeros(estimator) and table.weights is not None:
-        # A row that the fit did not have may contradict a probability of zero: -inf is its score.
+    if (has_zeros(estimator) or _underflows(estimator, table)) and table.weights is not None:
+        # A row that the fit did not have may contradict a probability of zero, or lie 1e19 of the
+        # least deviations away, whose square float32 does not hold: -inf is its score.
         weights = table.weight_vector
         table = replace(table, weights=np.where(weights > 0, weights, 1.0))
     promised = [law for law in LAWS if applies(law, subject, estimator, table)]
     return Case(name, estimator, table, str(rng.choice(promised)))
+
+
+def _underflows(estimator: Any, table: Table) -> bool:
+    """Return whether float32 may not hold log p(x) of a row that is not fitted."""
+    number = density_of(estimator).get_params().get("reg_covar", "auto") != "auto"
+    return number and table.X.dtype == np.float32
 
 
 def run_case(case: Case) -> Outcome:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from hostile.gaussian_rounding import gaussian_rounding
 from hostile.subjects import Subject, climbs, has_bound, has_sequences, is_exact, table_kind
 from hostile.tables import Table
 
@@ -109,10 +110,18 @@ class Trial:
         return self.table.X.dtype == np.float32 or is_coarse(self.table.X)
 
     @property
+    def densities(self) -> list[Any]:
+        """The fitted densities: the model, or those within a meta-estimator."""
+        fitted = vars(self.model)
+        if "estimators_" in fitted:
+            return list(fitted["estimators_"])
+        return [fitted.get("best_estimator_", fitted.get("estimator_", self.model))]
+
+    @cached_property
     def rounding(self) -> float:
         """Rounding of log p(x) of a row, nats: of counts x log x is taken, and cancels."""
         if table_kind(self.estimator) != "counts":
-            return 0.0
+            return max(gaussian_rounding(one, self.table.X) for one in self.densities)
         largest = np.nan_to_num(np.nanmax(np.abs(self.table.X), axis=0), nan=0.0)
         return 8 * float(np.finfo(np.float64).eps * np.sum(largest * np.log1p(largest)))
 
