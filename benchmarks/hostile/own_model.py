@@ -20,8 +20,10 @@ class OwnFactorModel(LatentVariableModel):
 
     def log_likelihood(self, X, Z, theta):
         """Return log p(x | z) of the observed cells."""
-        known, x = ~X.isnan(), X.nan_to_num()
-        noise = torch.distributions.Normal(self.mean(Z, theta), theta["scale"])
+        known = ~X.isnan()
+        # Rows less the mean first: far from zero a sum with the mean has lost the digits of Z.
+        x = torch.where(known, X - theta["mean"], 0.0)
+        noise = torch.distributions.Normal(Z * theta["loadings"], theta["scale"])
         return (noise.log_prob(x) * known).sum(-1)
 
     def mean(self, Z, theta):

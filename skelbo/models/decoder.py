@@ -213,6 +213,16 @@ class DecoderModel(LatentVariableModel):
         theta[f"{i}.bias"] = level
         return theta
 
+    def _about_the_level(self, X, theta):
+        """Return Gaussian rows less the last bias, and weights without it.
+
+        Far from zero the difference keeps digits that the network's output would lose.
+        """
+        if self.decoder is not None or not self.column_likelihood.has_noise:
+            return X, theta
+        name = f"{len(self._widths)}.bias"
+        return X - theta[name], {**theta, name: torch.zeros_like(theta[name])}
+
     def _predictor(self, Z, theta):
         if self.decoder is not None:
             weights = {k: v for k, v in theta.items() if k != "noise_variance"}
@@ -251,6 +261,7 @@ class DecoderModel(LatentVariableModel):
         torch.Size([1, 4])
         """
         mask = None
+        X, theta = self._about_the_level(X, theta)
         missing = torch.isnan(X)
         if missing.any():
             mask, X = (~missing).to(X.dtype), torch.where(missing, 0.0, X)

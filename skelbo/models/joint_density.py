@@ -137,6 +137,10 @@ class ContinuousJointDensity(JointDensity, Protocol):
         """True if `log_likelihood_at` and `expected_sums` are available."""
 
     @property
+    def longest_step(self) -> np.ndarray:
+        """Distance of points along each latent, (d,), on a grid; if it `supports_grid`."""
+
+    @property
     def n_steps(self) -> int:
         """Largest number of steps over q between two steps over theta."""
 

@@ -94,6 +94,11 @@ class LatentVariableModel(PythonParameters):
         -------
         log_likelihood : Tensor of shape (n_draws, n_samples)
             One number for each row and draw.
+
+        Notes
+        -----
+        Subtract a location from X before anything else is subtracted: where a column is far from
+        zero, a sum of the location and a function of Z has lost the digits of the latter.
         """
         raise NotImplementedError(_missing(self, "log_likelihood(self, X, Z, theta)"))
 

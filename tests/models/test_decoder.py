@@ -38,6 +38,17 @@ def test_a_noise_variance_at_its_floor_has_a_warning_of_its_class():
         model.fit(X)
 
 
+def test_a_decoder_far_from_zero_has_the_density_of_its_rows_about_the_last_bias():
+    model, X = DecoderModel(1, hidden_layer_sizes=(4,)), torch.tensor(real(5))
+    X[1, 0] = torch.nan
+    theta = model.initialize(X, np.random.RandomState(0))
+    Z = torch.tensor(np.random.RandomState(1).standard_normal((3, 5, 1)))
+    there = {**theta, "1.bias": theta["1.bias"] + 2.0**50}
+    X = (X + 2.0**50) - 2.0**50  # so that the shift is exact
+    near = model.log_likelihood(X, Z, {**theta, "1.bias": there["1.bias"] - 2.0**50})
+    torch.testing.assert_close(model.log_likelihood(X + 2.0**50, Z, there), near)
+
+
 def test_a_decoder_that_is_no_network_is_named():
     with pytest.raises(ValueError, match=r"decoder=3, expected a torch.nn.Module or None"):
         VariationalEM(model=DecoderModel(1, decoder=3)).fit(real(30))

@@ -107,6 +107,10 @@ class QuadratureGrid:
         step = np.where(coarse, np.clip(finer, 0.5, 0.95) * self.step, self.step)
         return replace(self, low=self.low - more[0], high=self.high + more[1], step=step)
 
+    def at_most(self, step: np.ndarray) -> QuadratureGrid:
+        """Return a grid of the same box whose steps are at most these, (n_latents,)."""
+        return replace(self, step=np.minimum(self.step, step))
+
     def check_size(self) -> None:
         """Raise `TooSharp` if there are more points than all rows should share."""
         limit = MAX_SHARED_POINTS[len(self.low) - 1]
@@ -147,7 +151,8 @@ def fit_grid(joint) -> GridPosterior:
 
 def _resolved(joint) -> tuple[np.ndarray, np.ndarray, ElboTerms]:
     """Return means, standard deviations and bounds of some rows, on a grid that resolves them."""
-    grid: QuadratureGrid | None = QuadratureGrid.over_prior(joint.shape[1])
+    first = QuadratureGrid.over_prior(joint.shape[1])
+    grid: QuadratureGrid | None = first.at_most(joint.longest_step)
     while grid is not None:
         weighed = _GridWeights(joint, grid)
         grid = grid.improved(weighed.border(), weighed.half_error())
@@ -194,6 +199,7 @@ class GridEM:
 
     def e_step(self, theta) -> tuple[float, GridStatistics]:
         """Return log p(X) per row in nats, and the expected statistics."""
+        self.grid = self.grid.at_most(self.model.joint(self.X[:1], theta).longest_step)
         while True:
             bound, expected, improved = self._sum(theta)
             if improved is None:

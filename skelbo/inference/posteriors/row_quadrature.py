@@ -1,8 +1,9 @@
 r"""Adaptive quadrature of p(x, z) over one or two latents, row by row.
 
-One latent: panels of a Gauss-Legendre rule, in widths that double away from the modes of a row,
+One latent: panels of a Gauss-Lobatto rule, in widths that double away from the modes of a row,
 halved where the rule and an embedded one of lower degree disagree. A panel is resolved however
-steep p(x | z) is, as every halving doubles the resolution. Two latents: the trapezoid rule on a
+steep p(x | z) is, as every halving doubles the resolution: a step is always between two nodes, as
+the ends of a panel are nodes. Two latents: the trapezoid rule on a
 grid that is centred and scaled by the mode and the precision of a row, widened and refined until
 it resolves the row.
 """
@@ -27,8 +28,20 @@ from skelbo.inference.posteriors.quadrature_grid import (
 from skelbo.inference.sampling.draws import Draws
 from skelbo.quadrature_panels import subdivided
 
-# A rule of degree 29, and one of degree 13 on all its nodes but two.
-NODES, WEIGHTS = legendre.leggauss(15)
+
+
+def _lobatto(n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the nodes and weights of the Gauss-Lobatto rule on [-1, 1], (n_nodes,) each."""
+    polynomial = np.eye(n_nodes)[-1]
+    slope = legendre.legder(polynomial)
+    inner = legendre.legroots(slope)
+    inner -= legendre.legval(inner, slope) / legendre.legval(inner, legendre.legder(slope))
+    nodes = np.concatenate([[-1.0], 0.5 * (inner - inner[::-1]), [1.0]])
+    return nodes, 2 / (n_nodes * (n_nodes - 1) * legendre.legval(nodes, polynomial) ** 2)
+
+
+# A rule of degree 27, and one of degree 13 on all its nodes but two.
+NODES, WEIGHTS = _lobatto(15)
 EMBEDDED = np.delete(np.arange(15), [3, 11])
 # Largest disagreement of the two rules in a panel, and largest share of an outermost panel, both
 # relative to the row's density.

@@ -10,6 +10,10 @@ from skelbo.likelihoods import Likelihood
 from skelbo.likelihoods.gaussian import LOG_2PI
 from skelbo.models.regression import CHUNK_CELLS, predictor_variance
 
+# Change of log-odds between neighbouring points: the poles of the logistic function are at a
+# distance of pi, so that a trapezoid rule has a relative error of exp(-2 pi^2 / 1.5) = 2e-6 there.
+LONGEST_STEP = 1.5
+
 
 @dataclass(frozen=True)
 class FactorJoint:
@@ -146,6 +150,18 @@ class FactorJoint:
     def gaussian(self) -> bool:
         """True if p(z | x) is a Gaussian, which `start` then returns exactly."""
         return self.likelihood.has_noise
+
+    @property
+    def longest_step(self) -> np.ndarray:
+        """Distance of points along each latent, (d,), that resolve log p(x | z).
+
+        Where answers change from no to yes within a step, the error of a rule may have any phase:
+        its change with the step is no measure of its size.
+        """
+        steepest = np.abs(self.loadings).max(0)
+        if not self.likelihood.separable:
+            return np.full(len(steepest), np.inf)
+        return LONGEST_STEP / np.maximum(steepest, 1e-300)
 
     @property
     def supports_grid(self) -> bool:

@@ -8,7 +8,9 @@ from sklearn.base import clone
 
 from skelbo import VariationalEM
 from skelbo.inference.posteriors.best import best_q
+from skelbo.inference.posteriors.gaussian_posterior import find_mode
 from skelbo.inference.posteriors.quadrature_grid import GridEM, QuadratureGrid
+from skelbo.inference.posteriors.row_quadrature import row_quadrature
 from skelbo.models import FactorModel
 from tests.tables import answers, counts, lsat6, real, trichoptera
 
@@ -106,6 +108,19 @@ def test_points_resolve_the_prior():
     )
     assert weights.sum() == pytest.approx(1, abs=1e-9)
     np.testing.assert_allclose(weights @ z**4, 3, atol=1e-6)
+
+
+def test_a_grid_resolves_steep_answers_whatever_the_phase_of_its_error():
+    """Where a step lies between two points decides what leaving out every other one changes."""
+    X = np.array([[1.0, 1.0]])
+    model = FactorModel(1, likelihood="bernoulli")
+    for threshold in np.linspace(0.2, 0.3, 41):
+        slopes = np.array([200.0, 10.0])
+        theta = {"loadings": slopes[:, None], "intercepts": -threshold * slopes}
+        joint = model.joint(X, theta)
+        shared = GridEM(model, X, np.ones(1)).e_step(theta)[0]
+        exact = row_quadrature(joint, [find_mode(joint)]).log_prob[0]
+        assert shared == pytest.approx(exact, abs=1e-8)
 
 
 def test_expected_statistics_add_up_to_the_data():

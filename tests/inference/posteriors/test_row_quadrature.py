@@ -46,6 +46,14 @@ def test_a_step_of_any_steepness(slope):
     assert found.log_prob[0] == pytest.approx(np.log(exact), abs=rounding)
 
 
+def test_a_step_anywhere_is_between_two_nodes():
+    X, slope = np.array([[1.0]]), 1e6
+    for threshold in np.linspace(-1.0, 1.0, 81):
+        theta = {"loadings": np.array([[slope]]), "intercepts": np.array([-threshold * slope])}
+        found = integrated(FactorModel(1, likelihood="bernoulli").joint(X, theta))
+        assert found.log_prob[0] == pytest.approx(special.log_ndtr(-threshold), abs=2e-9)
+
+
 def test_rows_do_not_influence_each_other():
     X = answers(20)
     theta = {"loadings": np.full((6, 1), 2.0), "intercepts": np.zeros(6)}
@@ -119,5 +127,5 @@ def test_rounding_of_huge_counts_does_not_multiply_panels():
     theta = {"loadings": np.array([[3.0], [2.5]]), "intercepts": np.array([25.0, 18.0])}
     joint = FactorModel(1, likelihood="poisson").joint(X, theta)
     found = row_quadrature(joint, [find_mode(joint)])
-    assert len(found.draws.Z) < 15 * 2000
+    assert len(found.draws.Z) < 15 * 2500
     assert np.isfinite(found.log_prob).all() and np.all(found.error < 0.1)
