@@ -24,6 +24,7 @@ _MODULES = {
     "ImportanceWarning": "skelbo.neural.log_marginal",
     "MCEM": "skelbo.mcem",
     "NoiseFloorWarning": "skelbo.degenerate_fit",
+    "SeparationWarning": "skelbo.models.boundary_warnings",
     "SingularCovarianceWarning": "skelbo.gaussian.regularization",
     "VAEEstimator": "skelbo.vae",
     "VQVAEEstimator": "skelbo.vqvae",
@@ -46,6 +47,7 @@ __all__ = [
     "HeywoodWarning",
     "ImportanceWarning",
     "NoiseFloorWarning",
+    "SeparationWarning",
     "SingularCovarianceWarning",
     "VAEEstimator",
     "VQVAEEstimator",
@@ -69,7 +71,7 @@ if TYPE_CHECKING:
     from skelbo.mcem import MCEM
     from skelbo.mixture.chain.forecast import Forecast
     from skelbo.mixture_model import EMMixture
-    from skelbo.models.boundary_warnings import HeywoodWarning
+    from skelbo.models.boundary_warnings import HeywoodWarning, SeparationWarning
     from skelbo.neural.log_marginal import ImportanceWarning
     from skelbo.vae import VAEEstimator
     from skelbo.variational_em import VariationalEM

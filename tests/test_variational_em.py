@@ -3,6 +3,7 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,7 +12,7 @@ from sklearn.datasets import load_iris, load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.estimator_checks import check_estimator
 
-from skelbo import MCEM, HeywoodWarning, VariationalEM
+from skelbo import MCEM, HeywoodWarning, SeparationWarning, VariationalEM
 from skelbo.models import BinaryFeatureModel, FactorModel
 from tests.tables import answers, counts, lsat6, real, shapes, trichoptera
 
@@ -329,7 +330,7 @@ def test_separable_item_is_named(estimator):
     X = answers(60, 4)
     X[:, 3] = X[:, 2]
     X[:, 1] = X[:, 2]
-    with pytest.warns(UserWarning, match="column [123] ran away.*separable"):
+    with pytest.warns(SeparationWarning, match="columns? [123,]+.* ran away.*separable"):
         fit = estimator(1, model="bernoulli", random_state=0).fit(X)
     assert np.all(np.isfinite(fit.score_samples(X)))
 
@@ -349,9 +350,17 @@ def test_separable_item_ends_the_draws():
 def test_column_of_one_value_is_named(model, value):
     X = answers(60, 4)
     X[:, 2] = value
-    with pytest.warns(UserWarning, match=f"column 2 is {value} in every row"):
+    with pytest.warns(SeparationWarning, match="column 2 has one value in every row"):
         fit = VariationalEM(1, model=model, random_state=0).fit(X)
     assert all(not np.isnan(errors).any() for errors in fit.standard_errors_.values())
+
+
+def test_all_columns_of_one_value_are_named_in_one_warning():
+    X = pd.DataFrame(answers(60, 4), columns=["one", "two", "three", "four"])
+    X["two"], X["four"] = 0.0, 1.0
+    with pytest.warns(SeparationWarning, match="^columns 'two', 'four' have one value") as caught:
+        VariationalEM(1, model="bernoulli", random_state=0).fit(X)
+    assert len(caught) == 1 and caught[0].message.columns == (1, 3)
 
 
 @pytest.mark.filterwarnings("ignore:the noise variance")

@@ -31,7 +31,7 @@ from skelbo.inference.table_unit import TableUnit
 from skelbo.mixins.latent_variable_estimator import LatentVariableEstimator
 from skelbo.mixins.model_standard_errors import ModelStandardErrors
 from skelbo.mixins.summary import feature_names
-from skelbo.models.boundary_warnings import HeywoodWarning
+from skelbo.models.boundary_warnings import BoundaryWarning
 from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel
 from skelbo.persistence import Number, Sequence, Text
@@ -186,8 +186,8 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
         self._finish(fitted, data, best)
         inner = unit.table(data)
         for message in model.warnings(unit.relative(fitted.theta), inner.X, inner.weights):
-            if isinstance(message, HeywoodWarning):
-                message = HeywoodWarning(message.columns, vars(self).get("feature_names_in_"))
+            if isinstance(message, BoundaryWarning):
+                message = message.named(vars(self).get("feature_names_in_"))
             warnings.warn(message, UserWarning, stacklevel=3)
 
     def _q_is_exact(self, model: Model) -> bool:

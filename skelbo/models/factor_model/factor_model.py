@@ -10,7 +10,7 @@ import numpy as np
 from skelbo.data.column_moments import column_moments
 from skelbo.likelihoods import Likelihood, as_likelihood
 from skelbo.likelihoods.noise_floor import noise_floor
-from skelbo.models.boundary_warnings import divergence_warnings, heywood_warnings
+from skelbo.models.boundary_warnings import heywood_warnings, separation_warnings
 from skelbo.models.complete_derivatives import mixed_information
 from skelbo.models.factor_model.gaussian_information import (
     expected_information,
@@ -282,6 +282,6 @@ class FactorModel(LinearModel):
     def warnings(self, theta, X, weights) -> Sequence[str | Warning]:
         """Return messages about parameters at the edge of their domain."""
         if not self.column_likelihood.has_noise:
-            return divergence_warnings(self.column_likelihood, theta["loadings"], X)
+            return separation_warnings(self.column_likelihood, theta["loadings"], X)
         noise = np.broadcast_to(theta["noise_variance"], X.shape[1])
         return heywood_warnings(noise, noise_floor(X, weights))
