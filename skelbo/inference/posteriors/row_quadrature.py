@@ -29,7 +29,6 @@ from skelbo.inference.sampling.draws import Draws
 from skelbo.quadrature_panels import subdivided
 
 
-
 def _lobatto(n_nodes: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the nodes and weights of the Gauss-Lobatto rule on [-1, 1], (n_nodes,) each."""
     polynomial = np.eye(n_nodes)[-1]

@@ -114,13 +114,13 @@ def test_a_grid_resolves_steep_answers_whatever_the_phase_of_its_error():
     """Where a step lies between two points decides what leaving out every other one changes."""
     X = np.array([[1.0, 1.0]])
     model = FactorModel(1, likelihood="bernoulli")
-    for threshold in np.linspace(0.2, 0.3, 41):
-        slopes = np.array([200.0, 10.0])
+    slopes = np.array([200.0, 10.0])
+    for threshold in (0.2, 0.25, 0.2695):
         theta = {"loadings": slopes[:, None], "intercepts": -threshold * slopes}
         joint = model.joint(X, theta)
         shared = GridEM(model, X, np.ones(1)).e_step(theta)[0]
         exact = row_quadrature(joint, [find_mode(joint)]).log_prob[0]
-        assert shared == pytest.approx(exact, abs=1e-8)
+        assert shared == pytest.approx(exact, abs=2e-9)
 
 
 def test_expected_statistics_add_up_to_the_data():
