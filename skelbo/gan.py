@@ -189,6 +189,11 @@ class GANEstimator(NetworkEstimator):
     encoder = callbacks = net_params = None
     early_stopping, validation_fraction, n_iter_no_change = False, 0.1, 10
     own_network_names = ("decoder", "critic")
+    network_parameter_names = (
+        *NetworkEstimator.network_parameter_names,
+        "critic",
+        "critic_layer_sizes",
+    )
     _resumes_fits = True
 
     def __init__(

@@ -23,7 +23,12 @@ from skelbo.gaussian.components import Components
 from skelbo.gaussian.exponential_family import SAFE_TERMS
 from skelbo.gaussian.fitted_gaussian import FittedGaussian
 from skelbo.gaussian.moments import Moments, Scatter
-from skelbo.gaussian.published_matrices import MATRIX, fingerprint, precision_roots
+from skelbo.gaussian.published_matrices import (
+    MATRIX,
+    fingerprint,
+    precision_roots,
+    published_means,
+)
 from skelbo.gaussian.regularization import (
     SINGULAR,
     Regularization,
@@ -326,7 +331,7 @@ class GaussianMLE(StandardErrors, LatentVariableEstimator):
         p, structure = len(self.mean_), STRUCTURES[self.covariance_type]
         roots = precision_roots(vars(self), self._fingerprints, structure, 1, p, MATRIX)
         covariance = structure.from_public_arrays([roots], 1, p)
-        mean = np.asarray(self.mean_, dtype=np.float64)
+        mean = published_means(self.mean_, "mean_")
         return FittedGaussian(mean, Components(np.zeros((1, p)), covariance))
 
     def _shaping_parameters(self):

@@ -18,7 +18,7 @@ from skelbo.gaussian.structures import STRUCTURES
 from skelbo.likelihoods import Likelihood
 from skelbo.mixins.emission_parameters import EmissionParameters
 from skelbo.mixins.mixture_estimator import MixtureEstimator, RowPredictor
-from skelbo.mixture.attributes import density_arrays, predictor_of
+from skelbo.mixture.attributes import density_arrays, mixing_weights, predictor_of
 from skelbo.mixture.emission_attributes import (
     emission_arrays,
     emissions_differ,
@@ -329,8 +329,7 @@ class EMMixture(EmissionParameters, MixtureEstimator):
     def _mixture(self) -> Mixture:
         """Return theta about zero, from the public arrays."""
         emissions = self._published_emissions(self._next_layout or self._layout)
-        weights = np.asarray(self.weights_, dtype=np.float64)
-        return Mixture(weights / weights.sum(), self._components(emissions))
+        return Mixture(mixing_weights(self.weights_), self._components(emissions))
 
     def _theta(self, origin):
         self._check_width(len(origin))

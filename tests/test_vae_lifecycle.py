@@ -280,15 +280,18 @@ def test_warm_start_goes_on_where_the_fit_ended():
         ("likelihood", "poisson"),
         ("noise", "isotropic"),
         ("hidden_layer_sizes", (9,)),
+        ("activation", "tanh"),
         ("encoder", nn.Linear),
     ],
 )
-def test_what_goes_on_must_fit_together(name, value):
+def test_what_goes_on_must_fit_together(name, value, tmp_path):
+    """A file with another activation was read as another model."""
     X = np.round(IRIS)
     model = small(warm_start=True).fit(X).set_params(**{name: value})
-    for go_on in (model.fit, model.partial_fit):
-        with pytest.raises(ValueError, match=f"{name} is .* the networks to go on from were made"):
-            go_on(X)
+    calls = model.fit, model.partial_fit, model.score, lambda X: model.to_file(tmp_path / "file")
+    for call in calls:
+        with pytest.raises(ValueError, match=f"{name}=.* is not that of the fit"):
+            call(X)
     model.set_params(warm_start=False).fit(X).partial_fit(X)
 
 

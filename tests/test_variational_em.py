@@ -388,3 +388,18 @@ def test_the_bound_never_falls_at_the_floor_of_the_noise(posterior):
             continue
         fit = VariationalEM(2, model="gaussian", posterior=posterior, random_state=0).fit(X)
         assert np.diff(fit.lower_bounds_).min(initial=0.0) > -1e-9
+
+
+@pytest.mark.parametrize("model", ["gaussian", "binary"])
+@pytest.mark.parametrize(
+    ("offset", "scale", "dtype"), [(1e6, 1.0, np.float32), (1e6, 1e-9, np.float64)], ids=str
+)
+def test_the_bound_of_an_exact_fit_is_that_of_the_published_parameters(model, offset, scale, dtype):
+    rng = np.random.default_rng(0)
+    X = rng.standard_normal((200, 3)) * [1.0, 3.0, 0.5]
+    X[:80, 0] += 6
+    X = (offset + scale * X).astype(dtype)
+    X[::7, 1] = np.nan
+    fitted = VariationalEM(1, model=model, posterior="exact", random_state=0).fit(X)
+    np.testing.assert_allclose(fitted.lower_bound_, fitted.score(X), rtol=1e-6)
+    assert fitted.lower_bounds_[-1] == fitted.lower_bound_

@@ -388,7 +388,7 @@ def test_warm_start_and_partial_fit_go_on():
         stream.partial_fit(IRIS)
     assert stream.n_iter_ == 10 == len(stream.lower_bounds_)
     assert np.mean(stream.lower_bounds_[-3:]) > stream.lower_bounds_[0]
-    with pytest.raises(ValueError, match="n_codes is 5, but the networks to go on from"):
+    with pytest.raises(ValueError, match="n_codes=5 is not that of the fit"):
         model.set_params(n_codes=5).partial_fit(IRIS)
 
 

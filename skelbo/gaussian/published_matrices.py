@@ -39,6 +39,17 @@ def edited_matrices(
     return [name for name in present if fingerprint(attributes[name]) != published.get(name)]
 
 
+def published_means(means: Any, name: str = "means_") -> np.ndarray:
+    """Return means in float64; ValueError if one that the user has set is not finite."""
+    means = np.asarray(means, dtype=np.float64)
+    if not np.all(np.isfinite(means)):
+        raise ValueError(
+            f"{name} was set to what is not finite, expected finite numbers; set it to valid "
+            "numbers, or call fit again."
+        )
+    return means
+
+
 def precision_roots(
     attributes: Mapping[str, Any],
     published: Mapping[str, int],

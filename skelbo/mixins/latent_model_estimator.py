@@ -178,10 +178,8 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
         self._data = data
         self._errors: dict[str, Any] = {}
         fitted = self._fitted()
-        if self._q_is_exact(model):  # rounding of published parameters far from zero counts there
-            best = best.with_bound(data.mean(fitted.elbo_terms(data.X).elbo))
         self._publish_ascent(best)
-        if model.bound_is_sampled:
+        if model.bound_is_sampled or self._is_rounded(best.theta, rotate):
             self._publish_bound(data.mean(fitted.elbo_terms(data.X).elbo))
         self._finish(fitted, data, best)
         inner = unit.table(data)
@@ -189,11 +187,6 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
             if isinstance(message, BoundaryWarning):
                 message = message.named(vars(self).get("feature_names_in_"))
             warnings.warn(message, UserWarning, stacklevel=3)
-
-    def _q_is_exact(self, model: Model) -> bool:
-        """Return whether q is p(z | x), a function of the parameters alone."""
-        family = self._family(model)
-        return family == "exact" or (model.latent == "binary" and family == "full")
 
     def _starts(
         self, model: Model, unit: TableUnit, data: DistinctRows, rng
@@ -209,8 +202,17 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
         start = partial(annealed_start, model) if self._is_annealed(model) else model.start
         return [partial(start, rows.X, rows.weights, rng, number) for number in range(self.n_init)]
 
+    def _is_rounded(self, theta: Theta, rotate: bool) -> bool:
+        """Return whether p(x) under the published parameters is another one, by rounding.
+
+        They are in the precision of the table, and intercepts far from zero have few digits where
+        features change sides. A rotation of the loadings leaves the bound as it is.
+        """
+        kept = (key for key in theta if not (rotate and key == "loadings"))
+        return not all(np.array_equal(theta[key], self.params_[key]) for key in kept)
+
     def _publish_bound(self, bound: float) -> None:
-        """Publish a bound that was raised on samples less its optimism, as `elbo` measures it."""
+        """Publish the bound as `elbo` measures it; the bounds before it are lower by as much."""
         optimism = self.lower_bound_ - bound
         self.lower_bounds_ = [value - optimism for value in self.lower_bounds_[:-1]] + [bound]
         self.lower_bound_ = bound

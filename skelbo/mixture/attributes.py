@@ -12,13 +12,20 @@ from skelbo.data.column_moments import ROUNDING
 from skelbo.data.precision import cast, cast_if_representable
 from skelbo.gaussian.components import Components
 from skelbo.gaussian.factor_analysis.covariance import FactorCovariance
-from skelbo.gaussian.published_matrices import MATRICES, edited_matrices, precision_roots
+from skelbo.gaussian.published_matrices import (
+    MATRICES,
+    edited_matrices,
+    precision_roots,
+    published_means,
+)
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.prediction import Predictor
 
 # Predictors of up to this many parameters are cached.
 CACHED_CELLS = 2**14
+# Sums of probabilities differ from one by their rounding, in float32 too.
+ROUNDING = 1e-5
 # Steps of a mean, in standard deviations, whose square is seen in the bound.
 VISIBLE = 1e-5
 # All public arrays of the covariances, of every covariance type.
@@ -85,8 +92,25 @@ def density_arrays(
 def mixture_of(kind: str, weights: np.ndarray, means: np.ndarray, *arrays: np.ndarray) -> Mixture:
     """Return the mixture about zero of public arrays: those of `STRUCTURES[kind].state_names`."""
     covariance = STRUCTURES[kind].from_public_arrays(arrays, *means.shape)
-    weights, means = (np.asarray(array, dtype=np.float64) for array in (weights, means))
-    return Mixture(weights / weights.sum(), Components(means, covariance))
+    return Mixture(mixing_weights(weights), Components(published_means(means), covariance))
+
+
+def mixing_weights(weights: Any) -> np.ndarray:
+    """Return the weights of the components in float64, (K,), without their rounding.
+
+    Raises
+    ------
+    ValueError
+        If the user has set them to no probabilities.
+    """
+    weights = np.asarray(weights, dtype=np.float64)
+    total = weights.sum()
+    if not (np.all(weights >= 0) and abs(total - 1) <= ROUNDING):
+        raise ValueError(
+            f"weights_ has a smallest entry of {weights.min():g} and a sum of {total:g}, expected "
+            "probabilities that add up to 1; divide by the sum, or call fit again."
+        )
+    return weights / total
 
 
 def predictor_of(kind: str, *arrays: np.ndarray) -> Predictor:

@@ -126,7 +126,7 @@ def emissions_of(
     gaussian = None
     if layout.structure is not None:
         means = np.asarray(attributes["means_"])[:, layout.gaussian_columns]
-        weights = np.ones(len(means))
+        weights = np.full(len(means), 1 / len(means))
         kind, arrays = density_arrays(
             kind, {**attributes, "weights_": weights, "means_": means}, published
         )

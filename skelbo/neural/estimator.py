@@ -41,11 +41,9 @@ from skelbo.neural.training.distributed import Processes
 from skelbo.neural.training.early_stopping import warmup_epochs
 from skelbo.neural.training.generators import draw_seed, make_generator, on_device
 from skelbo.neural.training.make_net import (
-    check_network_parameters,
     fit_generator,
     is_linear,
     make_net,
-    network_parameters,
     resolve_device,
 )
 from skelbo.neural.training.net import VAENet
@@ -77,7 +75,7 @@ class NetworkEstimator(LatentVariableEstimator):
     Attributes
     ----------
     network_parameter_names : tuple of str
-        Parameters that a fit and the fit that continues it must have in common.
+        Parameters that determine the networks: they may not change after a fit.
     own_network_names : tuple of str
         Parameters that may be networks of the user's own.
     beta : float
@@ -114,6 +112,9 @@ class NetworkEstimator(LatentVariableEstimator):
     def _objective(self) -> Objective:
         """Return what a gradient step climbs."""
 
+    def _shaping_parameters(self):
+        return self.network_parameter_names
+
     @property
     def _kl_warmup(self) -> Any:
         """Epochs over which the weight of the KL rises, or "auto"."""
@@ -132,8 +133,6 @@ class NetworkEstimator(LatentVariableEstimator):
 
     def _read(self, X: Any, sample_weight: Any, *, reset: bool) -> TrainingTable:
         """Validate the arguments of a fit; large tables stay on disk."""
-        if not reset:
-            check_network_parameters(self, self._network_parameters)
         streamed = is_large_file(X)
         if is_dask(X):
             from skelbo.data.dask_download import spooled
@@ -347,7 +346,6 @@ class NetworkEstimator(LatentVariableEstimator):
     def _set_net(self, net: VAENet, columns: Columns) -> None:
         """Set the net and what follows from it."""
         self.net_, self._columns = net, columns
-        self._network_parameters = network_parameters(self)
         self.likelihood_ = columns.kinds.astype(object)
 
     def _publish_latents(self, mean: np.ndarray, weights: np.ndarray | None) -> None:

@@ -9,7 +9,7 @@ from numpy.testing import assert_allclose
 from scipy.stats import multivariate_normal
 from sklearn.exceptions import ConvergenceWarning
 
-from skelbo import EMGaussianMixture
+from skelbo import EMGaussianMixture, EMMixture, GaussianMLE
 from skelbo.gaussian.structures import STRUCTURES
 
 KINDS = list(STRUCTURES)
@@ -169,3 +169,31 @@ def test_parameters_that_shape_nothing_may_change(iris):
     model = EMGaussianMixture(2, random_state=0).fit(iris)
     before = model.score(iris)
     assert model.set_params(n_factors=5, max_iter=7, tol=0.1).score(iris) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("weights_", [0.5, 0.6]),
+        ("weights_", [np.nan, 1.0]),
+        ("weights_", [-0.5, 1.5]),
+        ("means_", [[np.nan, 0.0], [0.0, 0.0]]),
+        ("means_", [[np.inf, 0.0], [0.0, 0.0]]),
+    ],
+)
+@pytest.mark.parametrize("estimator", [EMGaussianMixture, EMMixture])
+def test_weights_and_means_that_are_none_are_refused(estimator, name, value):
+    """A mean of NaN made log p(x) zero, as in a row without an observed cell."""
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    model = estimator(2, random_state=0).fit(X)
+    setattr(model, name, np.array(value))
+    with pytest.raises(ValueError, match=f"{name} (has|was set)"):
+        model.score_samples(X)
+
+
+def test_a_mean_that_is_none_is_refused_of_one_gaussian():
+    X = np.random.default_rng(0).normal(size=(50, 2))
+    model = GaussianMLE().fit(X)
+    model.mean_ = np.array([np.nan, 0.0])
+    with pytest.raises(ValueError, match="mean_ was set"):
+        model.score_samples(X)

@@ -71,21 +71,6 @@ def layer_sizes(sizes: Any, name: str = "hidden_layer_sizes") -> tuple[int, ...]
     return tuple(int(n) for n in widths)
 
 
-def network_parameters(estimator: Any) -> dict[str, Any]:
-    """Return the parameters that determine the networks."""
-    return {name: getattr(estimator, name) for name in estimator.network_parameter_names}
-
-
-def check_network_parameters(estimator: Any, fitted: dict[str, Any]) -> None:
-    """Refuse to continue with networks that were made for other parameters."""
-    for name, now in network_parameters(estimator).items():
-        if now is not fitted[name] and repr(now) != repr(fitted[name]):
-            raise ValueError(
-                f"{name} is {now!r}, but the networks to go on from were made for "
-                f"{fitted[name]!r}; use warm_start=False or a new estimator."
-            )
-
-
 def has_custom_networks(estimator: Any) -> bool:
     """Return whether a network is the user's own."""
     return estimator.encoder is not None or estimator.decoder is not None

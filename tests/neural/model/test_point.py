@@ -141,7 +141,7 @@ def test_a_point_has_no_width_and_the_model_its_parameters(linear):
 
 def test_the_posterior_goes_on_with_the_networks():
     model = auto_encoder(warm_start=True).fit(IRIS)
-    with pytest.raises(ValueError, match="posterior is 'gaussian', but the networks to go on from"):
+    with pytest.raises(ValueError, match="posterior='gaussian' is not that of the fit"):
         model.set_params(posterior="gaussian").fit(IRIS)
 
 
