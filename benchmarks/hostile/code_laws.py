@@ -20,6 +20,8 @@ def enumeration(trial: Trial) -> None:
     prior = np.asarray(model.prior_.log_prob(codes), dtype=float)
     mean = np.asarray(model.inverse_transform(codes.astype(X.dtype)), dtype=float)
     joint = prior + _log_likelihood(model, X, mean)
+    if np.isneginf(joint).any():
+        return  # a mean that underflows: its logarithm, of which the model knows, is lost
     log_prob = trial.log_prob[0].astype(float)
     # The networks are float32: a mean is known to so much of its distance from the row.
     slack = 1e-3 * (1 + np.abs(log_prob)) + trial.rounding

@@ -57,8 +57,9 @@ class Poisson(Likelihood):
         return -special.gammaln(np.arange(1.0, largest + 2))[x.astype(np.intp)]
 
     def linear_form(self, eta):
-        """Return eta and its normalizer."""
-        return eta, namespace(eta).exp(self._clipped(eta))
+        """Return the log-rate and the rate."""
+        log_rate = self._clipped(eta)
+        return log_rate, namespace(eta).exp(log_rate)
 
     def derivatives(self, x, eta, noise=1.0):
         """Return the log-kernel, its first, and minus its second derivative in eta."""

@@ -13,6 +13,7 @@ from scipy import integrate, stats
 from skelbo import MCEM, VariationalEM
 from skelbo.likelihoods import LIKELIHOODS
 from skelbo.likelihoods.likelihood import Likelihood
+from skelbo.likelihoods.poisson import Poisson
 from skelbo.models import DecoderModel, FactorModel
 
 SCALAR = ["gaussian", "bernoulli", "poisson"]
@@ -85,6 +86,13 @@ def test_poisson_is_that_of_scipy_from_table_and_function():
     for counts in (x, x + 1000):
         got = LIKELIHOODS["poisson"].log_prob(counts, np.full(5, 1.7))
         np.testing.assert_allclose(got, stats.poisson.logpmf(counts, np.exp(1.7)), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [LIKELIHOODS["bernoulli"], LIKELIHOODS["poisson"], Poisson(20.0)])
+def test_linear_form_is_the_kernel_also_beyond_the_largest_rate(kind):
+    eta, x = np.array([-1e4, -3.0, 0.5, 30.0, 1e4]), np.array([[0.0], [1.0]])
+    slope, normalizer = kind.linear_form(eta)
+    assert_allclose(x * slope - normalizer, kind.log_kernel(x, eta), rtol=1e-13)
 
 
 # ---------------------------------------------------------------- derivatives
