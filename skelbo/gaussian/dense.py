@@ -13,7 +13,7 @@ from skelbo.gaussian.exponential_family import SAFE_TERMS, NaturalParameters
 from skelbo.gaussian.matrices import Matrices
 from skelbo.gaussian.missing_cells import DenseCompletion
 from skelbo.gaussian.moments import Moments, positive_or_one
-from skelbo.gaussian.regularization import to_precision_cholesky, upper_factor
+from skelbo.gaussian.regularization import FLOOR, to_precision_cholesky, upper_factor
 
 
 class Dense(Matrices):
@@ -63,7 +63,11 @@ class Dense(Matrices):
         diagonal[:] = np.exp(diagonal)
         if not are_regular(diagonal**2) or not np.isfinite(lower).all():
             return None
-        return cls._from_cholesky(lower * units[:, None])
+        covariance = cls._from_cholesky(lower * units[:, None])
+        # The sum of the inverse eigenvalues: none of them is below the floor of an M-step, which
+        # would fall from there. Pivots alone do not show that.
+        white = covariance.precision_cholesky * units[:, None]
+        return covariance if np.einsum("kpq,kpq->k", white, white).max() < 1 / FLOOR else None
 
     @classmethod
     def _from_cholesky(cls, lower: np.ndarray) -> Dense:

@@ -68,6 +68,16 @@ def test_vector_round_trip(name):
     assert_allclose(again.precision_cholesky, covariance.precision_cholesky, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["full", "tied"])
+def test_vectors_below_the_floor_of_an_eigenvalue_are_no_covariance(name):
+    """Pivots of 1e-4 do not show an eigenvalue of 5e-13."""
+    for pivot, regular in ((0.1, True), (1e-4, False)):
+        lower = np.tril(np.ones((P, P)), -1) + np.diag([0.0, *np.full(P - 1, np.log(pivot) / 2)])
+        vector = np.tile(lower[np.tril_indices(P)], 1 if name == "tied" else K)
+        covariance = STRUCTURES[name].from_vector(vector, K, np.ones(P))
+        assert (covariance is not None) == regular
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_public_round_trip(name):
     covariance = make(name)[3].covariance
