@@ -226,6 +226,17 @@ def test_units_shift_the_scores_alone():
     np.testing.assert_allclose(difference, np.log(scale).sum(), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_equal_rows_have_equal_codes_whatever_the_offset():
+    X = np.array([[1.0], [0.0], [1.0], [1.0], [1.0]])
+    options = {"hidden_layer_sizes": 8, "max_iter": 1, "device": "cpu", "random_state": 0}
+    one, other = (VQVAEEstimator(**options).fit(Y) for Y in (X, X + 4))
+    codes = one.transform(X)
+    assert (codes == codes[[0, 1, 0, 0, 0]]).all()
+    np.testing.assert_array_equal(other.transform(X + 4), codes)
+    np.testing.assert_allclose(other.score_samples(X + 4), one.score_samples(X), rtol=1e-9)
+
+
 # ------------------------------------------------------------ the bound
 
 

@@ -12,6 +12,9 @@ from torch import Tensor
 
 from skelbo.neural.model.code_prior import inverse_cdf
 
+# Roundings of the product of two vectors within which two squared distances are equal.
+ROUNDINGS = 4
+
 
 class Codebook(Protocol):
     """Parameters of q(z | x) that all rows share."""
@@ -63,8 +66,17 @@ class CodePosterior:
 
     @cached_property
     def codes(self) -> Tensor:
-        """The code of each position: the nearest, or the most probable of a soft q."""
-        return (self.log_soft if self.family.soft else self.scores).argmax(-1)
+        """The code of each position: the nearest, or the most probable of a soft q.
+
+        Of codes that are equally near but for rounding it is the first.
+        """
+        if self.family.soft:
+            return self.log_soft.argmax(-1)
+        longest = self.family.codebook.abs().sum(-1).amax(-1)
+        sizes = self.encodings.abs().sum(-1) + longest
+        rounding = ROUNDINGS * torch.finfo(sizes.dtype).eps * sizes * longest
+        nearest = self.scores >= (self.scores.amax(-1) - rounding)[..., None]
+        return nearest.byte().argmax(-1)
 
     @property
     def mean(self) -> Tensor:

@@ -93,9 +93,11 @@ def _clustered(
     """Return centres, shares and mean squared distances of k-means at each position.
 
     Positions with fewer distinct encodings than codes repeat their centres; of equal vectors the
-    first one is the nearest, so that the repeated ones have no rows.
+    first one is the nearest, so that the repeated ones have no rows. Encodings that differ by less
+    than the root of their rounding are equal: the squares of such distances are rounding.
     """
-    X = encodings.detach().double().cpu().numpy()
+    grid = math.sqrt(torch.finfo(encodings.dtype).eps)
+    X = grid * np.round(encodings.detach().double().cpu().numpy() / grid)
     w = None if weights is None else weights.double().cpu().numpy()
     n_positions, size = X.shape[1:]
     centers, shares = np.empty((n_positions, n_codes, size)), np.zeros((n_positions, n_codes))
