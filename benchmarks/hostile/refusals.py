@@ -21,7 +21,8 @@ REFUSALS = {
     r"|criterion='held_out' got 1 different row|sample_weight leaves 1 row",
     "empty column": r"column .* of X has no observed cell",
     "no weight": r"sample_weight is zero for all rows",
-    "overflow": r"squares? (overflow float64|underflows)|too large to square in float64",
+    "overflow": r"squares? (overflow float64|underflows)|too large to square in float64"
+    r"|draws overflow",
     "wrong likelihood": r"likelihood.* expect(s|ed) (0 or 1|counts|integer codes|less than)",
     "too large a count": r"has the (count|value) .* expected (counts|values) up to",
     "too many codes": r"has the code|but likelihood 'categorical' expected",

@@ -41,6 +41,12 @@ DIVERGED = (
     "the bound of {n} of {total} rows is not finite after epoch {epoch}: the weights have run "
     "away; use a smaller lr (now {lr:g})."
 )
+OVERFLOWS = (
+    "the noise of column {column} has the standard deviation {deviation:g}, whose draws overflow "
+    "{dtype}; use a smaller lr (now {lr:g}), or divide the column by a constant."
+)
+# Standard deviations of the noise within which its draws lie.
+FARTHEST = 10.0
 
 
 def check_finite(bound: np.ndarray, mean: np.ndarray, epoch: int, lr: float) -> None:
@@ -50,6 +56,23 @@ def check_finite(bound: np.ndarray, mean: np.ndarray, epoch: int, lr: float) -> 
     if not sound.all():
         n = int(np.sum(~sound))
         raise AscentError(DIVERGED.format(n=n, total=len(bound), epoch=epoch, lr=lr))
+
+
+def check_noise(likelihood: TableLikelihood, columns: Columns, dtype: np.dtype, lr: float) -> None:
+    """Raise if the noise is so large that draws of it overflow the precision of the data."""
+    if likelihood.gaussian is None:
+        return
+    members = np.flatnonzero(columns.kinds == "gaussian")
+    inside = likelihood.gaussian.variance.cpu().numpy().astype(np.float64)
+    deviation = np.sqrt(inside) * columns.scale[members]
+    largest = min(np.finfo(dtype).max, np.sqrt(np.finfo(np.float64).max)) / FARTHEST
+    if not np.all(deviation <= largest):
+        worst = int(np.argmax(deviation))
+        raise AscentError(
+            OVERFLOWS.format(
+                column=members[worst], deviation=deviation[worst], dtype=np.dtype(dtype), lr=lr
+            )
+        )
 
 
 def active_units(mean: np.ndarray, weights: np.ndarray | None) -> np.ndarray:

@@ -27,6 +27,7 @@ from skelbo.neural.data.validation_split import number_held_out, training_rows
 from skelbo.neural.diagnostics import (
     active_units,
     check_finite,
+    check_noise,
     warn_of_end,
     warn_of_floor,
 )
@@ -332,6 +333,7 @@ class NetworkEstimator(LatentVariableEstimator):
         with threads_for(n_cells(net, min(len(sample.X) * n_draws, DECODED_AT_ONCE))):
             mean, bound = draws.posterior(sample.X)[0], self._bound(draws, sample.X)
         check_finite(bound, mean, net.n_epochs_, self.lr)
+        check_noise(net.module_.likelihood, columns, sample.X.dtype, self.lr)
         lower_bound = float(np.average(bound, weights=sample.weights))
         self._set_net(net, columns)
         self._seed = seed

@@ -17,6 +17,7 @@ from skelbo.neural.data.columns import Columns
 from skelbo.neural.data.streaming import StreamedRows
 from skelbo.neural.data.training_table import TrainingTable
 from skelbo.neural.data.validation_split import training_rows
+from skelbo.neural.diagnostics import check_noise
 from skelbo.neural.estimator import n_cells
 from skelbo.neural.model.divergences import DIVERGENCES
 from skelbo.neural.model.networks import AutoEncoder, build, perceptron
@@ -132,6 +133,7 @@ def play(
     # The encoder comes next; what the game learned stays.
     net.module_.decoder.requires_grad_(False)
     critic.eval()
+    check_noise(net.module_.likelihood, columns, dtype, estimator.lr)
     variance = noise_variance(net.module_.likelihood, columns)
     results = {name: record[name] for name in ("divergence", "divergences", "n_skipped", "end")}
     return FinishedGame(

@@ -6,6 +6,7 @@ from scipy.stats import multivariate_normal
 from sklearn.datasets import load_iris
 
 from skelbo import VQVAEEstimator
+from skelbo.neural.diagnostics import check_noise
 from tests.neural.networks import small
 
 IRIS = load_iris().data
@@ -75,3 +76,17 @@ def test_columns_that_are_not_gaussian_have_no_noise():
     model = small(1, likelihood=["gaussian", "bernoulli"], max_iter=2).fit(table)
     model.noise_variance_ = [0.3, np.nan]
     np.testing.assert_allclose(model.noise_variance_, [0.3, np.nan], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("dtype", "largest"), [(np.float32, 1e37), (np.float64, 1e153)])
+def test_noise_whose_draws_overflow_is_refused(dtype, largest):
+    """No draw of the data would be finite, nor the variance in their units."""
+    model = small(noise="diag", max_iter=2).fit(X * 1e20)
+    likelihood, columns = model.net_.module_.likelihood, model._columns
+    variance = likelihood.gaussian.variance.double()
+    variance[2] = (largest / columns.scale[2]) ** 2
+    likelihood.gaussian.variance.data = variance
+    check_noise(likelihood, columns, dtype, 0.1)
+    likelihood.gaussian.variance[2] *= 100
+    with pytest.raises(ValueError, match="column 2 .* draws overflow .*; use a smaller lr"):
+        check_noise(likelihood, columns, dtype, 0.1)
