@@ -84,6 +84,8 @@ def repetition(trial: Trial) -> None:
         table = replace(trial.table, container=twice.container)
         trial.agree("weights are repetitions", scores(model, table), trial.scores)
         return
+    if is_coarse(trial.table.X):
+        return  # the parameters are published too coarsely: their rounding moves the bound
     trial.agree("weights are repetitions", model.lower_bound_, trial.model.lower_bound_)
     score = model.score(twice.rows, sample_weight=twice.weights, **twice.given)
     weights = trial.table.weights
