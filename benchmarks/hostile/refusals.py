@@ -11,6 +11,7 @@ from skelbo import (
     HeywoodWarning,
     ImportanceWarning,
     NoiseFloorWarning,
+    SeparationWarning,
     SingularCovarianceWarning,
 )
 
@@ -38,6 +39,7 @@ LIBRARY_WARNINGS = (
     HeywoodWarning,
     ImportanceWarning,
     NoiseFloorWarning,
+    SeparationWarning,
     SingularCovarianceWarning,
 )
 # Warnings of the class UserWarning alone, by message.
