@@ -25,7 +25,7 @@ from skelbo.mixture.prediction import Predictor
 # Predictors of up to this many parameters are cached.
 CACHED_CELLS = 2**14
 # Sums of probabilities differ from one by their rounding, in float32 too.
-ROUNDING = 1e-5
+SUM_ROUNDING = 1e-5
 # Steps of a mean, in standard deviations, whose square is seen in the bound.
 VISIBLE = 1e-5
 # All public arrays of the covariances, of every covariance type.
@@ -105,7 +105,7 @@ def mixing_weights(weights: Any) -> np.ndarray:
     """
     weights = np.asarray(weights, dtype=np.float64)
     total = weights.sum()
-    if not (np.all(weights >= 0) and abs(total - 1) <= ROUNDING):
+    if not (np.all(weights >= 0) and abs(total - 1) <= SUM_ROUNDING):
         raise ValueError(
             f"weights_ has a smallest entry of {weights.min():g} and a sum of {total:g}, expected "
             "probabilities that add up to 1; divide by the sum, or call fit again."
