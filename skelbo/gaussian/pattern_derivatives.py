@@ -67,22 +67,13 @@ class PatternDerivatives:
 
     def scores(self, v: np.ndarray) -> np.ndarray:
         """Return the gradients in mean and covariance of rows, (n_rows, p + J)."""
-        n, p = v.shape
-        products = (v[:, :, None] * v[:, None, :]).reshape(n, p * p)
-        flat = self.tangent.directions.reshape(-1, p * p)
-        covariance = 0.5 * (products @ flat.T - flat @ self.precision.ravel())
-        return np.concatenate([v, covariance], axis=1)
-
-    @cached_property
-    def _turned(self) -> np.ndarray:
-        """P E_j for each parameter, (J, p, p)."""
-        return self.precision @ self.tangent.directions
+        expected = self.tangent.traces(self.precision)
+        return np.concatenate([v, 0.5 * (self.tangent.quadratic_forms(v) - expected)], axis=1)
 
     @cached_property
     def _overlap(self) -> np.ndarray:
         """tr(P E_i P E_j), (J, J)."""
-        J = len(self._turned)
-        return self._turned.reshape(J, -1) @ self._turned.swapaxes(1, 2).reshape(J, -1).T
+        return self.tangent.overlaps(self.precision, self.precision)
 
     def information(self, weight: float, first: np.ndarray, second: np.ndarray) -> np.ndarray:
         """Return minus the sum of the second derivatives of rows, (p + J, p + J).
@@ -94,14 +85,12 @@ class PatternDerivatives:
         first, second : ndarray of shape (p,) and (p, p)
             Weighted sums of v and of v v^T.
         """
-        p, J = len(first), len(self._turned)
+        p, J = len(first), self.tangent.n_parameters
         result = np.empty((p + J, p + J))
         result[:p, :p] = weight * self.precision
-        cross = self._turned @ first  # (J, p)
+        cross = self.tangent.products(self.precision, first)
         result[p:, :p], result[:p, p:] = cross, cross.T
-        moved = self._turned @ second  # P E_j S
-        flat = self.tangent.directions.reshape(J, -1)
-        squares = flat @ moved.swapaxes(1, 2).reshape(J, -1).T
+        squares = self.tangent.overlaps(self.precision, second)
         squares = 0.5 * (squares + squares.T) - 0.5 * weight * self._overlap
         squares -= self.tangent.curvature(0.5 * (second - weight * self.precision))
         result[p:, p:] = squares

@@ -147,7 +147,7 @@ def quadratic_forms(axes, matrix) -> np.ndarray:
 
     Along an axis in the null space of M rounding would leave a tiny negative.
     """
-    return np.einsum("pk,pq,qk->k", axes, matrix, axes).clip(0.0)
+    return np.einsum("pk,pk->k", axes, matrix @ axes).clip(0.0)
 
 
 def at_limit(model, theta, data) -> np.ndarray:

@@ -83,7 +83,7 @@ class MixtureInformation:
             members = np.flatnonzero(pattern.ravel() == number)
             derivatives = _pattern(layout, ~gaps)
             scale = float(np.log(layout.column_units[~gaps]).sum())
-            cells = layout.size + len(layout.gaussian_columns) ** 2
+            cells = 4 * layout.size
             for rows in iter_blocks(len(members), cells, BLOCK_CELLS):
                 block = members[rows]
                 self._add(layout, derivatives, gaussian[block], others[block], weights[block])

@@ -128,11 +128,22 @@ class ParameterLayout:
     @property
     def has_all_tangents(self) -> bool:
         """True if the tangents are those of the free parameters of the covariance structure."""
-        if self.gaussian is None or self.tangents[0].n_factors:
+        if self.gaussian is None or isinstance(self.gaussian.covariance, FactorCovariance):
             return True
-        p = len(self.gaussian_columns)
-        free = self.gaussian.covariance.structure.n_parameters(1, p)
-        return len(self.tangents[0].directions) == free
+        free = self.gaussian.covariance.structure.n_parameters(1, len(self.gaussian_columns))
+        return self.n_covariance_parameters == free
+
+    @property
+    def n_covariance_parameters(self) -> int:
+        """J, the number of parameters of a covariance; their tangents are not formed for it."""
+        if self.gaussian is None:
+            return 0
+        p, covariance = len(self.gaussian_columns), self.gaussian.covariance
+        if isinstance(covariance, FactorCovariance):
+            return p * (covariance.loadings.shape[2] + 1)
+        if covariance.structure.scatter.dense:
+            return p * (p + 1) // 2
+        return 1 if covariance.structure.isotropic else p
 
     @property
     def shares_covariance(self) -> bool:
@@ -154,7 +165,7 @@ class ParameterLayout:
     def covariance_places(self) -> np.ndarray:
         """Places of the parameters of the covariances, (K, J); equal ones if shared."""
         K, first = self.n_components, len(self.weight_places) + self.mean_places.size
-        J = len(self.tangents[0].directions) if self.tangents else 0
+        J = self.n_covariance_parameters
         if self.shares_covariance:
             return np.tile(first + np.arange(J), (K, 1))
         return first + np.arange(K * J).reshape(K, J)
@@ -173,8 +184,9 @@ class ParameterLayout:
     @cached_property
     def size(self) -> int:
         """Length of the vector."""
+        n_covariances = 1 if self.shares_covariance else self.n_components
         size = len(self.weight_places) + self.mean_places.size
-        size += len(np.unique(self.covariance_places))
+        size += n_covariances * self.n_covariance_parameters
         return size + sum(values.size for _, _, values in self.groups)
 
     def component_places(self, k: int) -> np.ndarray:
@@ -219,10 +231,7 @@ class ParameterLayout:
         for k, tangent in enumerate(self.tangents):
             if not tangent.n_factors:
                 continue
-            turns = tangent.rotations(self.scaled_loadings(k))
-            _, length, right = np.linalg.svd(tangent.directions.reshape(len(turns.T), -1).T)
-            n_flat = len(right) - int((length > 1e-9 * length[0]).sum())
-            null = right[len(right) - n_flat :]
+            turns, null = tangent.rotations(self.scaled_loadings(k)), tangent.null_space()
             if len(turns):
                 null = null - null @ np.linalg.pinv(turns) @ turns
             _, length, right = np.linalg.svd(null)
@@ -250,7 +259,7 @@ class ParameterLayout:
 
     def _floored(self, k: int, tangent: CovarianceTangent) -> np.ndarray:
         """Return which parameters of a covariance are at the floor, (J,)."""
-        p, J = len(self.column_units), len(tangent.directions)
+        p, J = len(self.column_units), tangent.n_parameters
         if self.deviations is None:
             return np.zeros(J, dtype=bool)
         assert self.gaussian is not None

@@ -25,7 +25,7 @@ def covariance_of(layout, k, part):
     """Return a covariance in units from its parameters."""
     p, tangent = len(layout.column_units), layout.tangents[k]
     if not tangent.n_factors:
-        return np.tensordot(part, tangent.directions, 1)
+        return tangent.matrix(part)
     loadings = part[: p * tangent.n_factors].reshape(p, -1)
     return loadings @ loadings.T + np.diag(part[p * tangent.n_factors :])
 
@@ -41,10 +41,10 @@ def start_of(layout):
         if tangent.n_factors:
             noise = layout.gaussian.covariance.noise[k] / layout.column_units**2
             part = np.concatenate([layout.scaled_loadings(k).ravel(), noise])
-        elif len(tangent.directions) == p * (p + 1) // 2:
+        elif tangent.n_parameters == p * (p + 1) // 2:
             part = covariance[np.tril_indices(p)]
         else:
-            part = np.diagonal(covariance)[: len(tangent.directions)]
+            part = np.diagonal(covariance)[: tangent.n_parameters]
         vector[layout.covariance_places[k]] = part
     for (_, _, values), places in zip(layout.groups, layout.group_places, strict=True):
         vector[places] = values
