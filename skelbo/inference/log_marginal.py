@@ -14,7 +14,7 @@ from skelbo.inference.posteriors.bernoulli_posterior import (
     enumerate_posterior,
 )
 from skelbo.inference.posteriors.gaussian_posterior import find_mode
-from skelbo.inference.posteriors.row_quadrature import row_quadrature
+from skelbo.inference.posteriors.row_quadrature import UNRESOLVED, row_quadrature
 from skelbo.inference.sampling.annealed_states import state_draws
 from skelbo.inference.sampling.draws import Draws
 from skelbo.inference.sampling.importance import BaseNoise, importance_draws
@@ -22,8 +22,6 @@ from skelbo.inference.sampling.listed_states import MAX_LISTED, listed_draws
 from skelbo.likelihoods.gaussian import LOG_2PI
 
 MAX_QUADRATURE = 2
-# Estimated error, in nats, of a row that the quadrature does not resolve.
-UNRESOLVED = 1e-5
 # Disagreement with importance sampling, in its standard errors, beyond which quadrature failed.
 DISAGREEMENT = 5.0
 # Posterior probability of states that are left out.

@@ -67,8 +67,7 @@ class VariationalAscent:
             return replace(ascent, theta=profile.theta(ascent.theta), statistics=None)
         coordinates = self._coordinates(theta)
         if uses_grid(self.model.joint(self.data.X[:1], theta), self.posterior):
-            exact = ExactEM(self.model, self.data.X, self.data.weights)
-            return self._climb(theta, exact, coordinates)
+            return self._run_exactly(theta, coordinates)
         if self.model.has_gradient and self.model.latent == "continuous":
             return self._run_by_gradient(theta, coordinates)
         first = self._climb(theta, self._steps(), coordinates)
@@ -78,6 +77,21 @@ class VariationalAscent:
         # Mean field of binary latents has local optima: q is also sought where new rows begin.
         steps = self._steps(thorough=True, start=first.statistics)
         return self._continued(first, lambda rest: rest._climb(first.theta, steps, coordinates))
+
+    def _run_exactly(self, theta, coordinates) -> Ascent:
+        """Return the ascent of log p(X) by quadrature; it ends where that no longer resolves it."""
+        exact = ExactEM(self.model, self.data.X, self.data.weights)
+
+        def from_vector(vector):
+            candidate = coordinates.from_vector(vector)
+            return candidate if candidate is None or exact.resolves(candidate) else None
+
+        def on_iteration(n_iter, bound, theta):
+            return self.on_iteration(n_iter, bound, theta) or exact.ran_away
+
+        accelerator = Anderson(coordinates.to_vector, from_vector)
+        found = replace(self, on_iteration=on_iteration)._ascend(theta, exact, accelerator)
+        return replace(found, converged=found.converged and not exact.shortened)
 
     def run_past_saddles(self, theta: Theta) -> Ascent:
         """Return the ascent from theta, continued where a perturbation of its end climbs higher.
@@ -130,13 +144,16 @@ class VariationalAscent:
 
     def _climb(self, theta, steps, coordinates) -> Ascent:
         """Climb by an object with `e_step` and `m_step`, accelerated in free coordinates."""
+        return self._ascend(theta, steps, Anderson(coordinates.to_vector, coordinates.from_vector))
+
+    def _ascend(self, theta, steps, accelerator) -> Ascent:
         return ascend(
             theta,
             steps.e_step,
             steps.m_step,
             tol=self.tol,
             max_iter=self.max_iter,
-            accelerator=Anderson(coordinates.to_vector, coordinates.from_vector),
+            accelerator=accelerator,
             on_iteration=self.on_iteration,
         )
 

@@ -137,10 +137,6 @@ class ContinuousJointDensity(JointDensity, Protocol):
         """True if `log_likelihood_at` and `expected_sums` are available."""
 
     @property
-    def longest_step(self) -> np.ndarray:
-        """Distance of points along each latent, (d,), on a grid; if it `supports_grid`."""
-
-    @property
     def n_steps(self) -> int:
         """Largest number of steps over q between two steps over theta."""
 
@@ -157,6 +153,20 @@ class ContinuousJointDensity(JointDensity, Protocol):
             Means.
         precision : ndarray of shape (n, d, d)
             Precision matrices.
+        """
+
+    def longest_step(self, root: np.ndarray) -> np.ndarray:
+        """Return the largest distance of points of a trapezoid rule, infinite if not known.
+
+        Parameters
+        ----------
+        root : ndarray of shape (..., d, d)
+            The points are z = root^T s.
+
+        Returns
+        -------
+        ndarray of shape (...)
+            In units of s, along any direction.
         """
 
     def second_start(self, mode: np.ndarray, precision: np.ndarray) -> np.ndarray:

@@ -191,4 +191,4 @@ def test_steps_in_two_latents_come_with_an_honest_error_though_draws_are_few():
     log_joint = joint.log_joint(np.repeat(Z, len(X), axis=1))
     exact = special.logsumexp(log_joint, axis=0) + 2 * np.log(0.02)
     assert np.all(np.abs(log_prob - exact) < 4 * std)
-    assert std.max() < 0.1
+    assert std.max() < 0.2

@@ -56,6 +56,12 @@ class QuadratureGrid:
         edge = np.full(n_latents, REACH)
         return cls(-edge, edge, 2 * edge / (N_POINTS - 1))
 
+    @classmethod
+    def for_joint(cls, joint) -> QuadratureGrid:
+        """Return a grid that resolves the standard normal and the steepest log p(x | z)."""
+        d = joint.shape[1]
+        return cls.over_prior(d).at_most(joint.longest_step(np.eye(d)))
+
     def counts(self) -> np.ndarray:
         """Return the number of points along each latent, (n_latents,)."""
         return 1 + np.ceil((self.high - self.low) / self.step - 1e-9)
@@ -107,8 +113,8 @@ class QuadratureGrid:
         step = np.where(coarse, np.clip(finer, 0.5, 0.95) * self.step, self.step)
         return replace(self, low=self.low - more[0], high=self.high + more[1], step=step)
 
-    def at_most(self, step: np.ndarray) -> QuadratureGrid:
-        """Return a grid of the same box whose steps are at most these, (n_latents,)."""
+    def at_most(self, step: float | np.ndarray) -> QuadratureGrid:
+        """Return a grid of the same box whose steps are at most this long."""
         return replace(self, step=np.minimum(self.step, step))
 
     def check_size(self) -> None:
@@ -151,8 +157,7 @@ def fit_grid(joint) -> GridPosterior:
 
 def _resolved(joint) -> tuple[np.ndarray, np.ndarray, ElboTerms]:
     """Return means, standard deviations and bounds of some rows, on a grid that resolves them."""
-    first = QuadratureGrid.over_prior(joint.shape[1])
-    grid: QuadratureGrid | None = first.at_most(joint.longest_step)
+    grid: QuadratureGrid | None = QuadratureGrid.for_joint(joint)
     while grid is not None:
         weighed = _GridWeights(joint, grid)
         grid = grid.improved(weighed.border(), weighed.half_error())
@@ -199,7 +204,9 @@ class GridEM:
 
     def e_step(self, theta) -> tuple[float, GridStatistics]:
         """Return log p(X) per row in nats, and the expected statistics."""
-        self.grid = self.grid.at_most(self.model.joint(self.X[:1], theta).longest_step)
+        self.grid = self.grid.at_most(
+            QuadratureGrid.for_joint(self.model.joint(self.X[:1], theta)).step
+        )
         while True:
             bound, expected, improved = self._sum(theta)
             if improved is None:

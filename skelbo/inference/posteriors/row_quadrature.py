@@ -60,7 +60,9 @@ BLOCK_CELLS = 2**20
 # Half-width of the first grid of two latents, in posterior standard deviations, and its step: the
 # trapezoid rule of a Gaussian at this step has a relative error of 5e-9.
 GRID_REACH, GRID_STEP = 7.0, 1.0
-MAX_GRID_POINTS = 2**13
+MAX_GRID_POINTS = 2**15
+# Estimated error, in nats, of a row that a grid does not resolve.
+UNRESOLVED = 1e-5
 
 
 def _lacking() -> np.ndarray:
@@ -255,29 +257,64 @@ def _panel_draws(panels: _Panels, shares: np.ndarray, n_rows: int) -> Draws:
 
 
 def _by_grids(joint, modes) -> RowQuadrature:
+    """Integrate on grids about the modes, and on one about the prior where these are too large.
+
+    The latter are rows whose density ends at a step near its mode, far from a Gaussian.
+    """
     mode, precision = modes[0]
     n, d = mode.shape
     root = np.linalg.inv(np.linalg.cholesky(precision))  # covariance = root' root
-    log_det = np.log(np.einsum("nkk->nk", root)).sum(-1)
-    log_prob, error, parts = np.empty(n), np.empty(n), []
-    rows, edge = np.arange(n), np.full(d, GRID_REACH)
-    grid: QuadratureGrid | None = QuadratureGrid(-edge, edge, np.full(d, GRID_STEP))
-    while grid is not None:
+    edge = np.full(d, GRID_REACH)
+    grid = QuadratureGrid(-edge, edge, np.full(d, GRID_STEP))
+    log_prob, error, parts = _on_grid(joint, mode, root, grid)
+    whole = QuadratureGrid.for_joint(joint)
+    rows = np.flatnonzero(error > UNRESOLVED)
+    if not (rows.size and whole.n_points() <= MAX_GRID_POINTS):
+        return RowQuadrature(log_prob, error, _joined(parts, n, d))
+    about = np.zeros((len(rows), d)), np.broadcast_to(np.eye(d), (len(rows), d, d))
+    other, other_error, other_parts = _on_grid(joint.take(rows), *about, whole)
+    better = other_error < error[rows]
+    log_prob[rows[better]], error[rows[better]] = other[better], other_error[better]
+    for places, Z, weights in other_parts:
+        chosen = better[places]
+        parts.append((rows[places[chosen]], Z[:, chosen], weights[:, chosen]))
+    return RowQuadrature(log_prob, error, _joined(parts, n, d))
+
+
+def _on_grid(joint, mode, root, first: QuadratureGrid):
+    """Integrate over z = mode + root' s on a grid of s, wider and finer where rows need it.
+
+    Returns
+    -------
+    log_prob, error : ndarray of shape (n_rows,)
+    parts : list of (rows, Z, weights)
+        Points and posterior weights of groups of rows.
+    """
+    n = len(mode)
+    log_det, longest = np.linalg.slogdet(root)[1], joint.longest_step(root)
+    log_prob, error, parts = np.full(n, np.nan), np.empty(n), []
+    rows, grid = np.arange(n), first
+    while rows.size:
         Z = mode[rows] + np.einsum("nij,si->snj", root[rows], grid.points())
         values = joint.take(rows).log_joint(Z)
         total = special.logsumexp(values, axis=0)
         weights = np.exp(values - total)
         border, half_error = grid.border_mass(weights.T), grid.half_error(weights.T)
+        before = log_prob[rows]
         log_prob[rows] = total + log_det[rows] + grid.log_volume()
         error[rows] = half_error.max(1) ** 2 + border.sum((1, 2))
         left = np.any(border > BORDER_MASS, axis=(1, 2)) | np.any(half_error > HALF_ERROR, axis=1)
-        grid = grid.improved(border[left].max(0), half_error[left].max(0)) if left.any() else None
-        if grid is not None and grid.n_points() > MAX_GRID_POINTS:
-            error[rows[left]] = half_error[left].max(1) + border[left].sum((1, 2))
-            grid, left = None, np.zeros(len(rows), dtype=bool)
+        left |= np.any(grid.step > longest[rows, None], axis=1)
+        if left.any():
+            grid = grid.improved(border[left].max(0), half_error[left].max(0)) or grid
+            grid = grid.at_most(longest[rows[left]].min())
+        if grid.n_points() > MAX_GRID_POINTS:
+            change = np.nan_to_num(np.abs(log_prob[rows] - before))
+            error[rows[left]] = (half_error.max(1) + border.sum((1, 2)) + change)[left]
+            left[:] = False
         parts.append((rows[~left], Z[:, ~left], weights[:, ~left]))
         rows = rows[left]
-    return RowQuadrature(log_prob, error, _joined(parts, n, d))
+    return log_prob, error, parts
 
 
 def _joined(parts, n: int, d: int) -> Draws:

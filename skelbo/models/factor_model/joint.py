@@ -151,16 +151,16 @@ class FactorJoint:
         """True if p(z | x) is a Gaussian, which `start` then returns exactly."""
         return self.likelihood.has_noise
 
-    @property
-    def longest_step(self) -> np.ndarray:
-        """Distance of points along each latent, (d,), that resolve log p(x | z).
+    def longest_step(self, root) -> np.ndarray:
+        """Return the distance of points root^T s that resolves log p(x | z), in units of s, (...).
 
         Where answers change from no to yes within a step, the error of a rule may have any phase:
         its change with the step is no measure of its size.
         """
-        steepest = np.abs(self.loadings).max(0)
+        slopes = root @ self.loadings.T
+        steepest = np.sqrt((slopes**2).sum(-2).max(-1))
         if not self.likelihood.separable:
-            return np.full(len(steepest), np.inf)
+            return np.full(steepest.shape, np.inf)
         return LONGEST_STEP / np.maximum(steepest, 1e-300)
 
     @property

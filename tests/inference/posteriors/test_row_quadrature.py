@@ -104,6 +104,23 @@ def test_separable_items_end_in_an_honest_score(seed):
     assert special.logsumexp(fit.score_samples(patterns)) == pytest.approx(0, abs=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore:the loadings of column")
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("fit_intercept", [True, False])
+def test_separable_items_of_two_traits_end_where_grids_resolve_them(fit_intercept):
+    X = np.repeat([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [1.0, 1.0, 1.0]], [3, 5, 4], axis=0)
+    model = FactorModel(2, likelihood="bernoulli", fit_intercept=fit_intercept)
+    fit = VariationalEM(2, model=model, posterior="exact", warm_start=True, random_state=0)
+    ends = [fit.fit(X).lower_bound_ for _ in range(3)]
+    assert not fit.converged_ and np.all(np.diff(ends) > -1e-8)
+    assert np.abs(fit.params_["loadings"]).max() < 13
+    log_prob, std = fit.score_samples(X, return_std=True)
+    assert std.max() < 1e-4
+    np.testing.assert_allclose(fit.elbo(X), log_prob, atol=1e-7)
+    alone = [fit.score_samples(X[[i]])[0] for i in (0, 4, 9)]
+    np.testing.assert_allclose(alone, log_prob[[0, 4, 9]], atol=1e-7)
+
+
 @pytest.mark.parametrize("size", [634.0, 1e4])
 def test_posteriors_are_found_after_a_loading_changed_its_sign(size):
     """The last modes lie on the wrong side of an exponential slope, hundreds of units up."""
