@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
-from sklearn.metrics import pairwise_distances_argmin
 from sklearn.utils import assert_all_finite
 
 from skelbo.data.row_source import RowSource
@@ -23,7 +22,7 @@ from skelbo.gaussian.components import Components
 from skelbo.gaussian.covariance import Covariance, CovarianceStructure
 from skelbo.gaussian.regularization import Regularization
 from skelbo.gaussian.structures import STRUCTURES
-from skelbo.mixture.k_means import k_means
+from skelbo.mixture.k_means import k_means, nearest_rows
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.row_sample import RowSample, sample_rows
 from skelbo.mixture.short_runs import can_run_together, promising_starts
@@ -59,7 +58,7 @@ def _kmeans_plusplus(sample, n_components, rng):
     seeds, _ = kmeans_plusplus(
         sample.values, n_components, sample_weight=sample.weights, random_state=rng
     )
-    return _one_hot(pairwise_distances_argmin(sample.values, seeds), n_components)
+    return _one_hot(nearest_rows(sample.values, sample.weights, seeds), n_components)
 
 
 def _random_from_data(sample, n_components, rng):
@@ -67,7 +66,7 @@ def _random_from_data(sample, n_components, rng):
     share = sample.weights / sample.weights.sum()
     index = rng.choice(len(share), n_components, replace=False, p=share)
     seeds = sample.values[index]
-    return _one_hot(pairwise_distances_argmin(sample.values, seeds), n_components)
+    return _one_hot(nearest_rows(sample.values, sample.weights, seeds), n_components)
 
 
 def _random(sample, n_components, rng):

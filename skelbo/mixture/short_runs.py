@@ -14,6 +14,7 @@ import numpy as np
 from skelbo.data.rows import Rows
 from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.regularization import Regularization
+from skelbo.mixture.k_means import first_largest, same_closeness
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.mixture_batch import RUN_STRUCTURES, MixtureBatch
 from skelbo.mixture.recombination import recombined
@@ -169,4 +170,5 @@ def nearest_of_random_rows(
     times = rng.standard_exponential((n_mixtures, len(values))) / sample.weights
     centres = values[np.argpartition(times, K, axis=1)[:, :K]]
     half_squares = np.einsum("skp,skp->sk", centres, centres)[:, :, None] / 2
-    return (centres @ values.T - half_squares).argmax(axis=1)
+    closeness = centres @ values.T - half_squares
+    return first_largest(closeness, same_closeness(values, sample.weights))

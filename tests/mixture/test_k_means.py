@@ -6,7 +6,7 @@ from numpy.testing import assert_array_equal
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-from skelbo.mixture.k_means import k_means
+from skelbo.mixture.k_means import k_means, nearest_rows
 
 
 def inertia(X, weights, labels):
@@ -43,6 +43,25 @@ def test_weight_is_repetition(iris):
 @pytest.mark.parametrize("scale", [1e-300, 1e-8, 1e150])
 def test_units_do_not_matter(iris, scale):
     assert_array_equal(clustered(iris * scale), clustered(iris))
+
+
+def shaken(values, rng):
+    return values * (1 + np.finfo(float).eps * rng.integers(-2, 3, values.shape))
+
+
+@pytest.mark.parametrize("n_codes", [3, 5, 8])
+def test_equal_distances_are_not_decided_by_rounding(n_codes):
+    """Indicators of codes are all equally far from each other."""
+    rng = np.random.default_rng(n_codes)
+    codes, weights = np.eye(n_codes), rng.integers(1, 5, n_codes).astype(float)
+    codes = codes - weights @ codes / weights.sum()
+    labels = k_means(codes, weights, 2, 3, np.random.RandomState(0))
+    nearest = nearest_rows(codes, weights, codes[[1, 0]])
+    assert nearest.tolist() == [1] + [0] * (n_codes - 1)
+    for _ in range(20):
+        moved, counts = shaken(codes, rng), shaken(weights, rng)
+        assert_array_equal(k_means(moved, counts, 2, 3, np.random.RandomState(0)), labels)
+        assert_array_equal(nearest_rows(moved, counts, moved[[1, 0]]), nearest)
 
 
 def test_rows_that_differ_by_rounding_only():
