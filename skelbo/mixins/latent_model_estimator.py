@@ -32,6 +32,7 @@ from skelbo.mixins.latent_variable_estimator import LatentVariableEstimator
 from skelbo.mixins.model_standard_errors import ModelStandardErrors
 from skelbo.mixins.summary import feature_names
 from skelbo.models.boundary_warnings import BoundaryWarning
+from skelbo.models.constraints import constraint_of
 from skelbo.models.interface import Model, Theta
 from skelbo.models.model import LatentVariableModel
 from skelbo.persistence import Number, Sequence, Text
@@ -174,7 +175,7 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
         rotate = model.is_rotation_invariant(data.X, self._family(model))
         theta = model.identify(best.theta, rotate=rotate)
         self.model_ = user_model
-        self.params_ = {k: cast_if_finite(np.asarray(v), dtype)[()] for k, v in theta.items()}
+        self.params_ = {k: _in_precision(model, k, np.asarray(v), dtype) for k, v in theta.items()}
         self._data = data
         self._errors: dict[str, Any] = {}
         fitted = self._fitted()
@@ -323,3 +324,10 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
         # Parameters that the precision of the table does not hold are in float64.
         dtype = min((v.dtype for v in self.params_.values()), key=lambda kind: kind.itemsize)
         return cast(X, dtype), Z.astype(dtype)
+
+
+def _in_precision(model: Model, name: str, value: np.ndarray, dtype) -> Any:
+    """Return a parameter in the precision of the table if that leaves it inside its domain."""
+    rounded = cast_if_finite(value, dtype)
+    inside = constraint_of(name, model.constraints).contains(rounded)
+    return (rounded if inside else value)[()]

@@ -97,6 +97,16 @@ def test_acceleration_keeps_to_the_range_of_the_probabilities():
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("estimator", [VariationalEM, MCEM])
+def test_a_probability_that_float32_rounds_to_one_stays_in_float64(estimator):
+    X = np.array([[20.0], [21.0], [23.0]], dtype=np.float32)
+    model = BinaryFeatureModel(1, fit_intercept=False)
+    fit = estimator(1, model=model, random_state=0).fit(X, sample_weight=1e9)
+    assert 1 - 1e-11 < fit.params_["probabilities"][0] < 1
+    assert np.isfinite(fit.score_samples(X)).all()
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("posterior", ["full", "exact"])
 def test_the_bound_is_that_of_rounded_intercepts(posterior):
     """The noise is a thousandth of the spacing of floats there."""
