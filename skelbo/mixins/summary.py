@@ -88,10 +88,9 @@ class Summary:
 
     def _printed(self) -> PrintedTable:
         columns = {
-            name: [value if isinstance(value, str) else number(value) for value in values]
-            for name, values in self.parameters.items()
+            name: [value if isinstance(value, str) else number(value) for value in shown]
+            for name, shown in ((k, v[:MAX_PRINTED]) for k, v in self.parameters.items())
         }
-        columns = {name: values[:MAX_PRINTED] for name, values in columns.items()}
         for name in COLUMNS[2:]:
             if not any(columns[name]):
                 del columns[name]
@@ -278,7 +277,8 @@ def _entries(estimator: Any, name: str, values: Any, errors: Any) -> Iterator[tu
 def _array_entries(estimator, name, values, errors, columns) -> Iterator[tuple]:
     values = np.asarray(values, dtype=np.float64)
     axis, names = columns or (-1, None)
-    matrix = estimator._summary_is_symmetric(name)
+    errors = np.full(values.shape, np.nan) if errors is None else np.asarray(errors)
+    matrix, own = estimator._summary_is_symmetric(name), estimator._summary_domain(name)
     for index in np.ndindex(values.shape):
         below = matrix and index[-1] < index[-2]
         if np.isnan(values[index]) or (matrix and index[-1] > index[-2]):
@@ -287,12 +287,10 @@ def _array_entries(estimator, name, values, errors, columns) -> Iterator[tuple]:
         if names is not None and values.ndim:
             for place in (-2, -1) if matrix else (axis,):
                 labels[place] = names[index[place]]
-        domain = estimator._summary_domain(name)
-        if name in MATRICES and not below:
-            domain = "positive"
+        domain = "positive" if name in MATRICES and not below else own
         label = ", ".join(labels)
-        error = np.nan if errors is None else float(np.asarray(errors)[index])
-        yield (f"{name}[{label}]" if label else name, *_cells(values[index], error, domain))
+        cells = _cells(values[index], float(errors[index]), domain)
+        yield (f"{name}[{label}]" if label else name, *cells)
 
 
 def _cells(value: float, error: float, domain: str) -> tuple:
