@@ -110,9 +110,7 @@ class GenerativeClassifier(ClassifierMixin, MetaEstimator):
         """
         X = self._check_table(X, reset=True)
         n_samples = X.shape[0]
-        y = column_or_1d(y, warn=True)
-        assert_all_finite(y, input_name="y")
-        check_classification_targets(y)
+        y = _labels(y)
         check_consistent_length(X, y)
         weights, params = self._fit_parameters(X, sample_weight, params)
         weights = np.ones(n_samples) if weights is None else weights
@@ -217,6 +215,25 @@ class GenerativeClassifier(ClassifierMixin, MetaEstimator):
         """
         log_proba = self.predict_log_proba(X)  # of a classifier that is fitted
         return self.classes_[log_proba.argmax(axis=1)]
+
+
+def _labels(y: Any) -> np.ndarray:
+    """Return the class of each row, (n_samples,); ValueError where they cannot be told apart."""
+    y = column_or_1d(y, warn=True)
+    if y.dtype.kind == "T":  # numpy's strings of any length, which scikit-learn does not take
+        y = y.astype(object)
+    assert_all_finite(y, input_name="y")
+    try:
+        check_classification_targets(y)
+    except TypeError:
+        kinds = sorted({type(label).__name__ for label in y.tolist()})
+        if len(kinds) == 1:
+            raise
+        raise ValueError(
+            f"y has labels of the types {', '.join(kinds)}, expected numbers or strings; remove "
+            "rows without a label, and convert the others to one type, such as y.astype(str)."
+        ) from None
+    return y
 
 
 def _repeated_if_alone(rows: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Products with the directions of covariances are those with their matrices, which are not formed."""
+"""Products with the directions of covariances equal those with their matrices."""
 
 import tracemalloc
 

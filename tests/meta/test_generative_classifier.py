@@ -81,6 +81,14 @@ def test_labels_of_any_kind_pipelines_dataframes_and_search():
     assert search.fit(X, names).best_params_["estimator__covariance_type"] == "full"
 
 
+@pytest.mark.skipif(np.lib.NumpyVersion(np.__version__) < "2.0.0", reason="a type of NumPy 2")
+def test_strings_of_any_length():
+    names = np.array(["setosa", "versicolor", "virginica"], dtype=np.dtypes.StringDType())[y]
+    classifier = GenerativeClassifier(GaussianMLE()).fit(X, names)
+    assert classifier.classes_.tolist() == ["setosa", "versicolor", "virginica"]
+    assert classifier.score(X, names.astype(object)) > 0.9
+
+
 def test_any_density_of_scikit_learn():
     assert GenerativeClassifier(KernelDensity(bandwidth=0.3)).fit(X, y).score(X, y) > 0.95
 
@@ -132,6 +140,14 @@ BAD = {
     "one row": (
         lambda: GenerativeClassifier(GaussianMLE()).fit(X[:101], y[:101]),
         "the density of class 2 could not be fitted: Found array with 1 sample",
+    ),
+    "labels of two types": (
+        lambda: GenerativeClassifier(GaussianMLE()).fit(X[:4], np.array(["a", 1] * 2, object)),
+        "y has labels of the types int, str, expected numbers or strings",
+    ),
+    "rows without a label": (
+        lambda: GenerativeClassifier(GaussianMLE()).fit(X[:4], np.array(["a", None] * 2, object)),
+        "y has labels of the types NoneType, str, .*remove rows without a label",
     ),
     "weights": (
         lambda: GenerativeClassifier(make_pipeline(GaussianMLE())).fit(X, y, np.arange(150) + 1),
