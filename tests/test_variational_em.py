@@ -321,6 +321,9 @@ def test_unseen_column_and_wrong_params_init():
     right = VariationalEM(1, model="gaussian", random_state=0).fit(real()).params_
     with pytest.raises(ValueError, match="shape"):
         VariationalEM(2, model="gaussian", params_init=right, random_state=0).fit(real())
+    warm = VariationalEM(1, model="gaussian", warm_start=True, random_state=0).fit(real())
+    with pytest.raises(ValueError, match="params_.* has shape .*set warm_start=False"):
+        warm.fit(real()[:, :3])
 
 
 @pytest.mark.slow

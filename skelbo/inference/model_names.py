@@ -75,18 +75,20 @@ def check_params(given: dict[str, Any], expected: Theta, name: str) -> Theta:
     ValueError
         If keys or shapes are not those of `expected`, or a value is not finite.
     """
+    remedy = "pass the params_ of a fit of the same model to data with the same columns."
+    if name == "params_":
+        remedy = "set warm_start=False to begin anew."
     if set(given) != set(expected):
         raise ValueError(
-            f"{name} has the keys {sorted(given)}, expected {sorted(expected)}; pass the params_ "
-            "of a fit of the same model."
+            f"{name} has the keys {sorted(given)}, expected {sorted(expected)}; {remedy}"
         )
     theta = {}
     for key, value in expected.items():
         theta[key] = np.asarray(given[key], dtype=np.float64)
         if theta[key].shape != np.shape(value):
             raise ValueError(
-                f"{name}[{key!r}] has shape {theta[key].shape}, expected {np.shape(value)}; pass "
-                "the params_ of a fit of the same model to data with the same columns."
+                f"{name}[{key!r}] has shape {theta[key].shape}, expected {np.shape(value)}; "
+                f"{remedy}"
             )
         if not np.all(np.isfinite(theta[key])):
             raise ValueError(
