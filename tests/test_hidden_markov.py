@@ -502,6 +502,7 @@ def test_groups_are_routed_where_routing_is_enabled():
         ({"group_column": 0}, np.ones((4, 2)), {"groups": [0] * 4}, "groups is given beside"),
         ({"group_column": "id"}, np.ones((4, 2)), {}, "X has no column names"),
         ({"group_column": 5}, np.ones((4, 2)), {}, "group_column=5 is not the position"),
+        ({"group_column": 0}, np.ones((4, 1)), {}, "no column besides group_column=0"),
         ({"group_column": True}, np.ones((4, 2)), {}, "'group_column' parameter .* is True"),
         ({}, np.ones((4, 1)), {"sample_weight": [1, 1, 2, 1]}, "sample_weight is 2 in row 2"),
         ({}, np.ones((4, 1)), {"sample_weight": [0] * 4}, "sample_weight is zero for all rows"),

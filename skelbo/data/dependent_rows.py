@@ -41,6 +41,23 @@ def ids_of_rows(estimator: Any, X: Any) -> np.ndarray | None:
     return None if column is None else np.asarray(split_group_column(X, column)[1])
 
 
+def features_of_rows(estimator: Any, X: Any) -> Any:
+    """Return a table without the column of ids of sequences, where an estimator names one.
+
+    Parameters
+    ----------
+    estimator : estimator object
+        Its parameter `group_column` names the column.
+    X : array-like of shape (n_samples, n_features)
+
+    Returns
+    -------
+    X : of the same kind
+    """
+    column = _columns(estimator).get("group_column")
+    return X if column is None else split_group_column(X, column)[0]
+
+
 def check_held_out(estimator: Any, rows: np.ndarray, groups: Any) -> None:
     """Raise ValueError if rows held out are no sequences where an estimator takes them for such.
 

@@ -291,13 +291,14 @@ def split_group_column(X: Any, column: Any) -> tuple[Any, Any]:
     Raises
     ------
     ValueError
-        If X has no such column.
+        If X has no such column, or no other.
     """
     names = getattr(X, "columns", None)
     if names is not None:
         position = _position_by_name(list(names), column)
         label = list(names)[position]
         left = [name for place, name in enumerate(names) if place != position]
+        _check_rest(left, column)
         if hasattr(X, "iloc"):
             return X[left], X.iloc[:, position].to_numpy()
         return X.select(left), X.get_column(label).to_numpy()
@@ -311,7 +312,17 @@ def split_group_column(X: Any, column: Any) -> tuple[Any, Any]:
         raise ValueError(f"Expected 2D array, got an array of shape {X.shape} instead.")
     position = _checked_position(column, X.shape[1])
     rest = np.delete(np.arange(X.shape[1]), position)
+    _check_rest(rest, column)
     return X[:, rest], X[:, position]
+
+
+def _check_rest(rest: Any, column: Any) -> None:
+    """Raise if no column is left beside that of ids."""
+    if not len(rest):
+        raise ValueError(
+            f"X has no column besides group_column={column!r}, expected at least one that is "
+            "observed; pass the whole table."
+        )
 
 
 def _object_table(X: Any) -> np.ndarray:

@@ -8,6 +8,7 @@ from sklearn.impute import MissingIndicator
 from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
+from skelbo.data.dependent_rows import features_of_rows
 from skelbo.data.random_stream import random_stream
 from skelbo.data.table_check import check_table
 from skelbo.meta.meta_estimator import MetaEstimator
@@ -99,8 +100,8 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, MetaEstimator):
         self : ModelImputer
             The fitted imputer.
         """
-        cells = check_table(self, X, reset=True)
-        X = self._check_table(X, reset=True)
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        cells = check_table(self, features_of_rows(self.estimator, X), reset=True)
         weights, params = self._fit_parameters(X, sample_weight, params)
         context = self._init_callback_context(max_subtasks=1)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
@@ -128,7 +129,7 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, MetaEstimator):
             Observed cells are unchanged. The same at a second call.
         """
         check_is_fitted(self)
-        cells = check_table(self, X, reset=False)
+        cells = check_table(self, features_of_rows(self.estimator_, X), reset=False)
         if self.sample_posterior:
             completed = self.estimator_.impute(X, n_draws=1, random_state=self._seed)[0]
         else:

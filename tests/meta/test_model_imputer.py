@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
 from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from skelbo import EMGaussianMixture, GaussianMLE
+from skelbo import EMGaussianMixture, EMHiddenMarkovModel, GaussianMLE
 from skelbo.meta import ModelImputer
 
 
@@ -64,6 +65,18 @@ def test_before_a_classifier(holes):
     model = make_pipeline(ModelImputer(mixture), LogisticRegression(max_iter=1000))
     plain = make_pipeline(SimpleImputer(), LogisticRegression(max_iter=1000))
     assert cross_val_score(model, holes, y).mean() > cross_val_score(plain, holes, y).mean() + 0.02
+
+
+@pytest.mark.parametrize("ids", [list("dbca"), [3, 1, 9, 2]], ids=["strings", "numbers"])
+def test_ids_of_sequences_are_no_feature(holes, ids):
+    table = pd.DataFrame(holes[:148], columns=list("abcd")).assign(id=np.repeat(ids, 37))
+    chain = EMHiddenMarkovModel(2, group_column="id", random_state=0)
+    imputer = ModelImputer(chain, add_indicator=True).set_output(transform="pandas").fit(table)
+    completed = imputer.transform(table)
+    assert list(completed.columns[:4]) == list("abcd") == list(imputer.feature_names_in_)
+    assert list(completed.columns) == list(imputer.get_feature_names_out())
+    assert_allclose(completed[list("abcd")], clone(chain).fit(table).impute(table))
+    assert not completed.isna().any().any()
 
 
 def test_float32_stays_float32(holes):
