@@ -63,9 +63,10 @@ def path_terms(
 def _pairs(chain: MarkovChain, filtered: np.ndarray, resp: np.ndarray) -> np.ndarray:
     """Return p(z_{t-1}, z_t | all rows), (n, K, K), from the filter before and the posterior."""
     joint = filtered[:, :, None] * chain.transmat
-    into = joint.sum(axis=1)
-    ratio = np.divide(resp, into, out=np.zeros_like(resp), where=into > 0)
-    return joint * ratio[:, None, :]
+    into = joint.sum(axis=1, keepdims=True)
+    # p(z_{t-1} | z_t, rows before), at most one, however rare the transition.
+    before = np.divide(joint, into, out=np.zeros_like(joint), where=into > 0)
+    return before * resp[:, None, :]
 
 
 def _log(probabilities: np.ndarray) -> np.ndarray:

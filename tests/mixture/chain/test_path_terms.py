@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
+from skelbo.mixture.chain.markov_chain import MarkovChain
 from skelbo.mixture.chain.path_terms import path_terms
 from tests.mixture.chain.chains import all_paths, random_chain, runs_of_lengths, smoothed
 
@@ -39,3 +40,12 @@ def test_a_single_state_has_no_entropy(backend):
     terms = path_terms(chain, runs, *recursions.posteriors(), log_prob)
     assert_allclose(terms.entropy, 0.0, atol=1e-15)
     assert_allclose(terms.elbo, log_prob[:, 0])
+
+
+def test_an_impossible_row_after_a_transition_that_nearly_underflows():
+    """Its posterior is not that of the filter's paths: no term is 0 times infinity."""
+    chain = MarkovChain(np.array([1.0, 0.0]), np.array([[1e-309, 1.0], [0.0, 1.0]]))
+    filtered = np.array([[1.0, 0.0], [0.5, 0.5]])
+    terms = path_terms(chain, runs_of_lengths([2]), filtered, filtered, np.zeros((2, 2)))
+    assert_allclose(terms.energy, [0.0, 0.5 * np.log(1e-309)])
+    assert_allclose(terms.entropy, [0.0, np.log(2)])
