@@ -20,6 +20,9 @@ from hostile.tables import Table
 from hostile.trial import ROUGH, Trial, check, is_coarse, scores
 from skelbo import MCEM, VariationalEM, VQVAEEstimator
 
+# Standard error of log p(x), in nats, from which a score is no estimate.
+UNKNOWN = 0.5
+
 
 def same_again(trial: Trial) -> None:
     """The same fit gives the same bits, whatever the container."""
@@ -196,8 +199,12 @@ def batches(trial: Trial) -> None:
     names = ["score_samples", "transform"] + ["elbo"] * trial.has_bound
     for name in names if trial.subject.kind == "density" else ():
         ask = getattr(trial.model, name)
-        got, want = ask(last.rows, **last.given), ask(trial.X, **trial.table.given)
-        trial.agree(f"{name} row by row", got, want[places])
+        got, want = ask(last.rows, **last.given), ask(trial.X, **trial.table.given)[places]
+        if name == "score_samples":
+            # One draw has all the weight of such an estimate: rounding chooses which.
+            known = trial.log_prob[1][places] < UNKNOWN
+            got, want = got[known], want[known]
+        trial.agree(f"{name} row by row", got, want)
     if trial.subject.kind != "density":
         trial.agree("row by row", scores(trial.model, last), trial.scores[places])
 
