@@ -4,13 +4,18 @@ import pickle
 
 import numpy as np
 import pytest
+import torch
+from scipy.stats import multivariate_normal
 from sklearn.base import clone
+from sklearn.datasets import load_wine
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import check_estimator
 
 from skelbo import MCEM, VariationalEM
 from skelbo.models import FactorModel
+from tests.own_models import Factors
 from tests.tables import counts, lsat6, real, trichoptera
 
 
@@ -208,3 +213,22 @@ def test_a_gaussian_posterior_needs_no_draws(missing):
     assert np.all(np.isinf(drawn.effective_sample_sizes_))
     assert all(np.all(errors == 0) for errors in drawn.mc_standard_errors_.values())
     assert set(drawn.n_samples_history_) == {4}
+
+
+@pytest.mark.slow
+def test_a_long_step_along_a_nearly_flat_direction_is_shortened():
+    """Three factors of wine: the fit drew 4096 points per row beside an inflection, and gave up."""
+
+    class FromAfar(Factors):
+        def initialize(self, X, rng):
+            loadings = torch.tensor(rng.standard_normal((X.shape[1], self.n_latents)))
+            return {"W": (loadings * X.std(0)[:, None]).T, "b": X.mean(0), "noise": X.var(0)}
+
+    X = StandardScaler().fit_transform(load_wine().data)
+    best = VariationalEM(3, model="gaussian").fit(X).score(X)
+    model = MCEM(model=FromAfar(3), random_state=0).fit(X)
+    assert model.converged_
+    W, b, noise = (model.params_[name] for name in ("W", "b", "noise"))
+    log_prob = multivariate_normal.logpdf(X, b, W.T @ W + np.diag(noise))
+    assert log_prob.mean() == pytest.approx(best, abs=1e-4)
+    assert max(model.n_samples_history_) <= 512

@@ -34,7 +34,7 @@ from skelbo.models.interface import Theta
 
 CONFIDENCE = 0.95
 # Longest steps that are tried, one after the other, in standard errors of any parameter.
-LONGEST = (3.0, 1.0, 0.25)
+LONGEST = (3.0, 1.0, 0.25, 0.06, 0.015)
 # Gradient along a direction without information, in its own errors, up to which it is noise.
 NOISE = 4.0
 # Information, in units of a parameter's own, below which a step is not lengthened any more.

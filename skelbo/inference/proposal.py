@@ -114,8 +114,7 @@ class Proposer(Resumable):
         """Return Newton's step on log p(X) where it is accepted, else EM's."""
         step = newton = None
         if self._newton_accepted and not draws.exact:  # an EM step would go unused
-            step = self._newton_step(draws, joint, theta, lambda: self.maximize(draws, theta))
-            newton = None if step is None else self._by_information(step, draws, joint, q, theta)
+            step, newton = self._newton(draws, joint, q, theta, lambda: self.maximize(draws, theta))
             if newton is not None:
                 return newton
         moved, climb, error = self._em_step(draws, joint, q, theta)
@@ -124,10 +123,7 @@ class Proposer(Resumable):
         left = self._extrapolated(draws, climb, error)
         if not sure or near or self._newton_accepted:
             if step is None:
-                step = self._newton_step(draws, joint, theta, lambda: moved)
-                newton = (
-                    None if step is None else self._by_information(step, draws, joint, q, theta)
-                )
+                step, newton = self._newton(draws, joint, q, theta, lambda: moved)
             if newton is not None:
                 self._newton_accepted = True
                 if not draws.exact or newton.climb >= climb:
@@ -142,8 +138,22 @@ class Proposer(Resumable):
 
         `moved` is theta after an EM step.
         """
-        step = self._newton_step(draws, joint, theta, lambda: moved)
-        return None if step is None else self._by_information(step, draws, joint, q, theta)
+        return self._newton(draws, joint, q, theta, lambda: moved)[1]
+
+    def _newton(self, draws, joint, q, theta, moved) -> tuple[NewtonStep | None, Proposal | None]:
+        """Return Newton's step and what is accepted of it, None where nothing is.
+
+        A step that is refused by information from near by may be due to it: more draws would not
+        help.
+        """
+        step = proposal = None
+        for _ in range(2):
+            step = self._newton_step(draws, joint, theta, moved)
+            proposal = None if step is None else self._by_information(step, draws, joint, q, theta)
+            if proposal is not None or _equal(theta, self._origin):
+                break
+            self._origin = None
+        return step, proposal
 
     def _newton_step(self, draws, joint, theta, moved) -> NewtonStep | None:
         if n_entries(theta) > self.model.max_information:

@@ -241,7 +241,7 @@ class BinaryFeatureModel(LinearModel):
 
 def _probability_limits(total: float) -> tuple[float, float]:
     """Return the smallest and largest probability of a feature among so many rows."""
-    edge = min(SMALLEST_COUNT / total, 0.25)
+    edge = SMALLEST_COUNT / max(total, 1.0)  # weights of any size have the same range
     return edge, 1 - edge
 
 

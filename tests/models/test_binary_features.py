@@ -173,3 +173,14 @@ def test_flips_bring_the_intercepts_nearest_to_zero():
     hidden = rng.random(6) < 0.5
     flip = nearest_flips(W, -W[:, hidden].sum(1) + 0.01 * rng.standard_normal(12), noise)
     np.testing.assert_array_equal(flip, hidden)
+
+
+def test_the_range_of_probabilities_does_not_depend_on_the_size_of_the_weights():
+    """Among weights that add up to less than a row, probabilities ended between 1/4 and 3/4."""
+    rng = np.random.default_rng(0)
+    Z = rng.random((60, 1)) < 0.1
+    X = 5.0 * Z + 0.1 * rng.standard_normal((60, 2))
+    model, weights = BinaryFeatureModel(1), np.full((1, 60), 1e-13)
+    theta = model.start(X, weights[0], np.random.RandomState(0), 0)
+    theta = model.maximize(theta, X, weights, Z[None].astype(float))
+    np.testing.assert_allclose(theta["probabilities"], Z.mean(), rtol=1e-9)
