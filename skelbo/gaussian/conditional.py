@@ -28,7 +28,8 @@ class ConditionalGaussian:
     mean : ndarray of shape (n_rows, r)
         Conditional means.
     root : ndarray of shape (r, r)
-        A root of the conditional covariance, C = root root^T.
+        The root of the conditional covariance C = root root^T that is symmetric in units of the
+        columns: no rounding chooses its signs, so that draws are those of equal fits.
     """
 
     rows: np.ndarray
@@ -63,7 +64,8 @@ def conditionals(
             white = linalg.solve_triangular(lower, white, lower=True)
         cross, white = white[:, : missing.size], white[:, missing.size :]
         values, vectors = np.linalg.eigh(shape[np.ix_(missing, missing)] - cross.T @ cross)
-        root = units[missing, None] * (vectors * np.sqrt(np.maximum(values, 0.0)))
+        symmetric = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+        root = units[missing, None] * symmetric
         expected = mean[missing] + (white.T @ cross) * units[missing]
         yield ConditionalGaussian(rows, missing, expected, root)
 

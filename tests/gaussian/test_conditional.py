@@ -22,5 +22,7 @@ def test_against_the_formula(unit):
         root, spread = given.root / unit, covariance[np.ix_(m, m)] - gain @ covariance[np.ix_(o, m)]
         assert_allclose(given.mean / unit, expected, rtol=1e-9, atol=1e-9)
         assert_allclose(root @ root.T, spread, atol=1e-9)
+        symmetric = root / np.sqrt(np.diagonal(covariance))[m, None]
+        assert_allclose(symmetric, symmetric.T, atol=1e-9)
         seen.extend(given.rows)
     assert sorted(seen) == list(np.flatnonzero(np.isnan(X).any(axis=1)))
