@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
+from math import isclose
 from typing import Any
 
 from skelbo.em.checkpoint import FitCheckpoint
@@ -13,6 +14,8 @@ from skelbo.em.loop import Ascent, AscentError
 from skelbo.em.progress import Progress
 
 NOT_REGULAR = "a covariance collapsed to its floor"
+# Bounds that differ by less, relative to their size, are equal.
+SAME = 1e-12
 
 
 @dataclass(frozen=True)
@@ -123,12 +126,17 @@ class _Record:
         return cls(checkpoint, checkpoint.found["failures"], checkpoint.found["ascents"])
 
     def include(self, number: int, ascent: Ascent, regular: bool) -> None:
-        """Record an ascent that ended; the first of equally good ones is kept."""
+        """Record an ascent that ended; the first of equally good ones is kept, but for rounding."""
         self.interrupted = ascent.interrupted
         if not regular:
             self.failures.append((number, NOT_REGULAR))
-        self.ascents.append((regular, ascent.lower_bound, ascent))
-        self.ascents = [max(self.ascents, key=lambda ranked: ranked[:2])]
+        bound = ascent.lower_bound
+        if self.ascents:
+            known_regular, known, _ = self.ascents[0]
+            higher = bound > known and not isclose(bound, known, rel_tol=SAME, abs_tol=SAME)
+            if not (higher if regular == known_regular else regular):
+                return
+        self.ascents = [(regular, bound, ascent)]
 
     def write_frame(self, number: int, offer: bool = False) -> None:
         """Give the state before a start to the checkpoint, and offer to write it."""

@@ -28,6 +28,12 @@ def test_the_best_is_kept_and_failures_are_skipped():
     assert restarts.failures == [(0, "first"), (3, "last")]
 
 
+@pytest.mark.parametrize(("second", "best"), [(-3.0 + 4e-16, "a"), (-3.0 + 1e-9, "b")])
+def test_rounding_does_not_choose_between_equally_good_ascents(second, best):
+    starts = [("lost", float("-inf")), ("a", -3.0), ("b", second)]
+    assert climb(starts, is_regular=lambda theta: True).best.theta == best
+
+
 @pytest.mark.parametrize(
     "starts", [[("spike", 99.0), ("flat", 1.0)], [("flat", 1.0), ("spike", 9)]]
 )
