@@ -58,7 +58,7 @@ def _kmeans_plusplus(sample, n_components, rng):
     seeds, _ = kmeans_plusplus(
         sample.values, n_components, sample_weight=sample.weights, random_state=rng
     )
-    return _one_hot(nearest_rows(sample.values, sample.weights, seeds), n_components)
+    return _one_hot(nearest_rows(sample.values, seeds), n_components)
 
 
 def _random_from_data(sample, n_components, rng):
@@ -66,7 +66,7 @@ def _random_from_data(sample, n_components, rng):
     share = sample.weights / sample.weights.sum()
     index = rng.choice(len(share), n_components, replace=False, p=share)
     seeds = sample.values[index]
-    return _one_hot(nearest_rows(sample.values, sample.weights, seeds), n_components)
+    return _one_hot(nearest_rows(sample.values, seeds), n_components)
 
 
 def _random(sample, n_components, rng):

@@ -13,9 +13,12 @@ from skelbo.data.blocks import iter_blocks
 MAX_ITER = 300
 # The runs end when no centre moves by more than this, squared, in units of the variance.
 SHIFT = 1e-4
-# Squares that differ by less, in units of the scatter of all rows, are equal: of several nearest
-# centres the first is taken. Codes and counts have many, among which rounding would choose.
+# Sums of squares that differ by less, in units of the scatter of all rows, are equal.
 SAME = 1e-9
+# The same of the distances of a row from two centres, in units of its own and their lengths, so
+# that a row far from all does not make the others equal: of several nearest centres the first is
+# taken. Codes and counts have many, among which rounding would choose.
+TIE = 1e-12
 
 
 def k_means(
@@ -44,12 +47,11 @@ def k_means(
     total = weights.sum()
     scatter = np.square(points - (points @ weights / total)[:, None]) @ weights
     enough = SHIFT * scatter.mean() / total
-    slack = same_closeness(points.T, weights)
-    centres = _seeds(points, weights, n_clusters, n_runs, rng, SAME * scatter.sum())
+    centres = _seeds(points, weights, n_clusters, n_runs, rng)
     extended = np.vstack([points, np.ones(points.shape[1])])
     weighted = (extended * weights).T
     for _ in range(MAX_ITER):
-        nearest, closeness = _nearest(extended, centres, slack)
+        nearest, closeness = _nearest(extended, centres)
         members = nearest[:, None] == np.arange(n_clusters)[:, None]
         sums = members.astype(float) @ weighted
         size = sums[..., -1:]
@@ -63,48 +65,53 @@ def k_means(
     return nearest[np.argmax(explained >= explained.max() - SAME * scatter.sum())]
 
 
-def same_closeness(values: np.ndarray, weights: np.ndarray) -> float:
-    """Return the difference up to which two of x.c - |c|^2 / 2 are equal, of centred rows x."""
-    squares = np.square(values).sum(axis=1)
-    return SAME * float(squares @ weights) / float(weights.sum())
+def first_nearest(
+    closeness: np.ndarray, half_squares: np.ndarray, squares: np.ndarray
+) -> np.ndarray:
+    """Return the first centre that is nearest to each row but for rounding, (..., n).
+
+    Parameters
+    ----------
+    closeness : ndarray of shape (..., K, n)
+        x.c - |c|^2 / 2 of centres c and rows x.
+    half_squares : ndarray of shape (..., K)
+        |c|^2 / 2.
+    squares : ndarray of shape (n,)
+        |x|^2.
+    """
+    best = closeness.max(axis=-2)
+    nearest = np.zeros(best.shape, np.intp)
+    for k in reversed(range(closeness.shape[-2])):
+        slack = TIE * (squares + half_squares[..., k, None])
+        nearest[closeness[..., k, :] + slack >= best] = k
+    return nearest
 
 
-def first_largest(closeness: np.ndarray, slack: float) -> np.ndarray:
-    """Return the first index at which an array (..., K, n) is largest but for `slack`, (..., n)."""
-    return (closeness >= closeness.max(axis=-2, keepdims=True) - slack).argmax(axis=-2)
-
-
-def nearest_rows(values: np.ndarray, weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
+def nearest_rows(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """Return which of some rows (K, p) is nearest to each row (n, p), (n,); the first of equals."""
     unit = np.abs(values).max() or 1.0  # squares neither overflow nor vanish
     points, centres = values / unit, rows / unit
-    half_squares, slack = np.square(centres).sum(axis=1) / 2, same_closeness(points, weights)
+    half_squares, squares = np.square(centres).sum(axis=1) / 2, np.square(points).sum(axis=1)
     labels = np.empty(len(points), np.intp)
     for part in iter_blocks(len(points), len(centres)):
         closeness = centres @ points[part].T - half_squares[:, None]
-        labels[part] = first_largest(closeness, slack)
+        labels[part] = first_nearest(closeness, half_squares, squares[part])
     return labels
 
 
-def _nearest(
-    extended: np.ndarray, centres: np.ndarray, slack: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _nearest(extended: np.ndarray, centres: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the nearest centre of each row, (n_runs, n_rows), and x.c - |c|^2 / 2 there.
 
     That is (|x|^2 - |x - c|^2) / 2, largest where the distance is smallest.
     """
-    half_squares = np.square(centres).sum(axis=2, keepdims=True) / 2
-    closeness = np.concatenate([centres, -half_squares], axis=2) @ extended
-    best = closeness[:, 0].copy()
-    nearest = np.zeros(best.shape, np.intp)
-    for k in range(1, centres.shape[1]):
-        closer = closeness[:, k] > best + slack
-        nearest[closer] = k
-        np.maximum(best, closeness[:, k], out=best)
-    return nearest, best
+    half_squares = np.square(centres).sum(axis=2) / 2
+    closeness = np.concatenate([centres, -half_squares[..., None]], axis=2) @ extended
+    squares = np.square(extended[:-1]).sum(axis=0)
+    nearest = first_nearest(closeness, half_squares, squares)
+    return nearest, closeness.max(axis=1)
 
 
-def _seeds(points, weights, n_clusters, n_runs, rng, slack) -> np.ndarray:
+def _seeds(points, weights, n_clusters, n_runs, rng) -> np.ndarray:
     """Return distant rows as first centres, (n_runs, n_clusters, n_features).
 
     Each is the best of a few rows, drawn in proportion to the squared distance from the centres
@@ -112,6 +119,7 @@ def _seeds(points, weights, n_clusters, n_runs, rng, slack) -> np.ndarray:
     """
     n_trials = 2 + int(np.log(n_clusters))
     squares = np.square(points).sum(axis=0)
+    slack = TIE * (squares @ weights)
     share = np.broadcast_to(weights, (n_runs, len(weights)))
     distances = np.full((n_runs, 1, len(weights)), np.inf)
     chosen = np.empty((n_runs, n_clusters), np.intp)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from skelbo.mixture.k_means import first_nearest
 from skelbo.mixture.log_sum_exp import normalize
 
 # Share of the new mixtures that take a component from another one; the rest split one.
@@ -78,9 +79,10 @@ def _split(log_joint, lost, weights, space, rng) -> np.ndarray:
     normalize(resp, np.zeros((n, K)))
     with np.errstate(divide="ignore", over="ignore"):
         times = rng.standard_exponential((n, n_rows)) / (resp[numbers, split] * weights)
-    first, second = space[np.argpartition(times, 1, axis=1)[:, :2]].transpose(1, 0, 2)
-    half_way = (np.square(second).sum(axis=1) - np.square(first).sum(axis=1)) / 2
-    nearer = (second - first) @ space.T < half_way[:, None]
+    ends = space[np.argpartition(times, 1, axis=1)[:, :2]]
+    half_squares = np.square(ends).sum(axis=2) / 2
+    closeness = ends @ space.T - half_squares[:, :, None]
+    nearer = first_nearest(closeness, half_squares, np.square(space).sum(axis=1)) == 0
     whole = log_joint[numbers, split]
     log_joint[numbers, split] = np.where(nearer, whole, -np.inf)
     log_joint[numbers, lost] = np.where(nearer, -np.inf, whole)

@@ -14,7 +14,7 @@ import numpy as np
 from skelbo.data.rows import Rows
 from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.regularization import Regularization
-from skelbo.mixture.k_means import first_largest, same_closeness
+from skelbo.mixture.k_means import first_nearest
 from skelbo.mixture.mixture import Mixture
 from skelbo.mixture.mixture_batch import RUN_STRUCTURES, MixtureBatch
 from skelbo.mixture.recombination import recombined
@@ -169,6 +169,6 @@ def nearest_of_random_rows(
     values = sample.values
     times = rng.standard_exponential((n_mixtures, len(values))) / sample.weights
     centres = values[np.argpartition(times, K, axis=1)[:, :K]]
-    half_squares = np.einsum("skp,skp->sk", centres, centres)[:, :, None] / 2
-    closeness = centres @ values.T - half_squares
-    return first_largest(closeness, same_closeness(values, sample.weights))
+    half_squares = np.einsum("skp,skp->sk", centres, centres) / 2
+    closeness = centres @ values.T - half_squares[:, :, None]
+    return first_nearest(closeness, half_squares, np.square(values).sum(axis=1))

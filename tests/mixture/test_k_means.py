@@ -56,12 +56,20 @@ def test_equal_distances_are_not_decided_by_rounding(n_codes):
     codes, weights = np.eye(n_codes), rng.integers(1, 5, n_codes).astype(float)
     codes = codes - weights @ codes / weights.sum()
     labels = k_means(codes, weights, 2, 3, np.random.RandomState(0))
-    nearest = nearest_rows(codes, weights, codes[[1, 0]])
+    nearest = nearest_rows(codes, codes[[1, 0]])
     assert nearest.tolist() == [1] + [0] * (n_codes - 1)
     for _ in range(20):
         moved, counts = shaken(codes, rng), shaken(weights, rng)
         assert_array_equal(k_means(moved, counts, 2, 3, np.random.RandomState(0)), labels)
-        assert_array_equal(nearest_rows(moved, counts, moved[[1, 0]]), nearest)
+        assert_array_equal(nearest_rows(moved, moved[[1, 0]]), nearest)
+
+
+def test_a_row_far_from_all_does_not_make_the_others_equally_near():
+    """A code such as 999999 for a missing number."""
+    X = np.r_[np.zeros(20), np.full(20, 3.0), 1e6][:, None]
+    assert nearest_rows(X - X.mean(), X[[0, 20]] - X.mean()).tolist() == [0] * 20 + [1] * 21
+    labels = clustered(X)
+    assert len(set(labels[[0, 20, 40]])) == 3
 
 
 def test_rows_that_differ_by_rounding_only():
