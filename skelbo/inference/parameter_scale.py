@@ -13,7 +13,12 @@ DIFFERENCE, N_DRAWS = 1e-4, 2
 
 
 def parameter_scale(
-    model: Model, data: DistinctRows, coordinates: ParameterVector, vector: np.ndarray, q
+    model: Model,
+    data: DistinctRows,
+    coordinates: ParameterVector,
+    vector: np.ndarray,
+    q,
+    difference: float | np.ndarray = DIFFERENCE,
 ) -> np.ndarray:
     """Return the scale of each free coordinate, from squared scores at draws of q, (size,).
 
@@ -27,18 +32,20 @@ def parameter_scale(
         Free coordinates of theta.
     q : Posterior
         Posterior of the rows at theta, independent Bernoullis or Gaussian.
+    difference : float or ndarray of shape (size,), default=1e-4
+        Step of the differences.
     """
-    Z = _draws(model, q)
+    Z, steps = _draws(model, q), np.broadcast_to(difference, vector.shape)
     squares = np.zeros(len(vector))
     for k in range(len(vector)):
         sides = []
-        for step in (DIFFERENCE, -DIFFERENCE):
+        for step in (steps[k], -steps[k]):
             moved = vector.copy()
             moved[k] += step
             theta = coordinates.from_vector(moved)
             sides.append(np.nan if theta is None else model.joint(data.X, theta).log_joint(Z))
         with np.errstate(all="ignore"):  # a difference across the edge of a density
-            slopes = (sides[0] - sides[1]) / (2 * DIFFERENCE)
+            slopes = (sides[0] - sides[1]) / (2 * steps[k])
             squares[k] = (data.weights * slopes**2).sum() / (data.total * N_DRAWS)
     known = np.isfinite(squares) & (squares > 0)
     return np.where(known, 1 / np.sqrt(np.where(known, squares, 1.0)), 1.0)

@@ -14,7 +14,7 @@ from skelbo.inference.bound_gradient_ascent import BoundGradientAscent
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.inference.parameter_scale import parameter_scale
 from skelbo.inference.posteriors.bernoulli_posterior import fit_bernoulli
-from skelbo.inference.posteriors.best import uses_grid
+from skelbo.inference.posteriors.best import best_q, uses_grid
 from skelbo.inference.posteriors.exact_em import ExactEM
 from skelbo.inference.posteriors.gaussian_posterior import fit_gaussian
 from skelbo.inference.variational_step import VariationalStep
@@ -64,7 +64,8 @@ class VariationalAscent:
 
             climb = replace(self, on_iteration=on_iteration)._climb
             ascent = climb(profile.start(), profile, profile)
-            return replace(ascent, theta=profile.theta(ascent.theta), statistics=None)
+            found = replace(ascent, theta=profile.theta(ascent.theta), statistics=None)
+            return self._by_rows(found) if profile.is_rounded(ascent.theta) else found
         coordinates = self._coordinates(theta)
         if uses_grid(self.model.joint(self.data.X[:1], theta), self.posterior):
             return self._run_exactly(theta, coordinates)
@@ -77,6 +78,13 @@ class VariationalAscent:
         # Mean field of binary latents has local optima: q is also sought where new rows begin.
         steps = self._steps(thorough=True, start=first.statistics)
         return self._continued(first, lambda rest: rest._climb(first.theta, steps, coordinates))
+
+    def _by_rows(self, ascent: Ascent) -> Ascent:
+        """Return an ascent with the bound of its rows, and the bounds before as much higher."""
+        q = best_q(self.model.joint(self.data.X, ascent.theta), self.posterior)
+        more = self.data.mean(q.terms.elbo) - ascent.lower_bound
+        bounds = tuple(bound + more for bound in ascent.lower_bounds)
+        return replace(ascent, start_bound=ascent.start_bound + more, lower_bounds=bounds)
 
     def _run_exactly(self, theta, coordinates) -> Ascent:
         """Return the ascent of log p(X) by quadrature; it ends where that no longer resolves it."""
@@ -183,7 +191,10 @@ class VariationalAscent:
         coordinates, joint = self._coordinates(theta), self.model.joint(self.data.X, theta)
         q = fit_bernoulli(joint) if self.model.latent == "binary" else fit_gaussian(joint)
         vector = coordinates.to_vector(theta)
-        scale = parameter_scale(self.model, self.data, coordinates, vector, q)
+        here = self.model, self.data, coordinates, vector, q
+        scale = parameter_scale(*here)
+        # A parameter without effect here, as of a column of one value, may have one further away.
+        scale = np.minimum(scale, parameter_scale(*here, difference=PERTURBATION * scale))
         step = PERTURBATION * scale * np.random.RandomState(0).standard_normal(len(vector))
         moved = coordinates.from_vector(vector + step)
         return theta if moved is None else moved

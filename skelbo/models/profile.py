@@ -81,6 +81,20 @@ class Profile(Protocol):
             None for a vector out of range.
         """
 
+    def is_rounded(self, rest: np.ndarray) -> bool:
+        """Return whether the log-likelihood has lost digits that a sum over rows keeps.
+
+        Parameters
+        ----------
+        rest : ndarray
+            The parameters that are left.
+
+        Returns
+        -------
+        bool
+            True beyond 1e-7 nats.
+        """
+
     def theta(self, rest: np.ndarray) -> Theta:
         """Return all parameters of the model.
 

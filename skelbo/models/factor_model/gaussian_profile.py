@@ -18,6 +18,8 @@ from skelbo.likelihoods.noise_floor import NOISE_FLOOR, noise_floor
 START_STEPS = 20
 # Steps of L-BFGS between two checks of convergence, and the gradient, in nats per row, at its end.
 MAX_STEPS, SMALLEST_GRADIENT = 200, 1e-10
+# Rounding, in nats, from which on the log-likelihood is that of the rows.
+LARGEST_ROUNDING = 1e-7
 # Largest logarithm of a noise variance, in units of the column's variance.
 LARGEST_LOG = 100.0
 
@@ -85,6 +87,14 @@ class GaussianProfile:
         """Return the log-likelihood per row at the best loadings, and those loadings."""
         value, loadings = self._relative(noise / self.unit)
         return value - 0.5 * np.log(self.unit).sum(), np.sqrt(self.unit)[:, None] * loadings
+
+    def is_rounded(self, noise) -> bool:
+        """Return whether sums of squares have lost digits of the log-likelihood.
+
+        They do about zero, without an intercept, where a column is far from it.
+        """
+        trace = (np.diagonal(self.covariance) / noise).sum()
+        return bool(np.finfo(np.float64).eps * trace > LARGEST_ROUNDING)
 
     def _relative(self, noise):
         """Return the log-likelihood and the loadings in units of the columns."""
