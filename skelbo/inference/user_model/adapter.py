@@ -13,7 +13,6 @@ from skelbo.inference.posteriors.bernoulli_posterior import all_states
 from skelbo.inference.user_model.checks import check_densities, checked_parameters
 from skelbo.inference.user_model.derivatives import neighbours, scores_and_hessian
 from skelbo.inference.user_model.joint import (
-    NODES,
     BinaryTorchJoint,
     TorchJoint,
     log_densities,
@@ -59,8 +58,8 @@ class TorchModel(Model):
         self.constraints, self.unit_powers = model.constraints, model.unit_powers
         self._start: Theta = {}
         self._first_rows = np.zeros((0, 0))
-        # Bounds of fits with three or more continuous latents are means over few fixed points.
-        self.bound_is_sampled = self.latent == "continuous" and self.n_latents > len(NODES)
+        # Bounds of fits with continuous latents are means over few fixed points.
+        self.bound_is_sampled = self.latent == "continuous"
 
     def _tensors(self, theta):
         return {
