@@ -39,11 +39,11 @@ class TableUnit:
 
         It is 1 for models whose parameters do not follow a common unit of the columns.
         """
-        moments = ColumnMoments.of_table(data.X, data.weights)
-        scales = moments.rms[moments.rms > 0]
-        if not (model.unit_powers and scales.size):
+        if not model.unit_powers:
             return cls(0, {})
-        exponents = np.frexp(scales)[1]
+        # A column of one value has the scale of the others, or of its size.
+        variances = ColumnMoments.of_table(data.X, data.weights).positive_variance
+        exponents = np.frexp(np.sqrt(variances))[1]
         largest = int(np.frexp(np.nanmax(np.abs(data.X)))[1])
         middle = (int(exponents.min()) + int(exponents.max())) // 2
         return cls(max(middle, largest - MAX_EXPONENT), model.unit_powers)

@@ -55,3 +55,10 @@ def test_a_decoder_follows_a_common_unit(engine, exponent):
     shift = X.shape[1] * np.log(unit)
     assert scaled.lower_bound_ + shift == pytest.approx(plain.lower_bound_, abs=1e-8)
     assert np.all(scaled.standard_errors_["noise_variance"] > 0)
+
+
+@pytest.mark.parametrize("model", [FactorModel(1), BinaryFeatureModel(1, noise="isotropic")])
+def test_the_unit_of_columns_of_one_value_is_their_size(model):
+    """Variances are a share of 1e-258 there, of which the square of the inverse overflows."""
+    fit = MCEM(1, model=model, max_iter=1, random_state=0).fit([[np.nan, 0.0], [1e-129, np.nan]])
+    assert np.isfinite(fit.score([[1e-129, 0.0]]))
