@@ -311,6 +311,20 @@ def test_more_latents_than_features():
         VariationalEM(6, model="gaussian").fit(real())
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("model", ["binary", "gaussian", "bernoulli", "poisson"])
+@pytest.mark.parametrize("posterior", ["mean_field", "full"])
+def test_parameters_that_float64_cannot_score_with_are_named(model, posterior, tmp_path):
+    X = {"bernoulli": answers(), "poisson": counts()}.get(model, real())
+    fit = VariationalEM(2, model=model, posterior=posterior, max_iter=2, random_state=0).fit(X)
+    fit.params_["loadings"] = np.full_like(fit.params_["loadings"], 1e300)
+    fit.to_file(tmp_path / "model")
+    for estimator in fit, VariationalEM.from_file(tmp_path / "model"):
+        for ask in estimator.score_samples, estimator.elbo, estimator.score:
+            with pytest.raises(ValueError, match=r"params_\['loadings'\] is as large as 1e\+300"):
+                ask(X)
+
+
 def test_unseen_column_and_wrong_params_init():
     X = real()
     X[:, 1] = np.nan

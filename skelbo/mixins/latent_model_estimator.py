@@ -56,6 +56,8 @@ MODEL_CONSTRAINTS: dict = {
 Report = Callable[[int, float, Theta], bool]
 # Values of z per row in one operation of a step: draws, or points of a quadrature.
 DRAWS_AT_ONCE = 100
+# Parameters beyond which a log-density of minus infinity is theirs, not that of a row far out.
+LARGEST_PARAMETER = 1e140
 
 
 class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
@@ -265,24 +267,20 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
         return self.model_.n_latents
 
     def _log_prob(self, X):
-        with threads_for(len(X) * self.n_importance_samples):
-            return self._fitted().log_prob(X)
+        return self._computed("log_prob", X, n_points=self.n_importance_samples)
 
     def _elbo_terms(self, X):
-        with threads_for(len(X) * DRAWS_AT_ONCE):
-            return self._fitted().elbo_terms(X)
+        return self._computed("elbo_terms", X)
 
     def _posterior_mean(self, X):
-        with threads_for(len(X) * DRAWS_AT_ONCE):
-            return self._fitted().mean(X)
+        return self._computed("mean", X)
 
     def _reconstruct(self, Z):
         fitted = self._fitted()
         return cast(fitted.model.mean(Z.astype(np.float64), fitted.theta), Z.dtype)
 
     def _expected_cells(self, X):
-        with threads_for(len(X) * self.n_importance_samples):
-            return self._fitted().impute(X)
+        return self._computed("impute", X, n_points=self.n_importance_samples)
 
     def _summary_estimates(self):
         return self.params_
@@ -311,12 +309,33 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
         return np.full(self.n_features_in_, name, dtype=object)
 
     def _posterior_std(self, X):
-        with threads_for(len(X) * DRAWS_AT_ONCE):
-            return self._fitted().std(X)
+        return self._computed("std", X)
 
     def _draw_cells(self, X, n_draws, rng):
-        with threads_for(len(X) * self.n_importance_samples):
-            return self._fitted().draw_cells(X, n_draws, rng)
+        return self._computed("draw_cells", X, n_draws, rng, n_points=self.n_importance_samples)
+
+    def _computed(self, name: str, X, *arguments, n_points: int = DRAWS_AT_ONCE) -> Any:
+        """Return an answer of the fitted model about rows.
+
+        Raises
+        ------
+        ValueError
+            If float64 does not hold what the parameters make of the rows.
+        """
+        fitted = self._fitted()
+        try:
+            with threads_for(len(X) * n_points), np.errstate(all="ignore"):
+                answer = getattr(fitted, name)(X, *arguments)
+        except (np.linalg.LinAlgError, OverflowError) as error:
+            raise ValueError(_not_computable(fitted.theta, str(error))) from error
+        first = {"log_prob": lambda: answer[0], "elbo_terms": lambda: answer.elbo}
+        values = first.get(name, lambda: answer)()
+        lost = np.isnan(values) | np.isposinf(values)
+        if _largest(fitted.theta)[0] > LARGEST_PARAMETER:
+            lost |= np.isinf(values)
+        if lost.any():
+            raise ValueError(_not_computable(fitted.theta, f"got {values[lost][0]}"))
+        return answer
 
     def _draw(self, n_samples, random_state):
         fitted = self._fitted()
@@ -324,6 +343,20 @@ class LatentModelEstimator(ModelStandardErrors, LatentVariableEstimator):
         # Parameters that the precision of the table does not hold are in float64.
         dtype = min((v.dtype for v in self.params_.values()), key=lambda kind: kind.itemsize)
         return cast(X, dtype), Z.astype(dtype)
+
+
+def _not_computable(theta: Theta, cause: str) -> str:
+    """Return the message about parameters that float64 cannot compute answers with."""
+    size, name = _largest(theta)
+    return (
+        f"float64 does not hold what params_ make of X ({cause}): params_[{name!r}] is as large as "
+        f"{size:.3g}, expected parameters of a fit to rows like these; fit anew."
+    )
+
+
+def _largest(theta: Theta) -> tuple[float, str]:
+    """Return the size and the name of the largest parameter."""
+    return max((float(np.max(np.abs(value), initial=0.0)), name) for name, value in theta.items())
 
 
 def _in_precision(model: Model, name: str, value: np.ndarray, dtype) -> Any:

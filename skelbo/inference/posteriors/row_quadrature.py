@@ -197,7 +197,7 @@ def _by_panels(joint, modes) -> RowQuadrature:
     n = joint.shape[0]
     panels = _Panels.evaluate(joint, *_first_panels(modes, joint.unimodal))
     least, stale = np.full(n, np.inf), np.zeros(n, dtype=int)
-    for _ in range(MAX_SWEEPS):
+    for sweep in range(MAX_SWEEPS):
         log_prob = panels.log_total(n)
         shares = np.exp(panels.values - log_prob[panels.row])
         error = np.abs(LACKING @ shares)
@@ -208,7 +208,7 @@ def _by_panels(joint, modes) -> RowQuadrature:
         least = np.minimum(least, coarse)
         halved = (error > TOLERANCE) & ~fine & (stale < PATIENCE)[panels.row]
         extended = (panels.end != 0) & (shares.sum(0) > OUTER_SHARE)
-        if not (halved | extended).any():
+        if sweep == MAX_SWEEPS - 1 or not (halved | extended).any():
             break
         rest = panels.take(~halved)
         rest.end[extended[~halved]] = 0
