@@ -70,7 +70,6 @@ def distinct_rows(rows: RowSource, layout: EmissionLayout, n_components: int) ->
     X = found.values
     if len(X) == size or np.any(np.floor(X) != X, where=~np.isnan(X)):
         return None
-    observed = ~np.isnan(X)
-    order = lexicographic(np.where(observed, X, 0.0), observed)
+    order = lexicographic(X)
     cells = layout.cells(n_components)
     return Rows(X[order].astype(np.float64), found.weights[order], rows.origin, *cells)

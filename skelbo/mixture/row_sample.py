@@ -167,20 +167,21 @@ def sample_rows(rows: RowSource, n_components: int, units: np.ndarray | None = N
     values = drawn.values - rows.origin
     observed = ~np.isnan(values)
     values[~observed] = 0.0
-    order = lexicographic(values, observed)
+    order = lexicographic(drawn.values)
     values, weights, observed = values[order], drawn.weights[order], observed[order]
     return RowSample(values, weights, None if observed.all() else observed)
 
 
-def lexicographic(values: np.ndarray, observed: np.ndarray) -> np.ndarray:
+def lexicographic(X: np.ndarray) -> np.ndarray:
     """Return the order of rows by the last column, ties by the one before it, and so on.
 
-    Rows that are equal are ordered by which cells are observed.
+    Missing cells, NaN, come last. Rows are as they stand in the table: about an origin, rounding
+    would tell equal cells apart.
     """
-    last = values[:, -1]
+    last = X[:, -1]
     order = np.argsort(last)
-    tied = np.any(np.diff(last[order]) == 0)
-    return np.lexsort(np.concatenate([observed.T, values.T])) if tied else order
+    tied = np.any(np.diff(last[order]) == 0) or np.count_nonzero(np.isnan(last)) > 1
+    return np.lexsort(X.T) if tied else order
 
 
 def content_hash(X: np.ndarray, units: np.ndarray | float = 1.0) -> np.ndarray:

@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from skelbo import EMGaussianMixture, GaussianMLE
 from skelbo.data.rows import Rows
-from skelbo.mixture.row_sample import HashSample, content_hash, sample_rows
+from skelbo.mixture.row_sample import HashSample, content_hash, lexicographic, sample_rows
 
 
 def test_sample_of_many_rows_is_stable_and_carries_weights():
@@ -44,6 +44,19 @@ def test_a_missing_cell_is_not_zero():
     assert len(np.unique(content_hash(X))) == 4
     sample = sample_rows(Rows(X), 1)
     assert sorted(sample.weights) == [1, 1, 1, 2]
+
+
+def test_the_order_of_rows_does_not_depend_on_where_the_columns_lie():
+    """A missing cell is at the mean, which is that of its column but for rounding."""
+    X = np.array([[0.1, 1.0], [0.7, np.nan], [0.2, 0.0], [0.3, -1.0], [0.9, np.nan]])
+    X = np.round(2.0**20 * X) / 2.0**20  # so that shifts are exact
+    rows = []
+    for shift in (0.0, 32.0):
+        origin = np.nanmean(X + shift, axis=0) + [0.0, 1e-16]
+        rows.append(sample_rows(Rows(X + shift, None, origin), 2))
+    assert_allclose(rows[0].values, rows[1].values, atol=1e-13)
+    assert_array_equal(rows[0].observed, rows[1].observed)
+    assert_array_equal(lexicographic(X), [3, 2, 0, 1, 4])
 
 
 def test_standardized_columns_have_variance_one_with_weights():
