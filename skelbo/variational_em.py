@@ -33,7 +33,8 @@ class VariationalEM(LatentModelEstimator):
         Gaussian with full covariance per row; for binary latents the exact distribution over all
         states (up to 12 latents). ``"exact"``: p(z | x) itself, so that the bound is log p(x) and
         this is EM: binary latents as above, Gaussian factor models, and Bernoulli or Poisson factor
-        models with one or two latents (by quadrature).
+        models with one or two latents (by quadrature; with two, a fit ends before the answers of
+        separable columns are too steep for that).
     params_init : dict, optional
         Parameters to begin from, with the keys of `params_`.
     max_iter : int, default=1000
