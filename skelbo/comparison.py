@@ -21,6 +21,7 @@ from sklearn.model_selection import GroupKFold, KFold, check_cv
 from sklearn.utils import _safe_indexing
 
 from skelbo.data.dependent_rows import check_held_out, ids_of_rows
+from skelbo.data.numeric_table import as_table
 from skelbo.data.random_stream import random_stream
 from skelbo.printed_table import PrintedTable, data_frame, number
 
@@ -183,7 +184,7 @@ def compare(estimators, X, *, cv=5, groups=None, random_state=0, progress=True):
     'spherical'
     """
     named = _named(estimators)
-    X = X if hasattr(X, "shape") else np.asarray(X)
+    X = as_table(X)
     groups = _ids(named, X) if groups is None else np.asarray(groups)
     splits = list(_splits(X, cv, groups, random_state))
     found = []

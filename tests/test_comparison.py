@@ -241,3 +241,10 @@ def test_groups_that_cannot_be_held_out_are_named(faithful):
         compare([FULL], faithful, groups=np.arange(272) % 4)
     with pytest.raises(ValueError, match=r"groups has shape \(271,\), expected \(272,\)"):
         compare([FULL], faithful, groups=np.arange(271))
+
+
+def test_rows_of_a_list_keep_their_masks(iris):
+    X = np.where(np.random.default_rng(0).random(iris.shape) < 0.2, np.nan, iris)
+    rows = list(np.ma.array(np.where(np.isnan(X), -999.0, X), mask=np.isnan(X)))
+    found = [skelbo.compare([GaussianMLE()], table, progress=False) for table in (X, rows)]
+    assert found[0].results["log_prob"] == found[1].results["log_prob"]

@@ -43,15 +43,27 @@ def as_numbers(X: Any) -> Any:
     array([[ 1., nan],
            [ 3.,  4.]])
     """
-    if isinstance(X, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in X):
-        X = np.ma.stack([np.ma.asarray(row) for row in X])
-    if isinstance(X, np.ma.MaskedArray):
-        return np.ma.asarray(X, None if X.dtype.kind == "f" else np.float64).filled(np.nan)
+    X = without_masks(X)
     for name, column in _columns(X):
         kind = _kind_of_dates(column)
         if kind is not None:
             raise ValueError(DATES.format(column=name, kind=kind))
     return _without_na(X)
+
+
+def as_table(X: Any) -> Any:
+    """Return X with a shape and without masks, its cells otherwise unchecked; lists as arrays."""
+    X = without_masks(X)
+    return X if hasattr(X, "shape") else np.asarray(X)
+
+
+def without_masks(X: Any) -> Any:
+    """Return a masked array, or a list of masked rows, with NaN in masked cells; others as is."""
+    if isinstance(X, list | tuple) and any(isinstance(row, np.ma.MaskedArray) for row in X):
+        X = np.ma.stack([np.ma.asarray(row) for row in X])
+    if not isinstance(X, np.ma.MaskedArray):
+        return X
+    return np.ma.asarray(X, None if X.dtype.kind == "f" else np.float64).filled(np.nan)
 
 
 def _without_na(X: Any) -> Any:

@@ -15,6 +15,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, proces
 from sklearn.utils.validation import has_fit_parameter, validate_data
 
 from skelbo.checked_parameters import CheckedParameters
+from skelbo.data.numeric_table import as_table
 from skelbo.data.weights import check_weights
 
 
@@ -50,11 +51,11 @@ class MetaEstimator(MetaEstimatorMixin, CallbackSupportMixin, CheckedParameters,
         return ()
 
     def _check_table(self, X: Any, *, reset: bool) -> Any:
-        """Return X, lists as an array, after a check of its shape and of the names of its columns.
+        """Return X, see `as_table`, after a check of its shape and of the names of its columns.
 
         The cells are left to the estimator.
         """
-        X = X if hasattr(X, "shape") else np.asarray(X)
+        X = as_table(X)
         name = type(self).__name__
         if issparse(X) and not get_tags(self.estimator).input_tags.sparse:
             raise TypeError(

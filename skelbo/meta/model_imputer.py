@@ -9,6 +9,7 @@ from sklearn.utils._param_validation import HasMethods
 from sklearn.utils.validation import check_is_fitted
 
 from skelbo.data.dependent_rows import features_of_rows
+from skelbo.data.numeric_table import as_table
 from skelbo.data.random_stream import random_stream
 from skelbo.data.table_check import check_table
 from skelbo.meta.meta_estimator import MetaEstimator
@@ -100,7 +101,7 @@ class ModelImputer(OneToOneFeatureMixin, TransformerMixin, MetaEstimator):
         self : ModelImputer
             The fitted imputer.
         """
-        X = X if hasattr(X, "shape") else np.asarray(X)
+        X = as_table(X)
         cells = check_table(self, features_of_rows(self.estimator, X), reset=True)
         weights, params = self._fit_parameters(X, sample_weight, params)
         context = self._init_callback_context(max_subtasks=1)

@@ -94,6 +94,19 @@ def test_held_out_likelihood_and_its_weights(faithful):
     assert_allclose(one.results_["criterion"], two.results_["criterion"], rtol=1e-9)
 
 
+@pytest.mark.parametrize("criterion", ["bic", "held_out"])
+def test_masked_cells_are_missing_cells(iris, criterion):
+    """What lies beneath a mask decides nothing, such as the fold of its row."""
+    X = np.where(np.random.default_rng(0).random(iris.shape) < 0.2, np.nan, iris)
+    search = CriterionSearch(GaussianMLE(), {"covariance_type": ["diag"]}, criterion=criterion)
+    expected = search.fit(X).results_["criterion"]
+    for beneath in 7.0, np.arange(X.size).reshape(X.shape):
+        masked = np.ma.array(np.where(np.isnan(X), beneath, X), mask=np.isnan(X))
+        for rows in masked, list(masked):
+            assert_array_equal(search.fit(rows).results_["criterion"], expected)
+            assert_array_equal(search.score_samples(rows), search.score_samples(X))
+
+
 def test_groups_are_held_out_whole(iris):
     class Recorder(GaussianMLE):
         def fit(self, X, y=None, sample_weight=None, groups=None):
