@@ -71,6 +71,35 @@ class ElboTerms:
         return ElboTerms(*map(function, self._terms()))
 
     @classmethod
+    def from_energy(
+        cls, reconstruction: np.ndarray, energy: np.ndarray, entropy: np.ndarray
+    ) -> ElboTerms:
+        """Complete three terms by the KL: the reconstruction less the bound, at least zero.
+
+        Rounding of the difference is as large as that of the reconstruction: below zero it is no
+        divergence.
+
+        Parameters
+        ----------
+        reconstruction, energy, entropy : ndarray of shape (n_samples,)
+            In nats.
+
+        Returns
+        -------
+        terms : ElboTerms
+            Arrays of shape (n_samples,).
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from skelbo import ElboTerms
+        >>> ElboTerms.from_energy(*np.array([[-1.0], [-2.5], [0.5]])).kl
+        array([1.])
+        """
+        kl = np.maximum(reconstruction - energy - entropy, 0.0)
+        return cls(reconstruction, kl, energy, entropy)
+
+    @classmethod
     def concatenate(cls, parts: Sequence[ElboTerms]) -> ElboTerms:
         """Join the terms of several blocks of rows.
 

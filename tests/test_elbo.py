@@ -44,3 +44,10 @@ def test_columns_come_in_the_order_of_the_fields():
 def test_terms_are_immutable():
     with pytest.raises(AttributeError):
         terms_of(5).kl = np.zeros(5)
+
+
+def test_kl_from_an_energy_is_not_below_zero():
+    reconstruction, energy, entropy = np.array([-0.1, -0.1]), np.array([-0.3, -0.7]), 0.2
+    terms = ElboTerms.from_energy(reconstruction, energy, entropy + np.zeros(2))
+    assert terms.kl[0] == 0.0  # -2.8e-17 by the subtraction
+    assert np.isclose(terms.kl[1], 0.4)

@@ -59,6 +59,13 @@ class Block:
         """Number of cells."""
         return self.values.size
 
+    @property
+    def empty(self) -> np.ndarray:
+        """Which rows have no known cell, bool of shape (n_rows,)."""
+        if self.observed is None:
+            return np.zeros(self.values.shape[1], bool)
+        return ~self.observed.any(axis=0)
+
     def move(self, step: np.ndarray) -> None:
         """Put the origin `step` further on, in place."""
         np.subtract(self.values, step[:, None], out=self.values)

@@ -135,8 +135,9 @@ class Mixture:
     def log_prob(self, block: Block) -> np.ndarray:
         """Return log p(x; theta) of a block of rows, (n,), in nats."""
         density = self.density(block)
-        log_prob = normalize(density.log_joint(), self.log_weights)
-        return log_prob + density.log_base()
+        log_prob = normalize(density.log_joint(), self.log_weights) + density.log_base()
+        log_prob[block.empty] = 0.0  # p(x) is one there, the sum of the weights only to rounding
+        return log_prob
 
     def resp(self, block: Block) -> np.ndarray:
         """Return p(z = k | x; theta) of a block of rows, (K, n)."""
@@ -225,7 +226,7 @@ class Mixture:
         with np.errstate(invalid="ignore"):
             return ElboTerms(
                 reconstruction=expect(q.log_joint - self.log_weights[:, None]),
-                kl=expect(log_ratio),
+                kl=np.maximum(expect(log_ratio), 0.0),
                 energy=expect(q.log_joint),
                 entropy=-expect(log_resp),
             )

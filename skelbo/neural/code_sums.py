@@ -198,7 +198,7 @@ class CodeSums:
             (mean + rows.constant).cpu().numpy() + jacobian
             for mean in (log_prob, log_prob + log_prior)
         )
-        kl = (-entropy - log_prior).cpu().numpy()
+        kl = (-entropy - log_prior).clamp_min(0.0).cpu().numpy()
         return ElboTerms(reconstruction, kl, energy, entropy.cpu().numpy())
 
     @torch.inference_mode()

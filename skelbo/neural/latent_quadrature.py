@@ -204,7 +204,7 @@ class LatentQuadrature:
             if model.family.has_density:
                 q = model.family.q(rows.code)
                 found[2, place] = bound + constant
-                found[3, place] = q.kl().double().cpu().numpy()
+                found[3, place] = q.kl().double().clamp_min(0.0).cpu().numpy()
                 found[4, place] = q.entropy().double().cpu().numpy()
         return found
 

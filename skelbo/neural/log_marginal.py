@@ -214,9 +214,8 @@ class WeightedDraws:
         for place, batch in self.blocks(X):
             q = self.model.encode(batch.targets, batch.mask)
             log_w = self.log_weights(q, batch, noise)
-            for result, value in zip(
-                (bound, kl, entropy), (log_w.mean(0), q.kl(), q.entropy()), strict=True
-            ):
+            found = log_w.mean(0), q.kl().clamp_min(0.0), q.entropy()
+            for result, value in zip((bound, kl, entropy), found, strict=True):
                 result[place] = value.cpu().numpy()
         empty = np.isnan(X).all(axis=1)
         bound = np.where(empty, -kl, bound) + self.columns.log_jacobian(X)

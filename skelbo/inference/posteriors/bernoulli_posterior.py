@@ -103,7 +103,7 @@ def enumerate_posterior(joint, inverse_temperature: float = 1.0) -> EnumeratedPo
     log_prob = largest + np.log(total)
     reconstruction = (weights * likelihood).sum(0)
     energy = reconstruction + (weights * prior).sum(0)
-    terms = ElboTerms(reconstruction, reconstruction - log_prob, energy, log_prob - energy)
+    terms = ElboTerms.from_energy(reconstruction, energy, log_prob - energy)
     return EnumeratedPosterior(states, weights, terms)
 
 
@@ -175,4 +175,4 @@ def _sweep(joint, mean, inverse_temperature=1.0):
 def _terms(joint, mean):
     reconstruction, energy = joint.expected(mean)
     entropy = (special.entr(mean) + special.entr(1 - mean)).sum(1)
-    return ElboTerms(reconstruction, reconstruction - energy - entropy, energy, entropy)
+    return ElboTerms.from_energy(reconstruction, energy, entropy)

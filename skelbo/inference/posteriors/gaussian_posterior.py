@@ -129,8 +129,7 @@ def _ascend(joint, diagonal, start, tol, n_steps) -> GaussianPosterior:
             break
         view = state.take(rows_left.active)
     entropy = state.bound - state.energy
-    kl = state.reconstruction - state.bound
-    terms = ElboTerms(state.reconstruction, kl, state.energy, entropy)
+    terms = ElboTerms.from_energy(state.reconstruction, state.energy, entropy)
     return GaussianPosterior(mean, precision, terms, state.curvature)
 
 

@@ -262,9 +262,7 @@ class _GridWeights:
     def terms(self) -> ElboTerms:
         reconstruction = (self.weights * self.likelihood).sum(1)
         energy = reconstruction + self.weights @ (self.prior - self.grid.log_volume())
-        return ElboTerms(
-            reconstruction, reconstruction - self.log_prob, energy, self.log_prob - energy
-        )
+        return ElboTerms.from_energy(reconstruction, energy, self.log_prob - energy)
 
     def border(self) -> np.ndarray:
         """Return the largest mass of a row on each border, (2, d)."""

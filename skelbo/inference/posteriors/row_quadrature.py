@@ -104,7 +104,7 @@ def fit_rows(joint) -> GridPosterior:
     draws, log_prob = found.draws, found.log_prob
     reconstruction = draws.expectation(joint.log_likelihood(draws.Z))
     energy = reconstruction + draws.expectation(joint.log_prior(draws.Z))
-    terms = ElboTerms(reconstruction, reconstruction - log_prob, energy, log_prob - energy)
+    terms = ElboTerms.from_energy(reconstruction, energy, log_prob - energy)
     return GridPosterior(draws.mean, draws.std, terms)
 
 

@@ -43,7 +43,7 @@ def gaussian_nodes(n_latents: int) -> tuple[np.ndarray, np.ndarray]:
         shares = np.stack(np.meshgrid(*[weights / weights.sum()] * n_latents, indexing="ij"), -1)
         grid, shares = grid.reshape(-1, n_latents), shares.prod(-1).ravel()
         kept = shares > 1e-9 * shares.max()
-        return grid[kept], shares[kept] / shares[kept].sum()
+        return _of_unit_variance(grid[kept], shares[kept] / shares[kept].sum())
     count = max(N_NORMALS, 4 * n_latents) // 2
     nodes = _paired(np.random.RandomState(0).standard_normal((count, n_latents)))
     return nodes, np.full(2 * count, 0.5 / count)
@@ -67,10 +67,18 @@ def fresh_nodes(n_latents: int) -> tuple[np.ndarray, np.ndarray]:
         axis = np.arange(-REACH, REACH + 1e-9, STEPS[n_latents - 1])
         nodes = np.stack(np.meshgrid(*[axis] * n_latents, indexing="ij"), -1)
         nodes = nodes.reshape(-1, n_latents)
-        return nodes, special.softmax(-0.5 * (nodes**2).sum(1))
+        return _of_unit_variance(nodes, special.softmax(-0.5 * (nodes**2).sum(1)))
     sequence = qmc.Sobol(n_latents, rng=np.random.default_rng(1))
     nodes = _paired(special.ndtri(sequence.random(N_SCORED // 2)))
     return nodes, np.full(len(nodes), 1 / len(nodes))
+
+
+def _of_unit_variance(nodes, weights):
+    """Return nodes and weights with variance one, which a rule without its far nodes has lost.
+
+    The mean of log p(z) is then exact, so that the bound of a q of one's own choice is one.
+    """
+    return nodes / np.sqrt(weights @ nodes**2), weights
 
 
 def q_points(mean, covariance):
@@ -225,7 +233,7 @@ class TorchJoint:
             reconstruction += weights[part] @ likelihood
             energy += weights[part] @ (likelihood + self.log_prior(Z))
         entropy = q.terms.entropy
-        return ElboTerms(reconstruction, reconstruction - energy - entropy, energy, entropy)
+        return ElboTerms.from_energy(reconstruction, energy, entropy)
 
     def defensive_draws(self, normal, centre, root):
         """Return standard normals as draws of the prior, or of a wide Gaussian, (S, n, d)."""

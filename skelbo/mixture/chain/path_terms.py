@@ -54,7 +54,7 @@ def path_terms(
     reconstruction = _expectation(resp, log_prob)
     return ElboTerms(
         reconstruction=reconstruction,
-        kl=-entropy - energy,
+        kl=np.maximum(-entropy - energy, 0.0),
         energy=energy + reconstruction,
         entropy=entropy,
     )

@@ -1,11 +1,12 @@
 """Points that stand for a Gaussian q, and its bound."""
 
 import numpy as np
+import pytest
 from numpy.testing import assert_allclose
 
 from skelbo.inference.model_names import adapt
 from skelbo.inference.posteriors.best import best_q
-from skelbo.inference.user_model.joint import q_points
+from skelbo.inference.user_model.joint import fresh_nodes, gaussian_nodes, q_points
 from skelbo.models import DecoderModel
 
 
@@ -36,3 +37,11 @@ def test_the_bound_of_a_steep_decoder_is_no_mean_over_few_points():
     exact = energy + 0.5 * np.log(2 * np.pi * np.e) + np.log(std)
     assert_allclose(model.bound_terms(joint, q).elbo, exact, atol=1e-6)
     assert np.abs(q.terms.elbo - exact).max() > 1e-3
+
+
+@pytest.mark.parametrize("n_latents", [1, 2, 3])
+@pytest.mark.parametrize("rule", [gaussian_nodes, fresh_nodes])
+def test_nodes_have_the_moments_of_the_prior(rule, n_latents):
+    nodes, weights = rule(n_latents)
+    assert_allclose(weights @ nodes, 0, atol=1e-14)
+    assert_allclose(weights @ nodes**2, 1, rtol=1e-14)
