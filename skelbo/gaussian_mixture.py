@@ -76,10 +76,10 @@ class EMGaussianMixture(MixtureEstimator):
     n_init : int, default=1
         Number of starts; the one with the highest bound is kept. A start that fails is skipped.
         With ``init_params="kmeans"`` the second and later starts, which k-means would lead to the
-        same mode, are replaced by short runs: 15 for each start from random rows, then twice 5
-        in which the best exchange components or split one (on a sample of a long table, or with
-        missing cells, up to 25 from random rows alone). Of the best, a third of `n_init` at most
-        are continued.
+        same mode, are replaced by short runs: 15 for each start from random rows, after which the
+        best exchange components, or give up one for another elsewhere, up to eight times; of the
+        best, a fifth of `n_init` are continued. On a sample of a long table, or with missing
+        cells: up to 25 from random rows alone, and a third are continued.
     init_params : {"kmeans", "k-means++", "random_from_data", "random"}, default="kmeans"
         How a start finds its first responsibilities, in columns of unit variance (of equal units
         if the covariance type has one variance for all columns).

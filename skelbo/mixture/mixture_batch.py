@@ -20,6 +20,8 @@ from skelbo.mixture.row_sample import RowSample
 
 # Decimals of a bound, in nats per row, by which runs are ranked.
 DECIMALS = 7
+# Runs whose bounds differ by less, in nats per row, are on the way to the same mode.
+SAME_MODE = 1e-4
 # Structure -> the structure of the runs; shared covariances are pooled in their M-step.
 RUN_STRUCTURES: dict[Any, type[Matrices]] = {
     Full: Full,
@@ -173,24 +175,40 @@ class MixtureBatch:
 
     def run(
         self, rows: Rows, regularization: Regularization, n_iter: int
-    ) -> tuple[MixtureBatch, np.ndarray]:
+    ) -> tuple[MixtureBatch, np.ndarray, np.ndarray]:
         """Return the mixtures after some iterations, and their bounds one iteration before.
+
+        Mixtures that are not regular are dropped, unless all are such.
 
         Returns
         -------
         batch : MixtureBatch
-            Regular ones first, then by their bounds, descending; in their order where these differ
-            by less than 1e-7, so that rounding does not choose between runs to one mode.
-        bounds : ndarray of shape (n_mixtures,)
+            By their bounds, descending; in their order where these differ by less than 1e-7, so
+            that rounding does not choose between runs to one mode.
+        bounds : ndarray of shape (n_left,)
             In nats per row.
+        numbers : ndarray of int, shape (n_left,)
+            Which of the given mixtures these are.
         """
-        batch = self
+        batch, numbers = self, np.arange(len(self))
         for _ in range(n_iter):
             statistics = rows.total(batch.expected)
             batch = batch.m_step(statistics.moments, regularization)
-        bounds = statistics.log_prob / rows.total_weight
-        order = np.lexsort([-np.round(bounds, DECIMALS), ~batch.are_regular])
-        return batch.take(order), bounds[order]
+            bounds, regular = statistics.log_prob / rows.total_weight, batch.are_regular
+            if regular.any() and not regular.all():
+                left = np.flatnonzero(regular)
+                batch, bounds, numbers = batch.take(left), bounds[left], numbers[left]
+        order = np.argsort(-np.round(bounds, DECIMALS), kind="stable")
+        return batch.take(order), bounds[order], numbers[order]
+
+
+def different(bounds: np.ndarray, most: int) -> np.ndarray:
+    """Return the numbers of runs that are on the way to different modes, in their order."""
+    chosen: list[int] = []
+    for number, bound in enumerate(bounds):
+        if len(chosen) < most and all(abs(bound - bounds[k]) > SAME_MODE for k in chosen):
+            chosen.append(number)
+    return np.array(chosen)
 
 
 def _within(dense: bool, sample: RowSample, weight, mean, n_mixtures: int) -> np.ndarray:

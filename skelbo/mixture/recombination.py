@@ -1,7 +1,7 @@
-r"""Responsibilities of new mixtures made of the components of others.
+r"""New mixtures made of the components of others.
 
 Different modes mostly share some components: one that takes a component from another mode, or that
-gives up one component and splits another, may lie higher than any that random rows lead to.
+gives up one component for another elsewhere, may lie higher than any that random rows lead to.
 
 References
 ----------
@@ -11,79 +11,111 @@ Bouchaffra (2005), *Genetic-based EM algorithm for learning Gaussian mixture mod
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
-from skelbo.mixture.k_means import first_nearest
+from skelbo.data.rows import Rows
+from skelbo.gaussian.regularization import Regularization
+from skelbo.mixture.births import with_births
 from skelbo.mixture.log_sum_exp import normalize
+from skelbo.mixture.mixture_batch import MixtureBatch, different
+from skelbo.mixture.row_sample import RowSample
 
-# Share of the new mixtures that take a component from another one; the rest split one.
-EXCHANGED = 0.3
+# Iterations of the mixtures that have lost a component, and how many of these go on.
+REST_ITERATIONS, RESTS = 5, 4
+# New components that are tried for each start of `n_init`, those of them that are kept, and new
+# mixtures with a component from another one.
+BIRTHS, KEPT_BIRTHS, EXCHANGES = 12, 1, 1
 
 
-def recombined(
-    log_joint: np.ndarray,
-    log_weights: np.ndarray,
-    weights: np.ndarray,
-    space: np.ndarray,
-    n_mixtures: int,
-    rng: np.random.RandomState,
-) -> np.ndarray:
-    """Return shares of rows in the components of new mixtures, behind those of the given ones.
+@dataclass(frozen=True)
+class Recombination:
+    """Makes new mixtures of others.
+
+    Attributes
+    ----------
+    sample : RowSample
+        Without missing cells.
+    space : RowSample
+        Its rows in coordinates in which they cluster.
+    rows : Rows
+        Those of the sample.
+    regularization : Regularization
+        One that always succeeds.
+    n_starts : int
+        The number of new mixtures is in proportion to it.
+    rng : RandomState
+    """
+
+    sample: RowSample
+    space: RowSample
+    rows: Rows
+    regularization: Regularization
+    n_starts: int
+    rng: np.random.RandomState
+
+    def __call__(self, parents: MixtureBatch) -> MixtureBatch:
+        """Return the given mixtures, each after a step of EM, and behind them new ones."""
+        log_joint = parents.log_joint(self.rows)
+        log_weights = parents.union.log_weights.reshape(len(parents), -1)
+        shares = log_joint.copy()
+        normalize(shares, log_weights, self.sample.weights)
+        rests, parent, lost = self._rests(parents, log_joint, log_weights)
+        born, born_weights = with_births(
+            rests,
+            shares[parent, lost],
+            self.space,
+            self.sample,
+            self.rows,
+            self.regularization,
+            BIRTHS * self.n_starts,
+            KEPT_BIRTHS * self.n_starts,
+            self.rng,
+        )
+        n_exchanges = EXCHANGES * self.n_starts if len(parents) > 1 else 0
+        mixed, by = exchanged(log_joint, n_exchanges, self.rng)
+        new = np.concatenate([born, mixed])
+        normalize(new, np.concatenate([born_weights, log_weights[by]]), self.sample.weights)
+        return self._fitted(np.concatenate([shares, new]), parents)
+
+    def _rests(self, parents: MixtureBatch, log_joint, log_weights):
+        """Return the best mixtures that have lost a component, their parents, and which it was."""
+        P, K, n_rows = log_joint.shape
+        kept = np.array([np.delete(np.arange(K), lost) for lost in range(K)])
+        shares = log_joint[:, kept].reshape(P * K, K - 1, n_rows)
+        normalize(shares, log_weights[:, kept].reshape(P * K, K - 1), self.sample.weights)
+        rests = self._fitted(shares, parents)
+        rests, bounds, numbers = rests.run(self.rows, self.regularization, REST_ITERATIONS)
+        chosen = different(bounds, RESTS)
+        return rests.take(chosen), *np.divmod(numbers[chosen], K)
+
+    def _fitted(self, shares: np.ndarray, parents: MixtureBatch) -> MixtureBatch:
+        return MixtureBatch.from_shares(shares, self.sample, parents.structure, self.regularization)
+
+
+def exchanged(
+    log_joint: np.ndarray, n_mixtures: int, rng: np.random.RandomState
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return mixtures that have taken a component from another one in place of their own.
 
     Parameters
     ----------
     log_joint : ndarray of shape (n_given, n_components, n_rows)
-        log p(x, z = k) of the given mixtures, in nats, up to a constant in each row.
-    log_weights : ndarray of shape (n_given, n_components)
-        log p(z = k).
-    weights : ndarray of shape (n_rows,)
-        Weights of the rows.
-    space : ndarray of shape (n_rows, n_coordinates)
-        The rows in coordinates in which they cluster.
+        log p(x, z = k) of the given mixtures, in nats.
     n_mixtures : int
-        Number of new ones.
+        Number of new ones; 0 if one is given.
     rng : RandomState
 
     Returns
     -------
-    shares : ndarray of shape (n_given + n_mixtures, n_components, n_rows)
-        Weights times responsibilities. First the posteriors of the given mixtures, whose bound the
-        next step of EM raises.
+    log_joint : ndarray of shape (n_mixtures, n_components, n_rows)
+    parent : ndarray of int, shape (n_mixtures,)
+        Which of the given ones each was.
     """
     n_given, K, _ = log_joint.shape
-    parent = rng.randint(n_given, size=n_mixtures)
-    lost = rng.randint(K, size=n_mixtures)
+    parent, lost, gained = (rng.randint(most, size=n_mixtures) for most in (n_given, K, K))
+    other = (parent + rng.randint(1, max(n_given, 2), size=n_mixtures)) % n_given
     children = log_joint[parent]
-    exchanged = rng.random_sample(n_mixtures) < (EXCHANGED if n_given > 1 else 0.0)
-    numbers = np.flatnonzero(exchanged)
-    other = (parent[numbers] + rng.randint(1, max(n_given, 2), size=len(numbers))) % n_given
-    children[numbers, lost[numbers]] = log_joint[other, rng.randint(K, size=len(numbers))]
-    if not exchanged.all():
-        numbers = np.flatnonzero(~exchanged)
-        children[numbers] = _split(children[numbers], lost[numbers], weights, space, rng)
-    shares = np.concatenate([log_joint, children])
-    normalize(shares, log_weights[np.concatenate([np.arange(n_given), parent])], weights)
-    return shares
-
-
-def _split(log_joint, lost, weights, space, rng) -> np.ndarray:
-    """Return mixtures (n, K, n_rows) without the lost component, another one being cut in two.
-
-    The rows of a component are cut between two of them, drawn in proportion to its responsibility.
-    """
-    n, K, n_rows = log_joint.shape
-    numbers = np.arange(n)
-    split = (lost + rng.randint(1, K, size=n)) % K
-    log_joint[numbers, lost] = -np.inf
-    resp = log_joint.copy()
-    normalize(resp, np.zeros((n, K)))
-    with np.errstate(divide="ignore", over="ignore"):
-        times = rng.standard_exponential((n, n_rows)) / (resp[numbers, split] * weights)
-    ends = space[np.argpartition(times, 1, axis=1)[:, :2]]
-    half_squares = np.square(ends).sum(axis=2) / 2
-    closeness = ends @ space.T - half_squares[:, :, None]
-    nearer = first_nearest(closeness, half_squares, np.square(space).sum(axis=1)) == 0
-    whole = log_joint[numbers, split]
-    log_joint[numbers, split] = np.where(nearer, whole, -np.inf)
-    log_joint[numbers, lost] = np.where(nearer, -np.inf, whole)
-    return log_joint
+    children[np.arange(n_mixtures), lost] = log_joint[other, gained]
+    return children, parent

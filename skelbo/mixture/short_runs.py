@@ -16,27 +16,27 @@ from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.regularization import Regularization
 from skelbo.mixture.k_means import first_nearest
 from skelbo.mixture.mixture import Mixture
-from skelbo.mixture.mixture_batch import RUN_STRUCTURES, MixtureBatch
-from skelbo.mixture.recombination import recombined
+from skelbo.mixture.mixture_batch import RUN_STRUCTURES, SAME_MODE, MixtureBatch, different
+from skelbo.mixture.recombination import Recombination
 from skelbo.mixture.row_sample import RowSample
 
-# Random starts for each of `n_init`, and iterations of the two rounds: of runs that are
-# all there is, as on long tables, and of those whose best are recombined. New ones, near a mode
-# already, need fewer.
-CANDIDATES, ROUNDS = 25, (10, 30)
-FIRST_CANDIDATES, FIRST_ROUNDS, LATER_ROUNDS = 15, (10, 30), (8, 15)
-# One of so many goes into the second round.
-SECOND_ROUND = 5
-# Times that the best mixtures are recombined, how many these are at most, and the number of new
-# ones for each start of `n_init`.
-GENERATIONS, PARENTS, CHILDREN = 2, 5, 5
+# Random starts for each of `n_init`, iterations of the two rounds, and the share of the runs that
+# goes into the second: of runs that are all there is, as on long tables.
+CANDIDATES, ROUNDS, SECOND_ROUND = 25, (10, 30), 5
+# The same of runs whose best are recombined.
+FIRST_CANDIDATES, FIRST_ROUNDS = 15, (6, 12)
+# Times that the best mixtures are recombined at most, and without a better one before this ends.
+GENERATIONS, PATIENCE = 8, 4
+# How many these are at most, and the rounds of the new ones, which begin near a mode.
+PARENTS, LATER_ROUNDS, LATER_SECOND_ROUND = 4, (8, 12), 3
+# Starts of `n_init` for each mixture that is returned at most: of runs alone, and of recombined
+# ones, whose best is mostly the best there is.
+STARTS_PER_RUN, STARTS_PER_RECOMBINED = 3, 5
 # Cells of the responsibilities or covariances of all candidates: where rows or columns are many
 # there are fewer, and no new ones.
 MAX_CELLS = 2**22
-# Runs whose bounds differ by less, in nats per row, are on the way to the same mode.
-SAME_MODE = 1e-4
 
-Recombination = Callable[[MixtureBatch], MixtureBatch]
+Recombine = Callable[[MixtureBatch], MixtureBatch]
 
 
 def can_run_together(structure: CovarianceStructure, regularization: Regularization) -> bool:
@@ -65,12 +65,13 @@ def promising_starts(
         One that always succeeds.
     rng : RandomState
     n_starts : int
-        Number of starts that the runs replace; a third of them, rounded up, are returned at most.
+        Number of starts that the runs replace; a third of them, rounded up, are returned at most
+        (a fifth of them where the best are recombined).
 
     Returns
     -------
     list of Mixture
-        See `best_of_runs`.
+        See `best_of_runs` and `best_recombined`.
     """
     (n_rows, p), K = sample.values.shape, n_components
     cells = max(n_rows, p * p if structure.scatter.dense else p)
@@ -83,27 +84,14 @@ def promising_starts(
     labels = nearest_of_random_rows(space, K, n_runs, rng)
     batch = MixtureBatch.from_labels(labels, sample, structure, K, regularization)
     rows = sample.rows(len(batch) * structure.row_cells(K, p)[0])
-
-    def recombine(batch: MixtureBatch) -> MixtureBatch:
-        shares = recombined(
-            batch.log_joint(rows),
-            batch.union.log_weights.reshape(len(batch), K),
-            sample.weights,
-            space.values,
-            CHILDREN * n_starts,
-            rng,
-        )
-        return MixtureBatch.from_shares(shares, sample, structure, regularization)
-
-    return best_of_runs(batch, rows, regularization, n_starts, recombine if recombines else None)
+    if not recombines:
+        return best_of_runs(batch, rows, regularization, n_starts)
+    recombine = Recombination(sample, space, rows, regularization, n_starts, rng)
+    return best_recombined(batch, rows, regularization, n_starts, recombine)
 
 
 def best_of_runs(
-    batch: MixtureBatch,
-    rows: Rows,
-    regularization: Regularization,
-    n_starts: int,
-    recombine: Recombination | None = None,
+    batch: MixtureBatch, rows: Rows, regularization: Regularization, n_starts: int
 ) -> list[Mixture]:
     """Return the ends of the best short runs, on the way to different modes.
 
@@ -118,44 +106,62 @@ def best_of_runs(
         One that always succeeds.
     n_starts : int
         Three times the number of mixtures that are returned at most.
-    recombine : callable, MixtureBatch -> MixtureBatch, optional
+
+    Returns
+    -------
+    list of Mixture
+        Highest bounds first.
+    """
+    batch, bounds = _two_rounds(batch, rows, regularization, ROUNDS)
+    return [batch.mixture(k) for k in different(bounds, -(-n_starts // STARTS_PER_RUN)).tolist()]
+
+
+def best_recombined(
+    batch: MixtureBatch,
+    rows: Rows,
+    regularization: Regularization,
+    n_starts: int,
+    recombine: Recombine,
+) -> list[Mixture]:
+    """Return the ends of the best runs, after the best have been recombined several times.
+
+    Parameters
+    ----------
+    batch : MixtureBatch
+        Where the first runs begin.
+    rows : Rows
+    regularization : Regularization
+        One that always succeeds.
+    n_starts : int
+        Five times the number of mixtures that are returned at most.
+    recombine : callable, MixtureBatch -> MixtureBatch
         Returns new starts made from the best mixtures, and these themselves.
 
     Returns
     -------
     list of Mixture
-        Ends of recombined runs first, highest bounds first, then those of the others.
+        Highest bounds first.
     """
-    most = -(-n_starts // 3)
-    if recombine is None:
-        batch, bounds = _two_rounds(batch, rows, regularization, ROUNDS)
-        return [batch.mixture(number) for number in _different(bounds, most)]
     batch, bounds = _two_rounds(batch, rows, regularization, FIRST_ROUNDS)
-    # Near a high mode after some iterations, or on a slow way to a higher one.
-    found = [(bounds[k], batch.mixture(k)) for k in _different(bounds, most // 2).tolist()]
+    best, idle = bounds[0], 0
     for _ in range(GENERATIONS):
-        batch = recombine(batch.take(_different(bounds, PARENTS)))
-        batch, bounds = _two_rounds(batch, rows, regularization, LATER_ROUNDS)
-    chosen = _different(bounds, most - len(found)).tolist()
-    found = [(bounds[k], batch.mixture(k)) for k in chosen] + found
-    bounds = np.array([bound for bound, _ in found])
-    return [found[k][1] for k in _different(bounds, most).tolist()]
+        batch = recombine(batch.take(different(bounds, PARENTS)))
+        batch, bounds, _ = batch.run(rows, regularization, LATER_ROUNDS[0])
+        batch = batch.take(different(bounds, -(-len(batch) // LATER_SECOND_ROUND)))
+        batch, bounds, _ = batch.run(rows, regularization, LATER_ROUNDS[1])
+        idle = 0 if bounds[0] > best + SAME_MODE else idle + 1
+        if idle == PATIENCE:
+            break
+        best = max(best, bounds[0])
+    chosen = different(bounds, -(-n_starts // STARTS_PER_RECOMBINED))
+    return [batch.mixture(number) for number in chosen.tolist()]
 
 
 def _two_rounds(batch, rows: Rows, regularization, n_iter: tuple[int, int]):
     """Return the best of a batch after iterations of all and of these, and their bounds."""
-    batch, _ = batch.run(rows, regularization, n_iter[0])
     better = np.arange(-(-len(batch) // SECOND_ROUND))
-    return batch.take(better).run(rows, regularization, n_iter[1])
-
-
-def _different(bounds: np.ndarray, most: int) -> np.ndarray:
-    """Return the numbers of runs that are on the way to different modes, in their order."""
-    chosen: list[int] = []
-    for number, bound in enumerate(bounds):
-        if len(chosen) < most and all(abs(bound - bounds[k]) > SAME_MODE for k in chosen):
-            chosen.append(number)
-    return np.array(chosen)
+    batch, _, left = batch.run(rows, regularization, n_iter[0])
+    return batch.take(better[: len(left)]).run(rows, regularization, n_iter[1])[:2]
 
 
 def nearest_of_random_rows(

@@ -2,75 +2,81 @@
 
 import numpy as np
 import pytest
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_allclose
 
-from skelbo.mixture import recombination
-from skelbo.mixture.log_sum_exp import normalize
-from skelbo.mixture.recombination import recombined
+from skelbo.data.rows import Rows
+from skelbo.gaussian.regularization import regularization
+from skelbo.gaussian.structures import STRUCTURES
+from skelbo.mixture.mixture_batch import RUN_STRUCTURES, MixtureBatch
+from skelbo.mixture.recombination import BIRTHS, Recombination, exchanged
+from skelbo.mixture.row_sample import sample_rows
+from tests.mixture.fits import clouds
 
-WEIGHTS = np.array([1.0, 2.0, 1.0, 1.0, 3.0, 1.0, 1.0, 1.0])
-
-
-def given(n_given, K=3, seed=0):
-    rng = np.random.default_rng(seed)
-    log_joint = 2 * rng.standard_normal((n_given, K, len(WEIGHTS)))
-    log_joint[:, :, 3] = -np.inf  # a row that no component explains
-    space = rng.standard_normal((len(WEIGHTS), 2))
-    return log_joint, np.log(np.full((n_given, K), 1 / K)), space
+KINDS = [kind for kind, structure in STRUCTURES.items() if structure in RUN_STRUCTURES]
 
 
-@pytest.mark.parametrize("share", [0.0, 1.0])
-@pytest.mark.parametrize(("n_given", "K"), [(1, 2), (1, 3), (4, 3)])
-def test_shares_are_those_of_the_rows(monkeypatch, share, n_given, K):
-    monkeypatch.setattr(recombination, "EXCHANGED", share)
-    log_joint, log_weights, space = given(n_given, K)
+def test_an_exchange_takes_one_component_from_another_mixture():
+    log_joint = np.random.default_rng(0).standard_normal((2, 3, 8))
     before = log_joint.copy()
-    shares = recombined(log_joint, log_weights, WEIGHTS, space, 7, np.random.RandomState(0))
-    assert_array_equal(log_joint, before)
-    assert shares.shape == (n_given + 7, K, len(WEIGHTS))
-    assert (shares >= 0).all()
-    assert_allclose(shares.sum(axis=1), np.tile(WEIGHTS, (n_given + 7, 1)))
-    normalize(before, log_weights, WEIGHTS)
-    assert_array_equal(shares[:n_given], before)
-
-
-def test_an_exchange_takes_one_component_from_another_mixture(monkeypatch):
-    monkeypatch.setattr(recombination, "EXCHANGED", 1.0)
-    log_joint, log_weights, space = given(2)
-    shares = recombined(log_joint, log_weights, WEIGHTS, space, 20, np.random.RandomState(0))
+    children, parent = exchanged(log_joint, 40, np.random.RandomState(0))
+    assert_allclose(log_joint, before)
     seen = set()
-    for child in shares[2:]:
-        for parent in (0, 1):
-            for lost in range(3):
-                for k in range(3):
-                    expected = log_joint[parent].copy()
-                    expected[lost] = log_joint[1 - parent, k]
-                    normalize(expected, log_weights[0], WEIGHTS)
-                    if np.allclose(child, expected):
-                        seen.add((parent, lost, k))
-                        break
-    assert len(seen) > 8
+    for child, mine in zip(children, parent, strict=True):
+        own = [np.array_equal(child[k], log_joint[mine, k]) for k in range(3)]
+        assert sum(own) == 2
+        lost = own.index(False)
+        gained = [np.array_equal(child[lost], log_joint[1 - mine, k]) for k in range(3)]
+        assert sum(gained) == 1
+        seen.add((mine, lost, gained.index(True)))
+    assert len(seen) > 12
 
 
-def test_a_split_shares_the_rows_of_one_component_between_two(monkeypatch):
-    """The others compete for the rows of the one that is given up, as they would without it."""
-    monkeypatch.setattr(recombination, "EXCHANGED", 0.0)
-    log_joint, log_weights, space = given(1)
-    shares = recombined(log_joint, log_weights, WEIGHTS, space, 30, np.random.RandomState(1))
-    rows = np.delete(np.arange(len(WEIGHTS)), 3)
-    for child in shares[1:]:
-        found = []
-        for lost in range(3):
-            rest = np.delete(log_joint[0], lost, axis=0)
-            normalize(rest, log_weights[0, :2], WEIGHTS)
-            for split, kept in ((0, 1), (1, 0)):
-                other = np.delete(np.arange(3), lost)[kept]
-                parts = np.delete(child, other, axis=0)[:, rows]
-                exclusive = np.minimum(parts[0], parts[1]) == 0
-                found.append(
-                    np.allclose(child[other][rows], rest[kept][rows])
-                    and np.allclose(parts.sum(axis=0), rest[split][rows])
-                    and exclusive.all()
-                    and (parts.max(axis=1) > 0).all()
-                )
-        assert any(found)
+def mixtures(kind, K, n_mixtures):
+    X = clouds(120, 3, 3)
+    X -= X.mean(axis=0)
+    rule = regularization("auto", X.var(axis=0))
+    sample = sample_rows(Rows(X), K)
+    labels = np.random.default_rng(0).integers(K, size=(n_mixtures, len(sample.weights)))
+    batch = MixtureBatch.from_labels(labels, sample, STRUCTURES[kind], K, rule)
+    rows = sample.rows(100)
+    return sample, rows, rule, batch.run(rows, rule, 5)[0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("K", "n_mixtures"), [(2, 1), (3, 4)])
+def test_new_mixtures_stand_behind_the_given_ones(kind, K, n_mixtures):
+    """The given ones after a step of EM; the others differ from them."""
+    sample, rows, rule, given = mixtures(kind, K, n_mixtures)
+    space = sample if given.structure.isotropic else sample.standardized()
+    recombine = Recombination(sample, space, rows, rule, 5, np.random.RandomState(0))
+    after = recombine(given)
+    assert n_mixtures < len(after) <= n_mixtures + 10
+    stepped = given.m_step(rows.total(given.expected).moments, rule)
+    for k in range(n_mixtures):
+        assert_allclose(after.mixture(k).components.means, stepped.mixture(k).components.means)
+    bounds = rows.total(after.expected).log_prob / rows.total_weight
+    assert np.isfinite(bounds).all()
+    weights = after.union.weights.reshape(len(after), K)
+    assert_allclose(weights.sum(axis=1), 1.0)
+    assert BIRTHS > 1
+
+
+def test_a_component_is_moved_to_the_cluster_without_one():
+    """Two components share one of three clusters, and one has the other two."""
+    rng = np.random.default_rng(0)
+    centres = np.array([[-20.0, 0.0], [0.0, 0.0], [6.0, 0.0]])
+    X = centres[np.repeat([0, 1, 2], 60)] + rng.standard_normal((180, 2))
+    X -= X.mean(axis=0)
+    rule = regularization("auto", X.var(axis=0))
+    sample = sample_rows(Rows(X), 3)
+    left = sample.values[:, 0] < -5
+    labels = np.where(left, sample.values[:, 1] > 0, 2)[None]
+    stuck = MixtureBatch.from_labels(labels, sample, STRUCTURES["full"], 3, rule)
+    rows = sample.rows(100)
+    stuck, (before,), _ = stuck.run(rows, rule, 30)
+    recombine = Recombination(
+        sample, sample.standardized(), rows, rule, 5, np.random.RandomState(0)
+    )
+    after, bounds, _ = recombine(stuck).run(rows, rule, 30)
+    assert bounds[0] > before + 0.1
+    assert_allclose(np.sort(after.mixture(0).weights), [1 / 3] * 3, atol=0.01)

@@ -38,7 +38,7 @@ def test_a_batch_is_its_mixtures(kind, missing):
     batch = MixtureBatch.from_labels(labels, sample, structure, 3, rule)
     rows = sample.rows(100)
     before = [batch.mixture(k) for k in range(4)]
-    after, bounds = batch.run(rows, rule, 5)
+    after, bounds, _ = batch.run(rows, rule, 5)
     expected = []
     for theta in before:
         for _ in range(5):
