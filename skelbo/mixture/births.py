@@ -31,7 +31,7 @@ from skelbo.mixture.row_sample import RowSample
 STEPS = 6
 # Share of the new components that begin at a ball of rows, the others at a half of a component;
 # rows of the smallest ball for each column.
-BALLS, ROWS_PER_COLUMN = 0.4, 2.0
+BALLS, ROWS_PER_COLUMN = 0.5, 2.0
 # Components that share more of their rows, of those that either has, are one.
 SAME = 0.5
 # Largest logarithm of a ratio of densities.

@@ -26,7 +26,7 @@ CANDIDATES, ROUNDS, SECOND_ROUND = 25, (10, 30), 5
 # The same of runs whose best are recombined.
 FIRST_CANDIDATES, FIRST_ROUNDS = 15, (6, 12)
 # Times that the best mixtures are recombined at most, and without a better one before this ends.
-GENERATIONS, PATIENCE = 8, 4
+GENERATIONS, PATIENCE = 8, 3
 # How many these are at most, and the rounds of the new ones, which begin near a mode.
 PARENTS, LATER_ROUNDS, LATER_SECOND_ROUND = 4, (8, 12), 3
 # Starts of `n_init` for each mixture that is returned at most: of runs alone, and of recombined
