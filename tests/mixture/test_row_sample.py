@@ -52,7 +52,7 @@ def test_the_order_of_rows_does_not_depend_on_where_the_columns_lie():
     X = np.round(2.0**20 * X) / 2.0**20  # so that shifts are exact
     rows = []
     for shift in (0.0, 32.0):
-        origin = np.nanmean(X + shift, axis=0) + [0.0, 1e-16]
+        origin = np.nanmean(X + shift, axis=0) + np.array([0.0, 1e-16])
         rows.append(sample_rows(Rows(X + shift, None, origin), 2))
     assert_allclose(rows[0].values, rows[1].values, atol=1e-13)
     assert_array_equal(rows[0].observed, rows[1].observed)
