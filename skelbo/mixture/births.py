@@ -85,7 +85,7 @@ class Births:
             components = replace(shared, means=moments.mean)
         else:
             components = Components.from_moments(kind, moments, regularization)
-        return cls(base, moments.weight / sample.weights.sum(), components)
+        return cls(base, _inner(moments.weight / sample.weights.sum()), components)
 
     def take(self, which: np.ndarray) -> Births:
         """Return some of them, by number."""
@@ -130,12 +130,17 @@ class Births:
             return density.moments(shares)
 
         moments = rows.total(expected)
-        weight = np.clip(moments.weight / rows.total_weight, 1e-12, 1 - 1e-12)
+        weight = _inner(moments.weight / rows.total_weight)
         if shared:
             components = replace(self.components, means=moments.mean)
         else:
             components = self.components.updated(moments, regularization)
         return Births(self.base, weight, components)
+
+
+def _inner(weight: np.ndarray) -> np.ndarray:
+    """Return probabilities away from 0 and 1, where a component is nothing or all there is."""
+    return np.clip(weight, 1e-12, 1 - 1e-12)
 
 
 def _shares(log_joint: np.ndarray, rest: np.ndarray, weights: np.ndarray) -> np.ndarray:

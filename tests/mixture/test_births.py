@@ -96,13 +96,14 @@ def test_births_at_one_place_are_one():
     assert _different(base, bounds, shares, lost, 1) == [1]
 
 
-def test_a_birth_without_rows_or_with_one_alone_stays_finite():
+def test_a_birth_without_rows_with_one_or_all_stays_finite():
     sample, rows, rule, mixtures = table("full")
     _, log_prob = densities(mixtures, rows)
-    members = np.zeros((2, len(sample.weights)))
+    members = np.zeros((3, len(sample.weights)))
     members[1, 0] = sample.weights[0]
-    births = Births.at(members, np.array([0, 1]), mixtures, sample, rule).regular
-    assert len(births.base) == 2
+    members[2] = sample.weights
+    births = Births.at(members, np.array([0, 1, 1]), mixtures, sample, rule)
+    assert np.isfinite(births.rest(log_prob)).all()
     after = births.stepped(log_prob - np.inf, rows, rule, shared=False)
     assert np.isfinite(after.weight).all()
     assert np.isfinite(after.components.means).all()
