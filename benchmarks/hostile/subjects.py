@@ -156,12 +156,12 @@ SUBJECTS = {
         0.5,
         default=lambda: MCEM(max_iter=2, n_importance_samples=20, random_state=0),
     ),
-    "VAEEstimator": Subject(draw_vae, 0.4, frozenset({"streams"}), lambda: small(VAEEstimator)),
-    "auto-encoder": Subject(draw_auto_encoder, 0.4, frozenset({"streams"}), small_auto_encoder),
+    "VAEEstimator": Subject(draw_vae, 1.5, frozenset({"streams"}), lambda: small(VAEEstimator)),
+    "auto-encoder": Subject(draw_auto_encoder, 1.5, frozenset({"streams"}), small_auto_encoder),
     "VQVAEEstimator": Subject(
-        draw_codes, 0.4, frozenset({"streams"}), lambda: small(VQVAEEstimator)
+        draw_codes, 1.5, frozenset({"streams"}), lambda: small(VQVAEEstimator)
     ),
-    "GANEstimator": Subject(draw_game, 0.4, default=lambda: small(GANEstimator)),
+    "GANEstimator": Subject(draw_game, 1.5, default=lambda: small(GANEstimator)),
     "GenerativeClassifier": Subject(
         draw_classifier, 1.0, frozenset({"repeats"}), kind="classifier"
     ),
