@@ -225,7 +225,8 @@ def warm(trial: Trial) -> None:
     model = clone(trial.estimator).set_params(warm_start=True)
     first, second = (model.fit(trial.X, **trial.table.fit_arguments).lower_bound_ for _ in range(2))
     check("warm start is finite", np.isfinite(second))
-    if climbs(trial.subject, trial.estimator):
+    # Published locations far from zero have too few digits to begin where the fit ended.
+    if climbs(trial.subject, trial.estimator) and not is_coarse(trial.table.X):
         # Both are bounds of published means, which are rounded.
         fall = trial.tolerance * (1 + abs(first)) + trial.rounding
         check("a warm start does not fall", second >= first - fall, f"{first:.9g}, {second:.9g}")
