@@ -3,9 +3,10 @@ Likelihoods without a maximum
 =============================
 
 A density can be infinite at a point, and maximum likelihood finds such points: a component on one
-row, a factor that is one column, a decoder that copies a column. Fits stop at a floor in the units
-of the column, and a warning names the column and the remedy. The log-likelihood of such a fit is
-that of the floor: do not compare it with others.
+row, a factor that is one column, a decoder that copies a column. Other likelihoods rise for ever
+to a limit that no parameters reach. Fits stop at a floor in the units of the column, and a warning
+names the column and the remedy. The log-likelihood of such a fit is that of the floor: do not
+compare it with others.
 """
 
 # %%
@@ -28,6 +29,7 @@ from skelbo import (
     EMGaussianMixture,
     HeywoodWarning,
     NoiseFloorWarning,
+    SeparationWarning,
     SingularCovarianceWarning,
     VAEEstimator,
     VariationalEM,
@@ -84,3 +86,19 @@ petals = load_iris().data[:, 2:]
 codes = np.column_stack([petals, np.full(len(petals), 3.0)])
 options = {"hidden_layer_sizes": 16, "lr": 1e-2, "max_iter": 50, "random_state": 0}
 fit_and_report(VAEEstimator(1, early_stopping=False, **options), codes, NoiseFloorWarning)
+
+# %%
+# Answers that a factor decides
+# -----------------------------
+#
+# :class:`skelbo.SeparationWarning`. Where a latent variable tells yes from no without error, here in
+# two items that all have answered alike, the likelihood of their answers rises to one as the
+# loadings grow, and no finite loadings reach it. Scores are those of the limit; loadings and
+# intercepts of these columns are not to be read.
+
+ability = np.random.default_rng(0).standard_normal((300, 1))
+easiness = np.array([0.5, -0.5, 0.0, 0.3])
+answers = np.random.default_rng(1).random((300, 4)) < 1 / (1 + np.exp(-ability - easiness))
+answers = np.column_stack([answers, answers[:, 3]]).astype(float)
+fit_and_report(VariationalEM(1, model="bernoulli"), answers, SeparationWarning)
+fit_and_report(VariationalEM(1, model="bernoulli"), answers[:, :4], SeparationWarning)

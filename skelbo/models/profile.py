@@ -86,8 +86,8 @@ class Profile(Protocol):
 
         Parameters
         ----------
-        rest : ndarray
-            The parameters that are left.
+        rest : ndarray of shape (n_rest,)
+            Parameters that remain.
 
         Returns
         -------
