@@ -91,10 +91,10 @@ fit_and_report(VAEEstimator(1, early_stopping=False, **options), codes, NoiseFlo
 # Answers that a factor decides
 # -----------------------------
 #
-# :class:`skelbo.SeparationWarning`. Where a latent variable tells yes from no without error, here in
-# two items that all have answered alike, the likelihood of their answers rises to one as the
-# loadings grow, and no finite loadings reach it. Scores are those of the limit; loadings and
-# intercepts of these columns are not to be read.
+# :class:`skelbo.SeparationWarning`. Where a latent variable tells yes from no without error, here
+# in two items that everybody answered alike, the likelihood rises as the loadings grow, to a limit
+# that no finite loadings reach. Scores are close to those of the limit; loadings and intercepts of
+# these columns are not to be read.
 
 ability = np.random.default_rng(0).standard_normal((300, 1))
 easiness = np.array([0.5, -0.5, 0.0, 0.3])
