@@ -1,11 +1,14 @@
-"""Context in which torch records gradients, even inside ``no_grad`` or ``inference_mode``."""
+"""Context in which torch records gradients, whatever the caller's; the import of optimizers."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
+
+from skelbo.data.uninterrupted import uninterrupted
 
 
 @contextmanager
@@ -17,3 +20,13 @@ def gradients() -> Iterator[None]:
     """
     with torch.inference_mode(False), torch.enable_grad():
         yield
+
+
+@cache
+def load_optimizers() -> None:
+    """Build an optimizer, once a process: at the first, torch imports what training needs.
+
+    Networks without initial weights need a part of the same.
+    """
+    weight = torch.zeros(1, requires_grad=True)
+    uninterrupted(lambda: torch.optim.SGD([weight], lr=1.0))

@@ -14,7 +14,7 @@ ROOT = Path(skelbo.__file__).parent
 IMPORTS = {
     "elbo": set(),
     "degenerate_fit": set(),
-    "autograd": set(),
+    "autograd": {"data"},
     "callbacks": {"display", "em"},
     "python_parameters": set(),
     "checked_parameters": {"python_parameters"},

@@ -64,7 +64,7 @@ class Block:
         """Which rows have no known cell, bool of shape (n_rows,)."""
         if self.observed is None:
             return np.zeros(self.values.shape[1], bool)
-        return ~self.observed.any(axis=0)
+        return np.asarray(~self.observed.any(axis=0))
 
     def move(self, step: np.ndarray) -> None:
         """Put the origin `step` further on, in place."""

@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 import torch
 
-from skelbo.autograd import gradients
+from skelbo.autograd import gradients, load_optimizers
 from skelbo.data.rows import Rows
 from skelbo.elbo import LOG_2PI
 from skelbo.em.checkpoint import Resumable
@@ -59,6 +59,7 @@ class GradientAscent(Resumable):
         self.patterns = [self._tensors(block) for block in rows.blocks()]
         self.total_weight = rows.total_weight
         self.vector = self._tensor(self._start(theta)).requires_grad_()
+        load_optimizers()
         self.optimizer = torch.optim.LBFGS(
             [self.vector],
             max_iter=1,

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from skelbo.data.rows import Block, Rows
+from skelbo.data.uninterrupted import uninterrupted
 from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.exponential_family import NaturalDensity
 from skelbo.gaussian.moments import Moments
@@ -30,11 +31,16 @@ STATISTICS_COST, EXPONENTIAL_COST = 4, 8
 def kernel() -> Callable[..., Any] | None:
     """Return the compiled pass, None where numba is not installed or cannot compile or cache."""
     try:
-        import numba
-
-        from skelbo.mixture.backends.numba_kernel import expected_sums
+        return uninterrupted(_load)
     except (ImportError, RuntimeError):
         return None
+
+
+def _load() -> Callable[..., Any] | None:
+    import numba
+
+    from skelbo.mixture.backends.numba_kernel import expected_sums
+
     return None if numba.config.DISABLE_JIT else expected_sums
 
 

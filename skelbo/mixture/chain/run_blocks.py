@@ -11,6 +11,7 @@ import numpy as np
 
 from skelbo.data.blocks import iter_blocks
 from skelbo.data.sequences import Runs
+from skelbo.data.uninterrupted import uninterrupted
 from skelbo.mixture.chain.markov_chain import MarkovChain
 from skelbo.mixture.chain.numpy_pass import NumpyPass
 from skelbo.mixture.chain.segments import Segments, segment_size
@@ -155,11 +156,16 @@ class CompiledPass:
 def kernels() -> Any:
     """Return the module of compiled kernels, None where numba is not installed or cannot run."""
     try:
-        import numba
-
-        from skelbo.mixture.backends import numba_chain
+        return uninterrupted(_load)
     except (ImportError, RuntimeError):
         return None
+
+
+def _load() -> Any:
+    import numba
+
+    from skelbo.mixture.backends import numba_chain
+
     return None if numba.config.DISABLE_JIT else numba_chain
 
 

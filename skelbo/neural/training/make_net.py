@@ -14,6 +14,7 @@ import torch
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
+from skelbo.autograd import load_optimizers
 from skelbo.data.counts import is_count
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.model.latent_family import LatentFamily
@@ -127,6 +128,7 @@ def make_net(
     VAENet
         On its device.
     """
+    load_optimizers()
     if before is None:
         model = _networks(estimator, columns, family, dtype, generator)
     else:
