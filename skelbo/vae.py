@@ -363,7 +363,8 @@ class VAEEstimator(NetworkEstimator):
         ----------
         X : array-like of shape (n_samples, n_features) or torch.utils.data.Dataset
             Rows, possibly with missing cells (NaN); those of a Dataset are read at once, the
-            blocks of a Dask collection one after another, each being a pass of its own.
+            blocks of a Dask collection one after another, each being a pass of its own. At least
+            two at first, later any number.
         y : Ignored
             For the sake of pipelines.
         sample_weight : array-like of shape (n_samples,), optional

@@ -323,6 +323,15 @@ def test_partial_fit_warns_of_a_constant_column():
             model.partial_fit(X)
 
 
+def test_the_last_chunk_of_a_stream_may_be_one_row():
+    model = small().partial_fit(IRIS[:149])
+    before = model.score(IRIS)
+    assert np.isfinite(model.partial_fit(IRIS[149:]).lower_bound_)
+    assert abs(model.score(IRIS) - before) < 1
+    with pytest.raises(ValueError, match="minimum of 2"):
+        small().partial_fit(IRIS[:1])
+
+
 def test_partial_fit_after_fit_and_in_batches():
     model = small().fit(IRIS)
     before = weights(model).clone()

@@ -132,9 +132,12 @@ class NetworkEstimator(LatentVariableEstimator):
 
     # ---------------------------------------------------------------- reading
 
-    def _read(self, X: Any, sample_weight: Any, *, reset: bool) -> TrainingTable:
+    def _read(
+        self, X: Any, sample_weight: Any, *, reset: bool, min_samples: int | None = None
+    ) -> TrainingTable:
         """Validate the arguments of a fit; large tables stay on disk."""
         streamed = is_large_file(X)
+        least = self._min_samples if min_samples is None else min_samples
         if is_dask(X):
             from skelbo.data.dask_download import spooled
 
@@ -143,11 +146,11 @@ class NetworkEstimator(LatentVariableEstimator):
             )
         if isinstance(X, Dataset):
             X, streamed = DatasetTable(X), True
-            self._validate_fit(X[: self._min_samples], None, reset=reset)
+            self._validate_fit(X[:least], None, reset=reset, min_samples=least)
             X.check()
             weights = check_weights(sample_weight, len(X))
         else:
-            X, weights = self._validate_fit(X, sample_weight, reset=reset)
+            X, weights = self._validate_fit(X, sample_weight, reset=reset, min_samples=least)
         if weights is not None and not weights.all() and not streamed:
             X, weights = X[weights > 0], weights[weights > 0]
         if weights is not None and weights.min() == weights.max():
@@ -194,7 +197,8 @@ class NetworkEstimator(LatentVariableEstimator):
                 self.partial_fit(part, sample_weight=weights)
             return
         X = DatasetTable(X)[:] if isinstance(X, Dataset) else X
-        table = self._read(X, sample_weight, reset=first)
+        least = self._min_samples if first else 1  # the last chunk of a stream may be one row
+        table = self._read(X, sample_weight, reset=first, min_samples=least)
         columns = Columns.read(*table[:2], self.likelihood) if first else self._columns
         columns.check(table.X)
         if not hasattr(self, "_stream"):
