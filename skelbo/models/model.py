@@ -3,6 +3,7 @@ r"""The contract of a model p(x, z; theta), and the checks that a model written 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from skelbo.data.counts import is_count
 from skelbo.models.constraints import CONSTRAINTS
 from skelbo.python_parameters import PythonParameters
+
+# Likeness of two names (`difflib`) from which on one is taken for the other misspelt.
+CLOSE = 0.9
 
 
 class LatentVariableModel(PythonParameters):
@@ -250,6 +254,7 @@ class LatentVariableModel(PythonParameters):
 
 def check_model(model: Any) -> None:
     """Raise an error that names the attribute if a model does not keep the contract."""
+    _check_spelling(model)
     name = type(model).__name__
     if model.latent not in ("continuous", "binary"):
         raise ValueError(
@@ -272,6 +277,24 @@ def check_model(model: Any) -> None:
         raise ValueError(
             f"{name}.constraints has {unknown}, expected one of {list(CONSTRAINTS)} for each name."
         )
+
+
+def _check_spelling(model: Any) -> None:
+    """Raise ValueError for a name of the class that is almost one with a default.
+
+    The default would be taken: a prior, or limits of the parameters, that the user did not mean.
+    """
+    cls = type(model)
+    for name in ("log_prior", "constraints", "latent"):
+        if getattr(cls, name) is not getattr(LatentVariableModel, name):
+            continue
+        own = [n for c in cls.__mro__ if issubclass(c, LatentVariableModel) for n in vars(c)]
+        others = [n for n in own if not hasattr(LatentVariableModel, n) and n != "n_latents"]
+        for other in get_close_matches(name, others, 1, CLOSE):
+            raise ValueError(
+                f"{cls.__name__} defines {other!r}, which is not read, and not {name!r}, expected "
+                f"{name!r}; correct the spelling, or give {other!r} a name that is less like it."
+            )
 
 
 def _missing(model: Any, signature: str) -> str:

@@ -188,3 +188,22 @@ def test_more_binary_latents_than_can_be_listed_get_a_remedy_that_is_open(estima
 
     with pytest.raises(ValueError, match=r"n_latents=13 .*at most 12.*; use fewer latents"):
         estimator(model=Many(), random_state=0).fit(answers(20))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "meant"),
+    [
+        ("constraint", {"a": "positive"}, "constraints"),
+        ("latents", "binary", "latent"),
+        ("log_pior", lambda self, Z, theta: -Z.abs().sum(-1), "log_prior"),
+    ],
+)
+@pytest.mark.parametrize("estimator", [VariationalEM, MCEM])
+def test_a_misspelt_name_of_the_class_is_not_passed_over(estimator, name, value, meant):
+    with pytest.raises(ValueError, match=f"Broken defines '{name}'.*expected '{meant}'"):
+        estimator(model=broken(**{name: value})).fit(answers())
+
+
+def test_a_name_like_one_that_the_model_has_is_its_own():
+    model = broken(log_priors=None, log_prior=lambda self, Z, t: -0.5 * (Z**2).sum(-1))
+    VariationalEM(model=model, max_iter=1, tol=1e9).fit(answers())
