@@ -209,9 +209,12 @@ class StandardErrors(InputValidation, ABC):
         """Return the axis of a parameter that are the components; None if it has none."""
 
     def __getstate__(self):
-        """Return the state without the rows of the fit."""
+        """Return the state with the errors that have been computed, without the rows of the fit."""
         state: dict[str, Any] = super().__getstate__()  # type: ignore[assignment]
-        return {k: v for k, v in state.items() if k != "_data"}
+        kept = {k: v for k, v in state.items() if k != "_data"}
+        if self._data is not None and self._data.errors is not None:
+            kept["_data"] = FitRows(None, None, self._data.errors)
+        return kept
 
 
 def _matched(resp: np.ndarray, other: np.ndarray) -> np.ndarray:

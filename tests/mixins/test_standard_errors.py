@@ -149,10 +149,11 @@ def test_a_variance_at_its_floor_has_no_error():
 
 def test_copies_files_streams_and_dask_need_the_rows(faithful, tmp_path):
     model = EMGaussianMixture(2, random_state=0).fit(faithful)
-    expected = flat(model.standard_errors_)
     model.to_file(tmp_path / "model")
     read = EMGaussianMixture.from_file(tmp_path / "model")
-    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model), read):
+    others = pickle.loads(pickle.dumps(model)), copy.deepcopy(model), read
+    expected = flat(model.standard_errors_)
+    for other in others:
         with pytest.raises(AttributeError, match="call compute_standard_errors"):
             _ = other.standard_errors_
         other.compute_standard_errors(faithful)
@@ -167,6 +168,17 @@ def test_copies_files_streams_and_dask_need_the_rows(faithful, tmp_path):
         model.compute_standard_errors(faithful, method="jackknife")
     with pytest.raises(ValueError, match="n_bootstrap=1, expected an integer of at least 2"):
         model.compute_standard_errors(faithful, method="bootstrap", n_bootstrap=1)
+
+
+@pytest.mark.parametrize("estimator", [GaussianMLE(), EMGaussianMixture(2, random_state=0)])
+def test_copies_keep_errors_that_have_been_computed(estimator, faithful):
+    model = estimator.fit(faithful)
+    errors = flat(model.standard_errors_)
+    for other in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert np.array_equal(flat(other.standard_errors_), errors)
+    model.compute_standard_errors(faithful, method="bootstrap", n_bootstrap=2, random_state=0)
+    drawn = pickle.loads(pickle.dumps(model)).standard_errors_
+    assert np.array_equal(flat(drawn), flat(model.standard_errors_))
 
 
 def test_rows_that_were_changed_are_found_and_a_refit_forgets(faithful):
