@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from skelbo.data.column_moments import ColumnMoments
+from skelbo.data.column_moments import SMALLEST, ColumnMoments
 from skelbo.inference.distinct_rows import DistinctRows
 from skelbo.models.interface import Model, Theta
 
@@ -38,13 +38,24 @@ class TableUnit:
         """Return the middle of the largest and the smallest scale of a column.
 
         It is 1 for models whose parameters do not follow a common unit of the columns.
+
+        Raises
+        ------
+        ValueError
+            If all cells are so small that the inverse of a noise variance overflows.
         """
         if not model.unit_powers:
             return cls(0, {})
         # A column of one value has the scale of the others, or of its size.
+        size = float(np.nanmax(np.abs(data.X)))
+        if 0 < size < SMALLEST:
+            raise ValueError(
+                f"the largest cell of X is {size:.3g} in size, whose square underflows float64; "
+                "multiply all columns by a constant."
+            )
         variances = ColumnMoments.of_table(data.X, data.weights).positive_variance
         exponents = np.frexp(np.sqrt(variances))[1]
-        largest = int(np.frexp(np.nanmax(np.abs(data.X)))[1])
+        largest = int(np.frexp(size)[1])
         middle = (int(exponents.min()) + int(exponents.max())) // 2
         return cls(max(middle, largest - MAX_EXPONENT), model.unit_powers)
 

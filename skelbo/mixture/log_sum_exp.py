@@ -33,7 +33,7 @@ def normalize(
     Parameters
     ----------
     log_joint : ndarray of shape (..., n_components, n_rows)
-        Overwritten, in nats. Leading axes count mixtures.
+        Overwritten, in nats. Leading axes count mixtures; there may be none.
     log_weights : ndarray of shape (..., n_components)
         log p(z).
     weights : ndarray of shape (n_rows,) or float
@@ -46,7 +46,7 @@ def normalize(
     """
     top = np.maximum.reduce(log_joint, axis=-2)
     lost: np.ndarray | None = None
-    if np.minimum.reduce(top, axis=None) == -np.inf:
+    if np.minimum.reduce(top, axis=None, initial=np.inf) == -np.inf:
         lost = np.asarray(np.isneginf(top))
         np.copyto(log_joint, log_weights[..., None], where=lost[..., None, :])
         top = np.where(lost, log_weights.max(axis=-1, keepdims=True), top)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import torch
 from sklearn.exceptions import ConvergenceWarning
 
 from skelbo.degenerate_fit import NoiseFloorWarning
@@ -12,6 +13,7 @@ from skelbo.em.loop import AscentError
 from skelbo.likelihoods.noise_floor import NOISE_FLOOR
 from skelbo.neural.data.columns import Columns
 from skelbo.neural.model.table_likelihood import TableLikelihood
+from skelbo.neural.training.runaway import check_rows
 
 # A latent is active if the mean of q varies this much over rows (Burda et al. 2015).
 ACTIVE_VARIANCE = 0.01
@@ -37,10 +39,6 @@ NOT_CONVERGED = {
     ),
     "interrupted": "the fit was interrupted after {n} epochs; the best weights so far are kept.",
 }
-DIVERGED = (
-    "the bound of {n} of {total} rows is not finite after epoch {epoch}: the weights have run "
-    "away; use a smaller lr (now {lr:g})."
-)
 OVERFLOWS = (
     "the noise of column {column} has the standard deviation {deviation:g}, whose draws overflow "
     "{dtype}; use a smaller lr (now {lr:g}), or divide the column by a constant."
@@ -52,10 +50,8 @@ FARTHEST = 10.0
 def check_finite(bound: np.ndarray, mean: np.ndarray, epoch: int, lr: float) -> None:
     """Raise if a bound, shape (n_samples,), or a mean of q is not finite."""
     with np.errstate(over="ignore"):
-        sound = np.isfinite(bound) & np.isfinite((mean**2).sum(axis=1))
-    if not sound.all():
-        n = int(np.sum(~sound))
-        raise AscentError(DIVERGED.format(n=n, total=len(bound), epoch=epoch, lr=lr))
+        sound = np.isfinite((mean**2).sum(axis=1))
+    check_rows(torch.from_numpy(np.where(sound, bound, np.nan)), epoch, lr)
 
 
 def check_noise(likelihood: TableLikelihood, columns: Columns, dtype: np.dtype, lr: float) -> None:

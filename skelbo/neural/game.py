@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from skelbo.data.threads import threads_for
-from skelbo.em.loop import AscentError
 from skelbo.em.progress import Progress
 from skelbo.neural.data.batches import TableRows
 from skelbo.neural.data.columns import Columns
@@ -41,7 +40,8 @@ from skelbo.neural.training.make_net import (
     resolve_optimizer,
     seeds_globally,
 )
-from skelbo.neural.training.net import MAX_SKIPPED, STEPS_DIVERGED, VAENet
+from skelbo.neural.training.net import VAENet
+from skelbo.neural.training.runaway import check_divergence, check_steps, check_weights
 from skelbo.neural.training.torch_threads import use_one_thread_after_fork
 
 # Share of the rows on which the divergence is estimated, and their largest number.
@@ -225,6 +225,7 @@ def _played(
             raise
         end, progress.interrupted = "interrupted", True
     final = _divergence(game, rows, FINAL_DRAWS)
+    check_divergence(final, len(divergences), estimator.lr)
     progress.end_start()
     return {
         "divergence": final,
@@ -255,13 +256,11 @@ def _epochs(
         skipped = game.n_skipped
         game.run_epoch(rows.shuffled(game.random), epoch / estimator.max_iter)
         skipped = game.n_skipped - skipped
-        if skipped > MAX_SKIPPED * rows.n_batches:
-            raise AscentError(
-                STEPS_DIVERGED.format(
-                    skipped=skipped, steps=rows.n_batches, epoch=epoch + 1, lr=estimator.lr
-                )
-            )
+        check_steps(skipped, rows.n_batches, epoch + 1, estimator.lr)
+        for player, optimizer in zip(game.players, game.optimizers, strict=True):
+            check_weights(player.parameters(), optimizer, epoch + 1, estimator.lr)
         divergences.append(_divergence(game, rows, JUDGED_DRAWS))
+        check_divergence(divergences[-1], epoch + 1, estimator.lr)
         if progress.iteration(epoch + 1, divergences[-1], None):
             return "callback"
         if progress.checkpoint is not None and epoch + 1 < estimator.max_iter:

@@ -62,3 +62,12 @@ def test_the_unit_of_columns_of_one_value_is_their_size(model):
     """Variances are a share of 1e-258 there, of which the square of the inverse overflows."""
     fit = MCEM(1, model=model, max_iter=1, random_state=0).fit([[np.nan, 0.0], [1e-129, np.nan]])
     assert np.isfinite(fit.score([[1e-129, 0.0]]))
+
+
+@pytest.mark.parametrize("model", [FactorModel(1), BinaryFeatureModel(1), DecoderModel(1)])
+def test_cells_whose_noise_has_no_inverse_are_refused(model):
+    X = np.array([[np.nan], [-1.4e-152], [np.nan]])
+    for engine in MCEM, VariationalEM:
+        with pytest.raises(ValueError, match=r"1.4e-152 in size, whose square underflows"):
+            engine(1, model=model).fit(X)
+    assert np.isfinite(VariationalEM(1, model=FactorModel(1)).fit(1e15 * X).score(1e15 * X))

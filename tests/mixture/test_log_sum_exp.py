@@ -27,3 +27,9 @@ def test_a_row_without_density_keeps_the_prior(shape):
     assert_array_equal(np.isneginf(log_prob), np.broadcast_to(np.arange(4) == 2, log_prob.shape))
     assert_allclose(log_joint[..., 2], prior, rtol=1e-14)
     assert_allclose(log_joint.sum(axis=-2), 1.0)
+
+
+def test_no_mixtures_have_no_densities():
+    """As when no component is born into any, and there are no two to exchange one."""
+    log_prob = normalize(np.empty((0, 3, 4)), np.empty((0, 3)))
+    assert log_prob.shape == (0, 4)

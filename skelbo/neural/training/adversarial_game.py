@@ -169,6 +169,11 @@ class AdversarialGame:
         self.rates = [[group["lr"] for group in o.param_groups] for o in self.optimizers]
         self.n_steps = self.n_skipped = 0
 
+    @property
+    def players(self) -> tuple[nn.Module, nn.Module]:
+        """The critic and the generator, in the order of their optimisers."""
+        return self.critic, self.generator
+
     def run_epoch(self, batches: Iterable[Batch], progress: float) -> None:
         """Play one step for each batch; `progress` is the share of the epochs that are over."""
         for optimizer, rates in zip(self.optimizers, self.rates, strict=True):

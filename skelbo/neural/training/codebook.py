@@ -22,6 +22,7 @@ from skelbo.neural.model.networks import AutoEncoder
 from skelbo.neural.model.objectives import Objective
 from skelbo.neural.training.gradient_step import GradientStep
 from skelbo.neural.training.net import VAENet
+from skelbo.neural.training.runaway import check_rows, check_steps, check_weights
 
 # Steps of the auto-encoder, within these numbers of epochs.
 WARM_STEPS, WARM_EPOCHS = 400, (2, 40)
@@ -56,6 +57,11 @@ def start_codebook(
         Source of the order of the rows.
     seed : int
         Seed of k-means.
+
+    Raises
+    ------
+    AscentError
+        If the networks run away.
     """
     model = net.module_
     family = model.family
@@ -64,16 +70,20 @@ def start_codebook(
     optimizer = type(net.optimizer_)(*args, **options)
     step = GradientStep(model, Objective("reconstruction"), optimizer, net.processes, generator)
     gaussian = model.likelihood.gaussian
+    n_epochs = warm_epochs(rows.n_batches, net.max_epochs)
     with family.continuous():
         model.train()
-        for _ in range(warm_epochs(rows.n_batches, net.max_epochs)):
+        for epoch in range(1, 1 + n_epochs):
             sums = step.run_epoch(rows.shuffled(generator), 0.0, _notify_nobody)
-            if gaussian is not None and sums.skipped < sums.steps:
+            check_steps(sums.skipped, sums.steps, epoch, net.lr)
+            check_weights(model.parameters(), optimizer, epoch, net.lr)
+            if gaussian is not None:
                 gaussian.maximize(sums.variance(), 0.5)
     model.eval()
     sample = rows.sample(CLUSTERED_ROWS)
     code = _codes(model, sample)
     encodings = family.normalize(code, sample.weights)
+    check_rows(encodings.flatten(1).sum(1), n_epochs, net.lr, "encoding")
     family.start(*_clustered(encodings, sample.weights, family.n_codes, seed))
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -13,30 +12,19 @@ from skorch import NeuralNet
 from skorch.callbacks import Callback, LRScheduler
 from torch import Tensor, nn
 
-from skelbo.em.loop import AscentError
 from skelbo.neural.data.batches import Batch, TableRows
 from skelbo.neural.data.streaming import StreamedRows
 from skelbo.neural.model.objectives import Objective
 from skelbo.neural.training.distributed import Processes
 from skelbo.neural.training.epoch_sums import EpochSums
 from skelbo.neural.training.gradient_step import GradientStep
+from skelbo.neural.training.runaway import check_rows, check_steps, check_weights
 
 # Draws over which the noise variance of an epoch is averaged: a few rows make a noisy mean.
 DRAWS_OF_VARIANCE = 5000
 FINAL_DRAWS, MAX_REPEATS = 10_000, 500
 # Rows times draws behind the bound of rows held out: enough to compare epochs.
 HELD_OUT_DRAWS = 1000
-# An epoch that loses more than this share of its steps ends the fit.
-MAX_SKIPPED = 0.5
-
-WEIGHTS_DIVERGED = (
-    "the weights are not finite after epoch {epoch}; use a smaller lr (now {lr:g}), or look for "
-    "cells far outside the rest of their column."
-)
-STEPS_DIVERGED = (
-    "{skipped} of {steps} steps of epoch {epoch} were not finite and were skipped; use a smaller "
-    "lr (now {lr:g}), a larger batch_size, or look for cells far outside the rest of their column."
-)
 
 
 class VAENet(NeuralNet):
@@ -260,17 +248,13 @@ class VAENet(NeuralNet):
     def _check(self, sums: EpochSums) -> None:
         """Count the steps that were skipped; raise if they are too many or weights not finite."""
         self.n_skipped_steps_ += sums.skipped
-        lr = float(self.optimizer_.param_groups[0]["lr"])
-        if sums.skipped > MAX_SKIPPED * sums.steps:
-            raise AscentError(
-                STEPS_DIVERGED.format(
-                    skipped=sums.skipped, steps=sums.steps, epoch=self.n_epochs_, lr=lr
-                )
-            )
-        with torch.no_grad():
-            # One number for all: reading one per parameter would stall a GPU as often.
-            if not math.isfinite(sum(p.sum() for p in self.module_.parameters())):
-                raise AscentError(WEIGHTS_DIVERGED.format(epoch=self.n_epochs_, lr=lr))
+        check_steps(sums.skipped, sums.steps, self.n_epochs_, self._rate())
+        weights = self.module_.parameters()
+        check_weights(weights, self.optimizer_, self.n_epochs_, self._rate())
+
+    def _rate(self) -> float:
+        """Return the learning rate of this epoch."""
+        return float(self.optimizer_.param_groups[0]["lr"])
 
     @torch.no_grad()
     def maximize_noise(self, table: TableRows | StreamedRows) -> None:
@@ -331,6 +315,7 @@ class VAENet(NeuralNet):
             bounds = bounds + (1 - self.beta) * kl
         bounds = self.processes.gather(bounds, copies.n_samples)
         self.held_out_bounds_ = means = bounds.view(repeats, n).mean(0)
+        check_rows(means, self.n_epochs_, self._rate())
         return float(batch.mean(means))
 
     def _kl_weight(self) -> float:
