@@ -22,7 +22,7 @@ from skelbo.mixture.standard_errors import mixture_standard_errors, unsupported
 
 METHODS = "information", "bootstrap"
 NO_ROWS = (
-    "standard_errors_ has not been computed, and the rows of the fit are not here (a copy, a file, "
+    "standard_errors_ has not been computed here, and the rows of the fit are not (a copy, a file, "
     "a stream or a Dask collection does not keep them); call compute_standard_errors(X, "
     "sample_weight) with these rows."
 )
