@@ -261,10 +261,10 @@ def _simulated_scores(model, theta, data, noise, max_points, seed) -> np.ndarray
 
 
 def _nearby(theta, constraints, row_units, seed):
-    """Return parameters at a random distance of about a tenth of their size.
+    """Return parameters at a random distance of about a tenth of what a row determines.
 
-    A size of zero would lead nowhere: it is not below what one row would determine, `row_units`,
-    unless a row determines an entry much less than others (the intercept of a rate of zero).
+    The size of an intercept is where the data lie, and no scale; it serves where a row determines
+    an entry much less than others, `row_units` (the intercept of a rate of zero).
     """
     rng, moved, first = np.random.RandomState(seed), {}, 0
     for name, value in theta.items():
@@ -272,7 +272,7 @@ def _nearby(theta, constraints, row_units, seed):
         least = row_units[first : first + value.size].reshape(value.shape)
         least = np.where(least > UNDETERMINED * least.min(initial=np.inf), 0.0, least)
         first += value.size
-        free = np.maximum(np.sqrt(np.mean(value**2)), least)
+        free = np.where(least > 0, least, np.sqrt(np.mean(value**2)))
         size = np.where(domain.edge(value) == 0, free, 1.0)
         new = domain.move(value, NEARBY * size * rng.standard_normal(value.shape))
         moved[name] = new if domain.contains(new) else value

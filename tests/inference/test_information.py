@@ -10,7 +10,7 @@ from scipy import stats
 from skelbo import MCEM, VariationalEM
 from skelbo.inference.cubature import posterior_rule
 from skelbo.inference.distinct_rows import DistinctRows
-from skelbo.inference.information import Information, observed_information
+from skelbo.inference.information import Information, nullity, observed_information
 from skelbo.inference.posteriors.gaussian_posterior import fit_gaussian
 from skelbo.models import BinaryFeatureModel, FactorModel, LatentVariableModel
 from tests.tables import answers, counts, lsat6, real
@@ -239,3 +239,21 @@ def test_a_parameter_without_information_in_complete_data_has_a_finite_unit():
     X = np.array([[1.6861368601], [9.38347766e-4], [1.46849153e-3], [np.nan], [0.24194729797]])
     model = MCEM(max_iter=2, n_importance_samples=20, random_state=0).fit(X)
     assert np.isfinite(model.score_samples(X)).all()
+
+
+def test_flat_directions_do_not_depend_on_where_the_data_lie():
+    """Beside a feature without loadings and noise at its floor: nearby is by the noise."""
+    n = np.nan
+    X = np.array([[0, 0, n], [0, n, 1], [n, 1, n], [n, n, 0], [0, 0, 1], [n, 1, 1], [1, 1, 1.0]])
+    model, counts = BinaryFeatureModel(2), []
+    for shift in 0.0, 4.0, 8.0, 64.0:
+        theta = {
+            "loadings": np.array([[1.0, 0.0], [1.0, 0.0], [0.3, 0.0]]),
+            "intercepts": shift + np.array([0.0, 0.0, 0.4]),
+            "noise_variance": np.array([1e-7, 2e-7, 0.24]),
+            "probabilities": np.array([0.33, 0.02]),
+        }
+        data = DistinctRows.of_table(X + shift, np.ones(7))
+        information = observed_information(model, theta, data, 0)
+        counts.append(nullity(model, theta, data, information, model.invariant_directions, 0))
+    assert counts == [0, 0, 0, 0]
