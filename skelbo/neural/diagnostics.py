@@ -47,10 +47,12 @@ OVERFLOWS = (
 FARTHEST = 10.0
 
 
-def check_finite(bound: np.ndarray, mean: np.ndarray, epoch: int, lr: float) -> None:
-    """Raise if a bound, shape (n_samples,), or a mean of q is not finite."""
+def check_finite(
+    bound: np.ndarray, mean: np.ndarray, dtype: np.dtype, epoch: int, lr: float
+) -> None:
+    """Raise if a bound, (n_samples,), in the precision of scores, or a mean of q is not finite."""
     with np.errstate(over="ignore"):
-        sound = np.isfinite((mean**2).sum(axis=1))
+        sound = np.isfinite(bound.astype(dtype)) & np.isfinite((mean**2).sum(axis=1))
     check_rows(torch.from_numpy(np.where(sound, bound, np.nan)), epoch, lr)
 
 

@@ -336,7 +336,7 @@ class NetworkEstimator(LatentVariableEstimator):
         draws = WeightedDraws(net.module_, columns, n_draws, seed)
         with threads_for(n_cells(net, min(len(sample.X) * n_draws, DECODED_AT_ONCE))):
             mean, bound = draws.posterior(sample.X)[0], self._bound(draws, sample.X)
-        check_finite(bound, mean, net.n_epochs_, self.lr)
+        check_finite(bound, mean, sample.X.dtype, net.n_epochs_, self.lr)
         check_noise(net.module_.likelihood, columns, sample.X.dtype, self.lr)
         lower_bound = float(np.average(bound, weights=sample.weights))
         self._set_net(net, columns)

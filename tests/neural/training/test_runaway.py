@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from skelbo import GANEstimator, VAEEstimator, VQVAEEstimator
+from skelbo.neural.diagnostics import check_finite
 from skelbo.neural.training.runaway import (
     check_divergence,
     check_rows,
@@ -62,3 +63,11 @@ def test_an_estimator_that_runs_away_names_the_learning_rate(estimator):
     X = np.repeat(FAR, 10, axis=0)
     with pytest.raises(ValueError, match=r"smaller lr \(now "):
         estimator.fit(X)
+
+
+def test_a_bound_beyond_the_precision_of_the_table_is_not_finite():
+    """Scores are in that precision, and log p(x) of -1e39 would be minus infinity."""
+    bound, mean = np.array([-1.0, -1e39]), np.zeros((2, 1))
+    check_finite(bound, mean, np.dtype(np.float64), 3, 0.1)
+    with pytest.raises(ValueError, match="bound of 1 of 2 rows is not finite after epoch 3"):
+        check_finite(bound, mean, np.dtype(np.float32), 3, 0.1)
