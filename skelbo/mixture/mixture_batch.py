@@ -22,6 +22,8 @@ from skelbo.mixture.row_sample import RowSample
 DECIMALS = 7
 # Runs whose bounds differ by less, in nats per row, are on the way to the same mode.
 SAME_MODE = 1e-4
+# Components are at one place if the cosine between their responsibilities is larger.
+SAME_PLACE = 0.9
 # Structure -> the structure of the runs; shared covariances are pooled in their M-step.
 RUN_STRUCTURES: dict[Any, type[Matrices]] = {
     Full: Full,
@@ -153,6 +155,19 @@ class MixtureBatch:
             result[:, block.index] = self.union.density(block).whole_log_joint()
         return result.reshape(len(self), self.n_components, -1)
 
+    def places(self, rows: Rows) -> np.ndarray:
+        """Return the responsibilities of all rows, (n_mixtures, n_components, n_rows).
+
+        Scaled such that the product of two components is the cosine between them, in which a row
+        counts by its weight.
+        """
+        places = self.log_joint(rows)
+        weights = 1.0 if rows.weights is None else np.sqrt(rows.weights)
+        normalize(places, self.union.log_weights.reshape(len(self), -1), weights)
+        length = np.sqrt(np.square(places).sum(axis=2, keepdims=True))
+        places /= np.where(length > 0, length, 1.0)
+        return places
+
     def expected(self, block: Block) -> BatchStatistics:
         """Return the E-step's statistics of one block."""
         density = self.union.density(block)
@@ -209,6 +224,37 @@ def different(bounds: np.ndarray, most: int) -> np.ndarray:
         if len(chosen) < most and all(abs(bound - bounds[k]) > SAME_MODE for k in chosen):
             chosen.append(number)
     return np.array(chosen)
+
+
+def apart(bounds: np.ndarray, places: np.ndarray, most: int) -> np.ndarray:
+    """Return the numbers of runs that differ in a component too, in their order.
+
+    Where EM is slow, the bounds of several runs to one mode differ for long: these would leave no
+    place for the others.
+
+    Parameters
+    ----------
+    bounds : ndarray of shape (n_mixtures,)
+    places : ndarray of shape (n_mixtures, n_components, n_rows)
+        See `MixtureBatch.places`.
+    most : int
+
+    Returns
+    -------
+    ndarray of int
+    """
+    chosen: list[int] = []
+    for number, (bound, place) in enumerate(zip(bounds, places, strict=True)):
+        if len(chosen) < most and all(
+            abs(bound - bounds[k]) > SAME_MODE and _differ(place, places[k]) for k in chosen
+        ):
+            chosen.append(number)
+    return np.array(chosen)
+
+
+def _differ(left: np.ndarray, right: np.ndarray) -> bool:
+    """Return whether a component of one mixture is at no place of another's."""
+    return bool((left @ right.T).max(axis=1).min() < SAME_PLACE)
 
 
 def _within(dense: bool, sample: RowSample, weight, mean, n_mixtures: int) -> np.ndarray:

@@ -26,7 +26,7 @@ from skelbo.mixture.row_sample import RowSample
 REST_ITERATIONS, RESTS = 5, 4
 # New components that are tried for each start of `n_init`, those of them that are kept, and new
 # mixtures with a component from another one.
-BIRTHS, KEPT_BIRTHS, EXCHANGES = 12, 1, 1
+BIRTHS, KEPT_BIRTHS, EXCHANGES = 6, 1, 3
 
 
 @dataclass(frozen=True)

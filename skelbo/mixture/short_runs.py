@@ -16,7 +16,13 @@ from skelbo.gaussian.covariance import CovarianceStructure
 from skelbo.gaussian.regularization import Regularization
 from skelbo.mixture.k_means import first_nearest
 from skelbo.mixture.mixture import Mixture
-from skelbo.mixture.mixture_batch import RUN_STRUCTURES, SAME_MODE, MixtureBatch, different
+from skelbo.mixture.mixture_batch import (
+    RUN_STRUCTURES,
+    SAME_MODE,
+    MixtureBatch,
+    apart,
+    different,
+)
 from skelbo.mixture.recombination import Recombination
 from skelbo.mixture.row_sample import RowSample
 
@@ -145,9 +151,10 @@ def best_recombined(
     batch, bounds = _two_rounds(batch, rows, regularization, FIRST_ROUNDS)
     best, idle = bounds[0], 0
     for _ in range(GENERATIONS):
-        batch = recombine(batch.take(different(bounds, PARENTS)))
+        batch = recombine(batch.take(apart(bounds, batch.places(rows), PARENTS)))
         batch, bounds, _ = batch.run(rows, regularization, LATER_ROUNDS[0])
-        batch = batch.take(different(bounds, -(-len(batch) // LATER_SECOND_ROUND)))
+        most = -(-len(batch) // LATER_SECOND_ROUND)
+        batch = batch.take(apart(bounds, batch.places(rows), most))
         batch, bounds, _ = batch.run(rows, regularization, LATER_ROUNDS[1])
         idle = 0 if bounds[0] > best + SAME_MODE else idle + 1
         if idle == PATIENCE:

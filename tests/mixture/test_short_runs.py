@@ -10,7 +10,7 @@ from skelbo.gaussian.regularization import Ridge, regularization
 from skelbo.gaussian.structures import STRUCTURES
 from skelbo.mixture.initialization import start_mixture
 from skelbo.mixture.mixture import Mixture
-from skelbo.mixture.mixture_batch import RUN_STRUCTURES, MixtureBatch
+from skelbo.mixture.mixture_batch import RUN_STRUCTURES, MixtureBatch, apart
 from skelbo.mixture.row_sample import sample_rows
 from skelbo.mixture.short_runs import can_run_together, promising_starts
 from tests.mixture.fits import clouds
@@ -106,3 +106,25 @@ def test_regularizations_that_may_fail_and_hidden_factors_run_alone():
     assert can_run_together(STRUCTURES["tied"], rule)
     assert not can_run_together(STRUCTURES["tied"], Ridge(0.0))
     assert not can_run_together(STRUCTURES["factor"], rule)
+
+
+def test_runs_to_one_mode_are_one_though_their_bounds_differ():
+    """The second is the first with its components in another order, still on its way."""
+    places = np.array([[[1.0, 0, 0], [0, 1, 0]], [[0, 1, 0], [0.95, 0, 0.31]], np.eye(3)[1:]])
+    bounds = np.array([-1.0, -1.01, -1.02])
+    assert apart(bounds, places, 3).tolist() == [0, 2]
+    assert apart(bounds, places, 1).tolist() == [0]
+    equal = np.array([-1.0, -1.0, -1.0])
+    assert apart(equal, places, 3).tolist() == [0]
+
+
+def test_places_are_cosines_in_which_rows_count_by_their_weights():
+    structure, sample, rule = table("full")
+    labels = np.random.default_rng(0).integers(3, size=(2, len(sample.weights)))
+    batch = MixtureBatch.from_labels(labels, sample, structure, 3, rule)
+    batch, _, _ = batch.run(sample.rows(100), rule, 5)
+    places = batch.places(sample.rows(100))
+    repeated = Rows(np.repeat(sample.values, sample.weights.astype(int), axis=0))
+    assert_allclose(np.square(places).sum(axis=2), 1.0)
+    each = batch.places(repeated)
+    assert_allclose(places[0] @ places[1].T, each[0] @ each[1].T, rtol=1e-9, atol=1e-12)
