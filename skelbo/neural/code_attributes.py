@@ -40,8 +40,8 @@ class CodeAttributes:
     def _publish_latents(self, mean: np.ndarray, weights: np.ndarray | None) -> None:
         """Set the usage of the codes, from those of the rows."""
         codes = mean.astype(int)
-        counts = [np.bincount(column, weights, self.n_codes) for column in codes.T]
-        usage = np.array(counts) / np.sum(counts[0])
+        counts = np.array([np.bincount(column, weights, self.n_codes) for column in codes.T])
+        usage = counts / counts.sum(axis=1, keepdims=True)  # of its own sum no share is above one
         self.code_usage_ = usage
         terms = np.where(usage > 0, usage * np.log(np.where(usage > 0, usage, 1.0)), 0.0)
         self.perplexity_ = np.exp(-terms.sum(axis=1))
