@@ -24,7 +24,12 @@ from skelbo.gaussian.regularization import Regularization
 from skelbo.mixture.k_means import first_nearest
 from skelbo.mixture.log_sum_exp import normalize
 from skelbo.mixture.mixture import Mixture
-from skelbo.mixture.mixture_batch import DECIMALS, RUN_STRUCTURES, MixtureBatch
+from skelbo.mixture.mixture_batch import (
+    DECIMALS,
+    RUN_STRUCTURES,
+    MixtureBatch,
+    first_different,
+)
 from skelbo.mixture.row_sample import RowSample
 
 # Steps of EM in a new component alone.
@@ -272,13 +277,13 @@ def with_births(
 
 def _different(base, bounds, shares, lost, most: int) -> list[int]:
     """Return the numbers of the highest bounds of births at different places, descending."""
-    chosen: list[int] = []
-    for number in np.argsort(-np.round(bounds, DECIMALS), kind="stable").tolist():
-        here, mixture = shares[number], base[number]
-        others = [shares[k] for k in chosen if base[k] == mixture]
-        if len(chosen) < most and not any(_are_one(here, k) for k in (lost[mixture], *others)):
-            chosen.append(number)
-    return chosen
+    order = np.argsort(-np.round(bounds, DECIMALS), kind="stable").tolist()
+    elsewhere = (k for k in order if not _are_one(shares[k], lost[base[k]]))
+
+    def differ(number: int, other: int) -> bool:
+        return base[number] != base[other] or not _are_one(shares[number], shares[other])
+
+    return first_different(elsewhere, most, differ)
 
 
 def _are_one(left: np.ndarray, right: np.ndarray) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -217,13 +218,26 @@ class MixtureBatch:
         return batch.take(order), bounds[order], numbers[order]
 
 
+def first_different(
+    numbers: Iterable[int], most: int, differ: Callable[[int, int], bool]
+) -> list[int]:
+    """Return the first numbers that differ from all that were chosen before, at most so many."""
+    chosen: list[int] = []
+    for number in numbers:
+        if len(chosen) == most:
+            break
+        if all(differ(number, other) for other in chosen):
+            chosen.append(number)
+    return chosen
+
+
 def different(bounds: np.ndarray, most: int) -> np.ndarray:
     """Return the numbers of runs that are on the way to different modes, in their order."""
-    chosen: list[int] = []
-    for number, bound in enumerate(bounds):
-        if len(chosen) < most and all(abs(bound - bounds[k]) > SAME_MODE for k in chosen):
-            chosen.append(number)
-    return np.array(chosen)
+
+    def differ(number: int, other: int) -> bool:
+        return abs(bounds[number] - bounds[other]) > SAME_MODE
+
+    return np.array(first_different(range(len(bounds)), most, differ))
 
 
 def apart(bounds: np.ndarray, places: np.ndarray, most: int) -> np.ndarray:
@@ -243,13 +257,13 @@ def apart(bounds: np.ndarray, places: np.ndarray, most: int) -> np.ndarray:
     -------
     ndarray of int
     """
-    chosen: list[int] = []
-    for number, (bound, place) in enumerate(zip(bounds, places, strict=True)):
-        if len(chosen) < most and all(
-            abs(bound - bounds[k]) > SAME_MODE and _differ(place, places[k]) for k in chosen
-        ):
-            chosen.append(number)
-    return np.array(chosen)
+
+    def differ(number: int, other: int) -> bool:
+        return abs(bounds[number] - bounds[other]) > SAME_MODE and _differ(
+            places[number], places[other]
+        )
+
+    return np.array(first_different(range(len(bounds)), most, differ))
 
 
 def _differ(left: np.ndarray, right: np.ndarray) -> bool:
